@@ -1,0 +1,47 @@
+# Everything starts from nothing but Python 3.11 to 3.13 and make.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo ui test lint format bench lock clean
+
+help:            ## what there is
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.13 is needed and was not found; set PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps -e .
+	@touch $@
+
+demo: $(READY)   ## a synthetic estate through the whole graph, and the three answers
+	$(BIN)/finops demo
+
+ui: $(READY)     ## Dagster's UI on the state of this folder
+	$(BIN)/dagster dev
+
+test: $(READY)   ## the tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)   ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY) ## let the formatter have its way
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## measure against the floor and against the naive way; prints a table, writes JSON
+	$(BIN)/python -m benchmarks.attribution
+
+lock: $(READY)   ## pin what pyproject.toml asks for
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		--no-emit-find-links --group dev pyproject.toml -o requirements.lock
+
+clean:           ## forget the demo's state
+	rm -rf .finops .dagster

@@ -1,0 +1,143 @@
+"""Metadata that a person wants to see beside an asset."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+
+import dagster as dg
+
+from finops_assets.attribution.rules import Rules
+from finops_assets.focus.specification import columns
+from finops_assets.gates.verdict import money
+from finops_assets.ledger import Generation
+from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, canonical_type
+
+FILES_SHOWN = 20
+
+
+def cost_by_currency(costs: Mapping[str, Decimal]) -> str:
+    """Exact amounts, one currency after the other; never a sum."""
+    return ", ".join(f"{money(v)} {c}" for c, v in sorted(costs.items())) or "none"
+
+
+def file_list(generations: Iterable[Generation]) -> dg.MarkdownMetadataValue:
+    """The deliveries and files that a day was read from."""
+    lines = ["| scope | generation | file | bytes |", "|---|---|---|---|"]
+    files = [(g.scope, g.generation, name, size) for g in generations for name, size, _ in g.files]
+    lines += [f"| {scope} | {gen} | {name} | {size:,} |" for scope, gen, name, size in files[:FILES_SHOWN]]
+    if len(files) > FILES_SHOWN:
+        lines.append(f"| | | and {len(files) - FILES_SHOWN} more | |")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def facts_schema(rules: Rules) -> dg.TableSchema:
+    """Columns of cloud_cost_facts: FOCUS, the dimensions with their reasons, and where a row came from."""
+    focus = [
+        dg.TableColumn(c.name, canonical_type(c), description=f"FOCUS {min(c.level)} to {max(c.level)}")
+        for c in columns().values()
+    ]
+    dimensions = [
+        column
+        for d in rules.dimensions
+        for column in (
+            dg.TableColumn(d, "VARCHAR", description=f"{d} from the tags, lower case; NULL where no tag gives it"),
+            dg.TableColumn(f"{d}_key", "VARCHAR", description=f"the tag key, as written, that gave {d}"),
+        )
+    ]
+    own = [
+        dg.TableColumn("charge_date", "DATE", description="UTC day of ChargePeriodStart"),
+        dg.TableColumn("source", "VARCHAR", description="source in finops.yaml"),
+        dg.TableColumn("tag_set_id", "VARCHAR", description="id of the row's canonical tag set"),
+        dg.TableColumn(SOURCE_FILE, "VARCHAR", description="export file that the row stood in"),
+        dg.TableColumn(SOURCE_ROW, "BIGINT", description="its row in that file, from 1"),
+    ]
+    return dg.TableSchema(columns=[*own, *dimensions, *focus])
+
+
+def facts_lineage(rules: Rules, sources: Sequence[dg.AssetKey]) -> dg.TableColumnLineage:
+    """Which raw columns each facts column comes from."""
+
+    def of(*names: str) -> list[dg.TableColumnDep]:
+        return [dg.TableColumnDep(asset_key=key, column_name=name) for key in sources for name in names]
+
+    same = [*columns(), "tag_set_id", SOURCE_FILE, SOURCE_ROW]
+    deps = {name: of(name) for name in same}
+    deps["charge_date"] = of("ChargePeriodStart")
+    for dimension in rules.dimensions:
+        deps[dimension] = deps[f"{dimension}_key"] = of("AllocatedTags", "Tags")
+    return dg.TableColumnLineage(deps_by_column=deps)
+
+
+def rollup_schema() -> dg.TableSchema:
+    """Columns of daily_cost_by_team."""
+    described = {
+        "charge_date": ("DATE", "UTC day of the charge"),
+        "provider": ("VARCHAR", "ProviderName, else ServiceProviderName, else the source's provider"),
+        "department": ("VARCHAR", "__untagged__ where no tag gives it"),
+        "team": ("VARCHAR", "__untagged__ where no tag gives it"),
+        "environment": ("VARCHAR", "__unknown__ where no tag gives it"),
+        "ServiceCategory": ("VARCHAR", "FOCUS service category, Other where missing"),
+        "BillingCurrency": ("VARCHAR", "currency of the amounts; currencies are never added"),
+        "billed_cost": ("DECIMAL(38, 18)", "sum of BilledCost"),
+        "effective_cost": ("DECIMAL(38, 18)", "sum of EffectiveCost, of BilledCost where it is null"),
+        "positive_effective_cost": ("DECIMAL(38, 18)", "effective cost without credits and refunds: the base of percentages"),
+        "resource_count": ("BIGINT", "distinct ResourceId"),
+        "row_count": ("BIGINT", "facts rows"),
+        "untagged_rows": ("BIGINT", "rows without department or team"),
+        "committed_rows": ("BIGINT", "rows under a commitment discount"),
+    }
+    return dg.TableSchema(
+        columns=[dg.TableColumn(n, kind, description=text) for n, (kind, text) in described.items()]
+    )
+
+
+def rollup_lineage(facts: dg.AssetKey) -> dg.TableColumnLineage:
+    """Which facts columns each rollup column comes from."""
+    sources = {
+        "charge_date": ["charge_date"],
+        "provider": ["ProviderName", "ServiceProviderName", "source"],
+        "department": ["department"],
+        "team": ["team"],
+        "environment": ["environment"],
+        "ServiceCategory": ["ServiceCategory"],
+        "BillingCurrency": ["BillingCurrency"],
+        "billed_cost": ["BilledCost"],
+        "effective_cost": ["EffectiveCost", "BilledCost"],
+        "positive_effective_cost": ["EffectiveCost", "BilledCost"],
+        "resource_count": ["ResourceId"],
+        "row_count": ["source_row"],
+        "untagged_rows": ["department", "team"],
+        "committed_rows": ["CommitmentDiscountId"],
+    }
+    return dg.TableColumnLineage(
+        deps_by_column={
+            name: [dg.TableColumnDep(asset_key=facts, column_name=c) for c in deps] for name, deps in sources.items()
+        }
+    )
+
+
+def bar_chart(title: str, bars: Sequence[tuple[str, float]], unit: str) -> dg.MarkdownMetadataValue:
+    """A small picture: one bar per label, longest first as given, as an image that needs no other file."""
+    width, row, label = 560, 22, 190
+    longest = max((abs(v) for _, v in bars), default=0) or 1.0
+    shapes = []
+    for i, (name, value) in enumerate(bars):
+        y = 34 + i * row
+        length = (width - label - 110) * abs(value) / longest
+        shapes.append(
+            f'<text x="{label - 8}" y="{y + 13}" text-anchor="end">{_escape(name[:26])}</text>'
+            f'<rect x="{label}" y="{y + 2}" width="{length:.1f}" height="{row - 8}" rx="2" fill="#4f6bed"/>'
+            f'<text x="{label + length + 6:.1f}" y="{y + 13}">{value:,.0f} {_escape(unit)}</text>'
+        )
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{44 + row * len(bars)}"'
+        f' font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#ffffff"/>'
+        f'<text x="8" y="20" font-weight="bold">{_escape(title)}</text>{"".join(shapes)}</svg>'
+    )
+    return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})")
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

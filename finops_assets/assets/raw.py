@@ -1,0 +1,56 @@
+"""raw/<source>: one asset per configured source, made by a factory."""
+
+import dagster as dg
+
+from finops_assets.assets.describe import cost_by_currency, file_list
+from finops_assets.checks.raw import raw_key
+from finops_assets.landing import compose_days, land_source
+from finops_assets.ledger import Ledger
+from finops_assets.partitions import RANGE_RUNS
+from finops_assets.platform import Platform
+from finops_assets.run_days import run_days
+from finops_assets.settings import Source, without_secrets
+
+
+def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) -> dg.AssetsDefinition:
+    """The asset that lands a source's new deliveries once and writes its days."""
+
+    @dg.asset(
+        key=raw_key(source.name),
+        partitions_def=days,
+        backfill_policy=RANGE_RUNS,
+        group_name="raw",
+        kinds={"parquet", "focus"},
+        owners=[owner],
+        pool=f"landing_{source.name}",
+        description=(
+            f"{source.provider or source.name} as exported ({source.layout}), one UTC charge day a partition: every"
+            " FOCUS column of the file and its x_ columns, money as decimals, times in UTC, tags in one form,"
+            " with source file and row. A new delivery is read once, whatever days it holds."
+        ),
+        metadata={
+            "uri": without_secrets(source.uri),
+            "layout": source.layout,
+            "required": source.required,
+        },
+    )
+    def raw(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+        settings = platform.settings
+        land_source(platform.lake, settings.engine, source, settings.first_day, context.log.info)
+        composed = compose_days(platform.lake, settings.engine, source, run_days(context.op_execution_context))
+        generations = {g.scope: g for g in Ledger(platform.lake, source.name).all_live()}
+        for day in composed:
+            holding = [g for g in generations.values() if day.day in g.days]
+            context.add_asset_metadata(
+                {
+                    "dagster/partition_row_count": day.totals.rows,
+                    "billed cost": cost_by_currency(day.totals.billed),
+                    "effective cost": cost_by_currency(day.totals.effective),
+                    "changed": day.changed,
+                    "deliveries": file_list(holding),
+                },
+                partition_key=day.day.isoformat(),
+            )
+        return dg.MaterializeResult()
+
+    return raw

@@ -1,0 +1,115 @@
+"""Reports for people: small tables of the latest month, and the copy of the warehouse that people open."""
+
+from collections.abc import Callable
+
+import dagster as dg
+import duckdb
+import pandas as pd
+
+from finops_assets.assets.daily import FACTS, POOL, ROLLUP
+from finops_assets.assets.describe import bar_chart
+from finops_assets.platform import Platform
+from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, latest_days, latest_month, untagged_by
+
+IO_MANAGER = "warehouse_io"
+NOT_YET = "the rollup is empty: no day has passed its gates yet"
+
+# Follows the rollup; a rollup that lands while the reports run is not forgotten, it asks for another run.
+FOLLOW = (
+    dg.AutomationCondition.any_deps_match(dg.AutomationCondition.newly_updated()).since(
+        dg.AutomationCondition.newly_requested()
+    )
+    & ~dg.AutomationCondition.in_progress()
+)
+
+Query = Callable[[duckdb.DuckDBPyConnection, Period], pd.DataFrame]
+Span = Callable[[duckdb.DuckDBPyConnection], Period | None]
+
+
+def _report(name: str, description: str, span: Span, query: Query, label: str, figure: str, unit: str, owner: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["reports", name],
+        deps=[ROLLUP],
+        group_name="reports",
+        kinds={"pandas", "duckdb"},
+        owners=[owner],
+        pool=POOL,
+        io_manager_key=IO_MANAGER,
+        automation_condition=FOLLOW,
+        description=description,
+    )
+    def report(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
+        with platform.warehouse.reading() as connection:
+            if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'daily_cost_by_team'").fetchall():
+                raise dg.Failure(NOT_YET, allow_retries=False)
+            period = span(connection)
+            if period is None:
+                raise dg.Failure(NOT_YET, allow_retries=False)
+            table = query(connection, period)
+        top = table.head(12)
+        names = [" / ".join(str(row[c]) for c in [*label.split(), "currency"]) for _, row in top.iterrows()]
+        context.add_output_metadata(
+            {
+                "period": str(period),
+                "period before": str(period.before),
+                "dagster/row_count": len(table),
+                "table": dg.MetadataValue.md(table.head(30).to_markdown(index=False, floatfmt=".1f")),
+                "chart": bar_chart(f"{name}, {period}", list(zip(names, map(float, top[figure]))), unit),
+            }
+        )
+        return table
+
+    return report
+
+
+def report_assets(owner: str) -> list[dg.AssetsDefinition]:
+    """The three reports and the published warehouse."""
+    teams = _report(
+        "cost_by_team",
+        "What did each team spend this month, in effective and billed cost, against the same days of the month before?",
+        latest_month,
+        lambda connection, period: cost_by(connection, period, TEAMS_BY),
+        "department team",
+        "effective_cost",
+        "",
+        owner,
+    )
+    untagged = _report(
+        "untagged_by_provider",
+        "Which share of the last 30 days' positive effective cost has no department, team or environment, by provider?",
+        latest_days,
+        untagged_by,
+        "provider",
+        "untagged_team_percent",
+        "% without team",
+        owner,
+    )
+    services = _report(
+        "cost_by_service",
+        "What did each service category cost this month, against the same days of the month before?",
+        latest_month,
+        lambda connection, period: cost_by(connection, period, SERVICES_BY),
+        "ServiceCategory",
+        "effective_cost",
+        "",
+        owner,
+    )
+
+    @dg.asset(
+        key="published_warehouse",
+        deps=[ROLLUP, FACTS, teams, untagged, services],
+        group_name="reports",
+        kinds={"duckdb"},
+        owners=[owner],
+        pool=POOL,
+        automation_condition=FOLLOW,
+        description=(
+            "The DuckDB file that people and BI tools open, for as long as they like: the rollup, the reports and a view"
+            " over the facts. It is replaced at once; DuckDB 1.x can read it."
+        ),
+    )
+    def published_warehouse(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+        path = platform.warehouse.publish(platform.lake)
+        return dg.MaterializeResult(metadata={"path": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size})
+
+    return [teams, untagged, services, published_warehouse]

@@ -1,0 +1,1 @@
+"""Tag set -> dimensions, with the reason for each."""

@@ -1,0 +1,1 @@
+"""The gates at Dagster's edge: verdicts recorded day by day, and read back before anything is built."""

@@ -1,0 +1,47 @@
+"""The checks of a raw/<source> asset: complete, conforms, plausible; one verdict per day each."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from finops_assets.checks.recording import explain_held, record
+from finops_assets.gates import raw as gates
+from finops_assets.platform import Platform
+from finops_assets.run_days import run_days
+from finops_assets.settings import Source
+
+
+def raw_key(source: str) -> dg.AssetKey:
+    return dg.AssetKey(["raw", source])
+
+
+def raw_check_keys(source: str) -> list[dg.AssetCheckKey]:
+    return [dg.AssetCheckKey(raw_key(source), gate) for gate in gates.GATES]
+
+
+def raw_checks(source: Source, days: dg.PartitionsDefinition[str]) -> dg.AssetChecksDefinition:
+    """The checks of one source. They block if the source is required, else they warn."""
+    key = raw_key(source.name)
+
+    @dg.multi_asset_check(
+        name=f"raw_{source.name}_gates",
+        specs=[
+            dg.AssetCheckSpec(
+                gate, asset=key, description=text, blocking=source.required, partitions_def=days
+            )
+            for gate, text in gates.GATES.items()
+        ],
+        can_subset=True,
+    )
+    def judge(context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[dg.AssetCheckResult]:
+        wanted = run_days(context.op_execution_context)
+        verdicts = gates.judge_raw(platform, source, wanted)
+        selected = [check.name for check in context.selected_asset_check_keys]
+        recorded = record(context.op_execution_context, key, verdicts, selected)
+        held = {v.day: [f"{v.gate}: {v.message}"] for v in recorded if v.holds}
+        if held and set(held) == set(wanted):
+            # Nothing is left to build on: stop the run here. Otherwise the good days go on.
+            raise dg.Failure(explain_held(held), allow_retries=False)
+        yield from ()
+
+    return judge

@@ -1,0 +1,123 @@
+"""One mechanism for every way a run can start: a verdict per day in Dagster's history, read before building.
+
+Dagster blocks within one run and for all its days at once. We need it day by day, also in a run over a
+range and when raw and facts run separately. So every gate records one evaluation per (check, day), bound
+to the materialisation that it judged, and whoever builds on a day first asks `held_days`. docs/gates.md
+tells why, and what was tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+
+import dagster as dg
+from dagster import AssetCheckEvaluation
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
+
+from finops_assets.gates.verdict import Verdict
+
+
+def record(
+    context: dg.OpExecutionContext, asset: dg.AssetKey, verdicts: Iterable[Verdict], selected: Iterable[str]
+) -> list[Verdict]:
+    """Log an evaluation for every verdict of a selected check; returns those logged."""
+    names = set(selected)
+    kept = [v for v in verdicts if v.gate in names]
+    days = {v.day.isoformat() for v in kept}
+    judged = context.instance.get_latest_storage_id_by_partition(
+        asset, dg.DagsterEventType.ASSET_MATERIALIZATION, days
+    )
+    for verdict in kept:
+        day = verdict.day.isoformat()
+        target = judged.get(day)
+        context.log_event(
+            AssetCheckEvaluation(
+                asset_key=asset,
+                check_name=verdict.gate,
+                passed=verdict.passed,
+                severity=dg.AssetCheckSeverity.ERROR if verdict.blocking else dg.AssetCheckSeverity.WARN,
+                description=describe(asset, verdict),
+                blocking=verdict.blocking,
+                partition=day,
+                metadata=_metadata(verdict),
+                target_materialization_data=None
+                if target is None
+                else AssetCheckEvaluationTargetMaterializationData(
+                    storage_id=target, run_id=context.run_id, timestamp=verdict_time(context)
+                ),
+            )
+        )
+    return kept
+
+
+def verdict_time(context: dg.OpExecutionContext) -> float:
+    stats = context.instance.get_run_stats(context.run_id)
+    return getattr(stats, "start_time", None) or 0.0
+
+
+def describe(asset: dg.AssetKey, verdict: Verdict) -> str:
+    """The sentence that stands in the UI and in alerts."""
+    where = f"{asset.to_user_string()}, {verdict.day}"
+    step = f" Next: {verdict.next_step}." if verdict.next_step else ""
+    return f"{where}: {verdict.message}.{step}"
+
+
+def _metadata(verdict: Verdict) -> dict[str, dg.MetadataValue]:
+    entries: dict[str, dg.MetadataValue] = {"day": dg.MetadataValue.text(verdict.day.isoformat())}
+    if verdict.source:
+        entries["source"] = dg.MetadataValue.text(verdict.source)
+    for name, value in verdict.figures.items():
+        match value:
+            case bool() | str() | Decimal():
+                entries[name] = dg.MetadataValue.text(str(value))
+            case int():
+                entries[name] = dg.MetadataValue.int(value)
+            case float():
+                entries[name] = dg.MetadataValue.float(value)
+    if verdict.next_step:
+        entries["next_step"] = dg.MetadataValue.text(verdict.next_step)
+    return entries
+
+
+def held_days(
+    instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey], days: Iterable[date]
+) -> dict[date, list[str]]:
+    """The days that must not be built on, and why. A day is free only if every check passed on its newest version."""
+    wanted = {day.isoformat(): day for day in days}
+    if not checks or not wanted:
+        return {}
+    held: dict[date, list[str]] = {}
+    found = {
+        (info.check_key, info.partition_key): info
+        for info in instance.event_log_storage.get_asset_check_partition_info(
+            list(checks), partition_keys=list(wanted)
+        )
+    }
+    for text, day in wanted.items():
+        for check in checks:
+            info = found.get((check, text))
+            name = check.to_user_string()
+            if info is None:
+                reason = f"{name} has never judged this day; run {check.asset_key.to_user_string()} with its checks"
+            elif info.latest_execution_status is Status.FAILED:
+                reason = f"{name} failed"
+            elif info.latest_execution_status is not Status.SUCCEEDED:
+                reason = f"{name} is not finished ({info.latest_execution_status.value.lower()})"
+            elif (info.latest_target_materialization_storage_id or 0) < (info.latest_materialization_storage_id or 0):
+                reason = f"{name} judged an older version; run the check on the newest"
+            else:
+                continue
+            held.setdefault(day, []).append(reason)
+    return held
+
+
+def explain_held(held: Mapping[date, Sequence[str]]) -> str:
+    """Held days in one message, each with its reasons."""
+    lines = [f"{day}: {'; '.join(reasons)}" for day, reasons in sorted(held.items())]
+    count = "1 day is" if len(held) == 1 else f"{len(held)} days are"
+    return f"{count} held back by a gate (all others were built):\n" + "\n".join(lines)

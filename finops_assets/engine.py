@@ -1,0 +1,45 @@
+"""The query engine of this machine: DuckDB in memory, bounded, in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from finops_assets.settings import Engine
+
+
+def connect(engine: Engine, spill: Path) -> duckdb.DuckDBPyConnection:
+    """A private in-memory connection that keeps to its memory budget and spills below `spill`."""
+    connection = duckdb.connect()
+    # The zone cannot be given at connect time: it needs an extension that loads after it.
+    connection.execute("SET timezone = 'UTC'")
+    connection.execute("SET memory_limit = ?", [engine.memory_limit.replace(" ", "")])
+    if engine.threads is not None:
+        connection.execute("SET threads = ?", [engine.threads])
+    connection.execute("SET temp_directory = ?", [str(spill)])
+    # Order within a day's file means nothing; giving it up lets a write stream instead of buffering.
+    connection.execute("SET preserve_insertion_order = false")
+    return connection
+
+
+def identifier(name: str) -> str:
+    """A quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A quoted SQL string, for the places (COPY targets, table functions in views) that take no bound value."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def days_between(first: date, end: date) -> list[date]:
+    """The UTC days from `first` up to but not including `end`."""
+    return [date.fromordinal(n) for n in range(first.toordinal(), end.toordinal())]
+
+
+def paths(files: Iterable[Path]) -> list[str]:
+    """File paths as DuckDB's readers take them."""
+    return [str(file) for file in files]

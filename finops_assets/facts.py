@@ -1,0 +1,123 @@
+"""cloud_cost_facts: every raw row of a day, once, with its dimensions and the tag key that gave each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from finops_assets.attribution.rules import Rules
+from finops_assets.attribution.tag_sets import attribution
+from finops_assets.engine import connect, identifier, literal
+from finops_assets.lake import Lake
+from finops_assets.settings import Engine
+from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
+
+
+@dataclass(frozen=True)
+class FactsDay:
+    """What building one (day, source) came to; `written` is false where the file already was what it would be."""
+
+    source: str
+    day: date
+    written: bool
+
+
+def build_facts(
+    lake: Lake, engine: Engine, rules: Rules, sources: Iterable[str], days: Iterable[date]
+) -> list[FactsDay]:
+    """Attribute the raw files of these days, one facts file per (day, source), replaced as a whole.
+
+    A file is left alone when the raw day and the rules are those that it was built from.
+    A source that has no raw file for a day (a new one, not required) has no facts file for it either.
+    """
+    sources, wanted = list(sources), sorted(days)
+    work = [(s, d) for d in wanted for s in sources if lake.day_file("raw", s, d).is_file()]
+    stamps = {(s, d): facts_stamp(lake, rules, s, d) for s, d in work}
+    stale = [key for key in work if _stamp_of(lake.day_file("facts", *key)) != stamps[key]]
+    if stale:
+        resolved = attribution(lake, rules, sorted({s for s, _ in stale}))
+        with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
+            _load(connection, resolved)
+
+            def build(key: tuple[str, date]) -> None:
+                with connection.cursor() as cursor:
+                    _build_day(cursor, lake, rules, *key, stamps[key])
+
+            # Small days are bound by latency, not by the processor: two at a time fill it.
+            with ThreadPoolExecutor(2) as pool:
+                list(pool.map(build, stale))
+    return [FactsDay(s, d, (s, d) in set(stale)) for s, d in work]
+
+
+def facts_stamp(lake: Lake, rules: Rules, source: str, day: date) -> str:
+    """What a facts file is built from: the content of the raw day and the version of the rules."""
+    record = lake.read_record(source, "days", day.isoformat())
+    content = "|".join([*record["slices"], record["totals"]["fingerprint"]]) if record else "unknown"
+    return f"{rules.version} {content}"
+
+
+def facts_rules(file: Path) -> str | None:
+    """The version of the rules that a facts file was attributed with."""
+    stamp = _stamp_of(file)
+    return stamp.partition(" ")[0] if stamp else None
+
+
+def _stamp_of(file: Path) -> str | None:
+    if not file.is_file():
+        return None
+    stamp = (pq.read_metadata(file).metadata or {}).get(b"finops_stamp")
+    return stamp.decode() if stamp else None
+
+
+def _load(connection: duckdb.DuckDBPyConnection, resolved: pa.Table) -> None:
+    connection.register("resolved_arrow", resolved)
+    connection.execute("CREATE OR REPLACE TABLE attribution AS SELECT * FROM resolved_arrow")
+    connection.unregister("resolved_arrow")
+
+
+def facts_query(rules: Rules, raw: str, attribution_table: str) -> str:
+    """SQL: raw rows joined to the dimension of their tag sets. One row out for each row in."""
+    focus = ", ".join(f"r.{column.name}" for column in all_columns())
+    dimensions = ", ".join(f"a.{identifier(d)}, a.{identifier(f'{d}_key')}" for d in rules.dimensions)
+    return f"""
+        SELECT {focus}, {dimensions}, r.tag_set_id, r.{SOURCE_FILE}, r.{SOURCE_ROW}
+        FROM {raw} AS r
+        LEFT JOIN {attribution_table} AS a ON r.tag_set_id = a.tag_set_id
+    """
+
+
+def _build_day(
+    cursor: duckdb.DuckDBPyConnection, lake: Lake, rules: Rules, source: str, day: date, stamp: str
+) -> None:
+    raw = f"read_parquet({literal(str(lake.day_file('raw', source, day)))}, hive_partitioning = false)"
+    with lake.replacing(lake.day_file("facts", source, day)) as temporary:
+        cursor.execute(
+            f"COPY ({facts_query(rules, raw, 'attribution')}) TO {literal(str(temporary))}"
+            f" (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{finops_stamp: {literal(stamp)}}})"
+        )
+
+
+def facts_relation(files: list[Path]) -> str:
+    """SQL: facts files as one relation with source and charge_date from their folders."""
+    return _hive(files)
+
+
+def raw_relation(files: list[Path]) -> str:
+    """SQL: raw files as one relation with source and charge_date from their folders."""
+    return _hive(files, union_by_name=True)
+
+
+def _hive(files: list[Path], union_by_name: bool = False) -> str:
+    listed = ", ".join(literal(str(f)) for f in files)
+    union = ", union_by_name = true" if union_by_name else ""
+    return (
+        f"read_parquet([{listed}], hive_partitioning = true,"
+        f" hive_types = {{'source': VARCHAR, 'charge_date': DATE}}{union})"
+    )

@@ -1,0 +1,1 @@
+"""The FOCUS specification as data and functions: versions, columns, money, tags, dialects."""

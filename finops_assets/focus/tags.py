@@ -1,0 +1,77 @@
+"""Tag sets in one canonical form, whatever the provider's encoding was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from finops_assets.attribution.rules import TagValue
+
+
+@dataclass(frozen=True)
+class CanonicalTags:
+    """A tag set as the lake holds it. `tags` is None for no tags; `problem` says why a text is not a tag set."""
+
+    tags: dict[str, TagValue] | None
+    duplicates: int = 0
+    problem: str | None = None
+
+    @property
+    def json(self) -> str | None:
+        return None if self.tags is None else canonical_json(self.tags)
+
+
+def canonical_json(tags: dict[str, TagValue]) -> str:
+    """A JSON object with sorted keys and no spaces."""
+    return json.dumps(tags, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def canonical_tags(text: str | None) -> CanonicalTags:
+    """Parse one tag set.
+
+    Takes a JSON object (FOCUS 1.0 and later, Tags), the same without its braces (Azure's native
+    exports), and a JSON list of {key, value} objects (Google). Of a key that stands twice the last
+    value counts, and the repetition is counted. An empty object is no tags.
+    """
+    if text is None or not text.strip():
+        return CanonicalTags(None)
+    text = text.strip()
+    if text.startswith('"'):
+        text = "{" + text + "}"
+    repeated = 0
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal repeated
+        result = dict(items)
+        repeated += len(items) - len(result)
+        return result
+
+    try:
+        parsed = json.loads(text, object_pairs_hook=pairs)
+    except ValueError as error:
+        return CanonicalTags(None, problem=f"is not JSON: {error}")
+    if parsed is None:
+        return CanonicalTags(None)
+    if isinstance(parsed, list):
+        entries: dict[str, Any] = {}
+        for item in parsed:
+            folded = {k.casefold(): v for k, v in item.items()} if isinstance(item, dict) else {}
+            if "key" not in folded:
+                return CanonicalTags(None, problem="is a list whose items are not {key, value} objects")
+            repeated += str(folded["key"]) in entries
+            entries[str(folded["key"])] = folded.get("value")
+        parsed = entries
+    if not isinstance(parsed, dict):
+        return CanonicalTags(None, problem=f"is JSON, but {type(parsed).__name__}, not an object of keys and values")
+    nested = next((k for k, v in parsed.items() if isinstance(v, (dict, list))), None)
+    if nested is not None:
+        return CanonicalTags(None, problem=f"has an object or list as the value of {nested!r}")
+    return CanonicalTags(parsed or None, repeated)
+
+
+def tag_set_id(tags: str | None, allocated_tags: str | None) -> str:
+    """The id of a canonical tag set: 128 bits of SHA-256 over both parts, as 32 hex digits."""
+    digest = hashlib.sha256(json.dumps([allocated_tags, tags]).encode())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""The gates as plain predicates: what is judged, on which figures, against which limit."""

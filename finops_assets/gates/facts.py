@@ -1,0 +1,160 @@
+"""The gates on facts: conserved, and untagged within the thresholds of the tag policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from finops_assets.engine import connect, identifier
+from finops_assets.facts import facts_relation, raw_relation
+from finops_assets.gates.verdict import Figure, Verdict, money
+from finops_assets.platform import Platform
+
+CONSERVED, WITHIN, ADVICE = "conserved", "untagged_within_threshold", "untagged_below_warning"
+GATES = {
+    CONSERVED: "Rows, billed and effective cost by source and currency equal raw, to the last digit.",
+    WITHIN: "Positive effective cost without a required dimension stays within the threshold that blocks.",
+    ADVICE: "Positive effective cost without a required dimension stays below the threshold that warns.",
+}
+SHOWN = 5
+
+
+def judge_facts(platform: Platform, days: Iterable[date]) -> list[Verdict]:
+    """All verdicts on these days of the facts."""
+    days = sorted(days)
+    with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
+        return [*_conserved(connection, platform, days), *_untagged(connection, platform, days)]
+
+
+def _totals(connection: duckdb.DuckDBPyConnection, relation: str | None) -> dict[tuple[date, str, str], tuple[Any, ...]]:
+    if relation is None:
+        return {}
+    return {
+        (day, source, currency): tuple(figures)
+        for day, source, currency, *figures in connection.execute(
+            f"""
+            SELECT charge_date, source, coalesce(BillingCurrency, ''), count(*),
+                coalesce(sum(BilledCost), 0), coalesce(sum(EffectiveCost), 0)
+            FROM {relation} GROUP BY 1, 2, 3
+            """
+        ).fetchall()
+    }
+
+
+def _conserved(connection: duckdb.DuckDBPyConnection, platform: Platform, days: list[date]) -> Iterator[Verdict]:
+    names = platform.source_names
+    raw_files = platform.lake.day_files("raw", names, days)
+    facts_files = platform.lake.day_files("facts", names, days)
+    raw = _totals(connection, raw_relation(raw_files) if raw_files else None)
+    facts = _totals(connection, facts_relation(facts_files) if facts_files else None)
+    for day in days:
+        keys = sorted(k for k in raw.keys() | facts.keys() if k[0] == day)
+        problems = []
+        for key in keys:
+            expected, found = raw.get(key, (0, Decimal(0), Decimal(0))), facts.get(key, (0, Decimal(0), Decimal(0)))
+            for what, a, b in zip(("rows", "billed cost", "effective cost"), expected, found):
+                if a != b:
+                    problems.append(f"source {key[1]}, {key[2]}: {what} raw {a}, facts {b}, difference {b - a}")
+        yield Verdict(
+            CONSERVED,
+            day,
+            not problems,
+            "; ".join(problems) or f"{sum(raw[k][0] for k in keys if k in raw):,} rows and their cost, equal to raw",
+            figures={
+                "rows_raw": sum(v[0] for k, v in raw.items() if k[0] == day),
+                "rows_facts": sum(v[0] for k, v in facts.items() if k[0] == day),
+                **{f"billed {s} {c}": money(Decimal(raw[d, s, c][1])) for d, s, c in keys if (d, s, c) in raw},
+            },
+            next_step="run the day's raw and facts again; if it stays, report it: a row was lost or doubled"
+            if problems
+            else "",
+        )
+
+
+def _untagged(connection: duckdb.DuckDBPyConnection, platform: Platform, days: list[date]) -> Iterator[Verdict]:
+    policy = platform.settings.tag_policy
+    required = [d for d in policy.required if d in platform.rules.dimensions]
+    files = platform.lake.day_files("facts", platform.source_names, days)
+    shares = untagged_shares(connection, files, required)
+    for day in days:
+        over: dict[str, list[str]] = {WITHIN: [], ADVICE: []}
+        figures: dict[str, Figure] = {}
+        blocks = False
+        for (found_day, source, currency, dimension), (untagged, total) in sorted(shares.items()):
+            if found_day != day:
+                continue
+            share = untagged / total * 100 if total else Decimal(0)
+            threshold = policy.threshold(source, dimension)
+            figures[f"{dimension} {source} {currency} %"] = round(float(share), 2)
+            text = f"source {source}: {share:.1f} % of positive effective {currency} cost has no {dimension}"
+            if share > Decimal(str(threshold.block_above)):
+                blocks = blocks or platform.settings.source(source).required
+                over[WITHIN].append(
+                    f"{text} (limit {threshold.block_above:g} %);"
+                    f" {_who(connection, platform, source, day, dimension)}"
+                )
+            if share > Decimal(str(threshold.warn_above)):
+                over[ADVICE].append(f"{text} (warning above {threshold.warn_above:g} %)")
+        step = (
+            "tag the resources named, or add their keys as aliases under dimensions in finops.yaml;"
+            " then run the day's facts again (raw need not be read again)"
+        )
+        yield Verdict(
+            WITHIN, day, not over[WITHIN], "; ".join(over[WITHIN]) or "within every threshold",
+            blocks or not over[WITHIN], figures=figures, next_step=step if over[WITHIN] else "",
+        )
+        yield Verdict(
+            ADVICE, day, not over[ADVICE], "; ".join(over[ADVICE]) or "below every warning",
+            False, figures=figures, next_step=step if over[ADVICE] else "",
+        )
+
+
+def untagged_shares(
+    connection: duckdb.DuckDBPyConnection, files: list[Path], dimensions: list[str]
+) -> dict[tuple[date, str, str, str], tuple[Decimal, Decimal]]:
+    """(day, source, currency, dimension) -> (positive effective cost without it, positive effective cost).
+
+    Only positive cost counts: a credit must not make coverage exceed 100 %.
+    """
+    if not files or not dimensions:
+        return {}
+    cost = "coalesce(EffectiveCost, BilledCost)"
+    sums = ", ".join(f"coalesce(sum(CASE WHEN {identifier(d)} IS NULL THEN {cost} END), 0)" for d in dimensions)
+    result = {}
+    for day, source, currency, total, *untagged in connection.execute(
+        f"""
+        SELECT charge_date, source, coalesce(BillingCurrency, ''), sum({cost}), {sums}
+        FROM {facts_relation(files)} WHERE {cost} > 0 GROUP BY 1, 2, 3
+        """
+    ).fetchall():
+        for dimension, amount in zip(dimensions, untagged):
+            result[day, source, currency, dimension] = (Decimal(amount), Decimal(total))
+    return result
+
+
+def _who(connection: duckdb.DuckDBPyConnection, platform: Platform, source: str, day: date, dimension: str) -> str:
+    """The accounts and tag keys that carry a day's untagged money."""
+    relation = facts_relation(platform.lake.day_files("facts", [source], [day]))
+    cost = "coalesce(EffectiveCost, BilledCost)"
+    where = f"{cost} > 0 AND {identifier(dimension)} IS NULL"
+    accounts = connection.execute(
+        f"SELECT coalesce(SubAccountName, SubAccountId, 'no account'), sum({cost}) FROM {relation}"
+        f" WHERE {where} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {SHOWN}"
+    ).fetchall()
+    keys: dict[str, Decimal] = {}
+    for tags, amount in connection.execute(
+        f"SELECT Tags, sum({cost}) FROM {relation} WHERE {where} GROUP BY 1 ORDER BY 2 DESC LIMIT 5000"
+    ).fetchall():
+        for key in json.loads(tags) if tags else ["(no tags at all)"]:
+            keys[key] = keys.get(key, Decimal(0)) + amount
+    largest = sorted(keys.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
+    return (
+        f"accounts: {', '.join(f'{name} {amount:.2f}' for name, amount in accounts)};"
+        f" tag keys on that cost: {', '.join(f'{key} {amount:.2f}' for key, amount in largest)}"
+    )

@@ -1,0 +1,309 @@
+"""The gates on raw days: complete, conforms, plausible."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import duckdb
+
+from finops_assets.engine import connect, identifier, literal
+from finops_assets.facts import facts_relation, raw_relation
+from finops_assets.focus.specification import Column, columns, mandatory_columns
+from finops_assets.gates.verdict import Verdict, money
+from finops_assets.ledger import Generation, Ledger
+from finops_assets.platform import Platform
+from finops_assets.settings import Source
+from finops_assets.sources.delivery import Sector, incomplete_sectors
+from finops_assets.sources.layouts import KNOWN_GAPS
+from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW
+
+COMPLETE, CONFORMS, PLAUSIBLE = "complete", "conforms", "plausible"
+GATES = {
+    COMPLETE: "Every file of the delivery is there, the provider calls the day complete, and it has rows.",
+    CONFORMS: "Mandatory FOCUS columns are there and filled, closed lists are respected, types could be read.",
+    PLAUSIBLE: "Rows and cost have not fallen beyond the limit against the version that this one replaces.",
+}
+STATUS_COLUMN = "x_DatasetCompletionStatus"
+
+
+def judge_raw(platform: Platform, source: Source, days: Iterable[date]) -> list[Verdict]:
+    """All verdicts on these raw days of a source; a source that is not required only advises."""
+    days = sorted(days)
+    ledger = Ledger(platform.lake, source.name)
+    latest = [g for scope in ledger.scopes() if (g := ledger.latest(scope))]
+    live = list(ledger.all_live())
+    with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
+        verdicts = [
+            *_complete(connection, platform, source, days, latest, live),
+            *_conforms(connection, platform, source, days, live),
+            *_plausible(connection, platform, source, days),
+        ]
+    return verdicts
+
+
+def _complete(
+    connection: duckdb.DuckDBPyConnection,
+    platform: Platform,
+    source: Source,
+    days: list[date],
+    latest: list[Generation],
+    live: list[Generation],
+) -> Iterator[Verdict]:
+    rows = _rows(platform, source, days)
+    not_complete = _not_complete(connection, platform, source, days)
+    for day in days:
+        problems: list[str] = []
+        covering = [g for g in live if day in g.days]
+        pending = [g for g in latest if g.state != "live" and _concerns(g, day, live)]
+        for generation in pending:
+            problems.append(f"delivery {generation.scope} is {generation.state}: {generation.reason}")
+        sectors = [Sector(_at(a), _at(b), c) for g in covering for a, b, c in g.sectors]
+        for sector in incomplete_sectors(sectors, day):
+            problems.append(
+                f"recency metadata calls {sector.start:%Y-%m-%d %H:%M} to {sector.end:%Y-%m-%d %H:%M} not complete"
+            )
+        count, status = not_complete.get(day, (0, None))
+        if count:
+            problems.append(f"{count} of {rows[day]} rows have {STATUS_COLUMN} {status!r}, not 'Complete'")
+        if not rows[day] and not pending:
+            problems.append(
+                "no rows: no delivery holds this day"
+                if not latest
+                else f"no rows in any of {len(latest)} deliveries (newest scope: {max(g.scope for g in latest)})"
+            )
+        yield _verdict(
+            COMPLETE,
+            source,
+            day,
+            problems,
+            f"{rows[day]:,} rows from {len(covering)} {'delivery' if len(covering) == 1 else 'deliveries'}",
+            {"rows": rows[day], "rows_not_complete": count, "deliveries": len(covering)},
+            "wait for the provider to finish the delivery or have it delivered again; then run the day again",
+        )
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _concerns(generation: Generation, day: date, live: list[Generation]) -> bool:
+    """Could a delivery that was not landed hold this day? By its month, by what it held before, else yes."""
+    if any(g.scope == generation.scope and day in g.days for g in live):
+        return True
+    if len(generation.scope) == 7 and generation.scope[4] == "-":
+        return generation.scope == f"{day:%Y-%m}"
+    return not any(g.scope == generation.scope for g in live)
+
+
+def _rows(platform: Platform, source: Source, days: list[date]) -> dict[date, int]:
+    result = {}
+    for day in days:
+        record = platform.lake.read_record(source.name, "days", day.isoformat())
+        result[day] = int(record["totals"]["rows"]) if record else 0
+    return result
+
+
+def _not_complete(
+    connection: duckdb.DuckDBPyConnection, platform: Platform, source: Source, days: list[date]
+) -> dict[date, tuple[int, str]]:
+    """Rows that say that their data set is not complete, by day. Any row counts, not the first."""
+    files = platform.lake.day_files("raw", [source.name], days)
+    if not files:
+        return {}
+    relation = raw_relation(files)
+    names = [r[0] for r in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()]
+    column = next((n for n in names if n.casefold() == STATUS_COLUMN.casefold()), None)
+    if column is None:
+        return {}
+    status = f"coalesce(CAST({identifier(column)} AS VARCHAR), 'NULL')"
+    # A day fed by one delivery with the column and one without has NULLs that claim nothing.
+    found = connection.execute(
+        f"SELECT charge_date, count(*), min({status}) FROM {relation}"
+        f" WHERE lower(trim({status})) NOT IN ('complete', 'null') GROUP BY 1"
+    ).fetchall()
+    return {day: (count, text) for day, count, text in found}
+
+
+def _conforms(
+    connection: duckdb.DuckDBPyConnection, platform: Platform, source: Source, days: list[date], live: list[Generation]
+) -> Iterator[Verdict]:
+    gaps = {*source.known_gaps, *KNOWN_GAPS.get(source.layout, ())}
+    found = _column_findings(connection, platform, source, days)
+    for day in days:
+        problems: list[str] = []
+        tolerated: list[str] = []
+        covering = [g for g in live if day in g.days]
+        for generation in covering:
+            present = {c.casefold() for c in generation.columns}
+            for column in mandatory_columns(generation.focus_version):
+                if column.name.casefold() not in present:
+                    into = tolerated if column.name in gaps else problems
+                    into.append(
+                        f"column {column.name} is mandatory in FOCUS {generation.focus_version}"
+                        f" and missing in delivery {generation.scope}"
+                    )
+            if not present & {"tags", "allocatedtags"}:
+                problems.append(
+                    f"delivery {generation.scope} has neither Tags nor AllocatedTags, so no cost can be attributed"
+                )
+        versions = {g.focus_version for g in covering}
+        for name, kind, rows, example in found.get(day, []):
+            if kind == "null":
+                column = columns()[name]
+                if not any(column.mandatory(v) and not column.nullable(v) for v in versions):
+                    continue
+                if any(f"column {name} is mandatory" in p for p in problems + tolerated):
+                    continue
+                (tolerated if name in gaps else problems).append(f"{name} is null in {rows} rows")
+            else:
+                problems.append(f"{name} {kind} in {rows} rows, e.g. {example}")
+        yield _verdict(
+            CONFORMS,
+            source,
+            day,
+            problems,
+            f"conforms to FOCUS {', '.join(sorted(versions)) or '(no delivery)'}",
+            {
+                "findings": len(problems),
+                "known_gaps": "; ".join(tolerated) or "none",
+                "focus_version": ", ".join(sorted(versions)),
+            },
+            "have the export corrected at the provider; a gap that the provider documents goes under"
+            f" known_gaps of source {source.name} in finops.yaml",
+        )
+
+
+def _column_findings(
+    connection: duckdb.DuckDBPyConnection, platform: Platform, source: Source, days: list[date]
+) -> dict[date, list[tuple[str, str, int, str]]]:
+    """(column, what is wrong, rows, example) by day, from the rows as landed."""
+    files = platform.lake.day_files("raw", [source.name], days)
+    if not files:
+        return {}
+    relation = raw_relation(files)
+    never_null = [c for c in columns().values() if any(c.mandatory(v) and not c.nullable(v) for v in c.level)]
+    closed = [c for c in columns().values() if c.allowed and c.name != "ServiceSubcategory"]
+    nulls = ", ".join(f"count(*) - count({c.name})" for c in never_null)
+    odd = ", ".join(
+        f"count(CASE WHEN {_odd(c)} THEN 1 END), min(CASE WHEN {_odd(c)} THEN {c.name} END)" for c in closed
+    )
+    result: dict[date, list[tuple[str, str, int, str]]] = {}
+    for day, *counts in connection.execute(f"SELECT charge_date, {nulls}, {odd} FROM {relation} GROUP BY 1").fetchall():
+        into = result.setdefault(day, [])
+        for column, count in zip(never_null, counts):
+            if count:
+                into.append((column.name, "null", count, ""))
+        rest = counts[len(never_null) :]
+        for column, count, example in zip(closed, rest[::2], rest[1::2]):
+            if count:
+                allowed = ", ".join(column.allowed)
+                into.append((column.name, "has values outside its closed list", count, f"{example!r}; allowed: {allowed}"))
+    for day, text, rows, file, row in connection.execute(
+        f"SELECT charge_date, repairs, count(*), min({SOURCE_FILE}), min({SOURCE_ROW}) FROM {relation}"
+        " WHERE repairs LIKE '%not_a%' GROUP BY 1, 2 ORDER BY 1, 3 DESC"
+    ).fetchall():
+        for item in json.loads(text):
+            if item["rule"].startswith("not_a"):
+                kind = f"is {item['rule'].replace('_', ' ')}"
+                place = f"{item['found']!r} in file {file}, row {row}"
+                result.setdefault(day, []).append((item["column"], kind, rows, place))
+    return result
+
+
+def _odd(column: Column) -> str:
+    return f"{column.name} NOT IN ({', '.join(literal(v) for v in column.allowed)})"
+
+
+def _plausible(
+    connection: duckdb.DuckDBPyConnection, platform: Platform, source: Source, days: list[date]
+) -> Iterator[Verdict]:
+    """A day against the version that it replaces: the one that people see now, in the facts."""
+    limits = platform.settings.plausibility
+    accepted = {a.day: a.reason for a in platform.settings.acknowledged if a.source == source.name}
+    before = _facts_totals(connection, platform, source, days)
+    for day in days:
+        record = platform.lake.read_record(source.name, "days", day.isoformat())
+        rows = int(record["totals"]["rows"]) if record else 0
+        effective = {c: Decimal(v) for c, v in record["totals"]["effective"].items()} if record else {}
+        problems: list[str] = []
+        figures: dict[str, int | float | str] = {"rows": rows}
+        if day in before:
+            old_rows, old_cost = before[day]
+            fall = _fall(Decimal(old_rows), Decimal(rows))
+            figures |= {"rows_before": old_rows, "row_fall_percent": round(float(fall), 2)}
+            if fall > Decimal(str(limits.max_row_fall)):
+                problems.append(f"rows fell {fall:.1f} %, from {old_rows} to {rows} (limit {limits.max_row_fall:g} %)")
+            for currency, old in old_cost.items():
+                new = effective.get(currency, Decimal(0))
+                fall = _fall(old, new)
+                figures[f"cost_fall_percent {currency}"] = round(float(fall), 2)
+                if fall > Decimal(str(limits.max_cost_fall)):
+                    problems.append(
+                        f"effective cost fell {fall:.1f} %, from {money(old)} to {money(new)} {currency}"
+                        f" (limit {limits.max_cost_fall:g} %)"
+                    )
+        acknowledged = accepted.get(day)
+        if problems and acknowledged:
+            yield Verdict(
+                PLAUSIBLE, day, True, f"acknowledged ({acknowledged}): {'; '.join(problems)}",
+                source.required, source.name, figures,
+            )
+            continue
+        yield _verdict(
+            PLAUSIBLE,
+            source,
+            day,
+            problems,
+            "no fall beyond the limit" if day in before else "nothing to compare with: the first version of this day",
+            figures,
+            "look at the delivery; if the fall is right, add the source, day and reason under acknowledged in finops.yaml",
+        )
+
+
+def _fall(before: Decimal, after: Decimal) -> Decimal:
+    """How far a figure fell, in percent of what it was; 0 where it rose or was not positive."""
+    if before <= 0 or after >= before:
+        return Decimal(0)
+    return (before - after) / before * 100
+
+
+def _facts_totals(
+    connection: duckdb.DuckDBPyConnection, platform: Platform, source: Source, days: list[date]
+) -> dict[date, tuple[int, dict[str, Decimal]]]:
+    files = platform.lake.day_files("facts", [source.name], days)
+    if not files:
+        return {}
+    result: dict[date, tuple[int, dict[str, Decimal]]] = {}
+    for day, currency, rows, cost in connection.execute(
+        f"""
+        SELECT charge_date, coalesce(BillingCurrency, ''), count(*), sum(coalesce(EffectiveCost, BilledCost, 0))
+        FROM {facts_relation(files)} GROUP BY 1, 2
+        """
+    ).fetchall():
+        count, costs = result.get(day, (0, {}))
+        result[day] = (count + rows, {**costs, currency: cost})
+    return result
+
+
+def _verdict(
+    gate: str,
+    source: Source,
+    day: date,
+    problems: list[str],
+    fine: str,
+    figures: dict[str, int | float | str],
+    next_step: str,
+) -> Verdict:
+    return Verdict(
+        gate=gate,
+        day=day,
+        passed=not problems,
+        message="; ".join(problems) or fine,
+        blocking=source.required,
+        source=source.name,
+        figures=figures,
+        next_step=next_step if problems else "",
+    )

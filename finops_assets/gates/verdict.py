@@ -1,0 +1,39 @@
+"""A verdict: what a gate found on one day, in words and figures that a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+
+Figure = int | float | str | Decimal
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate, one asset, one day. A verdict that does not block is advice."""
+
+    gate: str
+    day: date
+    passed: bool
+    message: str
+    blocking: bool = True
+    source: str | None = None
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    next_step: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Does this verdict hold the day back?"""
+        return self.blocking and not self.passed
+
+
+def money(value: Decimal) -> str:
+    """An exact amount without trailing zeros.
+
+    >>> money(Decimal("1.500000"))
+    '1.5'
+    """
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,171 @@
+"""The lake: hive-partitioned Parquet and small JSON records. The only place that puts files into it.
+
+    landing/source=<s>/scope=<p>/generation=<g>/charge_date=<d>/…   the live slices of each delivery
+    raw/source=<s>/charge_date=<d>/data.parquet                     a day of a source: union of its slices
+    facts/source=<s>/charge_date=<d>/data.parquet                   the same rows, attributed
+    ledger/<s>/…json                                                what was delivered, what a day holds
+    tag_sets/…parquet                                               every distinct tag set, and its attribution
+
+A file is written beside its place and renamed over it: a reader never sees half a day, two writers
+never block each other, a killed process leaves the last good day and a `.tmp-` file that nobody reads.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote, unquote
+
+import duckdb
+
+from finops_assets.errors import LakeError
+
+Layer = Literal["raw", "facts"]
+DATA = "data.parquet"
+
+
+class Lake:
+    """Paths, atomic replacement and records below one root folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def day_file(self, layer: Layer, source: str, day: date) -> Path:
+        """The one file of a (day, source)."""
+        return self.root / layer / f"source={source}" / f"charge_date={day.isoformat()}" / DATA
+
+    def day_files(self, layer: Layer, sources: Iterable[str], days: Iterable[date]) -> list[Path]:
+        """The files of these days that exist, by source and day."""
+        wanted = sorted(days)
+        candidates = (self.day_file(layer, source, day) for source in sources for day in wanted)
+        return [file for file in candidates if file.is_file()]
+
+    def days(self, layer: Layer, source: str) -> list[date]:
+        """The days that a layer holds for a source."""
+        folder = self.root / layer / f"source={source}"
+        found = (p.parent.name.partition("=")[2] for p in folder.glob(f"charge_date=*/{DATA}"))
+        return sorted(date.fromisoformat(text) for text in found)
+
+    def slices(self, source: str, scope: str, generation: str) -> Path:
+        """The folder of one generation's slices."""
+        return self.root / "landing" / f"source={source}" / f"scope={_safe(scope)}" / f"generation={_safe(generation)}"
+
+    def record(self, *parts: str) -> Path:
+        """Where a JSON record lies."""
+        *folders, name = (_safe(p) for p in parts)
+        return self.root.joinpath("ledger", *folders, f"{name}.json")
+
+    def read_record(self, *parts: str) -> dict[str, Any] | None:
+        """A JSON record, or None where there is none."""
+        try:
+            return dict(json.loads(self.record(*parts).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+    def write_record(self, body: dict[str, Any], *parts: str) -> None:
+        """Write a JSON record at once or not at all."""
+        with self.replacing(self.record(*parts)) as temporary:
+            temporary.write_text(json.dumps(body, indent=1, sort_keys=True), encoding="utf-8")
+
+    def records(self, *parts: str) -> list[str]:
+        """The names of the records in a folder."""
+        folder = self.root.joinpath("ledger", *(_safe(p) for p in parts))
+        return sorted(unquote(p.stem) for p in folder.glob("*.json") if not p.name.startswith("."))
+
+    @contextmanager
+    def replacing(self, target: Path) -> Iterator[Path]:
+        """A temporary path beside `target` that takes its place when the block ends well.
+
+        Raises:
+            LakeError: no space, no permission, or the lake's folder is not there to be made.
+        """
+        temporary = target.with_name(f".tmp-{uuid.uuid4().hex}-{target.name}")
+        with self.explaining(target):
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                yield temporary
+                if temporary.is_file():
+                    _flush(temporary)
+                os.replace(temporary, target)
+            finally:
+                _remove(temporary)
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """A scratch folder on the lake's own disk, removed at the end."""
+        folder = self.root / ".work" / uuid.uuid4().hex
+        with self.explaining(folder):
+            try:
+                folder.mkdir(parents=True)
+                yield folder
+            finally:
+                _remove(folder)
+
+    def adopt(self, folder: Path, target: Path) -> None:
+        """Move a finished folder into the lake, replacing one of the same name."""
+        with self.explaining(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _remove(target)
+            os.replace(folder, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a finished file a second name in the lake; its bytes are shared, not written again."""
+        with self.replacing(target) as temporary:
+            try:
+                os.link(source, temporary)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                    raise
+                shutil.copyfile(source, temporary)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file or folder of the lake if it is there."""
+        with self.explaining(path):
+            _remove(path)
+
+    @contextmanager
+    def explaining(self, path: Path) -> Iterator[None]:
+        """Turn the operating system's and the engine's complaints about storage into ours."""
+        try:
+            yield
+        except OSError as error:
+            raise LakeError(_advice(error.errno, self.root, path, str(error))) from error
+        except duckdb.IOException as error:
+            full = "No space left" in str(error) or "disk" in str(error).lower()
+            raise LakeError(_advice(errno.ENOSPC if full else None, self.root, path, str(error))) from error
+
+
+def _advice(number: int | None, root: Path, path: Path, text: str) -> str:
+    what = {
+        errno.ENOSPC: "no space left; nothing was replaced. Free space or move `lake:` in finops.yaml, then run the days again",
+        errno.EACCES: "no permission to write; check the owner of the folder",
+        errno.EROFS: "the file system is read-only",
+        errno.ENOTDIR: "a part of the path is a file, not a folder; check `lake:` in finops.yaml",
+        errno.ENOENT: "the folder is gone; check `lake:` in finops.yaml and that its disk is mounted",
+    }.get(number or 0, "cannot be written")
+    return f"lake {root}: {what} (at {path.name}: {text})"
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _safe(part: str) -> str:
+    """A scope or generation as a file name: readable, reversible, without separators or '='."""
+    return quote(part, safe=" +,-_@") if part not in {".", ".."} else part.replace(".", "%2E")

@@ -1,0 +1,377 @@
+"""Landing: a delivery is read once, split by charge day into the lake, and entered in the ledger.
+
+A generation replaces the one before it in its scope as a whole; rows are never matched one by one
+(FOCUS has no row key). A day of a source is the union of the live slices of all scopes that hold it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+
+from finops_assets.attribution.tag_sets import enter_tag_sets, raw_tags, read_tag_sets
+from finops_assets.engine import connect, identifier, literal
+from finops_assets.errors import DeliveryRefused
+from finops_assets.focus.specification import detect_version
+from finops_assets.lake import Lake
+from finops_assets.ledger import DayTotals, Generation, Ledger, now
+from finops_assets.settings import Engine, Source
+from finops_assets.sources.delivery import Delivery, file_set_hash
+from finops_assets.sources.layouts import newest_deliveries
+from finops_assets.sources.reading import (
+    SOURCE_FILE,
+    SOURCE_ROW,
+    ExportTable,
+    all_columns,
+    canonical_type,
+    map_column,
+    open_export,
+    repairs_json,
+)
+from finops_assets.sources.store import Store, StoredFile
+
+# One row group per this many rows of a day: below it the split of a month into days would hold more in memory.
+FLUSH_ROWS = 10_000
+READ_ATTEMPTS = 2
+
+DERIVED_TYPES = {"tag_set_id": "VARCHAR", SOURCE_FILE: "VARCHAR", SOURCE_ROW: "BIGINT", "repairs": "VARCHAR"}
+
+
+def land_source(
+    lake: Lake,
+    engine: Engine,
+    source: Source,
+    first_day: date,
+    log: Callable[[str], None] = lambda _: None,
+) -> list[Generation]:
+    """Land every delivery of a source that is new, and return what became of each newest delivery.
+
+    A delivery that is not all there waits; one that cannot be read is refused; both are entered in the
+    ledger with the reason, and what was live before stays live. Billing periods that ended before
+    `first_day` are left alone. A scope that is no longer delivered stays as it was landed.
+
+    Raises:
+        FinopsError: the source's place cannot be listed.
+        LakeError: the lake cannot be written.
+    """
+    store, deliveries = newest_deliveries(source)
+    ledger = Ledger(lake, source.name)
+    landed = []
+    for delivery in deliveries:
+        if delivery.month is not None and delivery.month < f"{first_day:%Y-%m}":
+            continue
+        live = ledger.live(delivery.scope)
+        if live is not None and live.generation == delivery.generation and _same_files(live, delivery):
+            landed.append(live)
+            continue
+        if delivery.problems:
+            entry = _pending(delivery, "waiting", "; ".join(delivery.problems))
+            ledger.enter(entry)
+        else:
+            try:
+                entry = _land(lake, engine, source, store, delivery)
+                log(f"{source.name}: landed {delivery.scope}, {entry.rows:,} rows, {len(entry.days)} days")
+            except DeliveryRefused as refusal:
+                entry = _pending(delivery, "refused", str(refusal))
+                ledger.enter(entry)
+        landed.append(entry)
+    return landed
+
+
+def _same_files(live: Generation, delivery: Delivery) -> bool:
+    """Is the delivery byte for byte the one that was landed? A generation id alone does not prove it."""
+    return {(f.key, f.size, f.etag) for f in delivery.files} == set(live.files)
+
+
+def _pending(delivery: Delivery, state: str, reason: str) -> Generation:
+    return Generation(
+        scope=delivery.scope,
+        generation=delivery.generation,
+        state="waiting" if state == "waiting" else "refused",
+        seen_at=now(),
+        delivered_at=delivery.delivered_at,
+        manifest=delivery.manifest,
+        files=tuple((f.key, f.size, f.etag) for f in delivery.files),
+        reason=reason,
+    )
+
+
+def _land(lake: Lake, engine: Engine, source: Source, store: Store, delivery: Delivery) -> Generation:
+    for attempt in range(READ_ATTEMPTS):
+        with lake.workspace() as workspace, store.local_root([f.key for f in delivery.files]) as root:
+            try:
+                split = _split(engine, source, delivery, root, workspace, lake)
+            except DeliveryRefused:
+                # Half of the old file and half of the new one reads as garbage: try again before refusing it.
+                if _changed(store, delivery) and attempt + 1 < READ_ATTEMPTS:
+                    delivery = _as_stored(store, delivery)
+                    continue
+                raise
+            changed = _changed(store, delivery)
+            if changed and attempt + 1 < READ_ATTEMPTS:
+                delivery = _as_stored(store, delivery)
+                continue
+            if changed:
+                raise DeliveryRefused(
+                    source.name, delivery.scope, "changed while it was being read; it is read again next time", file=changed
+                )
+            enter_tag_sets(lake, source.name, split.tag_sets)
+            lake.adopt(split.folder, lake.slices(source.name, delivery.scope, _slice_id(delivery)))
+        break
+    entry = Generation(
+        scope=delivery.scope,
+        generation=delivery.generation,
+        state="live",
+        seen_at=now(),
+        delivered_at=delivery.delivered_at,
+        manifest=delivery.manifest,
+        files=tuple((f.key, f.size, f.etag) for f in delivery.files),
+        rows=split.rows,
+        focus_version=split.focus_version,
+        columns=split.columns,
+        repairs=split.repairs,
+        sectors=tuple((s.start.isoformat(), s.end.isoformat(), s.complete) for s in delivery.sectors),
+        days=split.days,
+    )
+    ledger = Ledger(lake, source.name)
+    before = ledger.live(delivery.scope)
+    ledger.enter(entry)
+    if before is not None and slice_folder(lake, source.name, before) != slice_folder(lake, source.name, entry):
+        lake.remove(slice_folder(lake, source.name, before))
+    return entry
+
+
+def _changed(store: Store, delivery: Delivery) -> str | None:
+    """The first file that is no longer the one that was listed."""
+    return next((f.key for f in delivery.files if store.stat(f.key) != f), None)
+
+
+def _as_stored(store: Store, delivery: Delivery) -> Delivery:
+    files = tuple(found for f in delivery.files if (found := store.stat(f.key)))
+    return Delivery(**{**delivery.__dict__, "files": files})
+
+
+def _slice_id(delivery: Delivery) -> str:
+    return f"{delivery.generation}-{file_set_hash(delivery.files)}"
+
+
+def slice_folder(lake: Lake, source: str, generation: Generation) -> Path:
+    """Where a live generation's slices lie."""
+    files = [StoredFile(*f) for f in generation.files]
+    return lake.slices(source, generation.scope, f"{generation.generation}-{file_set_hash(files)}")
+
+
+@dataclass(frozen=True)
+class _Split:
+    folder: Path
+    rows: int
+    focus_version: str
+    columns: tuple[str, ...]
+    repairs: Mapping[str, int]
+    days: Mapping[date, DayTotals]
+    tag_sets: object
+
+
+def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, workspace: Path, lake: Lake) -> _Split:
+    """Read a delivery's files once and write one Parquet file per charge day."""
+    folder = workspace / "days"
+    folder.mkdir()
+    with connect(engine, workspace / "spill") as connection, lake.explaining(folder):
+        if not delivery.files:
+            raise DeliveryRefused(source.name, delivery.scope, "lists no files: an empty delivery is not a success")
+        export = open_export(
+            connection, source.name, delivery.scope, root, [f.key for f in delivery.files], workspace
+        )
+        _require_charge_period(connection, source, delivery, export)
+        tags = raw_tags(export)
+        met = read_tag_sets(connection, export, tags)
+        connection.execute("SET partitioned_write_flush_threshold = ?", [FLUSH_ROWS])
+        try:
+            connection.execute(
+                f"COPY ({canonical_rows(export, tags.join)}) TO {literal(str(folder))}"
+                " (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (charge_date))"
+            )
+        except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+            raise DeliveryRefused(source.name, delivery.scope, f"cannot be read: {error}") from error
+        days = slice_totals(connection, folder)
+        rows = sum(day.rows for day in days.values())
+        if delivery.expected_rows is not None and delivery.expected_rows != rows:
+            raise DeliveryRefused(
+                source.name, delivery.scope, f"has {rows} rows, the manifest says {delivery.expected_rows}"
+            )
+        read = connection.execute(f"SELECT count(*) FROM ({export.sql})").fetchone()
+        if read is None or read[0] != rows:
+            raise DeliveryRefused(source.name, delivery.scope, f"{read and read[0]} rows were read but {rows} written")
+        version = delivery.focus_version or detect_version(export.types)
+        repairs = _repair_counts(connection, folder) if days else {}
+        if met.duplicated_keys:
+            repairs["repeated_key Tags"] = met.duplicated_keys
+        return _Split(folder, rows, version, tuple(export.types), repairs, days, met.register)
+
+
+def _require_charge_period(
+    connection: duckdb.DuckDBPyConnection, source: Source, delivery: Delivery, export: ExportTable
+) -> None:
+    """Without a charge day a row has no place in the lake; then nothing of the delivery is landed."""
+    name = export.focus_columns.get("ChargePeriodStart")
+    if name is None:
+        raise DeliveryRefused(
+            source.name,
+            delivery.scope,
+            f"has no column ChargePeriodStart; it is not a FOCUS CostAndUsage data set (columns: {', '.join(export.types)})",
+        )
+    column = next(c for c in all_columns() if c.name == "ChargePeriodStart")
+    mapped = map_column(column, name, export.types[name])
+    bad = connection.execute(
+        f"SELECT count(*), any_value(CAST(e.{identifier(name)} AS VARCHAR)), min(e.{SOURCE_FILE}), min(e.{SOURCE_ROW})"
+        f" FROM ({export.sql}) e WHERE ({mapped.sql}) IS NULL"
+    ).fetchone()
+    if bad and bad[0]:
+        raise DeliveryRefused(
+            source.name,
+            delivery.scope,
+            f"{bad[0]} rows have no readable ChargePeriodStart (first at row {bad[3]}, found {bad[1]!r}),"
+            " so their day is unknown; nothing of this delivery was landed",
+            file=bad[2],
+        )
+
+
+def canonical_rows(export: ExportTable, tag_join: str) -> str:
+    """SQL: an export's rows in the lake's form. Every row in gives exactly one row out."""
+    mapped = [
+        map_column(column, export.focus_columns.get(column.name), export.types.get(export.focus_columns.get(column.name, ""), ""))
+        for column in all_columns()
+        if column.name not in ("Tags", "AllocatedTags")
+    ]
+    bad_tags = [
+        ("not_a_tag_set", "Tags", "t.bad_tags IS NOT NULL", "t.bad_tags"),
+        ("not_a_tag_set", "AllocatedTags", "t.bad_allocated_tags IS NOT NULL", "t.bad_allocated_tags"),
+    ]
+    start = next(m.sql for m in mapped if m.name == "ChargePeriodStart")
+    focus = [f"{m.sql} AS {m.name}" for m in mapped]
+    others = [f"e.{identifier(n)}" for n in export.other_columns]
+    return f"""
+        SELECT {", ".join(focus)},
+            t."Tags" AS Tags, t."AllocatedTags" AS AllocatedTags, t.tag_set_id AS tag_set_id,
+            e.{SOURCE_FILE} AS {SOURCE_FILE}, CAST(e.{SOURCE_ROW} AS BIGINT) AS {SOURCE_ROW},
+            {repairs_json(mapped, bad_tags)} AS repairs,
+            {"".join(f"{o}, " for o in others)}
+            CAST({start} AS DATE) AS charge_date
+        FROM ({export.sql}) e LEFT JOIN met_tags t ON {tag_join}
+    """
+
+
+def slice_totals(connection: duckdb.DuckDBPyConnection, folder: Path) -> dict[date, DayTotals]:
+    """Rows, cost by currency and a fingerprint of every charge day below a folder of slices."""
+    if not any(folder.glob("charge_date=*/*.parquet")):
+        return {}
+    return day_totals(
+        connection,
+        f"SELECT * FROM read_parquet({literal(str(folder / 'charge_date=*' / '*.parquet'))},"
+        " hive_partitioning = true, hive_types = {'charge_date': DATE}, union_by_name = true)",
+    )
+
+
+def day_totals(connection: duckdb.DuckDBPyConnection, rows: str) -> dict[date, DayTotals]:
+    """Rows, cost by currency and a fingerprint of every charge_date in a relation of canonical rows.
+
+    The fingerprint is a sum of row hashes over the FOCUS columns: it does not depend on the order of
+    rows, nor on where they lay or when they were exported.
+    """
+    hashed = ", ".join(column.name for column in all_columns())
+    result: dict[date, DayTotals] = {}
+    for day, currency, count, billed, effective, fingerprint in connection.execute(
+        f"""
+        SELECT charge_date, coalesce(BillingCurrency, ''), count(*),
+            coalesce(sum(BilledCost), 0), coalesce(sum(coalesce(EffectiveCost, BilledCost)), 0),
+            sum(CAST(hash({hashed}) AS HUGEINT))
+        FROM ({rows}) GROUP BY 1, 2 ORDER BY 1, 2
+        """
+    ).fetchall():
+        before = result.get(day) or DayTotals(0, {}, {}, "")
+        result[day] = DayTotals(
+            before.rows + count,
+            {**before.billed, currency: Decimal(billed)},
+            {**before.effective, currency: Decimal(effective)},
+            before.fingerprint + f"{count:x}.{fingerprint:x};",
+        )
+    return result
+
+
+def _repair_counts(connection: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for text, rows in connection.execute(
+        f"SELECT repairs, count(*) FROM read_parquet({literal(str(folder / 'charge_date=*' / '*.parquet'))},"
+        " union_by_name = true) WHERE repairs IS NOT NULL GROUP BY 1"
+    ).fetchall():
+        for item in json.loads(text):
+            name = f"{item['rule']} {item['column']}"
+            counts[name] = counts.get(name, 0) + rows
+    return counts
+
+
+@dataclass(frozen=True)
+class RawDay:
+    """A day of a source as the lake holds it now."""
+
+    day: date
+    totals: DayTotals
+    slices: tuple[str, ...]
+    changed: bool
+
+
+def compose_days(lake: Lake, engine: Engine, source: Source, days: Iterable[date]) -> list[RawDay]:
+    """Write each day's one raw file from the live slices that hold it; a day that did not change is not touched.
+
+    A day without rows gets an empty file: that nothing was charged, or nothing delivered, is for the gate to say.
+    """
+    generations = list(Ledger(lake, source.name).all_live())
+    result = []
+    with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
+        for day in days:
+            parts = [(g, slice_folder(lake, source.name, g)) for g in generations if day in g.days]
+            slices = tuple(folder.relative_to(lake.root).as_posix() for _, folder in parts)
+            held = lake.read_record(source.name, "days", day.isoformat())
+            target = lake.day_file("raw", source.name, day)
+            if held is not None and tuple(held["slices"]) == slices and target.is_file():
+                result.append(RawDay(day, DayTotals.from_json(held["totals"]), slices, changed=False))
+                continue
+            files = [f for _, folder in parts for f in sorted((folder / f"charge_date={day}").glob("*.parquet"))]
+            if len(files) == 1:
+                lake.link(files[0], target)
+            else:
+                with lake.replacing(target) as temporary:
+                    connection.execute(
+                        f"COPY ({_union(files)}) TO {literal(str(temporary))} (FORMAT parquet, COMPRESSION zstd)"
+                    )
+            totals = _sum_totals([g.days[day] for g, _ in parts])
+            lake.write_record({"slices": list(slices), "totals": totals.as_json()}, source.name, "days", day.isoformat())
+            result.append(RawDay(day, totals, slices, changed=True))
+    return result
+
+
+def _union(files: list[Path]) -> str:
+    if not files:
+        empty = [f"CAST(NULL AS {canonical_type(c)}) AS {c.name}" for c in all_columns()]
+        empty += [f"CAST(NULL AS {kind}) AS {name}" for name, kind in DERIVED_TYPES.items()]
+        return f"SELECT {', '.join(empty)} WHERE false"
+    listed = ", ".join(literal(str(f)) for f in files)
+    return f"SELECT * FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+
+
+def _sum_totals(parts: list[DayTotals]) -> DayTotals:
+    billed: dict[str, Decimal] = {}
+    effective: dict[str, Decimal] = {}
+    for part in parts:
+        for currency in part.billed:
+            billed[currency] = billed.get(currency, Decimal(0)) + part.billed[currency]
+            effective[currency] = effective.get(currency, Decimal(0)) + part.effective[currency]
+    return DayTotals(
+        sum(p.rows for p in parts), billed, effective, "|".join(sorted(p.fingerprint for p in parts))
+    )

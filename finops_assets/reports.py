@@ -1,0 +1,177 @@
+"""The three questions, asked of the rollup: what did each team spend, who is untagged, which services cost.
+
+Every figure stands beside that of the same days of the period before. Amounts are per currency, which
+are never added. Percentages are over positive effective cost, so that a credit cannot push coverage
+over 100 %. Ends are exclusive; days are UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+
+import duckdb
+import pandas as pd
+
+from finops_assets.engine import identifier
+from finops_assets.rollup import GROUPED, TABLE, UNKNOWN, UNTAGGED
+
+TEAMS_BY = ("department", "team")
+SERVICES_BY = ("ServiceCategory",)
+CAN_GROUP_BY = ("charge_date", "provider", *GROUPED, "ServiceCategory")
+UNTAGGED_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Period:
+    """UTC days from `first` up to but not including `end`."""
+
+    first: date
+    end: date
+
+    @property
+    def before(self) -> Period:
+        """The same days of the period before: of the month before for a month or its first days, else as many days."""
+        if self.first.day == 1 and self.end <= _next_month(self.first):
+            month = (self.first - timedelta(days=1)).replace(day=1)
+            end = self.first if self.end == _next_month(self.first) else month + (self.end - self.first)
+            return Period(month, min(end, self.first))
+        return Period(self.first - (self.end - self.first), self.first)
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.end - timedelta(days=1)}"
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+def latest_month(connection: duckdb.DuckDBPyConnection) -> Period | None:
+    """The month of the newest day in the rollup, up to and with that day; None where the rollup is empty."""
+    last = _last_day(connection)
+    return Period(last.replace(day=1), last + timedelta(days=1)) if last else None
+
+
+def latest_days(connection: duckdb.DuckDBPyConnection, days: int = UNTAGGED_DAYS) -> Period | None:
+    """The last `days` days up to and with the newest day in the rollup."""
+    last = _last_day(connection)
+    return Period(last - timedelta(days=days - 1), last + timedelta(days=1)) if last else None
+
+
+def _last_day(connection: duckdb.DuckDBPyConnection) -> date | None:
+    row = connection.execute(f"SELECT max(charge_date) FROM {TABLE}").fetchone()
+    return row[0] if row else None
+
+
+def cost_by(connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str, ...]) -> pd.DataFrame:
+    """Effective and billed cost by some of the rollup's columns and currency, against the period before.
+
+    Columns: by…, currency, effective_cost, billed_cost, effective_cost_before (Decimal),
+    change_percent, share_percent (of the currency's positive effective cost; float or NaN), row_count.
+    A missing day counts nothing; `days` and `days_before` say how many days have data.
+
+    Raises:
+        ValueError: a column that the rollup is not grouped by.
+    """
+    unknown = [b for b in by if b not in CAN_GROUP_BY]
+    if unknown:
+        raise ValueError(f"found {', '.join(unknown)}; allowed: {', '.join(CAN_GROUP_BY)}")
+    before = period.before
+    keys = ", ".join(identifier(b) for b in by)
+    now = "charge_date >= $first AND charge_date < $end"
+    then = "charge_date >= $first_before AND charge_date < $end_before"
+    # Grouped by day, the day of the period before is the one as many days earlier.
+    day = "charge_date" if "charge_date" not in by else f"CASE WHEN {now} THEN charge_date ELSE charge_date + $shift END"
+    selected = keys.replace('"charge_date"', f"{day} AS charge_date")
+    rows = connection.execute(
+        f"""
+        WITH grouped AS (
+            SELECT {selected}, BillingCurrency AS currency,
+                coalesce(sum(CASE WHEN {now} THEN effective_cost END), 0) AS effective_cost,
+                coalesce(sum(CASE WHEN {now} THEN billed_cost END), 0) AS billed_cost,
+                coalesce(sum(CASE WHEN {then} THEN effective_cost END), 0) AS effective_cost_before,
+                coalesce(sum(CASE WHEN {now} THEN positive_effective_cost END), 0) AS positive_cost,
+                coalesce(sum(CASE WHEN {now} THEN row_count END), 0) AS row_count
+            FROM {TABLE}
+            WHERE ({now}) OR ({then})
+            GROUP BY ALL
+        )
+        SELECT {keys}, currency, effective_cost, billed_cost, effective_cost_before, positive_cost,
+            sum(positive_cost) OVER (PARTITION BY currency) AS all_positive, CAST(row_count AS BIGINT) AS row_count
+        FROM grouped ORDER BY currency, {"charge_date" if "charge_date" in by else "effective_cost DESC"}, {keys}
+        """,
+        {
+            "first": period.first,
+            "end": period.end,
+            "first_before": before.first,
+            "end_before": before.end,
+            **({"shift": (period.first - before.first).days} if "charge_date" in by else {}),
+        },
+    ).fetchall()
+    return pd.DataFrame(
+        [
+            {
+                **dict(zip(by, row)),
+                "currency": row[len(by)],
+                "effective_cost": row[len(by) + 1],
+                "billed_cost": row[len(by) + 2],
+                "effective_cost_before": row[len(by) + 3],
+                "change_percent": percent(row[len(by) + 1] - row[len(by) + 3], row[len(by) + 3]),
+                "share_percent": percent(row[len(by) + 4], row[len(by) + 5]),
+                "row_count": row[len(by) + 6],
+            }
+            for row in rows
+        ],
+        columns=[*by, "currency", "effective_cost", "billed_cost", "effective_cost_before", "change_percent",
+                 "share_percent", "row_count"],
+    )
+
+
+def untagged_by(connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str, ...] = ("provider",)) -> pd.DataFrame:
+    """Share of positive effective cost without department, team and environment, against the period before.
+
+    Columns: by…, currency, positive_effective_cost (Decimal), and for each of the three dimensions
+    untagged_<dimension> (Decimal), untagged_<dimension>_percent and …_percent_before (float or NaN).
+
+    Raises:
+        ValueError: a column that the rollup is not grouped by.
+    """
+    unknown = [b for b in by if b not in CAN_GROUP_BY or b == "charge_date"]
+    if unknown:
+        raise ValueError(f"found {', '.join(unknown)}; allowed: {', '.join(c for c in CAN_GROUP_BY if c != 'charge_date')}")
+
+    def shares(span: Period) -> dict[tuple[object, ...], list[Decimal]]:
+        keys = ", ".join(identifier(b) for b in by)
+        sums = ", ".join(
+            f"coalesce(sum(CASE WHEN {d} = '{UNKNOWN if d == 'environment' else UNTAGGED}'"
+            " THEN positive_effective_cost END), 0)"
+            for d in GROUPED
+        )
+        rows = connection.execute(
+            f"SELECT {keys}, BillingCurrency, sum(positive_effective_cost), {sums} FROM {TABLE}"
+            " WHERE charge_date >= $first AND charge_date < $end GROUP BY ALL ORDER BY ALL",
+            {"first": span.first, "end": span.end},
+        ).fetchall()
+        width = len(by) + 1
+        return {row[:width]: list(row[width:]) for row in rows}
+
+    now, then = shares(period), shares(period.before)
+    result = []
+    for key, (positive, *untagged) in now.items():
+        row: dict[str, object] = {**dict(zip((*by, "currency"), key)), "positive_effective_cost": positive}
+        old = then.get(key)
+        for i, dimension in enumerate(GROUPED):
+            row[f"untagged_{dimension}"] = untagged[i]
+            row[f"untagged_{dimension}_percent"] = percent(untagged[i], positive)
+            row[f"untagged_{dimension}_percent_before"] = percent(old[1 + i], old[0]) if old else float("nan")
+        result.append(row)
+    columns = [*by, "currency", "positive_effective_cost"]
+    for dimension in GROUPED:
+        columns += [f"untagged_{dimension}", f"untagged_{dimension}_percent", f"untagged_{dimension}_percent_before"]
+    return pd.DataFrame(result, columns=columns)
+
+
+def percent(part: Decimal, whole: Decimal) -> float:
+    """part of whole in percent; NaN where the whole is not positive."""
+    return float(part / whole * 100) if whole > 0 else float("nan")

@@ -1,0 +1,183 @@
+"""Running the graph for a range of days from the command line, into the history that the UI shows."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+
+from finops_assets.assets.daily import FACTS, ROLLUP
+from finops_assets.checks.raw import raw_key
+from finops_assets.engine import days_between
+from finops_assets.errors import FinopsError
+from finops_assets.facts import facts_rules
+from finops_assets.ledger import Ledger
+from finops_assets.platform import Platform
+from finops_assets.sources.layouts import newest_deliveries
+
+DAYS_PER_RUN = 31
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def open_instance() -> dg.DagsterInstance:
+    """Dagster's instance: $DAGSTER_HOME, else the dagster.yaml of the current folder, as `dagster dev` has it.
+
+    Raises:
+        FinopsError: neither is there.
+    """
+    if os.environ.get("DAGSTER_HOME"):
+        return dg.DagsterInstance.get()
+    if not Path("dagster.yaml").is_file():
+        raise FinopsError(f"no dagster.yaml in {Path.cwd()} and no DAGSTER_HOME; run this in the project's folder")
+    return dg.DagsterInstance.from_config(str(Path.cwd()), "dagster.yaml")
+
+
+@dataclass
+class Outcome:
+    """What running a range came to."""
+
+    built: list[date] = field(default_factory=list)
+    held: dict[date, list[str]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+
+def run_range(
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    days: list[date],
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """Materialise raw, facts and rollup for these days, at most DAYS_PER_RUN consecutive days a run."""
+    outcome = Outcome()
+    job = defs.resolve_job_def("daily")
+    for chunk in consecutive(days, DAYS_PER_RUN):
+        tags = {
+            "dagster/asset_partition_range_start": chunk[0].isoformat(),
+            "dagster/asset_partition_range_end": chunk[-1].isoformat(),
+        }
+        result = _execute(job, instance, tags, on_step)
+        built = {
+            date.fromisoformat(m.partition)
+            for e in result.get_asset_materialization_events()
+            if (m := e.step_materialization_data.materialization).asset_key == ROLLUP and m.partition
+        }
+        failed = {
+            day: reasons
+            for day in chunk
+            if (reasons := [_text(e) for e in result.get_asset_check_evaluations() if _holds(e, day)])
+        }
+        outcome.built += sorted(built - failed.keys())
+        outcome.held |= failed
+        unexplained = [d for d in chunk if d not in built and d not in failed]
+        if unexplained:
+            outcome.errors += _failures(result)
+    return outcome
+
+
+def publish(
+    defs: dg.Definitions, instance: dg.DagsterInstance, on_step: Callable[[str], None] = lambda _: None
+) -> list[str]:
+    """Make the reports and the published copy; returns what went wrong."""
+    result = _execute(defs.resolve_job_def("publish"), instance, {}, on_step)
+    return [] if result.success else _failures(result)
+
+
+def consecutive(days: list[date], most: int) -> Iterator[list[date]]:
+    """Days in runs without gaps, none longer than `most`."""
+    chunk: list[date] = []
+    for day in sorted(days):
+        if chunk and (len(chunk) == most or day.toordinal() != chunk[-1].toordinal() + 1):
+            yield chunk
+            chunk = []
+        chunk.append(day)
+    if chunk:
+        yield chunk
+
+
+def _execute(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, tags: dict[str, str], on_step: Callable[[str], None]
+) -> dg.ExecuteInProcessResult:
+    """Run a job here, telling of each step that starts."""
+    run_id = dg.make_new_run_id() if hasattr(dg, "make_new_run_id") else None
+    done: list[dg.ExecuteInProcessResult] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            done.append(
+                job.execute_in_process(
+                    instance=instance, tags=tags, run_config=QUIET, raise_on_error=False, run_id=run_id
+                )
+            )
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    told = 0
+    while thread.is_alive():
+        thread.join(0.2)
+        if run_id is not None and instance.has_run(run_id):
+            starts = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_START).records
+            for record in starts[told:]:
+                event = record.event_log_entry.dagster_event
+                on_step(event.step_key if event and event.step_key else "")
+            told = len(starts)
+    if failed:
+        raise failed[0]
+    return done[0]
+
+
+def _holds(evaluation: dg.AssetCheckEvaluation, day: date) -> bool:
+    return bool(evaluation.blocking and not evaluation.passed and evaluation.partition == day.isoformat())
+
+
+def _text(evaluation: dg.AssetCheckEvaluation) -> str:
+    return f"{evaluation.check_name}: {evaluation.description}"
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
+    texts = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            texts.append(f"{event.step_key}: {error.message.strip() if error else 'failed'}")
+    return texts or ["the run failed; see it in the UI"]
+
+
+def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, end: date) -> list[date]:
+    """The days from `first` to before `end` that are not what a run now would make of them.
+
+    All of them if a source has a delivery that was not landed yet; else those whose facts are missing or
+    were attributed under other rules, unless they were judged since and are held.
+    """
+    wanted = days_between(first, end)
+    settings = platform.settings
+    for source in settings.sources:
+        ledger = Ledger(platform.lake, source.name)
+        _, deliveries = newest_deliveries(source)
+        for delivery in deliveries:
+            if delivery.month is not None and delivery.month < f"{settings.first_day:%Y-%m}":
+                continue
+            latest = ledger.latest(delivery.scope)
+            if latest is None or set(latest.files) != {(f.key, f.size, f.etag) for f in delivery.files}:
+                return wanted
+    tried = {date.fromisoformat(k) for k in instance.get_materialized_partitions(raw_key(settings.sources[0].name))}
+    built = {date.fromisoformat(k) for k in instance.get_materialized_partitions(ROLLUP)}
+    started = {date.fromisoformat(k) for k in instance.get_materialized_partitions(FACTS)}
+    stale = []
+    for day in wanted:
+        files = platform.lake.day_files("facts", platform.source_names, [day])
+        current = files and all(facts_rules(f) == platform.rules.version for f in files)
+        held = day in tried and day not in built and (current or day not in started)
+        if not held and not (current and day in built):
+            stale.append(day)
+    return stale
+

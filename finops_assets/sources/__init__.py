@@ -1,0 +1,1 @@
+"""Delivery layouts: how each provider lays out its exports, one small module each."""

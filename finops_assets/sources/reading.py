@@ -1,0 +1,218 @@
+"""Export files -> one relation of canonical rows, in SQL. Parquet is read in place, CSV is staged once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from finops_assets.engine import identifier, literal
+from finops_assets.errors import DeliveryRefused
+from finops_assets.focus import money
+from finops_assets.focus.specification import Column, canonical_name, columns
+
+NULL_SPELLINGS = ("", "NULL", "null", "N/A")
+SOURCE_FILE, SOURCE_ROW = "source_file", "source_row"
+
+
+@dataclass(frozen=True)
+class ExportTable:
+    """Export files as one SQL relation: `sql` selects all columns as written, plus source_file and source_row."""
+
+    sql: str
+    types: dict[str, str]
+
+    @property
+    def focus_columns(self) -> dict[str, str]:
+        """FOCUS name -> the column as written."""
+        return {focus: name for name in self.types if (focus := canonical_name(name))}
+
+    @property
+    def other_columns(self) -> list[str]:
+        """What is not FOCUS: x_ columns and whatever else the provider adds. Kept as it is."""
+        return [n for n in self.types if canonical_name(n) is None and n not in (SOURCE_FILE, SOURCE_ROW)]
+
+
+def open_export(
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    scope: str,
+    root: Path,
+    keys: Sequence[str],
+    staging: Path,
+) -> ExportTable:
+    """Open a delivery's files below `root`; CSV files are staged as Parquet below `staging` on the way.
+
+    Raises:
+        DeliveryRefused: a file is not what its name says, is cut off, or a CSV row is broken.
+    """
+    parts = []
+    for number, key in enumerate(keys):
+        if key.endswith((".csv", ".csv.gz")):
+            staged = staging / f"{number:05}.parquet"
+            _stage_csv(connection, source, scope, root / key, key, staged)
+            parts.append(f"SELECT * FROM read_parquet({literal(str(staged))})")
+        else:
+            _check_parquet(connection, source, scope, root / key, key)
+    parquet = [str(root / key) for key in keys if not key.endswith((".csv", ".csv.gz"))]
+    if parquet:
+        listed = ", ".join(literal(path) for path in parquet)
+        parts.append(
+            f"SELECT * EXCLUDE (filename, file_row_number), substr(filename, {len(str(root)) + 2}) AS {SOURCE_FILE},"
+            f" file_row_number + 1 AS {SOURCE_ROW}"
+            f" FROM read_parquet([{listed}], union_by_name = true, filename = true, file_row_number = true,"
+            " hive_partitioning = false)"
+        )
+    sql = " UNION ALL BY NAME ".join(parts)
+    try:
+        described = connection.execute(f"DESCRIBE {sql}").fetchall()
+    except duckdb.Error as error:
+        raise DeliveryRefused(source, scope, f"its files do not fit together: {error}") from error
+    types = {str(name): str(kind) for name, kind, *_ in described}
+    folded: dict[str, str] = {}
+    for name in types:
+        focus = canonical_name(name)
+        if focus and focus in folded:
+            raise DeliveryRefused(source, scope, f"has {focus} twice, as {folded[focus]!r} and {name!r}")
+        if focus:
+            folded[focus] = name
+    return ExportTable(sql, types)
+
+
+def _check_parquet(connection: duckdb.DuckDBPyConnection, source: str, scope: str, path: Path, key: str) -> None:
+    try:
+        connection.execute("SELECT 1 FROM parquet_file_metadata(?)", [str(path)]).fetchall()
+    except duckdb.Error as error:
+        raise DeliveryRefused(
+            source, scope, f"is not Parquet, or is cut off ({_first_line(error)}); have it delivered again", file=key
+        ) from error
+
+
+def _stage_csv(
+    connection: duckdb.DuckDBPyConnection, source: str, scope: str, path: Path, key: str, staged: Path
+) -> None:
+    nulls = "[" + ", ".join(literal(n) for n in NULL_SPELLINGS) + "]"
+    query = f"""
+        COPY (
+            SELECT *, {literal(key)} AS {SOURCE_FILE}, row_number() OVER () AS {SOURCE_ROW}
+            FROM read_csv({literal(str(path))}, header = true, all_varchar = true, delim = ',', quote = '"',
+                escape = '"', nullstr = {nulls}, strict_mode = true, null_padding = false, max_line_size = 16777216)
+        ) TO {literal(str(staged))} (FORMAT parquet, COMPRESSION snappy)
+    """
+    try:
+        connection.execute(query)
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        if "No space left" in str(error):
+            raise
+        raise DeliveryRefused(
+            source, scope, f"is not a readable CSV ({_csv_problem(error)}); have it delivered again", file=key
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _csv_problem(error: Exception) -> str:
+    """DuckDB's first lines name the line and its text; the list of options that follows helps nobody here."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "; ".join(lines[:3])
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A canonical column's SQL, and the conditions under which a row's value needed repair or could not be read."""
+
+    name: str
+    sql: str
+    repairs: tuple[tuple[str, str, str], ...] = ()
+    """(rule, SQL condition, SQL of the text as found)"""
+
+
+def map_column(column: Column, name: str | None, kind: str) -> Mapped:
+    """The SQL that turns a column as written (`e.<name>` of DuckDB type `kind`) into its canonical form."""
+    if name is None:
+        return Mapped(column.name, f"CAST(NULL AS {canonical_type(column)})")
+    value = f"e.{identifier(name)}"
+    match column.type:
+        case "decimal":
+            return _decimal(column.name, value, kind)
+        case "datetime":
+            return _datetime(column.name, value, kind)
+        case "json":
+            nested = kind != "VARCHAR"
+            return Mapped(column.name, f"CAST(to_json({value}) AS VARCHAR)" if nested else value)
+        case "string":
+            text = value if kind == "VARCHAR" else f"CAST({value} AS VARCHAR)"
+            return _closed(column, text) if column.allowed else Mapped(column.name, text)
+
+
+def canonical_type(column: Column) -> str:
+    """The DuckDB type of a canonical column."""
+    return {"decimal": money.DECIMAL, "datetime": "TIMESTAMP"}.get(column.type, "VARCHAR")
+
+
+def _decimal(name: str, value: str, kind: str) -> Mapped:
+    text = f"CAST({value} AS VARCHAR)"
+    if kind in ("DOUBLE", "FLOAT"):
+        sql = money.decimal_from_double(value)
+        # Only what was printed as text can be finer than the scale, or NaN, or too large.
+        odd = f"({value} IS NOT NULL AND NOT (abs({value}) < 1e6 AND round({value} * 1e9) / 1e9 = {value}))"
+        unread, fine = f"({odd} AND ({sql}) IS NULL)", f"({odd} AND abs({value}) < 1e-3 AND CAST(({sql}) AS DOUBLE) <> {value})"
+    elif kind.startswith("DECIMAL") or kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT"):
+        sql = f"TRY_CAST({value} AS {money.DECIMAL})"
+        unread = f"({value} IS NOT NULL AND ({sql}) IS NULL)"
+        scale = int(kind.rstrip(")").rpartition(",")[2]) if kind.startswith("DECIMAL") else 0
+        fine = f"(({sql}) <> {value})" if scale > money.SCALE else "false"
+    else:
+        text = value if kind == "VARCHAR" else text
+        sql = money.decimal_from_text(text)
+        unread, fine = f"({value} IS NOT NULL AND ({sql}) IS NULL)", money.too_fine(text)
+    return Mapped(name, sql, (("not_a_number", unread, text), ("rounded", fine, text)))
+
+
+def _datetime(name: str, value: str, kind: str) -> Mapped:
+    if kind == "VARCHAR":
+        # A zone of +hh:mm is honoured; FOCUS 1.0 of Azure leaves the seconds out.
+        cleaned = f"regexp_replace(trim({value}), '^(.{{10}}[T ][0-9]{{2}}:[0-9]{{2}})(Z|[+-][0-9:]+)?$', '\\1:00\\2')"
+        sql = f"COALESCE(TRY_CAST({value} AS TIMESTAMP), TRY_CAST({cleaned} AS TIMESTAMP))"
+        return Mapped(name, sql, (("not_a_time", f"({value} IS NOT NULL AND ({sql}) IS NULL)", value),))
+    # A time with a zone is rendered in the session's, which is UTC.
+    return Mapped(name, f"CAST({value} AS TIMESTAMP)")
+
+
+def _closed(column: Column, text: str) -> Mapped:
+    """A closed list in the specification's spelling; what is not in it stays as found, for the gate to see."""
+    listed = ", ".join(literal(v) for v in column.allowed)
+    whens = " ".join(f"WHEN {literal(v.lower())} THEN {literal(v)}" for v in column.allowed)
+    folded = f"lower(trim({text}))"
+    lowered = ", ".join(literal(v.lower()) for v in column.allowed)
+    odd = f"({text} NOT IN ({listed}))"
+    sql = f"CASE WHEN {odd} THEN CASE {folded} {whens} ELSE {text} END ELSE {text} END"
+    return Mapped(column.name, sql, (("closed_value_spelling", f"({odd} AND {folded} IN ({lowered}))", text),))
+
+
+def repairs_json(mapped: Iterable[Mapped], extra: Iterable[tuple[str, str, str, str]] = ()) -> str:
+    """SQL: NULL for a clean row, else a JSON list of {rule, column, found}, so that nothing as written is lost."""
+    entries = [(rule, m.name, condition, found) for m in mapped for rule, condition, found in m.repairs]
+    entries += [(rule, column, condition, found) for rule, column, condition, found in extra]
+    entries = [e for e in entries if e[2] != "false"]
+    if not entries:
+        return "CAST(NULL AS VARCHAR)"
+    any_of = " OR ".join(condition for _, _, condition, _ in entries)
+    items = ", ".join(
+        f"CASE WHEN {condition} THEN {{'rule': {literal(rule)}, 'column': {literal(column)}, 'found': {found}}} END"
+        for rule, column, condition, found in entries
+    )
+    return (
+        f"CASE WHEN {any_of} THEN CAST(to_json(list_filter([{items}], lambda x: x IS NOT NULL)) AS VARCHAR) END"
+    )
+
+
+def all_columns() -> Sequence[Column]:
+    """The canonical columns in the lake's order."""
+    return list(columns().values())

@@ -1,0 +1,53 @@
+"""FOCUS 1.3 recency metadata: the side file in which a provider says which charge time is complete.
+
+The specification's own examples break its rules (another key for the time, `Dataset` for
+`DatasetInstanceId`, hours without a leading zero), so the reading is tolerant. A provider need not
+write the file; where there is none, nothing is claimed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from finops_assets.sources.delivery import Sector, utc
+from finops_assets.sources.store import Store
+
+_SHORT_HOUR = re.compile(r"T(\d):")
+_ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
+
+
+def recency_sectors(store: Store) -> tuple[Sector, ...]:
+    """The sectors of every `recency*.json` below the root; empty where the provider writes none.
+
+    Raises:
+        ValueError: if such a file is there and cannot be understood.
+    """
+    sectors: list[Sector] = []
+    for file in store.list(suffix=".json"):
+        if not file.key.rsplit("/", 1)[-1].lower().startswith("recency"):
+            continue
+        try:
+            parsed = json.loads(store.read(file.key).decode("utf-8-sig"))
+        except ValueError as error:
+            raise ValueError(f"recency file {file.key} is not JSON: {error}") from error
+        for item in parsed if isinstance(parsed, list) else parsed.get("Recency", [parsed]):
+            sectors += _sectors(item, file.key)
+    return tuple(sectors)
+
+
+def _sectors(item: dict[str, Any], key: str) -> list[Sector]:
+    if "TimeSectors" not in item:
+        if "DatasetInstanceComplete" not in item:
+            raise ValueError(f"recency file {key} has neither TimeSectors nor DatasetInstanceComplete")
+        return [Sector(*_ALWAYS, complete=bool(item["DatasetInstanceComplete"]))]
+    sectors = []
+    for sector in item["TimeSectors"]:
+        start = utc(_SHORT_HOUR.sub(r"T0\1:", str(sector.get("TimeSectorStart"))))
+        end = utc(_SHORT_HOUR.sub(r"T0\1:", str(sector.get("TimeSectorEnd"))))
+        if start is None or end is None or "TimeSectorComplete" not in sector:
+            raise ValueError(f"recency file {key} has a time sector that cannot be read: {sector}")
+        sectors.append(Sector(start, end, complete=bool(sector["TimeSectorComplete"])))
+    return sectors

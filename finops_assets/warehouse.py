@@ -1,0 +1,120 @@
+"""The warehouse: one DuckDB file that the pipeline writes, and a published copy that people read.
+
+DuckDB lets one process write a file, and no other open it meanwhile. So people and BI tools open the
+published copy: it is written beside and renamed over, and whoever holds the old one keeps reading it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from finops_assets.engine import identifier, literal
+from finops_assets.errors import WarehouseError
+from finops_assets.lake import Lake
+
+# The oldest storage that the tools of people who are still on DuckDB 1.x can open.
+PUBLISHED_STORAGE = "v1.0.0"
+LOCK_PATIENCE_SECONDS = 120.0
+
+
+class Warehouse:
+    """The pipeline's file and its published copy."""
+
+    def __init__(self, path: Path, published: Path) -> None:
+        self.path = path
+        self.published = published
+
+    @contextmanager
+    def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The warehouse, for this process alone. Waits for another writer instead of failing at once.
+
+        Raises:
+            WarehouseError: another process holds the file for too long, or it cannot be opened.
+        """
+        connection = self._connect()
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    reading = writing
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+        while True:
+            try:
+                connection = duckdb.connect(str(self.path))
+            except duckdb.IOException as error:
+                if "lock" not in str(error).lower() or time.monotonic() > deadline:
+                    raise WarehouseError(
+                        f"warehouse {self.path}: cannot be opened: {error}. Only the pipeline writes this file;"
+                        f" people read {self.published}"
+                    ) from error
+                time.sleep(random.uniform(0.05, 0.3))
+            else:
+                connection.execute("SET timezone = 'UTC'")
+                return connection
+
+    def replace_days(
+        self, connection: duckdb.DuckDBPyConnection, table: str, days: Iterable[date], query: str | None
+    ) -> None:
+        """Replace these days of a table (by charge_date) in one transaction; no query: they become empty.
+
+        A table that a new configuration gives other columns gains them; the columns that it had stay.
+        """
+        name = identifier(table)
+        connection.execute("BEGIN")
+        try:
+            if query is not None:
+                connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS {query} LIMIT 0")
+            if self._exists(connection, table):
+                connection.execute(f"DELETE FROM {name} WHERE list_contains(?, charge_date)", [list(days)])
+            if query is not None:
+                connection.execute(f"INSERT INTO {name} BY NAME {query}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    @staticmethod
+    def _exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+        return bool(connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]).fetchall())
+
+    def publish(self, lake: Lake) -> Path:
+        """Copy every table into a new published file with a view over the facts, and put it in place at once."""
+        self.published.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.published.with_name(f".tmp-{uuid.uuid4().hex}-{self.published.name}")
+        try:
+            with self.writing() as connection:
+                connection.execute(
+                    f"ATTACH {literal(str(temporary))} AS published (STORAGE_VERSION {literal(PUBLISHED_STORAGE)})"
+                )
+                for schema, table in connection.execute(
+                    "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name <> 'published' ORDER BY ALL"
+                ).fetchall():
+                    connection.execute(f"CREATE SCHEMA IF NOT EXISTS published.{identifier(schema)}")
+                    target = f"published.{identifier(schema)}.{identifier(table)}"
+                    connection.execute(f"CREATE TABLE {target} AS FROM {identifier(schema)}.{identifier(table)}")
+                if any(lake.root.glob("facts/*/*/data.parquet")):
+                    everything = literal(str(lake.root.absolute() / "facts" / "*" / "*" / "data.parquet"))
+                    connection.execute(
+                        "CREATE VIEW published.main.cloud_cost_facts AS SELECT * FROM read_parquet("
+                        f"{everything}, hive_partitioning = true, union_by_name = true,"
+                        " hive_types = {'source': VARCHAR, 'charge_date': DATE})"
+                    )
+                connection.execute("DETACH published")
+            os.replace(temporary, self.published)
+        finally:
+            temporary.unlink(missing_ok=True)
+            Path(f"{temporary}.wal").unlink(missing_ok=True)
+        return self.published
