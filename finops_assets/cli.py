@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import duckdb
+import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
@@ -21,6 +22,7 @@ from rich.table import Table
 
 from finops_assets.errors import FinopsError
 from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, latest_days, latest_month, untagged_by
+from finops_assets.rollup import GROUPED
 from finops_assets.settings import config_path, load_settings
 
 app = typer.Typer(no_args_is_help=True, help="FOCUS billing exports to gated, exact cost by team.")
@@ -29,7 +31,8 @@ config_app = typer.Typer(no_args_is_help=True, help="The configuration, finops.y
 app.add_typer(report_app, name="report")
 app.add_typer(config_app, name="config")
 
-out = Console()
+# A pipe has no width of its own; tables need about this much.
+out = Console(width=None if sys.stdout.isatty() else 130)
 err = Console(stderr=True)
 
 Format = Literal["table", "csv", "json", "parquet"]
@@ -111,7 +114,7 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
         from finops_assets.definitions import build_definitions
         from finops_assets.engine import days_between
         from finops_assets.platform import Platform
-        from finops_assets.runs import DAYS_PER_RUN, consecutive, days_to_run, open_instance, publish, run_range
+        from finops_assets.runs import DAYS_PER_RUN, built_days, consecutive, days_to_run, open_instance, publish, run_range
 
         settings = load_settings(config)
         _check_range(first, end, settings.first_day)
@@ -121,7 +124,7 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
             days = days_to_run(platform, instance, first, end) if only_changed else days_between(first, end)
             if not days and settings.published.is_file():
                 out.print(f"Nothing has changed for {Period(first, end)}: nothing to run.")
-                return _held_before(platform, instance, first, end)
+                return len(set(days_between(first, end)) - built_days(instance))
             runs = len(list(consecutive(days, DAYS_PER_RUN)))
             steps = runs * (2 * len(settings.sources) + 1) + 4
             with Progress(
@@ -144,10 +147,6 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
     if errors:
         raise typer.Exit(1)
     return len(outcome.held)
-
-
-def _held_before(platform: object, instance: object, first: date, end: date) -> int:
-    return 0
 
 
 def _check_range(first: date, end: date, first_day: date) -> None:
@@ -258,11 +257,27 @@ def _title(text: str, period: Period) -> None:
     out.print(f"{period}, beside {period.before}; percentages are over positive effective cost", style="dim", highlight=False)
 
 
+HEADINGS = {
+    "BillingCurrency": "currency",
+    "effective_cost": "effective",
+    "billed_cost": "billed",
+    "effective_cost_before": "before",
+    "change_percent": "change %",
+    "share_percent": "share %",
+    "row_count": "rows",
+    "positive_effective_cost": "positive effective",
+    **{f"untagged_{d}_percent": f"no {d} %" for d in GROUPED},
+    **{f"untagged_{d}_percent_before": "before %" for d in GROUPED},
+}
+
+
 def _print(table: pd.DataFrame, limit: int | None = None) -> None:
+    """A table for the eye: short headings, two decimals; amounts behind a percentage only in the other formats."""
+    table = table.drop(columns=[f"untagged_{d}" for d in GROUPED], errors="ignore")
     shown = Table(box=None, header_style="bold", pad_edge=False)
     for name in table.columns:
-        numeric = len(table) and isinstance(table[name].iloc[0], Decimal | float | int)
-        shown.add_column(str(name), justify="right" if numeric else "left", no_wrap=True)
+        numeric = len(table) and isinstance(table[name].iloc[0], Decimal | float | int | np.number)
+        shown.add_column(HEADINGS.get(name, str(name)), justify="right" if numeric else "left", no_wrap=True)
     for row in table.head(limit or len(table)).itertuples(index=False):
         shown.add_row(*(_cell(value) for value in row))
     out.print(shown)
@@ -278,10 +293,6 @@ def _cell(value: object) -> str:
             return "" if value != value else f"{value:,.1f}"
         case _:
             return str(value)
-
-
-def yesterday() -> date:
-    return datetime.now(UTC).date() - timedelta(days=1)
 
 
 if __name__ == "__main__":

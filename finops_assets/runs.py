@@ -61,16 +61,17 @@ def run_range(
             "dagster/asset_partition_range_end": chunk[-1].isoformat(),
         }
         result = _execute(job, instance, tags, on_step)
+        # From the history, not from the result: what a step logs before it fails is only there.
         built = {
             date.fromisoformat(m.partition)
-            for e in result.get_asset_materialization_events()
+            for e in _events(instance, result.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
             if (m := e.step_materialization_data.materialization).asset_key == ROLLUP and m.partition
         }
-        failed = {
-            day: reasons
-            for day in chunk
-            if (reasons := [_text(e) for e in result.get_asset_check_evaluations() if _holds(e, day)])
-        }
+        evaluations = [
+            e.asset_check_evaluation_data
+            for e in _events(instance, result.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        ]
+        failed = {day: reasons for day in chunk if (reasons := [_text(e) for e in evaluations if _holds(e, day)])}
         outcome.built += sorted(built - failed.keys())
         outcome.held |= failed
         unexplained = [d for d in chunk if d not in built and d not in failed]
@@ -133,6 +134,18 @@ def _execute(
     return done[0]
 
 
+def _events(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> Iterator[dg.DagsterEvent]:
+    cursor: str | None = None
+    while True:
+        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=kind)
+        for record in page.records:
+            if record.event_log_entry.dagster_event is not None:
+                yield record.event_log_entry.dagster_event
+        if not page.has_more:
+            return
+        cursor = page.cursor
+
+
 def _holds(evaluation: dg.AssetCheckEvaluation, day: date) -> bool:
     return bool(evaluation.blocking and not evaluation.passed and evaluation.partition == day.isoformat())
 
@@ -170,7 +183,7 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
             if latest is None or set(latest.files) != {(f.key, f.size, f.etag) for f in delivery.files}:
                 return wanted
     tried = {date.fromisoformat(k) for k in instance.get_materialized_partitions(raw_key(settings.sources[0].name))}
-    built = {date.fromisoformat(k) for k in instance.get_materialized_partitions(ROLLUP)}
+    built = built_days(instance)
     started = {date.fromisoformat(k) for k in instance.get_materialized_partitions(FACTS)}
     stale = []
     for day in wanted:
@@ -181,3 +194,8 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
             stale.append(day)
     return stale
 
+
+
+def built_days(instance: dg.DagsterInstance) -> set[date]:
+    """The days that the rollup holds, by Dagster's history."""
+    return {date.fromisoformat(key) for key in instance.get_materialized_partitions(ROLLUP)}

@@ -8,6 +8,7 @@ tells why, and what was tried.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -32,6 +33,7 @@ def record(
     judged = context.instance.get_latest_storage_id_by_partition(
         asset, dg.DagsterEventType.ASSET_MATERIALIZATION, days
     )
+    judged_at = time.time()
     for verdict in kept:
         day = verdict.day.isoformat()
         target = judged.get(day)
@@ -48,16 +50,11 @@ def record(
                 target_materialization_data=None
                 if target is None
                 else AssetCheckEvaluationTargetMaterializationData(
-                    storage_id=target, run_id=context.run_id, timestamp=verdict_time(context)
+                    storage_id=target, run_id=context.run_id, timestamp=judged_at
                 ),
             )
         )
     return kept
-
-
-def verdict_time(context: dg.OpExecutionContext) -> float:
-    stats = context.instance.get_run_stats(context.run_id)
-    return getattr(stats, "start_time", None) or 0.0
 
 
 def describe(asset: dg.AssetKey, verdict: Verdict) -> str:
