@@ -147,7 +147,12 @@ def _events(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType
 
 
 def _holds(evaluation: dg.AssetCheckEvaluation, day: date) -> bool:
-    return bool(evaluation.blocking and not evaluation.passed and evaluation.partition == day.isoformat())
+    return bool(
+        evaluation.blocking
+        and not evaluation.passed
+        and evaluation.partition == day.isoformat()
+        and "held_before" not in evaluation.metadata
+    )
 
 
 def _text(evaluation: dg.AssetCheckEvaluation) -> str:

@@ -26,8 +26,10 @@ SPEC = EstateSpec(
     ),
 )
 SERVICE_CATEGORIES = {
-    "AI and Machine Learning", "Analytics", "Business Applications", "Compute", "Databases", "Developer Tools",
-    "Multicloud", "Identity", "Integration", "Internet of Things", "Management and Governance", "Media", "Migration",
+    "AI and Machine Learning", "Analytics", "Business Applications", "Compute", "Databases",
+    "Developer Tools",
+    "Multicloud", "Identity", "Integration", "Internet of Things", "Management and Governance", "Media",
+    "Migration",
     "Mobile", "Networking", "Security", "Storage", "Web", "Other",
 }  # fmt: skip
 
@@ -67,7 +69,7 @@ def data_files(root: Path, source: str) -> list[str]:
 
 
 def load(con: duckdb.DuckDBPyConnection, root: Path, source: str) -> None:
-    """A view named like the source: the delivered rows with exact money, UTC times and canonical column names."""
+    """A view named like the source: the delivered rows, with exact money and UTC days."""
     files = ", ".join(f"'{name}'" for name in data_files(root, source))
     if source == "azure":
         scan = f"read_csv([{files}], all_varchar = true)"
@@ -80,7 +82,8 @@ def load(con: duckdb.DuckDBPyConnection, root: Path, source: str) -> None:
         for column in ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost")
     )
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {source} AS SELECT * REPLACE ({money}), CAST({start} AS DATE) AS day, filename AS file "
+        f"CREATE OR REPLACE TEMP TABLE {source} AS SELECT * REPLACE ({money}), "
+        f"CAST({start} AS DATE) AS day, filename AS file "
         f"FROM (SELECT * FROM {scan.removesuffix(')')}, filename = true))"
     )
 
@@ -137,9 +140,7 @@ def test_truth_sums_to_the_totals_and_has_one_row_per_key(estate: Estate) -> Non
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_truth_by_day_equals_the_files_by_day(
-    estate: Estate, written: duckdb.DuckDBPyConnection, source: str
-) -> None:
+def test_truth_by_day_equals_the_files_by_day(estate: Estate, written: duckdb.DuckDBPyConnection, source: str) -> None:
     con = connection()
     con.register("truth", estate.truth())
     rows = con.execute(
@@ -159,9 +160,7 @@ ENVIRONMENT_VALUES = {"production": "prod", "prd": "prod", "development": "dev",
 
 def read_owner(tags: dict[str, str], dimension: str) -> str | None:
     """A plain reading of raw tags by the documented rules, on its own legs: the model's truth must agree."""
-    plain = {
-        "".join(c for c in key.removeprefix("user:").lower() if c not in " -_."): v for key, v in tags.items()
-    }
+    plain = {"".join(c for c in key.removeprefix("user:").lower() if c not in " -_."): v for key, v in tags.items()}
     for alias in ALIASES[dimension]:
         value = plain.get(alias, "").strip().lower()
         if value not in ("", "none", "n/a", "unknown", "null"):
@@ -173,8 +172,7 @@ def read_owner(tags: dict[str, str], dimension: str) -> str | None:
 def test_truth_agrees_with_a_plain_reading_of_the_tags(
     estate: Estate, written: duckdb.DuckDBPyConnection, source: str
 ) -> None:
-    Key = tuple[date, str | None, str | None, str | None, str]
-    read: dict[Key, tuple[int, Decimal]] = {}
+    read: dict[tuple[date, str | None, str | None, str | None, str], tuple[int, Decimal]] = {}
     for day, raw, category, cost in written.execute(
         f"SELECT day, Tags, ServiceCategory, EffectiveCost FROM {source}"
     ).fetchall():
@@ -191,7 +189,8 @@ def test_truth_agrees_with_a_plain_reading_of_the_tags(
     con = connection()
     con.register("truth", estate.truth())
     told = con.execute(
-        "SELECT charge_date, department, team, environment, ServiceCategory, row_count, effective_cost FROM truth "
+        "SELECT charge_date, department, team, environment, ServiceCategory, row_count, "
+        "effective_cost FROM truth "
         "WHERE source = ?",
         [source],
     ).fetchall()
@@ -199,7 +198,8 @@ def test_truth_agrees_with_a_plain_reading_of_the_tags(
 
 
 @pytest.mark.parametrize(
-    ("source", "blank"), [("aws", "coalesce(cardinality(Tags), 0) = 0"), ("azure", "coalesce(Tags, '{}') = '{}'"),
+    ("source", "blank"), [("aws", "coalesce(cardinality(Tags), 0) = 0"),
+                          ("azure", "coalesce(Tags, '{}') = '{}'"),
                           ("gcp", "coalesce(len(Tags), 0) = 0")],
 )  # fmt: skip
 def test_truth_counts_untagged_rows_and_resources_as_written(
@@ -211,7 +211,8 @@ def test_truth_counts_untagged_rows_and_resources_as_written(
         "SELECT sum(untagged_rows), sum(resource_count) FROM truth WHERE source = ?", [source]
     ).fetchall()
     [seen] = written.execute(
-        f"SELECT count(*) FILTER ({blank}), count(DISTINCT (day, ResourceId)) FILTER (ResourceId IS NOT NULL) FROM {source}"
+        f"SELECT count(*) FILTER ({blank}), count(DISTINCT (day, "
+        f"ResourceId)) FILTER (ResourceId IS NOT NULL) FROM {source}"
     ).fetchall()
     assert told == seen
     assert 0 < seen[0] < SPEC.rows / 10
@@ -245,7 +246,8 @@ def test_aws_layout_and_manifest(estate: Estate, written: duckdb.DuckDBPyConnect
         manifest = json.loads(path.read_text())
         period = path.parent.name
         assert manifest["dataFiles"] == [f"s3://estate/aws/focus/data/{period}/focus-00001.snappy.parquet"]
-        assert manifest["executionId"] and manifest["exportArn"].startswith("arn:aws:bcm-data-exports:")
+        assert manifest["executionId"]
+        assert manifest["exportArn"].startswith("arn:aws:bcm-data-exports:")
         assert len(manifest["columns"]) == 57 + 3 + 2
         assert {column["name"] for column in manifest["columns"]} == set(described) - {
             "day",
@@ -292,22 +294,16 @@ def test_gcp_manifest_agrees_with_its_shards(estate: Estate) -> None:
             shard = path.parent / file["name"]
             assert shard.stat().st_size == file["size"]
             [(count, billed)] = (
-                connection()
-                .execute("SELECT count(*), sum(BilledCost) FROM read_parquet(?)", [str(shard)])
-                .fetchall()
+                connection().execute("SELECT count(*), sum(BilledCost) FROM read_parquet(?)", [str(shard)]).fetchall()
             )
             assert count == file["rows"]
             rows, total = rows + count, total + billed
         assert rows == manifest["row_count"]
-        assert {currency: Decimal(text) for currency, text in manifest["currency_totals"].items()} == {
-            "USD": total
-        }
+        assert {currency: Decimal(text) for currency, text in manifest["currency_totals"].items()} == {"USD": total}
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_closed_lists_hold_and_every_kind_of_charge_is_present(
-    written: duckdb.DuckDBPyConnection, source: str
-) -> None:
+def test_closed_lists_hold_and_every_kind_of_charge_is_present(written: duckdb.DuckDBPyConnection, source: str) -> None:
     def values(column: str) -> set[str | None]:
         return {value for (value,) in written.execute(f"SELECT DISTINCT {column} FROM {source}").fetchall()}
 
@@ -321,8 +317,10 @@ def test_closed_lists_hold_and_every_kind_of_charge_is_present(
     assert values("x_DatasetCompletionStatus") <= {"Complete", "Incomplete"}
     assert values("BillingCurrency") == {"EUR" if source == "azure" else "USD"}
     never = written.execute(
-        f"SELECT count(*) FROM {source} WHERE BilledCost IS NULL OR EffectiveCost IS NULL OR ListCost IS NULL "
-        "OR ContractedCost IS NULL OR BillingAccountId IS NULL OR ServiceName IS NULL OR InvoiceIssuerName IS NULL"
+        f"SELECT count(*) FROM {source} WHERE BilledCost IS NULL OR EffectiveCost IS NULL "
+        "OR ListCost IS NULL "
+        "OR ContractedCost IS NULL OR BillingAccountId IS NULL OR ServiceName IS NULL "
+        "OR InvoiceIssuerName IS NULL"
     ).fetchall()
     assert never == [(0,)]
 
@@ -335,7 +333,8 @@ def test_commitments_taxes_credits_and_refunds_cost_what_they_should(
         assert written.execute(f"SELECT count(*) FROM {source} WHERE {where}").fetchall() == [(0,)]
 
     none(
-        "CommitmentDiscountStatus IS NOT NULL AND NOT (BilledCost = 0 AND EffectiveCost > 0 AND ChargeCategory = 'Usage')"
+        "CommitmentDiscountStatus IS NOT NULL AND NOT (BilledCost = 0 AND EffectiveCost > 0 "
+        "AND ChargeCategory = 'Usage')"
     )
     none("CommitmentDiscountStatus = 'Unused' AND ResourceId <> CommitmentDiscountId")
     none("CommitmentDiscountStatus IS NOT NULL AND CommitmentDiscountId IS NULL")
@@ -345,7 +344,8 @@ def test_commitments_taxes_credits_and_refunds_cost_what_they_should(
     none("CommitmentDiscountId IS NULL AND BilledCost <> EffectiveCost")
     # Price times quantity is cost, exactly, unless the price is not given.
     none(
-        "CAST(CAST(ListUnitPrice AS VARCHAR) AS DECIMAL(28,10)) * CAST(CAST(PricingQuantity AS DOUBLE) AS BIGINT) <> ListCost"
+        "CAST(CAST(ListUnitPrice AS VARCHAR) AS DECIMAL(28,10)) * CAST(CAST(PricingQuantity AS DOUBLE) AS "
+        "BIGINT) <> ListCost"
     )
     [(refunds,)] = written.execute(
         f"SELECT count(*) FROM {source} WHERE ChargeCategory = 'Usage' AND ChargeClass IS NULL AND BilledCost < 0"
@@ -355,33 +355,37 @@ def test_commitments_taxes_credits_and_refunds_cost_what_they_should(
 
 def test_tax_spans_the_month_and_hourly_rows_an_hour(written: duckdb.DuckDBPyConnection) -> None:
     [(start, end)] = written.execute(
-        "SELECT DISTINCT ChargePeriodStart, ChargePeriodEnd FROM azure WHERE ChargeCategory = 'Tax' AND day >= DATE '2026-09-01'"
+        "SELECT DISTINCT ChargePeriodStart, ChargePeriodEnd FROM azure WHERE ChargeCategory = 'Tax' "
+        "AND day >= DATE '2026-09-01'"
     ).fetchall()
     assert (start, end) == ("2026-09-01T00:00Z", "2026-10-01T00:00Z")
     hours = written.execute(
-        "SELECT count(DISTINCT hour(ChargePeriodStart)), count(*) FILTER (ChargePeriodEnd - ChargePeriodStart <> INTERVAL 1 HOUR) "
-        "FROM aws WHERE ChargeCategory = 'Usage' AND ChargeClass IS NULL AND coalesce(CommitmentDiscountStatus, 'Used') = 'Used'"
+        "SELECT count(DISTINCT hour(ChargePeriodStart)), "
+        "count(*) FILTER (ChargePeriodEnd - ChargePeriodStart <> INTERVAL 1 HOUR) "
+        "FROM aws WHERE ChargeCategory = 'Usage' AND ChargeClass IS NULL "
+        "AND coalesce(CommitmentDiscountStatus, 'Used') = 'Used'"
     ).fetchall()
     assert hours == [(24, 0)]
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_corrections_land_on_days_of_the_month_before(
-    written: duckdb.DuckDBPyConnection, source: str
-) -> None:
+def test_corrections_land_on_days_of_the_month_before(written: duckdb.DuckDBPyConnection, source: str) -> None:
     rows = written.execute(
-        f"SELECT DISTINCT left(CAST(BillingPeriodStart AS VARCHAR), 7), strftime(day, '%Y-%m') FROM {source} WHERE ChargeClass = 'Correction'"
+        "SELECT DISTINCT left(CAST(BillingPeriodStart AS VARCHAR), 7), strftime(day, '%Y-%m') "
+        f"FROM {source} WHERE ChargeClass = 'Correction'"
     ).fetchall()
     assert rows == [("2026-09", "2026-08")]
     [(first, last)] = written.execute(f"SELECT min(day), max(day) FROM {source}").fetchall()
-    assert SPEC.first_day <= first and last <= SPEC.last_day
+    assert SPEC.first_day <= first
+    assert last <= SPEC.last_day
 
 
 def test_incomplete_day_is_marked_on_later_rows_only(written: duckdb.DuckDBPyConnection) -> None:
     marks = [
         status
         for (status,) in written.execute(
-            "SELECT x_DatasetCompletionStatus FROM aws WHERE day = DATE '2026-09-17' AND ChargeClass IS NULL ORDER BY rowid"
+            "SELECT x_DatasetCompletionStatus FROM aws WHERE day = DATE '2026-09-17' "
+            "AND ChargeClass IS NULL ORDER BY rowid"
         ).fetchall()
     ]
     assert marks[0] == "Complete"
@@ -389,14 +393,13 @@ def test_incomplete_day_is_marked_on_later_rows_only(written: duckdb.DuckDBPyCon
     assert set(days(written, "aws", "x_DatasetCompletionStatus = 'Incomplete'")) == {date(2026, 9, 17)}
 
 
-def test_untagged_day_has_lost_its_tags_and_its_owners(
-    estate: Estate, written: duckdb.DuckDBPyConnection
-) -> None:
+def test_untagged_day_has_lost_its_tags_and_its_owners(estate: Estate, written: duckdb.DuckDBPyConnection) -> None:
     assert written.execute("SELECT count(Tags) FROM azure WHERE day = DATE '2026-09-08'").fetchall() == [(0,)]
     con = connection()
     con.register("truth", estate.truth())
     rows = con.execute(
-        "SELECT count(department), count(team), count(environment), sum(untagged_rows) = sum(row_count) FROM truth "
+        "SELECT count(department), count(team), count(environment), "
+        "sum(untagged_rows) = sum(row_count) FROM truth "
         "WHERE source = 'azure' AND charge_date = DATE '2026-09-08'"
     ).fetchall()
     assert rows == [(0, 0, 0, True)]
@@ -493,9 +496,7 @@ def test_a_smaller_delivery_leaves_no_stale_rows(tmp_path: Path, monkeypatch: py
             load(con, tmp_path, source)
             assert written_totals(con, source) == split.totals()[source]
             if source == "aws":  # emptied, not deleted
-                scan = con.execute(
-                    "SELECT count(*) FROM read_parquet(?)", [sorted(set(many) - set(few))]
-                ).fetchall()
+                scan = con.execute("SELECT count(*) FROM read_parquet(?)", [sorted(set(many) - set(few))]).fetchall()
                 assert scan == [(0,)]
             if source == "azure":
                 assert not any(Path(file).exists() for file in set(many) - set(few))
@@ -510,14 +511,13 @@ def test_tag_sets_can_be_set(tmp_path: Path) -> None:
     assert 15 <= sets <= 27
 
 
-def test_resources_that_move_change_team_on_the_15th(
-    estate: Estate, written: duckdb.DuckDBPyConnection
-) -> None:
+def test_resources_that_move_change_team_on_the_15th(estate: Estate, written: duckdb.DuckDBPyConnection) -> None:
     moved = written.execute(
         "SELECT ResourceId, min(day) FILTER (tags_text = last), max(day) FILTER (tags_text = first) FROM ("
         "SELECT ResourceId, day, CAST(Tags AS VARCHAR) AS tags_text, first_value(tags_text) OVER w AS first, "
         "last_value(tags_text) OVER w AS last FROM gcp WHERE Tags IS NOT NULL "
-        "WINDOW w AS (PARTITION BY ResourceId ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)"
+        "WINDOW w AS (PARTITION BY ResourceId ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING "
+        "AND UNBOUNDED FOLLOWING)"
         ") WHERE first <> last GROUP BY ResourceId"
     ).fetchall()
     assert moved
@@ -544,9 +544,7 @@ def test_resources_that_move_change_team_on_the_15th(
             "first charge day",
         ),
         (
-            lambda: Estate(SPEC, Path("nowhere")).deliver(
-                "aws", "2026-09", restate={date(2026, 8, 31): Decimal(2)}
-            ),
+            lambda: Estate(SPEC, Path("nowhere")).deliver("aws", "2026-09", restate={date(2026, 8, 31): Decimal(2)}),
             "outside 2026-09",
         ),
     ],

@@ -5,7 +5,7 @@ ones alone: Dagster itself would hold a whole range for one bad day, or material
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
@@ -17,19 +17,20 @@ from finops_assets.assets.describe import (
     rollup_lineage,
     rollup_schema,
 )
-from finops_assets.checks.raw import raw_check_keys, raw_key
+from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
 from finops_assets.checks.recording import explain_held, held_days, record
 from finops_assets.facts import build_facts, facts_stamp
 from finops_assets.gates import facts as facts_gates
 from finops_assets.gates import rollup as rollup_gates
+from finops_assets.gates.verdict import Verdict
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
 from finops_assets.rollup import build_rollup, rollup_totals
 from finops_assets.run_days import run_days
 
-FACTS = dg.AssetKey("cloud_cost_facts")
 ROLLUP = dg.AssetKey("daily_cost_by_team")
 POOL = "warehouse"
+DATA_VERSION = "dagster/data_version"
 
 
 def facts_check_specs(days: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
@@ -114,17 +115,20 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
         if FACTS in selected:
             _materialize_facts(context, platform, free)
         if any(key.asset_key == FACTS for key in checks):
-            _judge(context, FACTS, checks, facts_gates.judge_facts(platform, free))
-
-        if ROLLUP in selected:
+            _record(context, FACTS, facts_gates.judge_facts(platform, free))
+            _record(context, FACTS, _not_judged(facts_gates.GATES, held, advice=facts_gates.ADVICE))
+        if selected != {FACTS} or checks:
             held |= held_days(context.instance, facts_gate_keys, free)
             free = [day for day in wanted if day not in held]
+
+        if ROLLUP in selected:
             _materialize_rollup(context, platform, free)
         if any(key.asset_key == ROLLUP for key in checks):
-            failed = _judge(context, ROLLUP, checks, rollup_gates.judge_rollup(platform, free))
-            held |= {day: reasons for day, reasons in failed.items()}
-        elif any(key.asset_key == FACTS for key in checks):
-            held |= held_days(context.instance, facts_gate_keys, free)
+            verdicts = _record(context, ROLLUP, rollup_gates.judge_rollup(platform, free))
+            _record(context, ROLLUP, _not_judged(rollup_gates.GATES, held))
+            for verdict in verdicts:
+                if verdict.holds:
+                    held.setdefault(verdict.day, []).append(f"{ROLLUP.to_user_string()}:{verdict.gate} failed")
 
         if held:
             raise dg.Failure(explain_held(held), allow_retries=False)
@@ -133,18 +137,28 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
     return attribute_and_roll_up
 
 
-def _judge(context: dg.AssetExecutionContext, asset: dg.AssetKey, checks: set[dg.AssetCheckKey], verdicts: list) -> dict[date, list[str]]:
-    names = [key.name for key in checks if key.asset_key == asset]
-    recorded = record(context.op_execution_context, asset, verdicts, names)
-    held: dict[date, list[str]] = {}
-    for verdict in recorded:
-        if verdict.holds:
-            held.setdefault(verdict.day, []).append(f"{asset.to_user_string()}:{verdict.gate} failed: {verdict.message}")
-    return held
+def _record(context: dg.AssetExecutionContext, asset: dg.AssetKey, verdicts: Iterable[Verdict]) -> list[Verdict]:
+    names = [key.name for key in context.selected_asset_check_keys if key.asset_key == asset]
+    return record(context.op_execution_context, asset, verdicts, names)
+
+
+def _not_judged(gates: Iterable[str], held: Mapping[date, Sequence[str]], advice: str = "") -> Iterator[Verdict]:
+    """What a gate says of a day that never reached it: not passed, and who holds it."""
+    for day, reasons in held.items():
+        for gate in gates:
+            yield Verdict(
+                gate,
+                day,
+                passed=False,
+                message=f"not judged: the day is held before it ({'; '.join(reasons)}); what was there before stands",
+                blocking=gate != advice,
+                figures={"held_before": "; ".join(reasons)},
+            )
 
 
 def _materialize_facts(context: dg.AssetExecutionContext, platform: Platform, days: list[date]) -> None:
     built = build_facts(platform.lake, platform.settings.engine, platform.rules, platform.source_names, days)
+    inputs = _versions_by_day(context.instance, [raw_key(s) for s in platform.source_names], days)
     for day in days:
         of_day = [b for b in built if b.day == day]
         records = [r for b in of_day if (r := platform.lake.read_record(b.source, "days", day.isoformat()))]
@@ -159,7 +173,11 @@ def _materialize_facts(context: dg.AssetExecutionContext, platform: Platform, da
                     "written": ", ".join(b.source for b in of_day if b.written) or "none: nothing had changed",
                     "rules_version": platform.rules.version,
                 },
-                tags=_version_tags(platform.rules.version, "\n".join(stamps)),
+                tags={
+                    "dagster/code_version": platform.rules.version,
+                    DATA_VERSION: hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16],
+                    **inputs[day.isoformat()],
+                },
             )
         )
 
@@ -182,9 +200,27 @@ def _materialize_rollup(context: dg.AssetExecutionContext, platform: Platform, d
         )
 
 
-def _version_tags(code_version: str, content: str) -> dict[str, str]:
-    """What Dagster compares to call a day out of date: the rules in force, and what the day was built from."""
-    return {
-        "dagster/code_version": code_version,
-        "dagster/data_version": hashlib.sha256(content.encode()).hexdigest()[:16],
-    }
+def _versions_by_day(
+    instance: dg.DagsterInstance, sources: Sequence[dg.AssetKey], days: Iterable[date]
+) -> dict[str, dict[str, str]]:
+    """Tags by day that tell Dagster which raw materialisations a day was built from.
+
+    With them and the code version Dagster calls a day out of date when its raw day or the rules changed.
+    It writes them itself for assets whose materialisations it logs; a range with held days we log ourselves.
+    """
+    wanted = {day.isoformat() for day in days}
+    tags: dict[str, dict[str, str]] = {day: {} for day in wanted}
+    if not wanted:
+        return tags
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+    for source in sources:
+        pointers = instance.get_latest_storage_id_by_partition(source, kind, wanted)
+        versions = instance.event_log_storage.get_latest_tags_by_partition(
+            source, kind, [DATA_VERSION], asset_partitions=sorted(wanted)
+        )
+        for day, storage_id in pointers.items():
+            version = versions.get(day, {}).get(DATA_VERSION)
+            if version is not None:
+                tags[day][f"dagster/input_event_pointer/{source.to_user_string()}"] = str(storage_id)
+                tags[day][f"dagster/input_data_version/{source.to_user_string()}"] = version
+    return tags

@@ -244,9 +244,7 @@ SERVICES: dict[str, tuple[Service, ...]] = {
             "GB",
             3,
         ),
-        Service(
-            "Amazon Simple Queue Service", "Integration", "Messaging", "Queue", _arn("sqs", ""), "Requests", 2
-        ),
+        Service("Amazon Simple Queue Service", "Integration", "Messaging", "Queue", _arn("sqs", ""), "Requests", 2),
     ),
     "azure": (
         Service(
@@ -462,9 +460,7 @@ SERVICES: dict[str, tuple[Service, ...]] = {
             7,
             True,
         ),
-        Service(
-            "App Engine", "Web", "Application Platforms", "Application", _gcp("appengine", "apps"), "Hours", 3
-        ),
+        Service("App Engine", "Web", "Application Platforms", "Application", _gcp("appengine", "apps"), "Hours", 3),
         Service(
             "Cloud SQL",
             "Databases",
@@ -523,9 +519,7 @@ SERVICES: dict[str, tuple[Service, ...]] = {
             "GB-Months",
             11,
         ),
-        Service(
-            "Filestore", "Storage", "File Storage", "Instance", _gcp("file", "instances"), "GB-Months", 2
-        ),
+        Service("Filestore", "Storage", "File Storage", "Instance", _gcp("file", "instances"), "GB-Months", 2),
         Service(
             "Cloud CDN",
             "Networking",

@@ -8,7 +8,6 @@ files, and a different one has another id and, as long as generations or days ad
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -38,8 +37,10 @@ class DataFile:
 
 
 def delivered_at(spec: EstateSpec, delivery: Delivery) -> datetime:
-    """When the delivery was made: three hours after its last charge day ended (UTC), each further generation a
-    day and a minute later."""
+    """When the delivery was made (UTC).
+
+    Three hours after its last charge day ended; each further generation is a day and a minute later.
+    """
     _, last = estate_days(spec, delivery.period)
     if delivery.through is not None:
         last = min(last, delivery.through)
@@ -77,7 +78,7 @@ def _write_manifest(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _copy(con: duckdb.DuckDBPyConnection, select: str, path: Path, options: str) -> DataFile:
@@ -85,7 +86,7 @@ def _copy(con: duckdb.DuckDBPyConnection, select: str, path: Path, options: str)
     partial = path.with_name(f".{path.name}.partial")
     quoted = str(partial).replace("'", "''")
     [(rows,)] = con.execute(f"COPY ({select}) TO '{quoted}' ({options})").fetchall()
-    os.replace(partial, path)
+    partial.replace(path)
     return DataFile(path, path.stat().st_size, int(rows))
 
 
@@ -217,7 +218,10 @@ def _write_azure(
             "dataOverwriteBehavior": "CreateNewReport" if create_new else "OverwritePreviousReport",
             "fileFormat": "Csv",
             "compressionMode": "Gzip",
-            "containerUri": "/subscriptions/estate/resourceGroups/finops/providers/Microsoft.Storage/storageAccounts/estate/blobServices/default/containers/azure",
+            "containerUri": (
+                "/subscriptions/estate/resourceGroups/finops/providers/Microsoft.Storage/storageAccounts/"
+                "estate/blobServices/default/containers/azure"
+            ),
             "rootFolderPath": "",
         },
         "runInfo": {
@@ -245,9 +249,7 @@ def _write_gcp(
     exported = delivered_at(spec, delivery)
     run = f"{exported:%Y%m%dT%H%M%SZ}-{delivery_id(spec, delivery)[:8]}"
     folder = root / "gcp" / f"billing_period={delivery.period}" / f"run={run}"
-    files = _write_data(
-        con, spec, delivery, plan, folder, "shard-{:012d}.parquet", _PARQUET["gcp"], first_number=0
-    )
+    files = _write_data(con, spec, delivery, plan, folder, "shard-{:012d}.parquet", _PARQUET["gcp"], first_number=0)
     totals = con.execute(
         "SELECT BillingCurrency, sum(BilledCost) FROM read_parquet(?) GROUP BY ALL ORDER BY ALL",
         [[str(file.path) for file in files]],

@@ -26,7 +26,8 @@ FOCUS_1_2_COLUMNS: tuple[str, ...] = tuple(
         (
             *FOCUS_1_0_COLUMNS, "BillingAccountType", "CapacityReservationId", "CapacityReservationStatus",
             "CommitmentDiscountQuantity", "CommitmentDiscountUnit", "InvoiceId", "PricingCurrency",
-            "PricingCurrencyContractedUnitPrice", "PricingCurrencyEffectiveCost", "PricingCurrencyListUnitPrice",
+            "PricingCurrencyContractedUnitPrice", "PricingCurrencyEffectiveCost",
+            "PricingCurrencyListUnitPrice",
             "ServiceSubcategory", "SkuMeter", "SkuPriceDetails", "SubAccountType",
         )
     )
@@ -106,7 +107,10 @@ def _expressions(spec: EstateSpec, delivery: Delivery, delivered_at: datetime) -
     sku = "upper(left(md5(r.service_name), 10)) || '-' || draw(c.bits, 44, 4)"
     closed = delivered_at >= end
     return {
-        "AvailabilityZone": f"CASE WHEN r.service_category = 'Compute' AND NOT r.is_commitment THEN r.region_id || '-' || chr(CAST(97 + r.rid % 3 AS INTEGER)) END",
+        "AvailabilityZone": (
+            "CASE WHEN r.service_category = 'Compute' AND NOT r.is_commitment "
+            "THEN r.region_id || '-' || chr(CAST(97 + r.rid % 3 AS INTEGER)) END"
+        ),
         "BilledCost": _money(source, "c.billed"),
         "BillingAccountId": f"'{account_id}'",
         "BillingAccountName": f"'{account_name}'",
@@ -116,20 +120,33 @@ def _expressions(spec: EstateSpec, delivery: Delivery, delivered_at: datetime) -
         "BillingPeriodEnd": _literal_time(source, end),
         "CapacityReservationId": "CAST(NULL AS VARCHAR)",
         "CapacityReservationStatus": "CAST(NULL AS VARCHAR)",
-        "ChargeCategory": "CASE c.kind WHEN 'purchase' THEN 'Purchase' WHEN 'tax' THEN 'Tax' WHEN 'credit' THEN 'Credit' ELSE 'Usage' END",
+        "ChargeCategory": (
+            "CASE c.kind WHEN 'purchase' THEN 'Purchase' WHEN 'tax' THEN 'Tax' "
+            "WHEN 'credit' THEN 'Credit' ELSE 'Usage' END"
+        ),
         "ChargeClass": "CASE WHEN c.kind = 'correction' THEN 'Correction' END",
         "ChargeDescription": "r.service_name || ' ' || c.kind",
-        "ChargeFrequency": "CASE c.kind WHEN 'purchase' THEN 'Recurring' WHEN 'tax' THEN 'Recurring' WHEN 'credit' THEN 'One-Time' ELSE 'Usage-Based' END",
+        "ChargeFrequency": (
+            "CASE c.kind WHEN 'purchase' THEN 'Recurring' WHEN 'tax' THEN 'Recurring' "
+            "WHEN 'credit' THEN 'One-Time' ELSE 'Usage-Based' END"
+        ),
         "ChargePeriodStart": _time(source, "c.charge_start"),
         "ChargePeriodEnd": _time(source, "c.charge_end"),
         "CommitmentDiscountCategory": f"CASE WHEN c.commitment IS NOT NULL THEN '{commitment_category}' END",
         "CommitmentDiscountId": "m.resource_id",
         "CommitmentDiscountName": "m.resource_name",
-        "CommitmentDiscountQuantity": f"CASE WHEN c.commitment IS NOT NULL THEN {_quantity(source, 'c.quantity')} END",
-        "CommitmentDiscountStatus": "CASE WHEN c.commitment IS NOT NULL AND c.kind = 'usage' THEN 'Used' WHEN c.kind = 'unused' THEN 'Unused' END",
+        "CommitmentDiscountQuantity": (
+            f"CASE WHEN c.commitment IS NOT NULL THEN {_quantity(source, 'c.quantity')} END"
+        ),
+        "CommitmentDiscountStatus": (
+            "CASE WHEN c.commitment IS NOT NULL AND c.kind = 'usage' THEN 'Used' "
+            "WHEN c.kind = 'unused' THEN 'Unused' END"
+        ),
         "CommitmentDiscountType": f"CASE WHEN c.commitment IS NOT NULL THEN '{commitment_type}' END",
         "CommitmentDiscountUnit": "CASE WHEN c.commitment IS NOT NULL THEN r.unit END",
-        "ConsumedQuantity": f"CASE WHEN c.kind IN ('usage', 'refund', 'correction') THEN {_quantity(source, 'c.quantity')} END",
+        "ConsumedQuantity": (
+            f"CASE WHEN c.kind IN ('usage', 'refund', 'correction') THEN {_quantity(source, 'c.quantity')} END"
+        ),
         "ConsumedUnit": "CASE WHEN c.kind IN ('usage', 'refund', 'correction') THEN r.unit END",
         "ContractedCost": _money(source, "c.contracted_price * c.quantity"),
         "ContractedUnitPrice": f"CASE WHEN {priced} THEN {_money(source, 'c.contracted_price')} END",
@@ -138,9 +155,13 @@ def _expressions(spec: EstateSpec, delivery: Delivery, delivered_at: datetime) -
         "InvoiceIssuerName": f"'{issuer}'",
         "ListCost": _money(source, "c.list_price * c.quantity"),
         "ListUnitPrice": f"CASE WHEN {priced} THEN {_money(source, 'c.list_price')} END",
-        "PricingCategory": f"CASE WHEN NOT ({priced}) THEN NULL WHEN c.kind <> 'purchase' AND c.commitment IS NOT NULL THEN 'Committed' WHEN c.kind = 'usage' AND draw(c.bits, 50, 20) = 0 THEN 'Dynamic' ELSE 'Standard' END",
+        "PricingCategory": (
+            f"CASE WHEN NOT ({priced}) THEN NULL WHEN c.kind <> 'purchase' "
+            "AND c.commitment IS NOT NULL THEN 'Committed' "
+            "WHEN c.kind = 'usage' AND draw(c.bits, 50, 20) = 0 THEN 'Dynamic' ELSE 'Standard' END"
+        ),
         "PricingCurrency": f"'{CURRENCY[source]}'",
-        "PricingCurrencyContractedUnitPrice": f"CASE WHEN {priced} THEN {_money(source, 'c.contracted_price')} END",
+        "PricingCurrencyContractedUnitPrice": (f"CASE WHEN {priced} THEN {_money(source, 'c.contracted_price')} END"),
         "PricingCurrencyEffectiveCost": _money(source, "c.effective"),
         "PricingCurrencyListUnitPrice": f"CASE WHEN {priced} THEN {_money(source, 'c.list_price')} END",
         "PricingQuantity": f"CASE WHEN {priced} THEN {_quantity(source, 'c.quantity')} END",
@@ -157,18 +178,31 @@ def _expressions(spec: EstateSpec, delivery: Delivery, delivered_at: datetime) -
         "ServiceSubcategory": "r.service_subcategory",
         "SkuId": f"CASE WHEN {priced} THEN {sku} END",
         "SkuMeter": f"CASE WHEN {priced} THEN r.unit || ' meter ' || draw(c.bits, 44, 4) END",
-        "SkuPriceDetails": "CASE WHEN r.service_subcategory = 'Virtual Machines' AND NOT r.is_commitment THEN MAP {'CoreCount': CAST(2 + 2 * (r.rid % 8) AS VARCHAR), 'OperatingSystem': 'Linux'} END",
+        "SkuPriceDetails": (
+            "CASE WHEN r.service_subcategory = 'Virtual Machines' "
+            "AND NOT r.is_commitment THEN MAP {'CoreCount': CAST(2 + 2 * (r.rid % 8) AS VARCHAR), "
+            "'OperatingSystem': 'Linux'} END"
+        ),
         "SkuPriceId": f"CASE WHEN {priced} THEN {sku} || '.P1' END",
         "SubAccountId": "r.account_id",
         "SubAccountName": "r.account_name",
         "SubAccountType": "'Linked account'",
-        "Tags": f"CASE WHEN c.untagged THEN NULL WHEN r.bare AND NOT r.is_line_item AND r.rid % 4 = 3 THEN {_EMPTY_TAGS[source]} WHEN {MOVED} THEN r.tags_later ELSE r.tags END",
-        "x_CostType": "CASE c.kind WHEN 'tax' THEN 'tax' WHEN 'correction' THEN 'adjustment' ELSE 'regular' END",
+        "Tags": (
+            "CASE WHEN c.untagged THEN NULL WHEN r.bare AND NOT r.is_line_item "
+            f"AND r.rid % 8 = 3 THEN {_EMPTY_TAGS[source]} WHEN {MOVED} THEN r.tags_later ELSE r.tags END"
+        ),
+        "x_CostType": ("CASE c.kind WHEN 'tax' THEN 'tax' WHEN 'correction' THEN 'adjustment' ELSE 'regular' END"),
         "x_DatasetCompletionStatus": "CASE WHEN c.incomplete THEN 'Incomplete' ELSE 'Complete' END",
         "x_DatasetLastUpdated": _literal_time(source, delivered_at),
-        "x_Discounts": "CASE WHEN draw(c.bits, 52, 10) = 0 AND c.kind = 'usage' THEN MAP {'PrivateRateDiscount': CAST((c.contracted_price - c.list_price) * c.quantity AS DOUBLE) / 1e10} END",
+        "x_Discounts": (
+            "CASE WHEN draw(c.bits, 52, 10) = 0 AND c.kind = 'usage' "
+            "THEN MAP {'PrivateRateDiscount': CAST((c.contracted_price - c.list_price) * c.quantity AS "
+            "DOUBLE) / 1e10} END"
+        ),
         "x_ExportTime": _literal_time(source, delivered_at),
-        "x_Operation": f"CASE WHEN {priced} THEN ['RunInstances', 'GetObject', 'PutObject', 'Invoke'][1 + draw(c.bits, 44, 4)] END",
+        "x_Operation": (
+            f"CASE WHEN {priced} THEN ['RunInstances', 'GetObject', 'PutObject', 'Invoke'][1 + draw(c.bits, 44, 4)] END"
+        ),
         "x_ServiceCode": "replace(r.service_name, ' ', '')",
     }
 
@@ -183,4 +217,5 @@ def select_sql(spec: EstateSpec, delivery: Delivery, delivered_at: datetime) -> 
 SELECT {columns}
 FROM ({rows_sql(spec, source)}) AS c
 JOIN {resources} AS r ON r.rid = c.rid
-LEFT JOIN (SELECT rid, resource_id, resource_name FROM {resources} WHERE is_commitment) AS m ON m.rid = c.commitment"""
+LEFT JOIN (SELECT rid, resource_id, resource_name FROM {resources} WHERE is_commitment) AS m
+  ON m.rid = c.commitment"""

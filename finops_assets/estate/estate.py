@@ -59,9 +59,7 @@ class Estate:
         """The connection; with the resources of ``source`` in it, if one is given."""
         if self._con is None:
             self._spill = tempfile.mkdtemp(prefix="estate-")
-            self._con = duckdb.connect(
-                config={"memory_limit": self._memory_limit, "temp_directory": self._spill}
-            )
+            self._con = duckdb.connect(config={"memory_limit": self._memory_limit, "temp_directory": self._spill})
             prepare(self._con)
         if source is not None and source not in self._resident:
             build_resources(self._con, self.spec, source)
@@ -117,15 +115,13 @@ class Estate:
         return read_truth(self._connection())
 
     def totals(self) -> dict[str, tuple[int, Decimal, Decimal]]:
-        """Per source: rows, billed cost and effective cost (in the source's currency) after the latest deliveries."""
+        """Per source: rows, billed cost and effective cost (its currency) after the latest deliveries."""
         truth = self.truth()
         result = {}
         for source in SOURCES:
             part = truth.filter(pc.equal(truth["source"], source))
             zero = Decimal(0)
             rows = pc.sum(part["row_count"]).as_py() or 0
-            billed, effective = (
-                pc.sum(part[name]).as_py() or zero for name in ("billed_cost", "effective_cost")
-            )
+            billed, effective = (pc.sum(part[name]).as_py() or zero for name in ("billed_cost", "effective_cost"))
             result[source] = (int(rows), billed, effective)
         return result

@@ -187,7 +187,8 @@ def build_resources(con: duckdb.DuckDBPyConnection, spec: EstateSpec, source: st
 CREATE OR REPLACE TABLE {resource_table(source)} AS
 WITH numbered AS (
   SELECT rid, rid % {size.tag_identities} AS tag_identity, hash(rid, {salt}) AS bits,
-    rid >= {size.resources} AND rid < {size.line_item} AS is_commitment, rid = {size.line_item} AS is_line_item
+    rid >= {size.resources} AND rid < {size.line_item} AS is_commitment,
+    rid = {size.line_item} AS is_line_item
   FROM range({size.line_item + 1}::BIGINT) AS numbers(rid)
 ), identified AS (
   SELECT *, {salt} AS tag_salt, hash(tag_identity, {salt}, 'owner') AS owner_bits,
@@ -197,14 +198,19 @@ WITH numbered AS (
   SELECT *,
     CASE WHEN is_commitment THEN 0
       -- Some teams own far more than others.
-      ELSE least({owners - 1}, CAST(floor({owners} * pow(draw(owner_bits, 0, 10000) / 10000.0, 1.5)) AS BIGINT)) END AS owner_slot,
-    CASE WHEN is_commitment OR draw(owner_bits, 14, 100) < 55 THEN 'prod' WHEN draw(owner_bits, 14, 100) < 70 THEN 'staging'
+      ELSE least({owners - 1},
+        CAST(floor({owners} * pow(draw(owner_bits, 0, 10000) / 10000.0, 1.5)) AS BIGINT))
+    END AS owner_slot,
+    CASE WHEN is_commitment OR draw(owner_bits, 14, 100) < 55 THEN 'prod'
+      WHEN draw(owner_bits, 14, 100) < 70 THEN 'staging'
       WHEN draw(owner_bits, 14, 100) < 90 THEN 'dev' ELSE 'test' END AS environment,
     CASE WHEN is_line_item THEN false ELSE NOT sloppy END AS team_known,
     CASE WHEN is_line_item THEN false ELSE NOT sloppy OR tag_identity % 50 = 43 END AS department_known,
     CASE WHEN is_line_item THEN false WHEN is_commitment THEN true
-      ELSE NOT (tag_identity % 20 = {UNTAGGED_POSITION}) AND draw(owner_bits, 22, 40) <> 0 END AS environment_known,
-    CASE WHEN is_line_item THEN false ELSE NOT sloppy AND draw(owner_bits, 28, 8) <> 0 END AS cost_center_known,
+      ELSE NOT (tag_identity % 20 = {UNTAGGED_POSITION}) AND draw(owner_bits, 22, 40) <> 0
+    END AS environment_known,
+    CASE WHEN is_line_item THEN false ELSE NOT sloppy AND draw(owner_bits, 28, 8) <> 0
+    END AS cost_center_known,
     is_line_item OR (sloppy AND tag_identity % 20 = {UNTAGGED_POSITION} AND tag_identity % 50 <> 43
       AND draw(owner_bits, 32, 2) = 0) AS bare,
     CASE WHEN NOT is_line_item AND NOT is_commitment AND NOT sloppy AND draw(owner_bits, 36, 16) = 0
@@ -214,7 +220,8 @@ WITH numbered AS (
 ), placed AS (
   SELECT *,
     CASE WHEN sloppy AND draw(owner_bits, 44, 5) < 4 THEN '' ELSE department END AS account_department,
-    CASE WHEN sloppy AND draw(owner_bits, 44, 5) < 4 THEN CAST(draw(owner_bits, 48, {len(SLOPPY_ACCOUNTS)}) AS VARCHAR)
+    CASE WHEN sloppy AND draw(owner_bits, 44, 5) < 4
+      THEN CAST(draw(owner_bits, 48, {len(SLOPPY_ACCOUNTS)}) AS VARCHAR)
       ELSE environment END AS account_environment
   FROM facts JOIN estate_owners USING (owner_slot)
 ), tagged AS (
@@ -228,19 +235,26 @@ SELECT rid, is_commitment, is_line_item,
       format('{{:x}}{{:08x}}', rid, draw(bits, 16, 4294967296))) END AS resource_id,
   CASE WHEN is_line_item THEN NULL WHEN is_commitment THEN 'commitment-' || (rid - {size.resources})
     ELSE lower(replace(resource_type, ' ', '-')) || '-' || rid END AS resource_name,
-  CASE WHEN is_line_item THEN NULL WHEN is_commitment THEN 'Commitment' ELSE resource_type END AS resource_type,
-  CASE WHEN is_line_item THEN 'Other' WHEN is_commitment THEN 'Compute' ELSE service_category END AS service_category,
-  CASE WHEN is_line_item THEN 'Other (Other)' WHEN is_commitment THEN 'Virtual Machines' ELSE service_subcategory END AS service_subcategory,
-  CASE WHEN is_line_item THEN 'Account charges' WHEN is_commitment THEN '{SERVICES[source][0].name}' ELSE service_name END AS service_name,
+  CASE WHEN is_line_item THEN NULL WHEN is_commitment THEN 'Commitment'
+    ELSE resource_type END AS resource_type,
+  CASE WHEN is_line_item THEN 'Other' WHEN is_commitment THEN 'Compute'
+    ELSE service_category END AS service_category,
+  CASE WHEN is_line_item THEN 'Other (Other)' WHEN is_commitment THEN 'Virtual Machines'
+    ELSE service_subcategory END AS service_subcategory,
+  CASE WHEN is_line_item THEN 'Account charges' WHEN is_commitment THEN '{SERVICES[source][0].name}'
+    ELSE service_name END AS service_name,
   unit, account_id, account_name,
-  CASE WHEN NOT is_line_item THEN region_id END AS region_id, CASE WHEN NOT is_line_item THEN region_name END AS region_name,
+  CASE WHEN NOT is_line_item THEN region_id END AS region_id,
+  CASE WHEN NOT is_line_item THEN region_name END AS region_name,
   CASE WHEN committed AND NOT is_commitment AND NOT is_line_item
     THEN {size.resources} + draw(bits, 48, {size.commitments}) END AS commitment,
   -- Typical cost of one usage row, in units; one resource in a thousand is a giant, always a tagged one.
-  [{patterns}][1 + rid % 10] * (600 + draw(bits, 52, 1001)) // 1000 * CASE WHEN rid % 1000 = 500 THEN 15 ELSE 1 END AS row_cost,
+  [{patterns}][1 + rid % 10] * (600 + draw(bits, 52, 1001)) // 1000
+    * CASE WHEN rid % 1000 = 500 THEN 15 ELSE 1 END AS row_cost,
   CASE WHEN department_known THEN department END AS known_department,
   CASE WHEN team_known THEN team END AS known_team,
-  CASE WHEN team_known AND moves_on IS NOT NULL THEN next_team WHEN team_known THEN team END AS known_team_later,
+  CASE WHEN team_known AND moves_on IS NOT NULL THEN next_team
+    WHEN team_known THEN team END AS known_team_later,
   CASE WHEN environment_known THEN environment END AS known_environment,
   moves_on, bare,
   {dialect_sql(source, "tag_list")} AS tags,

@@ -1,4 +1,4 @@
-"""Which rows one delivery of one billing period holds: usage rows per day, and each single charge beside them.
+"""Which rows one delivery of one billing period holds: usage rows per day, and each other charge.
 
 Only counts and single charges are planned here, in plain Python; the usage rows themselves come from SQL.
 """
@@ -87,9 +87,7 @@ def estate_days(spec: EstateSpec, period: str) -> tuple[date, date]:
     last = min(spec.last_day, period_end(period) - timedelta(days=1))
     if last < first:
         allowed = spec.periods()
-        raise ValueError(
-            f"billing period {period} is outside the estate; allowed: {allowed[0]} to {allowed[-1]}"
-        )
+        raise ValueError(f"billing period {period} is outside the estate; allowed: {allowed[0]} to {allowed[-1]}")
     return first, last
 
 
@@ -99,9 +97,7 @@ def check_delivery(spec: EstateSpec, delivery: Delivery) -> None:
         raise ValueError(f"source {delivery.source!r} is unknown; allowed: {', '.join(SOURCES)}")
     first, last = estate_days(spec, delivery.period)
     if delivery.through is not None and delivery.through < first:
-        raise ValueError(
-            f"through {delivery.through} is before the first charge day; allowed: {first} or later"
-        )
+        raise ValueError(f"through {delivery.through} is before the first charge day; allowed: {first} or later")
     if delivery.generation < 1:
         raise ValueError(f"generation {delivery.generation} is not allowed; allowed: 1 or more")
     for day, factor in delivery.restate:
@@ -199,8 +195,8 @@ def _single_charges(
     untagged = spec.incident_days(source, "untagged")
     charges: list[Charge] = []
 
-    def add(kind: str, day: date, end: date, resource: int, list_price: int, price: int, billed: int, effective: int,
-            *, commitment: int | None = None, quantity: int = 1) -> None:  # fmt: skip
+    def add(kind: str, day: date, end: date, resource: int, list_price: int, price: int, billed: int,
+            effective: int, *, commitment: int | None = None, quantity: int = 1) -> None:  # fmt: skip
         charges.append(
             Charge(
                 kind,

@@ -91,7 +91,8 @@ def rows_sql(spec: EstateSpec, source: str) -> str:
 SELECT kind, charge_date, {start} AS charge_start, {end} AS charge_end, rid, commitment, quantity,
   {restate("list_price")} AS list_price, {restate("contracted_price")} AS contracted_price,
   CASE WHEN commitment IS NULL THEN quantity * ({restate("contracted_price")}) ELSE 0 END AS billed,
-  quantity * (CASE WHEN commitment IS NULL THEN {restate("contracted_price")} ELSE {restate("covered_price")} END) AS effective,
+  quantity * (CASE WHEN commitment IS NULL THEN {restate("contracted_price")}
+    ELSE {restate("covered_price")} END) AS effective,
   bits, untagged, incomplete
 FROM (
   SELECT *, contracted_price + contracted_price // {4 * money} * {money} AS list_price,
@@ -101,7 +102,8 @@ FROM (
       CASE WHEN is_refund THEN 'refund' ELSE 'usage' END AS kind,
       CASE WHEN draw(bits, 28, 10) < 6 AND NOT is_refund THEN r.commitment END AS commitment,
       CASE WHEN is_refund THEN -pieces ELSE pieces END AS quantity,
-      greatest(1, r.row_cost * (700 + draw(bits, 0, 601)) // 1000 // pieces // {price}) * {price} AS contracted_price
+      greatest(1, r.row_cost * (700 + draw(bits, 0, 601)) // 1000 // pieces // {price}) * {price}
+        AS contracted_price
     FROM (
       SELECT *, 1 + draw(bits, 20, 24) AS pieces, draw(bits, 36, 250) = 7 AS is_refund,
         incomplete_day AND k % 3 = 1 AS incomplete

@@ -56,13 +56,12 @@ class EstateSpec:
 
     def __post_init__(self) -> None:
         if self.last_day < self.first_day:
-            raise ValueError(
-                f"last_day {self.last_day} is before first_day {self.first_day}; allowed: on or after it"
-            )
+            raise ValueError(f"last_day {self.last_day} is before first_day {self.first_day}; allowed: on or after it")
         least = MIN_ROWS_PER_DAY * self.days
         if self.rows < least:
             raise ValueError(
-                f"rows {self.rows} is too few for {self.days} days; allowed: at least {least} ({MIN_ROWS_PER_DAY} a day)"
+                f"rows {self.rows} is too few for {self.days} days; "
+                f"allowed: at least {least} ({MIN_ROWS_PER_DAY} a day)"
             )
         if self.tag_sets is not None and self.tag_sets < 1:
             raise ValueError(f"tag_sets {self.tag_sets} is not positive; allowed: 1 or more, or None")
@@ -100,9 +99,7 @@ def period_start(period: str) -> date:
             raise ValueError(period)
         return date.fromisoformat(f"{period}-01")
     except ValueError:
-        raise ValueError(
-            f"billing period {period!r} is malformed; allowed: YYYY-MM, such as 2026-09"
-        ) from None
+        raise ValueError(f"billing period {period!r} is malformed; allowed: YYYY-MM, such as 2026-09") from None
 
 
 def period_end(period: str) -> date:

@@ -88,7 +88,8 @@ def _spelled(dimension: Dimension, value: str, hash_sql: str) -> str:
         return f"CASE {value} {arms} END"
     return (
         f"CASE draw({hash_sql}, 34, 10) WHEN 0 THEN upper({value}) "
-        f"WHEN 1 THEN upper({value}[1]) || {value}[2:] WHEN 2 THEN ' ' || {value} WHEN 3 THEN {value} || '  ' "
+        f"WHEN 1 THEN upper({value}[1]) || {value}[2:] WHEN 2 THEN ' ' || {value} "
+        f"WHEN 3 THEN {value} || '  ' "
         f"ELSE {value} END"
     )
 
@@ -110,7 +111,8 @@ def _dimension_entries(source: str, dimension: Dimension, number: int, value: st
     # the second half the first is a placeholder and so the second counts.
     both_filled = 1000 - dimension.conflicts // 2
     first = (
-        f"CASE WHEN NOT {known} THEN CASE WHEN {mode} < 600 THEN NULL ELSE {_entry(keys[0], placeholder)} END "
+        f"CASE WHEN NOT {known} THEN CASE WHEN {mode} < 600 THEN NULL "
+        f"ELSE {_entry(keys[0], placeholder)} END "
         f"WHEN {mode} < 700 THEN {_entry(keys[0], spelled)} "
         f"WHEN {mode} < 850 THEN {_entry(keys[1], spelled)} "
         f"WHEN {mode} < {plain} THEN {_entry(keys[2], spelled)} "
@@ -118,7 +120,8 @@ def _dimension_entries(source: str, dimension: Dimension, number: int, value: st
         f"ELSE {_entry(keys[0], placeholder)} END"
     )
     second = (
-        f"CASE WHEN NOT {known} THEN CASE WHEN {mode} < 900 THEN NULL ELSE {_entry(keys[1], placeholder)} END "
+        f"CASE WHEN NOT {known} THEN CASE WHEN {mode} < 900 THEN NULL "
+        f"ELSE {_entry(keys[1], placeholder)} END "
         f"WHEN {mode} < {plain} THEN NULL "
         f"WHEN {mode} < {both_filled} THEN {_entry(keys[1], decoy)} "
         f"ELSE {_entry(keys[1], spelled)} END"
@@ -145,23 +148,23 @@ def tag_list_sql(source: str, team: str) -> str:
         "cost_center": "cost_center",
     }
     noise = "hash(tag_identity, tag_salt, 99)"
+
+    def sometimes(shift: int, out_of: int, below: int, key: str, value: str) -> str:
+        return f"CASE WHEN draw({noise}, {shift}, {out_of}) < {below} THEN {_entry(key, value)} END"
+
     entries = [
         # Nearly every resource has a name of its own: this alone makes as many tag sets as resources.
         _entry("'Name'", f"'svc-' || tag_identity || '-' || format('{{:04x}}', draw({noise}, 0, 65536))"),
-        f"CASE WHEN draw({noise}, 16, 10) < 6 THEN {_entry(chr(39) + 'application' + chr(39), f'''concat('app-', draw({noise}, 20, 240))''')} END",
-        f"CASE WHEN draw({noise}, 30, 10) < 2 THEN {_entry(chr(39) + 'ticket' + chr(39), f'''concat('OPS-', draw({noise}, 33, 9000))''')} END",
-        f"CASE WHEN draw({noise}, 46, 10) < 3 THEN {_entry(chr(39) + 'k8s.io/app' + chr(39), f'''concat('workload-', draw({noise}, 50, 60))''')} END",
+        sometimes(16, 10, 6, "'application'", f"'app-' || draw({noise}, 20, 240)"),
+        sometimes(30, 10, 2, "'ticket'", f"'OPS-' || draw({noise}, 33, 9000)"),
+        sometimes(46, 10, 3, "'k8s.io/app'", f"'workload-' || draw({noise}, 50, 60)"),
         # Looks like an alias and is none.
-        f"CASE WHEN draw({noise}, 56, 20) = 0 THEN {_entry(chr(39) + 'team-contact' + chr(39), chr(39) + 'ops@example.com' + chr(39))} END",
+        sometimes(56, 20, 1, "'team-contact'", "'ops@example.com'"),
     ]
     if source == "aws":
-        entries.append(
-            f"CASE WHEN draw({noise}, 58, 8) = 0 THEN {_entry(chr(39) + 'aws:createdBy' + chr(39), chr(39) + 'Root' + chr(39))} END"
-        )
+        entries.append(sometimes(58, 8, 1, "'aws:createdBy'", "'Root'"))
     for number, dimension in enumerate(DIMENSIONS):
-        entries += _dimension_entries(
-            source, dimension, number, values[dimension.name], decoys[dimension.name]
-        )
+        entries += _dimension_entries(source, dimension, number, values[dimension.name], decoys[dimension.name])
     listed = ",\n  ".join(entries)
     return f"CASE WHEN bare THEN NULL ELSE list_filter([\n  {listed}\n], lambda tag: tag IS NOT NULL) END"
 

@@ -26,9 +26,7 @@ def start_truth(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(f"CREATE OR REPLACE TEMP TABLE truth ({_COLUMNS})")
 
 
-def add_truth(
-    con: duckdb.DuckDBPyConnection, spec: EstateSpec, source: str, deliveries: Collection[Delivery]
-) -> None:
+def add_truth(con: duckdb.DuckDBPyConnection, spec: EstateSpec, source: str, deliveries: Collection[Delivery]) -> None:
     """Add the truth of ``source`` after its latest delivery of each billing period."""
     days: dict[date, DayPlan] = {}
     charges: dict[date, list[Charge]] = {}
@@ -66,7 +64,8 @@ FROM (
     CASE WHEN c.untagged THEN NULL WHEN {MOVED} THEN r.known_team_later ELSE r.known_team END AS team,
     CASE WHEN NOT c.untagged THEN r.known_environment END AS environment
   FROM (
-    SELECT charge_date, rid, untagged, sum(billed) AS billed, sum(effective) AS effective, count(*) AS row_count
+    SELECT charge_date, rid, untagged, sum(billed) AS billed, sum(effective) AS effective,
+      count(*) AS row_count
     FROM ({rows_sql(spec, source)}) GROUP BY ALL
   ) AS c
   JOIN {resource_table(source)} AS r ON r.rid = c.rid

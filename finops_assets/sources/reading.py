@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,29 +161,44 @@ def _decimal(name: str, value: str, kind: str) -> Mapped:
     text = f"CAST({value} AS VARCHAR)"
     if kind in ("DOUBLE", "FLOAT"):
         sql = money.decimal_from_double(value)
-        # Only what was printed as text can be finer than the scale, or NaN, or too large.
+        # Only what was printed as text can be finer than the scale, or NaN, or too large; 17 digits reach
+        # beyond 18 places only below 0.01.
         odd = f"({value} IS NOT NULL AND NOT (abs({value}) < 1e6 AND round({value} * 1e9) / 1e9 = {value}))"
-        unread, fine = f"({odd} AND ({sql}) IS NULL)", f"({odd} AND abs({value}) < 1e-3 AND CAST(({sql}) AS DOUBLE) <> {value})"
-    elif kind.startswith("DECIMAL") or kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT"):
+        unread = f"({odd} AND ({sql}) IS NULL)"
+        fine = f"({odd} AND abs({value}) < 1e-2 AND {money.too_fine(text)})"
+    elif _scale(kind) <= money.SCALE:
         sql = f"TRY_CAST({value} AS {money.DECIMAL})"
-        unread = f"({value} IS NOT NULL AND ({sql}) IS NULL)"
-        scale = int(kind.rstrip(")").rpartition(",")[2]) if kind.startswith("DECIMAL") else 0
-        fine = f"(({sql}) <> {value})" if scale > money.SCALE else "false"
+        unread, fine = f"({value} IS NOT NULL AND ({sql}) IS NULL)", "false"
     else:
         text = value if kind == "VARCHAR" else text
         sql = money.decimal_from_text(text)
-        unread, fine = f"({value} IS NOT NULL AND ({sql}) IS NULL)", money.too_fine(text)
+        unread = f"({value} IS NOT NULL AND ({sql}) IS NULL)"
+        fine = f"({money.too_fine(text)} AND ({sql}) IS NOT NULL)"
     return Mapped(name, sql, (("not_a_number", unread, text), ("rounded", fine, text)))
 
 
+def _scale(kind: str) -> float:
+    """The decimal places of an exact numeric type; infinite for every other type."""
+    if kind.startswith("DECIMAL"):
+        return int(kind.rstrip(")").rpartition(",")[2])
+    return 0 if kind.removeprefix("U") in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT") else math.inf
+
+
 def _datetime(name: str, value: str, kind: str) -> Mapped:
-    if kind == "VARCHAR":
-        # A zone of +hh:mm is honoured; FOCUS 1.0 of Azure leaves the seconds out.
-        cleaned = f"regexp_replace(trim({value}), '^(.{{10}}[T ][0-9]{{2}}:[0-9]{{2}})(Z|[+-][0-9:]+)?$', '\\1:00\\2')"
-        sql = f"COALESCE(TRY_CAST({value} AS TIMESTAMP), TRY_CAST({cleaned} AS TIMESTAMP))"
-        return Mapped(name, sql, (("not_a_time", f"({value} IS NOT NULL AND ({sql}) IS NULL)", value),))
-    # A time with a zone is rendered in the session's, which is UTC.
-    return Mapped(name, f"CAST({value} AS TIMESTAMP)")
+    if kind.startswith(("TIMESTAMP", "DATE")):
+        # A time with a zone is rendered in the session's, which is UTC.
+        return Mapped(name, f"CAST({value} AS TIMESTAMP)")
+    text = f"trim(CAST({value} AS VARCHAR))"
+    # The two usual shapes are cast as they are. Everything else may carry a zone, which a cast to TIMESTAMP
+    # would drop: it goes through TIMESTAMPTZ (a text without zone is UTC). FOCUS 1.0 of Azure has no seconds.
+    usual = f"(length({text}) >= 20 AND {text} LIKE '%Z' OR length({text}) = 19 AND substr({text}, 17, 1) = ':')"
+    seconds = f"regexp_replace({text}, '^(.{{10}}[T ][0-9]{{2}}:[0-9]{{2}})([Zz]|[+-][0-9:]+)?$', '\\1:00\\2')"
+    zoned = f"CAST(TRY_CAST(replace({seconds}, 'z', 'Z') AS TIMESTAMPTZ) AS TIMESTAMP)"
+    read = f"CASE WHEN {usual} THEN TRY_CAST({text} AS TIMESTAMP) ELSE {zoned} END"
+    # "infinity" and years that no calendar has are texts that DuckDB reads.
+    sql = f"CASE WHEN ({read}) BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59' THEN {read} END"
+    found = f"CAST({value} AS VARCHAR)"
+    return Mapped(name, sql, (("not_a_time", f"({value} IS NOT NULL AND ({sql}) IS NULL)", found),))
 
 
 def _closed(column: Column, text: str) -> Mapped:

@@ -1,0 +1,165 @@
+"""A small platform on a synthetic estate, and ways to run its graph through a real Dagster instance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from finops_assets.definitions import build_definitions
+from finops_assets.estate import Estate, EstateSpec, Incident
+from finops_assets.platform import Platform
+from finops_assets.runs import QUIET
+from finops_assets.settings import Settings, parse_settings
+
+SOURCES = ("aws", "azure", "gcp")
+LAYOUTS = {"aws": "aws-data-exports", "azure": "azure-exports", "gcp": "gcs-export"}
+PROVIDERS = {"aws": "AWS", "azure": "Microsoft", "gcp": "Google Cloud"}
+
+DIMENSIONS = """
+dimensions:
+  department: {keys: [department, dept, business_unit]}
+  team: {keys: [team, squad, owner_team]}
+  environment:
+    keys: [environment, env, stage]
+    values: {production: prod, prd: prod, development: dev, stg: staging}
+  cost_center: {keys: [cost_center, cc]}
+tag_policy:
+  required: [department, team]
+  thresholds:
+    department: {warn_above: 15, block_above: 40}
+    team: {warn_above: 15, block_above: 40}
+"""
+
+
+def settings_for(root: Path, first_day: date, extra: str = "", not_required: Iterable[str] = ()) -> Settings:
+    """Settings for the estate below root/estate; `extra` is YAML to add."""
+    optional = set(not_required)
+    sources = "".join(
+        f"  - {{name: {s}, provider: {PROVIDERS[s]}, uri: estate/{s}, layout: {LAYOUTS[s]},"
+        f" required: {str(s not in optional).lower()}}}\n"
+        for s in SOURCES
+    )
+    text = (
+        f"first_day: {first_day}\nlake: lake\nwarehouse: warehouse.duckdb\npublished: published.duckdb\n"
+        f"sources:\n{sources}{DIMENSIONS}{extra}"
+    )
+    return parse_settings(text, root / "finops.yaml")
+
+
+@dataclass
+class Graph:
+    """A platform with its definitions and a Dagster instance of its own."""
+
+    settings: Settings
+    instance: dg.DagsterInstance
+    defs: dg.Definitions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.defs = build_definitions(self.settings)
+
+    @property
+    def platform(self) -> Platform:
+        return Platform(self.settings)
+
+    def run(
+        self, first: date, last: date | None = None, assets: Sequence[str | list[str]] | None = None, job: str = "daily"
+    ) -> Run:
+        """Run for a day, or for the range up to and with `last`; `assets` selects some, with their checks."""
+        tags: dict[str, Any] = {}
+        if last is not None:
+            tags = {
+                "dagster/asset_partition_range_start": first.isoformat(),
+                "dagster/asset_partition_range_end": last.isoformat(),
+            }
+        if assets is not None:
+            selection = dg.AssetSelection.assets(*(dg.AssetKey(a) for a in assets))
+            defs = dg.Definitions.merge(
+                self.defs, dg.Definitions(jobs=[dg.define_asset_job("some", selection=selection)])
+            )
+            definition = defs.resolve_job_def("some")
+        else:
+            definition = self.defs.resolve_job_def(job)
+        result = definition.execute_in_process(
+            instance=self.instance,
+            partition_key=first.isoformat() if last is None else None,
+            tags=tags,
+            run_config=QUIET,
+            raise_on_error=False,
+        )
+        return Run(self, result)
+
+    def publish(self) -> None:
+        """Make the reports and the published copy."""
+        result = self.defs.resolve_job_def("publish").execute_in_process(instance=self.instance, run_config=QUIET)
+        assert result.success
+
+    def built(self, asset: str = "daily_cost_by_team") -> set[date]:
+        """The days of an asset that Dagster calls materialised."""
+        return {date.fromisoformat(k) for k in self.instance.get_materialized_partitions(dg.AssetKey(asset.split("/")))}
+
+    def rollup(self, columns: str = "*") -> list[tuple[Any, ...]]:
+        """Rows of the rollup."""
+        with self.platform.warehouse.reading() as connection:
+            return connection.execute(f"SELECT {columns} FROM daily_cost_by_team ORDER BY ALL").fetchall()
+
+
+@dataclass
+class Run:
+    """One run, as the history tells of it."""
+
+    graph: Graph
+    result: dg.ExecuteInProcessResult
+
+    @property
+    def success(self) -> bool:
+        return self.result.success
+
+    def _events(self, kind: dg.DagsterEventType) -> list[dg.DagsterEvent]:
+        records = self.graph.instance.get_records_for_run(self.result.run_id, of_type=kind, limit=10_000).records
+        return [r.event_log_entry.dagster_event for r in records if r.event_log_entry.dagster_event]
+
+    def materialized(self, asset: str) -> list[date]:
+        """The days of an asset that this run materialised."""
+        found = [
+            e.step_materialization_data.materialization for e in self._events(dg.DagsterEventType.ASSET_MATERIALIZATION)
+        ]
+        return sorted(
+            date.fromisoformat(m.partition)
+            for m in found
+            if m.asset_key.to_user_string() == asset and m.partition is not None
+        )
+
+    def verdicts(self, check: str) -> dict[date, Any]:
+        """The evaluations of "asset:check" by day."""
+        evaluations = [e.asset_check_evaluation_data for e in self._events(dg.DagsterEventType.ASSET_CHECK_EVALUATION)]
+        return {
+            date.fromisoformat(e.partition): e
+            for e in evaluations
+            if f"{e.asset_key.to_user_string()}:{e.check_name}" == check and e.partition is not None
+        }
+
+    def failure(self) -> str:
+        """The texts of the steps that failed."""
+        texts = []
+        for event in self._events(dg.DagsterEventType.STEP_FAILURE):
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            texts.append(error.message if error else "")
+        return "\n".join(texts)
+
+
+def small_estate(
+    root: Path, first: date, last: date, rows: int = 0, incidents: Iterable[Incident] = (), deliver: bool = True
+) -> Estate:
+    """An estate below root/estate of about 60 rows a day."""
+    days = (last - first).days + 1
+    estate = Estate(EstateSpec(first, last, rows or 60 * days, incidents=tuple(incidents)), root / "estate")
+    if deliver:
+        estate.deliver_all()
+    return estate

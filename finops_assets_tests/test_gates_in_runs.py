@@ -1,0 +1,225 @@
+"""A bad day is held and its neighbours flow, in every way a run can start (docs/gates.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+
+from finops_assets.estate import Estate, Incident
+from finops_assets_tests.running import SOURCES, Graph, settings_for, small_estate
+
+FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 5)
+DAYS = [date(2026, 9, d) for d in range(1, 6)]
+GOOD = [d for d in DAYS if d != BAD]
+RAW = [["raw", s] for s in SOURCES]
+FACTS, ROLLUP = "cloud_cost_facts", "daily_cost_by_team"
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A persistent instance: some of what we rely on differs between SQLite and memory."""
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        yield instance
+
+
+def graph_with(tmp_path: Path, instance: dg.DagsterInstance, *incidents: Incident, **kwargs: object) -> tuple[Graph, Estate]:
+    estate = small_estate(tmp_path, FIRST, LAST, incidents=incidents)
+    return Graph(settings_for(tmp_path, FIRST, **kwargs), instance), estate  # type: ignore[arg-type]
+
+
+INCOMPLETE = Incident("gcp", BAD, "incomplete")
+UNTAGGED = Incident("azure", BAD, "untagged")
+
+
+def test_single_day_run_stops_at_the_gate(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    graph, _ = graph_with(tmp_path, instance, INCOMPLETE)
+    bad = graph.run(BAD)
+    assert not bad.success
+    assert bad.materialized("raw/gcp") == [BAD]
+    assert bad.materialized(FACTS) == bad.materialized(ROLLUP) == []
+    verdict = bad.verdicts("raw/gcp:complete")[BAD]
+    assert not verdict.passed
+    assert verdict.severity is dg.AssetCheckSeverity.ERROR
+    assert "gcp" in verdict.description
+    assert "2026-09-03" in verdict.description
+    assert "Incomplete" in verdict.description
+    assert "Next:" in verdict.description
+    assert "raw/gcp:complete failed" in bad.failure()
+    good = graph.run(FIRST)
+    assert good.success
+    assert good.materialized(ROLLUP) == [FIRST]
+
+
+def test_range_run_holds_the_bad_day_only(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    graph, _ = graph_with(tmp_path, instance, INCOMPLETE)
+    run = graph.run(FIRST, LAST)
+    assert not run.success
+    assert run.materialized("raw/gcp") == DAYS
+    assert run.materialized(FACTS) == run.materialized(ROLLUP) == GOOD
+    assert {d: v.passed for d, v in run.verdicts("raw/gcp:complete").items()} == {d: d != BAD for d in DAYS}
+    held = run.verdicts(f"{FACTS}:conserved")[BAD]
+    assert not held.passed
+    assert "held before it" in held.description
+    status = instance.get_status_by_partition(dg.AssetKey(ROLLUP), [d.isoformat() for d in DAYS], _partitions(graph))
+    assert status is not None
+    assert {day: s.value for day, s in status.items() if s} == {
+        d.isoformat(): "FAILED" if d == BAD else "MATERIALIZED" for d in DAYS
+    }
+
+
+def test_a_bad_facts_day_keeps_its_facts_and_is_not_rolled_up(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    graph, _ = graph_with(tmp_path, instance, UNTAGGED)
+    run = graph.run(FIRST, LAST)
+    assert run.materialized(FACTS) == DAYS
+    assert run.materialized(ROLLUP) == GOOD
+    verdict = run.verdicts(f"{FACTS}:untagged_within_threshold")[BAD]
+    assert not verdict.passed
+    for word in ("azure", "100.0 %", "limit 40 %", "accounts:", "no team"):
+        assert word in verdict.description
+    assert {row[0] for row in graph.rollup("charge_date")} == set(GOOD)
+
+
+@pytest.mark.parametrize("incident", [INCOMPLETE, UNTAGGED], ids=["raw gate", "facts gate"])
+def test_separate_runs_by_hand_do_not_slip_past(
+    tmp_path: Path, instance: dg.DagsterInstance, incident: Incident
+) -> None:
+    graph, _ = graph_with(tmp_path, instance, incident)
+    raw = graph.run(FIRST, LAST, RAW)
+    assert raw.success is (incident is UNTAGGED)
+    facts = graph.run(BAD, None, [FACTS])
+    assert facts.materialized(FACTS) == ([BAD] if incident is UNTAGGED else [])
+    rollup = graph.run(BAD, None, [ROLLUP])
+    assert not rollup.success
+    assert rollup.materialized(ROLLUP) == []
+    assert "2026-09-03" in rollup.failure()
+    assert graph.run(FIRST, LAST, [FACTS]).materialized(FACTS) == (DAYS if incident is UNTAGGED else GOOD)
+    assert graph.run(FIRST, LAST, [ROLLUP]).materialized(ROLLUP) == GOOD
+
+
+def test_a_day_never_judged_is_held(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    graph, _ = graph_with(tmp_path, instance)
+    run = graph.run(FIRST, None, [FACTS])
+    assert not run.success
+    assert "has never judged this day" in run.failure()
+
+
+def test_raw_without_its_checks_leaves_an_old_verdict_that_does_not_count(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    graph, _ = graph_with(tmp_path, instance)
+    assert graph.run(FIRST).success
+    unjudged = dg.define_asset_job(
+        "unjudged", selection=dg.AssetSelection.assets(dg.AssetKey(["raw", "aws"])).without_checks()
+    )
+    defs = dg.Definitions.merge(graph.defs, dg.Definitions(jobs=[unjudged]))
+    defs.resolve_job_def("unjudged").execute_in_process(instance=instance, partition_key=FIRST.isoformat())
+    run = graph.run(FIRST, None, [FACTS])
+    assert not run.success
+    assert "judged an older version" in run.failure()
+
+
+def test_the_check_alone_releases_a_day_after_its_limit_was_changed(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    graph, _ = graph_with(tmp_path, instance, UNTAGGED)
+    graph.run(FIRST, LAST)
+    extra = "  sources:\n    azure:\n      department: {warn_above: 100, block_above: 100}\n      team: {warn_above: 100, block_above: 100}\n"
+    lenient = Graph(settings_for(tmp_path, FIRST, extra), instance)
+    checks = dg.define_asset_job(
+        "checks", selection=dg.AssetSelection.checks_for_assets(dg.AssetKey(FACTS)), partitions_def=None
+    )
+    defs = dg.Definitions.merge(lenient.defs, dg.Definitions(jobs=[checks]))
+    result = defs.resolve_job_def("checks").execute_in_process(
+        instance=instance, tags={"dagster/partition": BAD.isoformat()}, raise_on_error=False
+    )
+    assert result.success
+    assert lenient.run(BAD, None, [ROLLUP]).materialized(ROLLUP) == [BAD]
+
+
+def test_a_source_that_is_not_required_warns_and_the_day_flows(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    graph, _ = graph_with(tmp_path, instance, INCOMPLETE, not_required=["gcp"])
+    run = graph.run(FIRST, LAST)
+    assert run.success
+    assert run.materialized(ROLLUP) == DAYS
+    verdict = run.verdicts("raw/gcp:complete")[BAD]
+    assert (verdict.passed, verdict.severity) == (False, dg.AssetCheckSeverity.WARN)
+
+
+def test_a_held_day_flows_once_it_is_delivered_whole(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    graph, _ = graph_with(tmp_path, instance, INCOMPLETE)
+    graph.run(FIRST, LAST)
+    healed = small_estate(tmp_path, FIRST, LAST, deliver=False)
+    healed.deliver("gcp", "2026-09", generation=2)
+    run = graph.run(BAD)
+    assert run.success
+    assert graph.built() == set(DAYS)
+
+
+def test_a_held_restatement_leaves_the_good_version_standing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    graph, _ = graph_with(tmp_path, instance)
+    graph.run(FIRST, LAST)
+    before = graph.rollup()
+    broken = small_estate(tmp_path, FIRST, LAST, incidents=[INCOMPLETE], deliver=False)
+    broken.deliver("gcp", "2026-09", generation=2)
+    run = graph.run(FIRST, LAST)
+    assert run.materialized(ROLLUP) == GOOD
+    assert graph.rollup() == before
+
+
+def test_running_twice_changes_nothing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    graph, _ = graph_with(tmp_path, instance)
+    graph.run(FIRST, LAST)
+    before = graph.rollup()
+    files = {f: f.stat().st_mtime_ns for f in (tmp_path / "lake").rglob("data.parquet")}
+    again = graph.run(FIRST, LAST)
+    assert again.success
+    assert graph.rollup() == before
+    assert {f: f.stat().st_mtime_ns for f in (tmp_path / "lake").rglob("data.parquet")} == files
+
+
+def test_dagster_calls_days_out_of_date_when_rules_or_raw_changed(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    graph, _ = graph_with(tmp_path, instance)
+    graph.run(FIRST, LAST)
+    assert stale_causes(graph, FIRST) == []
+    changed = settings_for(tmp_path, FIRST)
+    dimensions = {**changed.dimensions, "team": changed.dimensions["team"].model_copy(update={"keys": ("squad",)})}
+    rules = Graph(changed.model_copy(update={"dimensions": dimensions}), instance)
+    assert stale_causes(rules, FIRST) == ["has a new code version"]
+    assert rules.run(FIRST, None, [FACTS]).materialized(FACTS) == [FIRST]
+    assert stale_causes(rules, FIRST) == []
+    graph.run(LAST, None, RAW)
+    assert stale_causes(graph, LAST) == ["has a new dependency materialization"] * 3
+
+
+def stale_causes(graph: Graph, day: date) -> list[str]:
+    resolver = CachingStaleStatusResolver(
+        graph.instance, graph.defs.get_repository_def().asset_graph, _loading_context(graph.instance)
+    )
+    return [c.reason for c in resolver.get_stale_causes(dg.AssetKey(FACTS), day.isoformat())]
+
+
+def _loading_context(instance: dg.DagsterInstance) -> object:
+    from dagster._core.loader import LoadingContextForTest
+
+    return LoadingContextForTest(instance)
+
+
+def _partitions(graph: Graph) -> dg.PartitionsDefinition[str]:
+    partitions = graph.defs.resolve_assets_def(ROLLUP).partitions_def
+    assert partitions is not None
+    return partitions
+
+
+def test_a_backfill_of_scattered_days_holds_the_bad_one_in_its_own_run(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """A UI backfill of days with gaps becomes several runs; each gates its own days."""
+    graph, _ = graph_with(tmp_path, instance, INCOMPLETE)
+    runs = [graph.run(FIRST, date(2026, 9, 2)), graph.run(BAD, date(2026, 9, 4)), graph.run(LAST)]
+    assert [r.success for r in runs] == [True, False, True]
+    assert graph.built() == set(GOOD)

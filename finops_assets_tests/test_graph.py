@@ -1,0 +1,172 @@
+"""The graph on the synthetic estate: figures equal the estate's own truth, to the last digit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from finops_assets.estate import Estate
+from finops_assets_tests.running import SOURCES, Graph, settings_for, small_estate
+
+FIRST, LAST = date(2026, 8, 25), date(2026, 9, 8)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Graph, Estate]]:
+    """Two billing periods, with corrections that land on days of the earlier one, run as one range."""
+    root = tmp_path_factory.mktemp("graph")
+    estate = small_estate(root, FIRST, LAST, rows=4_000)
+    with dg.DagsterInstance.local_temp(str(root / "dagster")) as instance:
+        graph = Graph(settings_for(root, FIRST), instance)
+        run = graph.run(FIRST, LAST)
+        assert run.success, run.failure()
+        graph.publish()
+        yield graph, estate
+
+
+def truth(estate: Estate) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    connection = duckdb.connect()
+    connection.register("truth", estate.truth())
+    rows = connection.execute(
+        """
+        SELECT charge_date, CASE source WHEN 'aws' THEN 'AWS' WHEN 'azure' THEN 'Microsoft' ELSE 'Google Cloud' END,
+            coalesce(department, '__untagged__'), coalesce(team, '__untagged__'), coalesce(environment, '__unknown__'),
+            ServiceCategory, BillingCurrency, sum(billed_cost), sum(effective_cost), sum(row_count)
+        FROM truth GROUP BY 1, 2, 3, 4, 5, 6, 7
+        """
+    ).fetchall()
+    return {row[:7]: row[7:] for row in rows}
+
+
+def test_rollup_equals_the_truth(ran: tuple[Graph, Estate]) -> None:
+    graph, estate = ran
+    columns = (
+        "charge_date, provider, department, team, environment, ServiceCategory, BillingCurrency,"
+        " billed_cost, effective_cost, row_count"
+    )
+    found = {row[:7]: row[7:] for row in graph.rollup(columns)}
+    assert found == truth(estate)
+
+
+def test_every_raw_row_is_one_fact_with_source_and_position(ran: tuple[Graph, Estate]) -> None:
+    graph, estate = ran
+    with duckdb.connect(str(graph.settings.published), read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT source, count(*), count(DISTINCT (source_file, source_row)), sum(BilledCost), sum(EffectiveCost)"
+            " FROM cloud_cost_facts GROUP BY 1"
+        ).fetchall()
+    totals = estate.totals()
+    assert {source: (n, billed, effective) for source, n, _, billed, effective in rows} == totals
+    assert all(n == distinct for _, n, distinct, _, _ in rows)
+
+
+def test_facts_say_which_key_gave_each_dimension(ran: tuple[Graph, Estate]) -> None:
+    graph, _ = ran
+    with duckdb.connect(str(graph.settings.published), read_only=True) as connection:
+        unexplained = connection.execute(
+            "SELECT count(*) FROM cloud_cost_facts WHERE (team IS NULL) <> (team_key IS NULL)"
+            " OR (team_key IS NOT NULL AND NOT contains(Tags, '\"' || team_key || '\":'))"
+        ).fetchone()
+        keys = {k for (k,) in connection.execute("SELECT DISTINCT team_key FROM cloud_cost_facts").fetchall()}
+    assert unexplained == (0,)
+    assert {"user:team", "squad"} <= {k.lower() for k in keys if k}
+
+
+def test_facts_keep_decimals_and_utc_times(ran: tuple[Graph, Estate]) -> None:
+    graph, _ = ran
+    with duckdb.connect(str(graph.settings.published), read_only=True) as connection:
+        types = {
+            name: kind for name, kind, *_ in connection.execute("DESCRIBE SELECT * FROM cloud_cost_facts").fetchall()
+        }
+        outside = connection.execute(
+            "SELECT count(*) FROM cloud_cost_facts WHERE CAST(ChargePeriodStart AS DATE) <> charge_date"
+        ).fetchone()
+    assert types["BilledCost"] == types["ListUnitPrice"] == "DECIMAL(38,18)"
+    assert types["ChargePeriodStart"] == "TIMESTAMP"
+    assert types["charge_date"] == "DATE"
+    assert outside == (0,)
+
+
+def test_raw_keeps_extension_columns(ran: tuple[Graph, Estate]) -> None:
+    graph, _ = ran
+    for source, column in {"aws": "x_ServiceCode", "azure": "x_DatasetLastUpdated", "gcp": "x_ExportTime"}.items():
+        file = graph.platform.lake.day_file("raw", source, date(2026, 9, 2))
+        names = [r[0] for r in duckdb.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file)]).fetchall()]
+        assert column in names
+
+
+def test_a_months_files_are_read_once_per_delivery(tmp_path: Path) -> None:
+    """A second run finds everything landed: it reads no export file, so it does not mind that they are gone."""
+    estate = small_estate(tmp_path, FIRST, LAST)
+    instance = dg.DagsterInstance.ephemeral()
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
+    assert graph.run(FIRST).success
+    before = {s: estate.totals()[s][0] for s in SOURCES}
+    for folder in (tmp_path / "estate" / "aws").rglob("*.parquet"):
+        content = folder.stat()
+        assert content.st_atime_ns  # the file is there; now make it unreadable as Parquet without changing its stat
+    held = graph.run(date(2026, 8, 26), LAST)
+    assert held.success
+    assert sum(r[0] for r in graph.rollup("row_count")) == sum(before.values())
+
+
+def test_only_new_tag_sets_are_resolved_and_rules_reach_back_without_the_exports(tmp_path: Path) -> None:
+    import shutil
+
+    small_estate(tmp_path, FIRST, LAST)
+    graph = Graph(settings_for(tmp_path, FIRST), dg.DagsterInstance.ephemeral())
+    assert graph.run(FIRST, LAST).success
+    total = sum(row[0] for row in graph.rollup("billed_cost"))
+    for source in SOURCES:
+        for data in (tmp_path / "estate" / source).rglob("*"):
+            if data.is_file() and not data.name.lower().endswith(".json"):
+                data.write_bytes(data.read_bytes())
+    shutil.rmtree(tmp_path / "estate")
+    changed = settings_for(tmp_path, FIRST)
+    team = changed.dimensions["team"].model_copy(update={"values": {"ios": "apple"}})
+    late = Graph(changed.model_copy(update={"dimensions": {**changed.dimensions, "team": team}}), graph.instance)
+    run = late.run(FIRST, LAST, ["cloud_cost_facts", "daily_cost_by_team"])
+    assert run.success, run.failure()
+    teams = {row[0] for row in late.rollup("team")}
+    assert "apple" in teams
+    assert "ios" not in teams
+    assert sum(row[0] for row in late.rollup("billed_cost")) == total
+
+
+def test_definitions_are_described_owned_and_loadable(ran: tuple[Graph, Estate]) -> None:
+    graph, _ = ran
+    dg.Definitions.validate_loadable(graph.defs)
+    for spec in graph.defs.resolve_all_asset_specs():
+        assert spec.description, spec.key
+        assert spec.owners == ["team:finops"], spec.key
+        assert spec.group_name in {"raw", "facts", "rollup", "reports"}
+    facts = next(s for s in graph.defs.resolve_all_asset_specs() if s.key == dg.AssetKey("cloud_cost_facts"))
+    schema = facts.metadata["dagster/column_schema"]
+    file = graph.platform.lake.day_file("facts", "aws", date(2026, 9, 2))
+    in_file = {r[0] for r in duckdb.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file)]).fetchall()}
+    assert {c.name for c in schema.columns} == in_file | {"charge_date", "source"}
+
+
+def test_reports_are_tables_in_the_warehouse(ran: tuple[Graph, Estate]) -> None:
+    graph, estate = ran
+    with duckdb.connect(str(graph.settings.published), read_only=True) as connection:
+        found = connection.execute(
+            "SELECT currency, sum(effective_cost) FROM reports.cost_by_team GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+        untagged = connection.execute(
+            "SELECT max(untagged_team_percent), min(untagged_team_percent) FROM reports.untagged_by_provider"
+        ).fetchone()
+    expected: dict[str, Decimal] = {}
+    for key, (_, effective, _) in truth(estate).items():
+        if key[0] >= date(2026, 9, 1):
+            expected[key[6]] = expected.get(key[6], Decimal(0)) + effective
+    assert dict(found) == expected
+    assert untagged is not None
+    assert 0 < untagged[1] <= untagged[0] < 100
