@@ -44,7 +44,9 @@ def measure(variant: str, *arguments: str | int) -> Measured:
     )
     answers = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if done.returncode or not answers:
-        raise RuntimeError(f"{variant} {arguments} failed ({done.returncode}):\n{done.stdout[-500:]}{done.stderr[-3000:]}")
+        raise RuntimeError(
+            f"{variant} {arguments} failed ({done.returncode}):\n{done.stdout[-500:]}{done.stderr[-3000:]}"
+        )
     return Measured(**json.loads(answers[-1].removeprefix(MARK)))
 
 

@@ -15,7 +15,12 @@ from benchmarks.platform import configuration, export_files
 from finops_assets.attribution.normal import normal_key, normal_value
 
 KEY = ["charge_date", "ProviderName", "department", "team", "environment", "ServiceCategory", "BillingCurrency"]
-MISSING = {"department": "__untagged__", "team": "__untagged__", "environment": "__unknown__", "ServiceCategory": "Other"}
+MISSING = {
+    "department": "__untagged__",
+    "team": "__untagged__",
+    "environment": "__unknown__",
+    "ServiceCategory": "Other",
+}
 
 
 def load(folder: str) -> dict[str, int | float]:

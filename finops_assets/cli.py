@@ -41,7 +41,6 @@ FromOption = Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%
 ToOption = Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="The day after the last")]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="parquet and csv go to standard output or --output")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of standard output")]
-Day = Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"])]
 
 HELD = 3
 """Exit code: everything ran, some days are held back by a gate."""
@@ -70,10 +69,18 @@ def config_check(config: ConfigOption = None) -> None:
 
 
 @app.command()
-def run(first: Day, end: Day, config: ConfigOption = None) -> None:
-    """Materialise raw, facts, rollup and reports for the days FROM up to but not including TO."""
+def run(
+    first: Annotated[datetime, typer.Argument(metavar="FROM", formats=["%Y-%m-%d"])],
+    end: Annotated[datetime, typer.Argument(metavar="TO", formats=["%Y-%m-%d"])],
+    config: ConfigOption = None,
+) -> None:
+    """Materialise raw, facts, rollup and reports for the days FROM up to but not including TO.
+
+    Exits with 0 if every day was built, 3 if some are held back by a gate, 1 on an error.
+    """
     with _explained():
-        _run_days(config, first.date(), end.date())
+        if _run_days(config, first.date(), end.date()):
+            raise typer.Exit(HELD)
 
 
 @app.command()

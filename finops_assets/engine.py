@@ -16,6 +16,7 @@ def connect(engine: Engine, spill: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     # The zone cannot be given at connect time: it needs an extension that loads after it.
     connection.execute("SET timezone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
     connection.execute("SET memory_limit = ?", [engine.memory_limit.replace(" ", "")])
     if engine.threads is not None:
         connection.execute("SET threads = ?", [engine.threads])

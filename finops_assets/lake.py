@@ -65,10 +65,17 @@ class Lake:
 
     def read_record(self, *parts: str) -> dict[str, Any] | None:
         """A JSON record, or None where there is none."""
-        try:
-            return dict(json.loads(self.record(*parts).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
+        file = self.record(*parts)
+        with self.explaining(file):
+            try:
+                return dict(json.loads(file.read_text(encoding="utf-8")))
+            except FileNotFoundError:
+                return None
+            except ValueError as error:
+                raise LakeError(
+                    f"lake {self.root}: the record {file.relative_to(self.root)} is damaged ({error});"
+                    " restore it from a backup, or delete it: the deliveries that it names are then read again"
+                ) from error
 
     def write_record(self, body: dict[str, Any], *parts: str) -> None:
         """Write a JSON record at once or not at all."""
@@ -139,8 +146,9 @@ class Lake:
         except OSError as error:
             raise LakeError(_advice(error.errno, self.root, path, str(error))) from error
         except duckdb.IOException as error:
-            full = "No space left" in str(error) or "disk" in str(error).lower()
-            raise LakeError(_advice(errno.ENOSPC if full else None, self.root, path, str(error))) from error
+            known = {"No space left": errno.ENOSPC, "Permission denied": errno.EACCES, "Read-only": errno.EROFS}
+            number = next((n for text, n in known.items() if text in str(error)), None)
+            raise LakeError(_advice(number, self.root, path, str(error))) from error
 
 
 def _advice(number: int | None, root: Path, path: Path, text: str) -> str:

@@ -7,8 +7,9 @@ A generation replaces the one before it in its scope as a whole; rows are never 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -41,6 +42,8 @@ FLUSH_ROWS = 10_000
 READ_ATTEMPTS = 2
 
 DERIVED_TYPES = {"tag_set_id": "VARCHAR", SOURCE_FILE: "VARCHAR", SOURCE_ROW: "BIGINT", "repairs": "VARCHAR"}
+# A provider's own column of such a name is kept as x_<name>.
+RESERVED_COLUMNS = {"source", "charge_date", *DERIVED_TYPES}
 
 
 def land_source(
@@ -67,12 +70,14 @@ def land_source(
         if delivery.month is not None and delivery.month < f"{first_day:%Y-%m}":
             continue
         live = ledger.live(delivery.scope)
-        if live is not None and live.generation == delivery.generation and _same_files(live, delivery):
-            landed.append(live)
-            continue
         if delivery.problems:
             entry = _pending(delivery, "waiting", "; ".join(delivery.problems))
             ledger.enter(entry)
+        elif live is not None and live.generation == delivery.generation and _same_files(live, delivery):
+            # What the provider calls complete changes without its data; a delivery that waited may be taken back.
+            entry = replace(live, sectors=_sectors(delivery))
+            if entry != live or ledger.latest(delivery.scope) != live:
+                ledger.enter(entry)
         else:
             try:
                 entry = _land(lake, engine, source, store, delivery)
@@ -81,7 +86,26 @@ def land_source(
                 entry = _pending(delivery, "refused", str(refusal))
                 ledger.enter(entry)
         landed.append(entry)
+    if deliveries:
+        _forget_withdrawn(lake, ledger, {delivery.scope for delivery in deliveries})
     return landed
+
+
+def _forget_withdrawn(lake: Lake, ledger: Ledger, delivered: set[str]) -> None:
+    """A delivery that was never landed and is no longer there holds no day back; what was landed before it counts."""
+    for scope in ledger.scopes():
+        latest = ledger.latest(scope)
+        if scope in delivered or latest is None or latest.state not in ("waiting", "refused"):
+            continue
+        live = ledger.live(scope)
+        if live is not None:
+            ledger.enter(live)
+        else:
+            lake.remove(lake.record(ledger.source, "scopes", scope))
+
+
+def _sectors(delivery: Delivery) -> tuple[tuple[str, str, bool], ...]:
+    return tuple((s.start.isoformat(), s.end.isoformat(), s.complete) for s in delivery.sectors)
 
 
 def _same_files(live: Generation, delivery: Delivery) -> bool:
@@ -105,22 +129,22 @@ def _pending(delivery: Delivery, state: str, reason: str) -> Generation:
 def _land(lake: Lake, engine: Engine, source: Source, store: Store, delivery: Delivery) -> Generation:
     for attempt in range(READ_ATTEMPTS):
         with lake.workspace() as workspace, store.local_root([f.key for f in delivery.files]) as root:
+            refusal: DeliveryRefused | None = None
             try:
                 split = _split(engine, source, delivery, root, workspace, lake)
-            except DeliveryRefused:
-                # Half of the old file and half of the new one reads as garbage: try again before refusing it.
-                if _changed(store, delivery) and attempt + 1 < READ_ATTEMPTS:
-                    delivery = _as_stored(store, delivery)
-                    continue
-                raise
+            except DeliveryRefused as error:
+                refusal = error
+            # Half of the old file and half of the new one can read as garbage: try again before refusing it.
             changed = _changed(store, delivery)
             if changed and attempt + 1 < READ_ATTEMPTS:
-                delivery = _as_stored(store, delivery)
+                delivery = _listed_again(source, delivery)
                 continue
             if changed:
                 raise DeliveryRefused(
                     source.name, delivery.scope, "changed while it was being read; it is read again next time", file=changed
-                )
+                ) from refusal
+            if refusal is not None:
+                raise refusal
             enter_tag_sets(lake, source.name, split.tag_sets)
             lake.adopt(split.folder, lake.slices(source.name, delivery.scope, _slice_id(delivery)))
         break
@@ -136,7 +160,7 @@ def _land(lake: Lake, engine: Engine, source: Source, store: Store, delivery: De
         focus_version=split.focus_version,
         columns=split.columns,
         repairs=split.repairs,
-        sectors=tuple((s.start.isoformat(), s.end.isoformat(), s.complete) for s in delivery.sectors),
+        sectors=_sectors(delivery),
         days=split.days,
     )
     ledger = Ledger(lake, source.name)
@@ -152,9 +176,14 @@ def _changed(store: Store, delivery: Delivery) -> str | None:
     return next((f.key for f in delivery.files if store.stat(f.key) != f), None)
 
 
-def _as_stored(store: Store, delivery: Delivery) -> Delivery:
-    files = tuple(found for f in delivery.files if (found := store.stat(f.key)))
-    return Delivery(**{**delivery.__dict__, "files": files})
+def _listed_again(source: Source, delivery: Delivery) -> Delivery:
+    """The delivery of a scope as it is listed now: its manifest may have changed with its files."""
+    _, listed = newest_deliveries(source)
+    now_listed = next((d for d in listed if d.scope == delivery.scope), None)
+    if now_listed is None or now_listed.problems:
+        what = "; ".join(now_listed.problems) if now_listed else "it is no longer listed"
+        raise DeliveryRefused(source.name, delivery.scope, f"changed while it was being read: {what}")
+    return now_listed
 
 
 def _slice_id(delivery: Delivery) -> str:
@@ -182,7 +211,11 @@ def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, works
     """Read a delivery's files once and write one Parquet file per charge day."""
     folder = workspace / "days"
     folder.mkdir()
-    with connect(engine, workspace / "spill") as connection, lake.explaining(folder):
+    with (
+        connect(engine, workspace / "spill") as connection,
+        lake.explaining(folder),
+        _refusing_what_cannot_be_read(source, delivery),
+    ):
         if not delivery.files:
             raise DeliveryRefused(source.name, delivery.scope, "lists no files: an empty delivery is not a success")
         export = open_export(
@@ -192,13 +225,10 @@ def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, works
         tags = raw_tags(export)
         met = read_tag_sets(connection, export, tags)
         connection.execute("SET partitioned_write_flush_threshold = ?", [FLUSH_ROWS])
-        try:
-            connection.execute(
-                f"COPY ({canonical_rows(export, tags.join)}) TO {literal(str(folder))}"
-                " (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (charge_date))"
-            )
-        except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
-            raise DeliveryRefused(source.name, delivery.scope, f"cannot be read: {error}") from error
+        connection.execute(
+            f"COPY ({canonical_rows(export, tags.join)}) TO {literal(str(folder))}"
+            " (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (charge_date))"
+        )
         days = slice_totals(connection, folder)
         rows = sum(day.rows for day in days.values())
         if delivery.expected_rows is not None and delivery.expected_rows != rows:
@@ -213,6 +243,20 @@ def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, works
         if met.duplicated_keys:
             repairs["repeated_key Tags"] = met.duplicated_keys
         return _Split(folder, rows, version, tuple(export.types), repairs, days, met.register)
+
+
+@contextmanager
+def _refusing_what_cannot_be_read(source: Source, delivery: Delivery) -> Iterator[None]:
+    """The engine's complaint about a delivery's content is a refusal; about storage and memory it is not."""
+    try:
+        yield
+    except (duckdb.IOException, duckdb.OutOfMemoryException):
+        raise
+    except duckdb.Error as error:
+        text = str(error).strip().splitlines()[0]
+        raise DeliveryRefused(
+            source.name, delivery.scope, f"cannot be read ({text}); have it delivered again"
+        ) from error
 
 
 def _require_charge_period(
@@ -255,7 +299,10 @@ def canonical_rows(export: ExportTable, tag_join: str) -> str:
     ]
     start = next(m.sql for m in mapped if m.name == "ChargePeriodStart")
     focus = [f"{m.sql} AS {m.name}" for m in mapped]
-    others = [f"e.{identifier(n)}" for n in export.other_columns]
+    others = [
+        f"e.{identifier(n)}" + (f" AS {identifier(f'x_{n}')}" if n.casefold() in RESERVED_COLUMNS else "")
+        for n in export.other_columns
+    ]
     return f"""
         SELECT {", ".join(focus)},
             t."Tags" AS Tags, t."AllocatedTags" AS AllocatedTags, t.tag_set_id AS tag_set_id,
@@ -347,13 +394,18 @@ def compose_days(lake: Lake, engine: Engine, source: Source, days: Iterable[date
                 lake.link(files[0], target)
             else:
                 with lake.replacing(target) as temporary:
-                    connection.execute(
-                        f"COPY ({_union(files)}) TO {literal(str(temporary))} (FORMAT parquet, COMPRESSION zstd)"
-                    )
+                    try:
+                        _write(connection, _union(files), temporary)
+                    except duckdb.ConversionException:
+                        _write(connection, _union_of_unlike(connection, files), temporary)
             totals = _sum_totals([g.days[day] for g, _ in parts])
             lake.write_record({"slices": list(slices), "totals": totals.as_json()}, source.name, "days", day.isoformat())
             result.append(RawDay(day, totals, slices, changed=True))
     return result
+
+
+def _write(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> None:
+    connection.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd)")
 
 
 def _union(files: list[Path]) -> str:
@@ -363,6 +415,26 @@ def _union(files: list[Path]) -> str:
         return f"SELECT {', '.join(empty)} WHERE false"
     listed = ", ".join(literal(str(f)) for f in files)
     return f"SELECT * FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+
+
+def _union_of_unlike(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> str:
+    """The union where one column is a map in one delivery and its JSON text in another: such columns become text."""
+    relations = [f"read_parquet({literal(str(file))}, hive_partitioning = false)" for file in files]
+    described = [connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall() for relation in relations]
+    kinds: dict[str, set[str]] = {}
+    for name, kind, *_ in (column for columns in described for column in columns):
+        kinds.setdefault(name, set()).add(kind)
+
+    def as_text(name: str, kind: str) -> str:
+        column = identifier(name)
+        if len(kinds[name]) == 1 or kind == "VARCHAR":
+            return column
+        return f"CAST({f'to_json({column})' if kind.endswith((')', ']')) else column} AS VARCHAR) AS {column}"
+
+    return " UNION ALL BY NAME ".join(
+        f"SELECT {', '.join(as_text(name, kind) for name, kind, *_ in columns)} FROM {relation}"
+        for relation, columns in zip(relations, described)
+    )
 
 
 def _sum_totals(parts: list[DayTotals]) -> DayTotals:

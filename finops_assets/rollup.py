@@ -96,6 +96,8 @@ def rollup_totals(warehouse: Warehouse, days: Iterable[date]) -> dict[date, dict
     """Rows, billed and effective cost of the rollup by day and currency."""
     result: dict[date, dict[str, tuple[int, object, object]]] = {}
     with warehouse.reading() as connection:
+        if not warehouse.has(connection, TABLE):
+            return {}
         for day, currency, rows, billed, effective in connection.execute(
             f"""
             SELECT charge_date, BillingCurrency, sum(row_count), sum(billed_cost), sum(effective_cost)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from finops_assets.attribution.normal import normal_key, normal_value
 from finops_assets.errors import ConfigError, Mistake
+from finops_assets.focus.specification import columns
 
 CONFIG_ENV = "FINOPS_CONFIG"
 DEFAULT_CONFIG = "finops.yaml"
@@ -111,6 +112,16 @@ class Settings(_Strict):
         raise KeyError(f"no source {name!r}; known: {', '.join(s.name for s in self.sources)}")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a date stays text: YAML's own dates end in a bare ValueError where they do not exist."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def config_path(path: str | os.PathLike[str] | None = None) -> Path:
     """The configuration in force: the argument, else $FINOPS_CONFIG, else ./finops.yaml."""
     return Path(path or os.environ.get(CONFIG_ENV) or DEFAULT_CONFIG).absolute()
@@ -127,14 +138,16 @@ def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(str(file), [Mistake("(file)", f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(file), [Mistake("(file)", f"is not UTF-8 text: {error}")]) from error
     return parse_settings(text, file)
 
 
 def parse_settings(text: str, file: Path) -> Settings:
     """Settings from YAML text; `file` gives the name in messages and the base of relative paths."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=_Loader)
+        raw = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)
@@ -250,9 +263,9 @@ def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
 def _cross_mistakes(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
     """Mistakes between settings; tolerant of raw input so that they show beside the simple ones."""
     found: list[tuple[tuple[str | int, ...], str]] = []
-    sources = [s for s in raw.get("sources") or [] if isinstance(s, dict)]
+    sources = [(i, s) for i, s in enumerate(_list(raw.get("sources"))) if isinstance(s, dict)]
     names: dict[str, int] = {}
-    for i, source in enumerate(sources):
+    for i, source in sources:
         name = str(source.get("name"))
         if name in names:
             found.append(
@@ -260,38 +273,46 @@ def _cross_mistakes(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...],
             )
         names.setdefault(name, i)
     uris: dict[str, int] = {}
-    for i, source in enumerate(sources):
+    for i, source in sources:
         uri = str(source.get("uri")).rstrip("/")
         if uri in uris:
             found.append(
                 (("sources", i, "uri"), f"found {uri!r}, as sources[{uris[uri]}] has; one cost would be counted twice")
             )
         uris.setdefault(uri, i)
-    dimensions = raw.get("dimensions") if isinstance(raw.get("dimensions"), dict) else {}
+    dimensions = _mapping(raw.get("dimensions"))
     found += _alias_mistakes(dimensions)
-    policy = raw.get("tag_policy") if isinstance(raw.get("tag_policy"), dict) else {}
-    found += _policy_mistakes(policy, set(dimensions), set(names))
-    for i, item in enumerate(raw.get("acknowledged") or []):
-        if isinstance(item, dict) and item.get("source") not in names:
+    found += _policy_mistakes(_mapping(raw.get("tag_policy")), {str(d) for d in dimensions}, set(names))
+    for i, item in enumerate(_list(raw.get("acknowledged"))):
+        if isinstance(item, dict) and str(item.get("source")) not in names:
             found.append(
                 (("acknowledged", i, "source"), f"found {item.get('source')!r}; allowed: {', '.join(sorted(names))}")
             )
     return found
 
 
-RESERVED = {"source", "charge_date", "provider", "tag_set_id", "repairs", "source_file", "source_row"}
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+RESERVED = {"source", "charge_date", "provider", "tag_set_id", "repairs", "source_file", "source_row"} | {
+    name.casefold() for name in columns()
+}
 
 
 def _alias_mistakes(dimensions: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
     found: list[tuple[tuple[str | int, ...], str]] = []
     owner: dict[str, tuple[str, str]] = {}
     for dimension, body in dimensions.items():
-        if dimension in RESERVED or f"{dimension}".endswith("_key"):
+        if str(dimension) in RESERVED or f"{dimension}".endswith("_key"):
             found.append((("dimensions", dimension), f"the name {dimension!r} is taken by a column of the facts"))
         if not isinstance(body, dict):
             continue
-        keys = body.get("keys") if isinstance(body.get("keys"), list) else []
-        for i, key in enumerate(keys):
+        for i, key in enumerate(_list(body.get("keys"))):
             normal = normal_key(str(key))
             loc = ("dimensions", str(dimension), "keys", i)
             if not normal:
@@ -306,9 +327,8 @@ def _alias_mistakes(dimensions: Mapping[str, Any]) -> list[tuple[tuple[str | int
                     )
                 )
             owner.setdefault(normal, (str(dimension), str(key)))
-        values = body.get("values") if isinstance(body.get("values"), dict) else {}
         targets: dict[str, str] = {}
-        for value, target in values.items():
+        for value, target in _mapping(body.get("values")).items():
             normal = normal_value(str(value))
             if targets.setdefault(normal, str(target)) != str(target):
                 found.append(
@@ -327,21 +347,21 @@ def _policy_mistakes(
     allowed = ", ".join(sorted(dimensions)) or "(no dimensions are configured)"
 
     def check(loc: tuple[str | int, ...], dimension: object, body: object = None) -> None:
-        if dimension not in dimensions:
+        if str(dimension) not in dimensions:
             found.append((loc, f"found {dimension!r}; allowed: {allowed}"))
         if isinstance(body, dict):
             warn, block = body.get("warn_above"), body.get("block_above")
             if isinstance(warn, (int, float)) and isinstance(block, (int, float)) and warn > block:
                 found.append((loc, f"found warn_above {warn} over block_above {block}; warn must not exceed block"))
 
-    for i, dimension in enumerate(policy.get("required") or []):
+    for i, dimension in enumerate(_list(policy.get("required"))):
         check(("tag_policy", "required", i), dimension)
-    for dimension, body in (policy.get("thresholds") or {}).items():
+    for dimension, body in _mapping(policy.get("thresholds")).items():
         check(("tag_policy", "thresholds", dimension), dimension, body)
-    for source, bodies in (policy.get("sources") or {}).items():
+    for source, bodies in _mapping(policy.get("sources")).items():
         if source not in sources:
             found.append((("tag_policy", "sources", source), f"found {source!r}; allowed: {', '.join(sorted(sources))}"))
-        for dimension, body in (bodies or {}).items() if isinstance(bodies, dict) else ():
+        for dimension, body in _mapping(bodies).items():
             check(("tag_policy", "sources", source, dimension), dimension, body)
     return found
 

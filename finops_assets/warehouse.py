@@ -63,6 +63,7 @@ class Warehouse:
                 time.sleep(random.uniform(0.05, 0.3))
             else:
                 connection.execute("SET timezone = 'UTC'")
+                connection.execute("SET enable_progress_bar = false")
                 return connection
 
     def replace_days(
@@ -77,7 +78,7 @@ class Warehouse:
         try:
             if query is not None:
                 connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS {query} LIMIT 0")
-            if self._exists(connection, table):
+            if self.has(connection, table):
                 connection.execute(f"DELETE FROM {name} WHERE list_contains(?, charge_date)", [list(days)])
             if query is not None:
                 connection.execute(f"INSERT INTO {name} BY NAME {query}")
@@ -87,7 +88,8 @@ class Warehouse:
             raise
 
     @staticmethod
-    def _exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    def has(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+        """Is there such a table? Before the first good day there is none."""
         return bool(connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]).fetchall())
 
     def publish(self, lake: Lake) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -49,6 +50,14 @@ def settings_for(root: Path, first_day: date, extra: str = "", not_required: Ite
         f"sources:\n{sources}{DIMENSIONS}{extra}"
     )
     return parse_settings(text, root / "finops.yaml")
+
+
+@contextmanager
+def persistent_instance(folder: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance on SQLite: some of what we rely on differs between it and memory."""
+    folder.mkdir()
+    with dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}}) as instance:
+        yield instance
 
 
 @dataclass

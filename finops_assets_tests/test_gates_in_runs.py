@@ -11,7 +11,7 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 
 from finops_assets.estate import Estate, Incident
-from finops_assets_tests.running import SOURCES, Graph, settings_for, small_estate
+from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 5)
 DAYS = [date(2026, 9, d) for d in range(1, 6)]
@@ -22,8 +22,7 @@ FACTS, ROLLUP = "cloud_cost_facts", "daily_cost_by_team"
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A persistent instance: some of what we rely on differs between SQLite and memory."""
-    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+    with persistent_instance(tmp_path / "dagster") as instance:
         yield instance
 
 

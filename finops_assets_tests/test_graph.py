@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -12,8 +13,9 @@ import dagster as dg
 import duckdb
 import pytest
 
+from finops_assets import landing
 from finops_assets.estate import Estate
-from finops_assets_tests.running import SOURCES, Graph, settings_for, small_estate
+from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for, small_estate
 
 FIRST, LAST = date(2026, 8, 25), date(2026, 9, 8)
 
@@ -23,7 +25,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Graph, Estat
     """Two billing periods, with corrections that land on days of the earlier one, run as one range."""
     root = tmp_path_factory.mktemp("graph")
     estate = small_estate(root, FIRST, LAST, rows=4_000)
-    with dg.DagsterInstance.local_temp(str(root / "dagster")) as instance:
+    with persistent_instance(root / "dagster") as instance:
         graph = Graph(settings_for(root, FIRST), instance)
         run = graph.run(FIRST, LAST)
         assert run.success, run.failure()
@@ -102,33 +104,32 @@ def test_raw_keeps_extension_columns(ran: tuple[Graph, Estate]) -> None:
         assert column in names
 
 
-def test_a_months_files_are_read_once_per_delivery(tmp_path: Path) -> None:
-    """A second run finds everything landed: it reads no export file, so it does not mind that they are gone."""
+def test_a_delivery_is_read_once_whatever_days_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One day's run lands whole months; the runs of the other days read no export file again."""
     estate = small_estate(tmp_path, FIRST, LAST)
-    instance = dg.DagsterInstance.ephemeral()
-    graph = Graph(settings_for(tmp_path, FIRST), instance)
+    graph = Graph(settings_for(tmp_path, FIRST), dg.DagsterInstance.ephemeral())
+    read: list[str] = []
+    original = landing.open_export
+
+    def counting(connection: Any, source: str, scope: str, *rest: Any) -> Any:
+        read.append(f"{source} {scope}")
+        return original(connection, source, scope, *rest)
+
+    monkeypatch.setattr(landing, "open_export", counting)
     assert graph.run(FIRST).success
-    before = {s: estate.totals()[s][0] for s in SOURCES}
-    for folder in (tmp_path / "estate" / "aws").rglob("*.parquet"):
-        content = folder.stat()
-        assert content.st_atime_ns  # the file is there; now make it unreadable as Parquet without changing its stat
-    held = graph.run(date(2026, 8, 26), LAST)
-    assert held.success
-    assert sum(r[0] for r in graph.rollup("row_count")) == sum(before.values())
+    assert sorted(read) == [f"{s} {p}" for s in SOURCES for p in ("2026-08", "2026-09")]
+    assert graph.run(date(2026, 8, 26), LAST).success
+    assert len(read) == 6
+    assert sum(r[0] for r in graph.rollup("row_count")) == sum(n for n, _, _ in estate.totals().values())
 
 
 def test_only_new_tag_sets_are_resolved_and_rules_reach_back_without_the_exports(tmp_path: Path) -> None:
-    import shutil
-
     small_estate(tmp_path, FIRST, LAST)
     graph = Graph(settings_for(tmp_path, FIRST), dg.DagsterInstance.ephemeral())
     assert graph.run(FIRST, LAST).success
     total = sum(row[0] for row in graph.rollup("billed_cost"))
     for source in SOURCES:
-        for data in (tmp_path / "estate" / source).rglob("*"):
-            if data.is_file() and not data.name.lower().endswith(".json"):
-                data.write_bytes(data.read_bytes())
-    shutil.rmtree(tmp_path / "estate")
+        shutil.rmtree(tmp_path / "estate" / source)
     changed = settings_for(tmp_path, FIRST)
     team = changed.dimensions["team"].model_copy(update={"values": {"ios": "apple"}})
     late = Graph(changed.model_copy(update={"dimensions": {**changed.dimensions, "team": team}}), graph.instance)

@@ -120,14 +120,14 @@ def rollup_lineage(facts: dg.AssetKey) -> dg.TableColumnLineage:
 
 def bar_chart(title: str, bars: Sequence[tuple[str, float]], unit: str) -> dg.MarkdownMetadataValue:
     """A small picture: one bar per label, longest first as given, as an image that needs no other file."""
-    width, row, label = 560, 22, 190
+    width, row, label = 640, 22, 230
     longest = max((abs(v) for _, v in bars), default=0) or 1.0
     shapes = []
     for i, (name, value) in enumerate(bars):
         y = 34 + i * row
         length = (width - label - 110) * abs(value) / longest
         shapes.append(
-            f'<text x="{label - 8}" y="{y + 13}" text-anchor="end">{_escape(name[:26])}</text>'
+            f'<text x="{label - 8}" y="{y + 13}" text-anchor="end">{_escape(name[:36])}</text>'
             f'<rect x="{label}" y="{y + 2}" width="{length:.1f}" height="{row - 8}" rx="2" fill="#4f6bed"/>'
             f'<text x="{label + length + 6:.1f}" y="{y + 13}">{value:,.0f} {_escape(unit)}</text>'
         )

@@ -9,6 +9,7 @@ import pandas as pd
 from finops_assets.assets.daily import FACTS, POOL, ROLLUP
 from finops_assets.assets.describe import bar_chart
 from finops_assets.platform import Platform
+from finops_assets.rollup import TABLE
 from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, latest_days, latest_month, untagged_by
 
 IO_MANAGER = "warehouse_io"
@@ -26,7 +27,7 @@ Query = Callable[[duckdb.DuckDBPyConnection, Period], pd.DataFrame]
 Span = Callable[[duckdb.DuckDBPyConnection], Period | None]
 
 
-def _report(name: str, description: str, span: Span, query: Query, label: str, figure: str, unit: str, owner: str) -> dg.AssetsDefinition:
+def _report(name: str, description: str, span: Span, query: Query, label: tuple[str, ...], figure: str, unit: str, owner: str) -> dg.AssetsDefinition:
     @dg.asset(
         key=["reports", name],
         deps=[ROLLUP],
@@ -40,21 +41,25 @@ def _report(name: str, description: str, span: Span, query: Query, label: str, f
     )
     def report(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         with platform.warehouse.reading() as connection:
-            if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'daily_cost_by_team'").fetchall():
-                raise dg.Failure(NOT_YET, allow_retries=False)
-            period = span(connection)
+            period = span(connection) if platform.warehouse.has(connection, TABLE) else None
             if period is None:
                 raise dg.Failure(NOT_YET, allow_retries=False)
             table = query(connection, period)
-        top = table.head(12)
-        names = [" / ".join(str(row[c]) for c in [*label.split(), "currency"]) for _, row in top.iterrows()]
+        charts = {
+            f"chart {currency}": bar_chart(
+                f"{name}, {period}, {currency}",
+                [(" / ".join(str(row[c]) for c in label), float(row[figure])) for _, row in rows.head(12).iterrows()],
+                unit or str(currency),
+            )
+            for currency, rows in table.groupby("currency", sort=True)
+        }
         context.add_output_metadata(
             {
                 "period": str(period),
                 "period before": str(period.before),
                 "dagster/row_count": len(table),
                 "table": dg.MetadataValue.md(table.head(30).to_markdown(index=False, floatfmt=".1f")),
-                "chart": bar_chart(f"{name}, {period}", list(zip(names, map(float, top[figure]))), unit),
+                **charts,
             }
         )
         return table
@@ -69,7 +74,7 @@ def report_assets(owner: str) -> list[dg.AssetsDefinition]:
         "What did each team spend this month, in effective and billed cost, against the same days of the month before?",
         latest_month,
         lambda connection, period: cost_by(connection, period, TEAMS_BY),
-        "department team",
+        TEAMS_BY,
         "effective_cost",
         "",
         owner,
@@ -79,7 +84,7 @@ def report_assets(owner: str) -> list[dg.AssetsDefinition]:
         "Which share of the last 30 days' positive effective cost has no department, team or environment, by provider?",
         latest_days,
         untagged_by,
-        "provider",
+        ("provider",),
         "untagged_team_percent",
         "% without team",
         owner,
@@ -89,7 +94,7 @@ def report_assets(owner: str) -> list[dg.AssetsDefinition]:
         "What did each service category cost this month, against the same days of the month before?",
         latest_month,
         lambda connection, period: cost_by(connection, period, SERVICES_BY),
-        "ServiceCategory",
+        SERVICES_BY,
         "effective_cost",
         "",
         owner,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +50,8 @@ def canonical_tags(text: str | None) -> CanonicalTags:
         return result
 
     try:
-        parsed = json.loads(text, object_pairs_hook=pairs)
-    except ValueError as error:
+        parsed = json.loads(text, object_pairs_hook=pairs, parse_constant=_no_constant, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
         return CanonicalTags(None, problem=f"is not JSON: {error}")
     if parsed is None:
         return CanonicalTags(None)
@@ -68,7 +69,23 @@ def canonical_tags(text: str | None) -> CanonicalTags:
     nested = next((k for k, v in parsed.items() if isinstance(v, (dict, list))), None)
     if nested is not None:
         return CanonicalTags(None, problem=f"has an object or list as the value of {nested!r}")
-    return CanonicalTags(parsed or None, repeated)
+    return CanonicalTags({_whole(k): _whole(v) for k, v in parsed.items()} or None, repeated)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {text} is too large")
+    return value
+
+
+def _whole(value: Any) -> Any:
+    """Text without half of a surrogate pair, which a cut-off emoji leaves behind and no file can hold."""
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
 
 
 def tag_set_id(tags: str | None, allocated_tags: str | None) -> str:

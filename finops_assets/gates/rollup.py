@@ -67,20 +67,22 @@ def _conserved(platform: Platform, days: list[date]) -> Iterator[Verdict]:
 def _unique(platform: Platform, days: list[date]) -> Iterator[Verdict]:
     key = ", ".join(identifier(c) for c in KEY)
     null = " OR ".join(f"{identifier(c)} IS NULL" for c in KEY)
+    found: dict[date, tuple[int, int, int]] = {}
     with platform.warehouse.reading() as connection:
-        found = {
-            day: (groups, repeated, nulls)
-            for day, groups, repeated, nulls in connection.execute(
-                f"""
-                SELECT charge_date, count(*), sum(CASE WHEN n > 1 THEN 1 ELSE 0 END), sum(nulls)
-                FROM (
-                    SELECT {key}, count(*) AS n, count(CASE WHEN {null} THEN 1 END) AS nulls
-                    FROM {TABLE} WHERE list_contains(?, charge_date) GROUP BY {key}
-                ) GROUP BY 1
-                """,
-                [days],
-            ).fetchall()
-        }
+        if platform.warehouse.has(connection, TABLE):
+            found = {
+                day: (groups, repeated, nulls)
+                for day, groups, repeated, nulls in connection.execute(
+                    f"""
+                    SELECT charge_date, count(*), sum(CASE WHEN n > 1 THEN 1 ELSE 0 END), sum(nulls)
+                    FROM (
+                        SELECT {key}, count(*) AS n, count(CASE WHEN {null} THEN 1 END) AS nulls
+                        FROM {TABLE} WHERE list_contains(?, charge_date) GROUP BY {key}
+                    ) GROUP BY 1
+                    """,
+                    [days],
+                ).fetchall()
+            }
     for day in days:
         groups, repeated, nulls = found.get(day, (0, 0, 0))
         fine = not repeated and not nulls

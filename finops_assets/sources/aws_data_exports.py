@@ -29,8 +29,8 @@ def deliveries(store: Store) -> Iterator[Delivery]:
         try:
             manifest = read_manifest(store, file.key)
             keys = [_key(item, found["export"]) for item in manifest.get("dataFiles") or manifest["reportKeys"]]
-        except (ValueError, KeyError) as error:
-            yield unreadable(period, file.key, f"manifest {file.key} is not one of AWS Data Exports: {error}")
+        except (ValueError, KeyError, TypeError) as error:
+            yield unreadable(period, file.key, f"manifest {file.key} is not one of AWS Data Exports: {error!r}")
             continue
         files, problems = named_files(store, keys)
         problems += tuple(f"file {f.key} is empty (0 bytes)" for f in files if f.size == 0)

@@ -7,6 +7,7 @@ period the one submitted last counts. Files are checked against the byte counts 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,42 +15,56 @@ from typing import Any
 from finops_assets.sources.delivery import Delivery, named_files, read_manifest, unreadable, utc
 from finops_assets.sources.store import Store
 
+FOCUS = "FocusCost"
 _FIRST = datetime.min.replace(tzinfo=UTC)
+_PERIOD = re.compile(r"\d{4}-\d{2}")
+_EXPORTS = "/providers/Microsoft.CostManagement/exports/"
 
 
 def deliveries(store: Store) -> Iterator[Delivery]:
-    """The newest run of every billing period."""
-    newest: dict[str, tuple[datetime, str, dict[str, Any]]] = {}
+    """The newest run of every billing period and billing scope."""
+    newest: dict[tuple[str, str], tuple[tuple[bool, datetime], Delivery]] = {}
     for file in store.list(suffix="manifest.json"):
         try:
             manifest = read_manifest(store, file.key)
-            run = manifest["runInfo"]
-            period, submitted = str(run["startDate"])[:7], utc(run.get("submittedTime")) or _FIRST
-        except (ValueError, KeyError, TypeError) as error:
+            delivery = _delivery(store, file.key, manifest)
+            config = manifest.get("exportConfig") or {}
+            # A one-time export of selected dates and the daily export of one scope are the same cost.
+            account = str(config.get("resourceId") or "").partition(_EXPORTS)[0].casefold()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             yield unreadable(file.key, file.key, f"manifest {file.key} is not one of Azure exports: {error!r}")
             continue
-        if period not in newest or submitted > newest[period][0]:
-            newest[period] = submitted, file.key, manifest
-    for period, (submitted, key, manifest) in sorted(newest.items()):
-        yield _delivery(store, period, submitted, key, manifest)
+        # An export of another dataset beside ours is not ours; alone it is a mistake worth telling.
+        rank = (config.get("type") or FOCUS) == FOCUS, delivery.delivered_at or _FIRST
+        held = newest.get((account, delivery.scope))
+        if held is None or rank > held[0]:
+            newest[account, delivery.scope] = rank, delivery
+    focus = {delivery.scope for (is_focus, _), delivery in newest.values() if is_focus}
+    for (is_focus, _), delivery in newest.values():
+        if is_focus or delivery.scope not in focus:
+            yield delivery
 
 
-def _delivery(store: Store, period: str, submitted: datetime, key: str, manifest: dict[str, Any]) -> Delivery:
-    config = manifest.get("exportConfig", {})
-    blobs = {_blob_key(store, str(b["blobName"]), key): b for b in manifest.get("blobs", [])}
+def _delivery(store: Store, key: str, manifest: dict[str, Any]) -> Delivery:
+    config, run = manifest.get("exportConfig") or {}, manifest["runInfo"]
+    period = str(run["startDate"])[:7]
+    if not _PERIOD.fullmatch(period):
+        raise ValueError(f"startDate {run['startDate']!r} is not a date such as 2026-09-01T00:00:00")
+    blobs = {_blob_key(store, str(b["blobName"]), key): b for b in manifest.get("blobs") or []}
     sizes = {k: int(b["byteCount"]) for k, b in blobs.items() if b.get("byteCount") is not None}
     files, problems = named_files(store, blobs, sizes)
-    if config.get("type") and config["type"] != "FocusCost":
+    kind = config.get("type") or FOCUS
+    if kind != FOCUS:
         problems += (
-            f"the export's dataset is {config['type']!r}; create an export of type FocusCost"
+            f"the export's dataset is {kind!r}; create an export of type {FOCUS}"
             " (Cost and usage details, FOCUS)",
         )
     rows = manifest.get("dataRowCount")
     return Delivery(
         scope=period,
-        generation=str(manifest["runInfo"].get("runId") or key),
+        generation=str(run.get("runId") or key),
         files=files,
-        delivered_at=submitted,
+        delivered_at=utc(run.get("submittedTime")) or _FIRST,
         manifest=key,
         focus_version=_version(config.get("dataVersion")),
         expected_rows=None if rows is None else int(rows),

@@ -22,15 +22,18 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 
 def deliveries(store: Store) -> Iterator[Delivery]:
     """The newest finished run of every billing period; a run without a manifest is not finished."""
-    newest: dict[str, Delivery] = {}
+    newest: dict[tuple[str, str], Delivery] = {}
     for file in store.list(suffix="/manifest.json"):
         found = _MANIFEST.fullmatch(file.key)
         if found is None:
             continue
         period, folder = found["period"], found["folder"]
+        export = folder.lower().rpartition("billing_period=")[0]
         try:
             manifest = read_manifest(store, file.key)
             sizes = {f"{folder}/{f['name']}": int(f["size"]) for f in manifest["files"]}
+            rows = manifest.get("row_count")
+            expected_rows = None if rows is None else int(rows)
         except (ValueError, KeyError, TypeError) as error:
             yield unreadable(period, file.key, f"manifest {file.key} is not ours: {error!r}")
             continue
@@ -41,9 +44,10 @@ def deliveries(store: Store) -> Iterator[Delivery]:
             files=files,
             delivered_at=utc(manifest.get("exported_at")),
             manifest=file.key,
-            expected_rows=manifest.get("row_count"),
+            expected_rows=expected_rows,
             problems=problems,
         )
-        if period not in newest or (delivery.delivered_at or _FIRST) > (newest[period].delivered_at or _FIRST):
-            newest[period] = delivery
+        held = newest.get((export, period))
+        if held is None or (delivery.delivered_at or _FIRST) > (held.delivered_at or _FIRST):
+            newest[export, period] = delivery
     yield from newest.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from finops_assets.errors import FinopsError
@@ -38,10 +39,30 @@ def newest_deliveries(source: Source) -> tuple[Store, list[Delivery]]:
         case "files":
             found = plain_files.deliveries(store, pattern)
     try:
-        deliveries = sorted(found, key=lambda d: d.scope)
-        sectors = recency_sectors(store)
+        deliveries = _one_per_scope(found)
+        try:
+            sectors = recency_sectors(store)
+        except ValueError as error:
+            return store, [replace(d, problems=(*d.problems, str(error))) for d in deliveries]
     except OSError as error:
         raise FinopsError(f"source {source.name!r}: {without_secrets(source.uri)} cannot be listed: {error}") from error
-    except ValueError as error:
-        return store, [replace(d, problems=(*d.problems, str(error))) for d in deliveries]
     return store, [replace(d, sectors=sectors) for d in deliveries]
+
+
+def _one_per_scope(found: Iterable[Delivery]) -> list[Delivery]:
+    """One delivery for each scope. Two would replace each other in turn, and one's cost would be lost in silence."""
+    by_scope: dict[str, list[Delivery]] = {}
+    for delivery in found:
+        by_scope.setdefault(delivery.scope, []).append(delivery)
+    result = []
+    for _, same in sorted(by_scope.items()):
+        problems = tuple(problem for delivery in same for problem in delivery.problems)
+        readable = [delivery for delivery in same if delivery.manifest and delivery.generation != "unreadable"]
+        if len(readable) > 1:
+            manifests = ", ".join(str(delivery.manifest) for delivery in readable)
+            problems += (
+                f"{len(readable)} exports give billing period {same[0].scope} ({manifests});"
+                " make each export a source of its own, with a uri that ends at its folder",
+            )
+        result.append(replace(same[-1], problems=problems))
+    return result

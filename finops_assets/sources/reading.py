@@ -173,7 +173,7 @@ def _decimal(name: str, value: str, kind: str) -> Mapped:
         text = value if kind == "VARCHAR" else text
         sql = money.decimal_from_text(text)
         unread = f"({value} IS NOT NULL AND ({sql}) IS NULL)"
-        fine = f"({money.too_fine(text)} AND ({sql}) IS NOT NULL)"
+        fine = money.too_fine(text)
     return Mapped(name, sql, (("not_a_number", unread, text), ("rounded", fine, text)))
 
 
@@ -188,16 +188,20 @@ def _datetime(name: str, value: str, kind: str) -> Mapped:
     if kind.startswith(("TIMESTAMP", "DATE")):
         # A time with a zone is rendered in the session's, which is UTC.
         return Mapped(name, f"CAST({value} AS TIMESTAMP)")
-    text = f"trim(CAST({value} AS VARCHAR))"
+    found = value if kind == "VARCHAR" else f"CAST({value} AS VARCHAR)"
     # The two usual shapes are cast as they are. Everything else may carry a zone, which a cast to TIMESTAMP
     # would drop: it goes through TIMESTAMPTZ (a text without zone is UTC). FOCUS 1.0 of Azure has no seconds.
-    usual = f"(length({text}) >= 20 AND {text} LIKE '%Z' OR length({text}) = 19 AND substr({text}, 17, 1) = ':')"
-    seconds = f"regexp_replace({text}, '^(.{{10}}[T ][0-9]{{2}}:[0-9]{{2}})([Zz]|[+-][0-9:]+)?$', '\\1:00\\2')"
-    zoned = f"CAST(TRY_CAST(replace({seconds}, 'z', 'Z') AS TIMESTAMPTZ) AS TIMESTAMP)"
-    read = f"CASE WHEN {usual} THEN TRY_CAST({text} AS TIMESTAMP) ELSE {zoned} END"
-    # "infinity" and years that no calendar has are texts that DuckDB reads.
-    sql = f"CASE WHEN ({read}) BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59' THEN {read} END"
-    found = f"CAST({value} AS VARCHAR)"
+    usual = (
+        f"substr({found}, 5, 1) = '-' AND (length({found}) = 19 AND substr({found}, 17, 1) = ':'"
+        f" OR length({found}) >= 20 AND {found} LIKE '%Z')"
+    )
+    text = f"replace(trim({found}), 'z', 'Z')"
+    seconds = f"regexp_replace({text}, '^(.{{10}}[T ][0-9]{{2}}:[0-9]{{2}})(Z|[+-][0-9:]+)?$', '\\1:00\\2')"
+    sql = (
+        f"CASE WHEN {usual} THEN TRY_CAST({found} AS TIMESTAMP)"
+        # "infinity", "epoch" and years that no calendar has are texts that DuckDB reads, too.
+        f" WHEN {text} LIKE '____-__-__%' THEN CAST(TRY_CAST({seconds} AS TIMESTAMPTZ) AS TIMESTAMP) END"
+    )
     return Mapped(name, sql, (("not_a_time", f"({value} IS NOT NULL AND ({sql}) IS NULL)", found),))
 
 
@@ -213,20 +217,29 @@ def _closed(column: Column, text: str) -> Mapped:
 
 
 def repairs_json(mapped: Iterable[Mapped], extra: Iterable[tuple[str, str, str, str]] = ()) -> str:
-    """SQL: NULL for a clean row, else a JSON list of {rule, column, found}, so that nothing as written is lost."""
-    entries = [(rule, m.name, condition, found) for m in mapped for rule, condition, found in m.repairs]
-    entries += [(rule, column, condition, found) for rule, column, condition, found in extra]
-    entries = [e for e in entries if e[2] != "false"]
-    if not entries:
+    """SQL: NULL for a clean row, else a JSON list of {rule, column, found}, so that nothing as written is lost.
+
+    Of the rules of one column the first that holds is named.
+    """
+    by_column: dict[str, list[tuple[str, str, str]]] = {}
+    for m in mapped:
+        by_column[m.name] = [(rule, condition, found) for rule, condition, found in m.repairs if condition != "false"]
+    for rule, column, condition, found in extra:
+        by_column.setdefault(column, []).append((rule, condition, found))
+    any_of = " OR ".join(condition for entries in by_column.values() for _, condition, _ in entries)
+    if not any_of:
         return "CAST(NULL AS VARCHAR)"
-    any_of = " OR ".join(condition for _, _, condition, _ in entries)
     items = ", ".join(
-        f"CASE WHEN {condition} THEN {{'rule': {literal(rule)}, 'column': {literal(column)}, 'found': {found}}} END"
-        for rule, column, condition, found in entries
+        "CASE "
+        + " ".join(
+            f"WHEN {condition} THEN {{'rule': {literal(rule)}, 'column': {literal(column)}, 'found': {found}}}"
+            for rule, condition, found in entries
+        )
+        + " END"
+        for column, entries in by_column.items()
+        if entries
     )
-    return (
-        f"CASE WHEN {any_of} THEN CAST(to_json(list_filter([{items}], lambda x: x IS NOT NULL)) AS VARCHAR) END"
-    )
+    return f"CASE WHEN {any_of} THEN CAST(to_json(list_filter([{items}], lambda x: x IS NOT NULL)) AS VARCHAR) END"
 
 
 def all_columns() -> Sequence[Column]:

@@ -33,7 +33,10 @@ def recency_sectors(store: Store) -> tuple[Sector, ...]:
             parsed = json.loads(store.read(file.key).decode("utf-8-sig"))
         except ValueError as error:
             raise ValueError(f"recency file {file.key} is not JSON: {error}") from error
-        for item in parsed if isinstance(parsed, list) else parsed.get("Recency", [parsed]):
+        items = parsed.get("Recency", parsed) if isinstance(parsed, dict) else parsed
+        for item in items if isinstance(items, list) else [items]:
+            if not isinstance(item, dict):
+                raise ValueError(f"recency file {file.key} holds {item!r} where an object is due")
             sectors += _sectors(item, file.key)
     return tuple(sectors)
 
@@ -44,7 +47,11 @@ def _sectors(item: dict[str, Any], key: str) -> list[Sector]:
             raise ValueError(f"recency file {key} has neither TimeSectors nor DatasetInstanceComplete")
         return [Sector(*_ALWAYS, complete=bool(item["DatasetInstanceComplete"]))]
     sectors = []
+    if not isinstance(item["TimeSectors"], list):
+        raise ValueError(f"recency file {key} has TimeSectors that are no list: {item['TimeSectors']!r}")
     for sector in item["TimeSectors"]:
+        if not isinstance(sector, dict):
+            raise ValueError(f"recency file {key} has a time sector that cannot be read: {sector!r}")
         start = utc(_SHORT_HOUR.sub(r"T0\1:", str(sector.get("TimeSectorStart"))))
         end = utc(_SHORT_HOUR.sub(r"T0\1:", str(sector.get("TimeSectorEnd"))))
         if start is None or end is None or "TimeSectorComplete" not in sector:

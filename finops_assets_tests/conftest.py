@@ -1,0 +1,178 @@
+"""Shared fixtures: a platform over one small source whose export files a test writes itself."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from finops_assets.engine import literal
+from finops_assets.attribution.rules import Rules
+from finops_assets.facts import FactsDay, build_facts
+from finops_assets.gates.raw import judge_raw
+from finops_assets.gates.verdict import Verdict
+from finops_assets.landing import RawDay, compose_days, land_source
+from finops_assets.ledger import Generation, Ledger
+from finops_assets.platform import Platform
+from finops_assets.rollup import build_rollup
+from finops_assets.settings import Source, parse_settings
+
+Row = dict[str, Any]
+
+
+def focus_row(day: str = "2026-09-01", **changes: Any) -> Row:
+    """A conforming FOCUS 1.0 row of that day; `changes` replaces or adds columns."""
+    return {
+        "BilledCost": "1.5",
+        "EffectiveCost": "1.25",
+        "ListCost": "2",
+        "ContractedCost": "1.5",
+        "BillingCurrency": "USD",
+        "BillingAccountId": "1",
+        "BillingAccountName": "main",
+        "BillingPeriodStart": f"{day[:7]}-01T00:00:00Z",
+        "BillingPeriodEnd": f"{day[:7]}-28T00:00:00Z",
+        "ChargePeriodStart": f"{day}T10:00:00Z",
+        "ChargePeriodEnd": f"{day}T11:00:00Z",
+        "ChargeCategory": "Usage",
+        "ChargeClass": "",
+        "ChargeDescription": "hours",
+        "ChargeFrequency": "Usage-Based",
+        "InvoiceIssuerName": "Cloud",
+        "ProviderName": "Cloud",
+        "PublisherName": "Cloud",
+        "PricingQuantity": "1",
+        "PricingUnit": "Hours",
+        "ServiceCategory": "Compute",
+        "ServiceName": "Machines",
+        "Tags": '{"team": "core"}',
+    } | changes
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV with a header."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+@dataclass(frozen=True)
+class Site:
+    """A platform with the one source `bill`, whose export lies in `exports`."""
+
+    folder: Path
+    layout: str = "files"
+    required: bool = True
+    extra: str = ""
+    first_day: str = "2026-01-01"
+    lake: str = "lake"
+
+    @property
+    def exports(self) -> Path:
+        return self.folder / "exports"
+
+    @cached_property
+    def platform(self) -> Platform:
+        text = (
+            f"first_day: {self.first_day}\nlake: {self.lake}\nwarehouse: w.duckdb\npublished: p.duckdb\n"
+            f"sources: [{{name: bill, uri: exports, layout: {self.layout}, required: {str(self.required).lower()}}}]\n"
+            "dimensions:\n  team: {keys: [team, squad], values: {core-team: core}}\n  department: {keys: [dept]}\n"
+            f"{self.extra}"
+        )
+        return Platform(parse_settings(text, self.folder / "finops.yaml"))
+
+    @property
+    def source(self) -> Source:
+        return self.platform.settings.source("bill")
+
+    def put(self, name: str, content: str | bytes) -> Path:
+        """Write an export file."""
+        file = self.exports / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        return file
+
+    def put_csv(self, name: str, *rows: Mapping[str, Any]) -> Path:
+        return self.put(name, csv_text(rows))
+
+    def put_parquet(self, name: str, *rows: Mapping[str, Any], types: Mapping[str, pa.DataType] | None = None) -> Path:
+        """Write rows as Parquet: text columns, but those in `types`."""
+        fields = [pa.field(column, (types or {}).get(column, pa.string())) for column in rows[0]]
+        file = self.exports / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(fields)), file)
+        return file
+
+    def land(self) -> list[Generation]:
+        p = self.platform
+        return land_source(p.lake, p.settings.engine, self.source, p.settings.first_day)
+
+    def compose(self, *days: str) -> list[RawDay]:
+        return compose_days(self.platform.lake, self.platform.settings.engine, self.source, _dates(days))
+
+    def run(self, *days: str) -> list[Generation]:
+        """Land the source and compose these raw days."""
+        landed = self.land()
+        self.compose(*days)
+        return landed
+
+    def run_all(self, *days: str) -> None:
+        """From export to rollup."""
+        self.run(*days)
+        self.facts(*days)
+        p = self.platform
+        build_rollup(p.lake, p.warehouse, p.rules, p.settings, _dates(days))
+
+    def facts(self, *days: str, rules: Rules | None = None) -> list[FactsDay]:
+        p = self.platform
+        return build_facts(p.lake, p.settings.engine, rules or p.rules, p.source_names, _dates(days))
+
+    def judge(self, *days: str) -> dict[tuple[str, str], Verdict]:
+        """(gate, day) -> the verdict on the raw day."""
+        return {(v.gate, v.day.isoformat()): v for v in judge_raw(self.platform, self.source, _dates(days))}
+
+    def generations(self, scope: str) -> list[Generation]:
+        return Ledger(self.platform.lake, "bill").generations(scope)
+
+    def file(self, layer: str, day: str) -> Path:
+        return self.platform.lake.day_file("raw" if layer == "raw" else "facts", "bill", date.fromisoformat(day))
+
+    def rows(self, day: str, *columns: str, layer: str = "raw") -> list[tuple[Any, ...]]:
+        """These columns of a day, in the order of the export's rows."""
+        relation = f"read_parquet({literal(str(self.file(layer, day)))}, hive_partitioning = false)"
+        query = f"SELECT {', '.join(columns)} FROM {relation} ORDER BY source_file, source_row"
+        with duckdb.connect() as connection:
+            return connection.execute(query).fetchall()
+
+    def value(self, day: str, column: str, layer: str = "raw") -> Any:
+        """A column of a day's one row."""
+        [(value,)] = self.rows(day, column, layer=layer)
+        return value
+
+
+def _dates(days: Iterable[str]) -> list[date]:
+    return [date.fromisoformat(day) for day in days]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A site whose source has the layout `files`."""
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Callable[..., Site]:
+    """A site with other settings: layout, required, extra YAML."""
+    return lambda **settings: Site(tmp_path, **settings)

@@ -1,0 +1,83 @@
+"""A real backfill, driven by the backfill daemon's own iteration, with runs of their own."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.test_utils import create_test_daemon_workspace_context, instance_for_test
+from dagster._core.workspace.load_target import PythonFileTarget
+from dagster._daemon.backfill import execute_backfill_iteration
+
+from finops_assets.estate import Incident
+from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, small_estate
+
+FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 6)
+SYNC = {
+    "run_launcher": {"module": "dagster._core.launcher.sync_in_memory_run_launcher", "class": "SyncInMemoryRunLauncher"},
+    "run_coordinator": {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"},
+}
+
+
+@pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources`:DeprecationWarning")
+def test_a_backfill_with_a_gap_runs_ranges_and_holds_one_day(tmp_path: Path) -> None:
+    small_estate(tmp_path, FIRST, LAST, incidents=[Incident("aws", BAD, "incomplete")])
+    sources = "".join(f"  - {{name: {s}, uri: estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in SOURCES)
+    config = tmp_path / "finops.yaml"
+    config.write_text(
+        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n{sources}{DIMENSIONS}",
+        encoding="utf-8",
+    )
+    code = tmp_path / "location.py"
+    code.write_text(
+        "from finops_assets.definitions import build_definitions\n"
+        "from finops_assets.settings import load_settings\n"
+        f"defs = build_definitions(load_settings({str(config)!r}))\n",
+        encoding="utf-8",
+    )
+    keys = [dg.AssetKey(["raw", s]) for s in SOURCES] + [dg.AssetKey("cloud_cost_facts"), dg.AssetKey("daily_cost_by_team")]
+    days = ["2026-09-01", "2026-09-02", "2026-09-03", "2026-09-05", "2026-09-06"]
+    target = PythonFileTarget(
+        python_file=str(code), attribute="defs", working_directory=str(tmp_path), location_name="finops"
+    )
+    with (
+        instance_for_test(overrides=SYNC) as instance,
+        create_test_daemon_workspace_context(target, instance) as context,
+    ):
+        graph = context.create_request_context().asset_graph
+        instance.add_backfill(
+            PartitionBackfill.from_asset_partitions(
+                backfill_id="september",
+                asset_graph=graph,
+                partition_names=days,
+                asset_selection=keys,
+                backfill_timestamp=time.time(),
+                tags={},
+                dynamic_partitions_store=instance,
+                all_partitions=False,
+                title=None,
+                description=None,
+                run_config=None,
+            )
+        )
+        for _ in range(8):
+            list(execute_backfill_iteration(context, logging.getLogger("backfill")))
+            backfill = instance.get_backfill("september")
+            assert backfill is not None
+            if backfill.status is not BulkActionStatus.REQUESTED:
+                break
+        assert backfill.status is BulkActionStatus.COMPLETED_FAILED
+        good = {d for d in days if d != BAD.isoformat()}
+        assert instance.get_materialized_partitions(dg.AssetKey("daily_cost_by_team")) == good
+        assert instance.get_materialized_partitions(dg.AssetKey("cloud_cost_facts")) == good
+        assert instance.get_materialized_partitions(dg.AssetKey(["raw", "aws"])) == set(days)
+        ranges = {
+            (r.tags.get("dagster/asset_partition_range_start"), r.tags.get("dagster/asset_partition_range_end"))
+            for r in instance.get_runs()
+        }
+        assert ranges == {("2026-09-01", "2026-09-03"), ("2026-09-05", "2026-09-06")}

@@ -1,0 +1,105 @@
+"""The command line, called as its user calls it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from finops_assets.cli import app
+from finops_assets.estate import Incident
+from finops_assets.runs import open_instance
+from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, small_estate
+
+FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 4)
+SHIPPED = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project folder with its own estate and Dagster state, run once for four days, one of them bad."""
+    root = tmp_path_factory.mktemp("project")
+    small_estate(root, FIRST, LAST, incidents=[Incident("gcp", BAD, "incomplete")])
+    sources = "".join(f"  - {{name: {s}, uri: estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in SOURCES)
+    (root / "finops.yaml").write_text(
+        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n{sources}{DIMENSIONS}",
+        encoding="utf-8",
+    )
+    (root / "dagster.yaml").write_text((SHIPPED / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.delenv("DAGSTER_HOME", raising=False)
+        result = CliRunner().invoke(app, ["run", "2026-09-01", "2026-09-05"])
+        assert result.exit_code == 3, result.output
+        assert "3 days built, 1 held back" in result.output
+        assert "2026-09-03: complete: raw/gcp" in result.output
+        yield root
+
+
+@pytest.fixture
+def finops(project: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    monkeypatch.chdir(project)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    return CliRunner()
+
+
+def test_runs_stand_in_the_history_that_the_ui_shows(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    with open_instance() as instance:
+        jobs = {run.job_name for run in instance.get_runs()}
+    assert jobs == {"daily", "publish"}
+    assert (project / ".dagster").is_dir()
+
+
+def test_reports_in_every_format_agree(finops: CliRunner, tmp_path: Path) -> None:
+    table = finops.invoke(app, ["report", "teams", "--from", "2026-09-01", "--to", "2026-09-05"])
+    assert table.exit_code == 0
+    assert "2026-09-01 to 2026-09-04" in table.output
+    csv = finops.invoke(app, ["report", "teams", "--format", "csv"])
+    rows = json.loads(finops.invoke(app, ["report", "teams", "--format", "json"]).output)
+    parquet = tmp_path / "teams.parquet"
+    assert finops.invoke(app, ["report", "teams", "-f", "parquet", "-o", str(parquet)]).exit_code == 0
+    frame = pd.read_parquet(parquet)
+    assert len(rows) == len(frame) == len(csv.output.strip().splitlines()) - 1
+    assert {r["team"] for r in rows} == set(frame["team"])
+
+
+def test_report_by_day_service_and_untagged(finops: CliRunner) -> None:
+    by_day = json.loads(finops.invoke(app, ["report", "services", "--by", "charge_date", "-f", "json"]).output)
+    assert {r["charge_date"][:10] for r in by_day} == {"2026-09-01", "2026-09-02", "2026-09-04"}
+    untagged = json.loads(finops.invoke(app, ["report", "untagged", "-f", "json"]).output)
+    assert {r["provider"] for r in untagged} >= {"AWS", "Microsoft"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["report", "teams", "--by", "squad"], "found squad; allowed:"),
+        (["report", "teams", "--from", "2026-09-04", "--to", "2026-09-02"], "is empty"),
+        (["run", "2026-09-04", "2026-09-04"], "TO is exclusive"),
+        (["run", "2026-08-01", "2026-09-04"], "from first_day 2026-09-01"),
+        (["config", "check", "--config", "nowhere.yaml"], "cannot be read"),
+    ],
+)
+def test_mistakes_are_explained_without_a_traceback(finops: CliRunner, arguments: list[str], says: str) -> None:
+    result = finops.invoke(app, arguments)
+    assert result.exit_code == 1
+    assert says in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+
+
+def test_config_check_of_the_shipped_file(finops: CliRunner) -> None:
+    result = finops.invoke(app, ["config", "check", "-c", str(SHIPPED / "finops.yaml")])
+    assert result.exit_code == 0
+    assert "3 sources" in result.output
+
+
+def test_every_command_is_in_the_readme() -> None:
+    text = (SHIPPED / "README.md").read_text(encoding="utf-8")
+    for command in ("demo", "run", "report teams", "report untagged", "report services", "config check"):
+        assert f"finops {command}" in text, command
