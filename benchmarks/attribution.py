@@ -13,9 +13,9 @@ import platform as machine
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -81,24 +81,19 @@ class Size:
     def ratios(self) -> dict[str, float]:
         """What the aims are about, and what the sections compare."""
 
-        def sum_of(names: Sequence[str], get: Callable[[Measured], float]) -> float:
-            return sum(get(self.steps[name]) for name in names)
-
         found: dict[str, float] = {}
-        for unit, get in {"CPU": lambda m: m.cpu, "wall": lambda m: m.wall}.items():
-            core = sum_of(["facts", "rollup"], get)
-            found[f"facts + rollup / floor, {unit}"] = core / get(self.steps["floor"])
-            if "naive" in self.steps:
-                naive = get(self.steps["naive"])
-                found[f"naive / facts + rollup, {unit}"] = naive / core
-                found[f"naive / raw + facts + rollup, {unit}"] = naive / (core + get(self.steps["raw"]))
-            found[f"late / stored: facts, {unit}"] = get(self.steps["late: facts"]) / get(self.steps["facts"])
-            found[f"late / stored: rollup, {unit}"] = get(self.steps["late: rollup"]) / get(self.steps["rollup"])
-            found[f"late / stored: rule change, {unit}"] = get(self.steps["late: rule change"]) / get(
-                self.steps["stored: rule change"]
-            )
-            found[f"DECIMAL / DOUBLE: facts, {unit}"] = get(self.steps["facts"]) / get(self.steps["DOUBLE: facts"])
-            found[f"DECIMAL / DOUBLE: rollup, {unit}"] = get(self.steps["rollup"]) / get(self.steps["DOUBLE: rollup"])
+        for unit, figure in (("CPU", "cpu"), ("wall", "wall")):
+            took = {name: float(getattr(done, figure)) for name, done in self.steps.items()}
+            core = took["facts"] + took["rollup"]
+            found[f"facts + rollup / floor, {unit}"] = core / took["floor"]
+            if "naive" in took:
+                found[f"naive / facts + rollup, {unit}"] = took["naive"] / core
+                found[f"naive / raw + facts + rollup, {unit}"] = took["naive"] / (core + took["raw"])
+            for step in ("facts", "rollup"):
+                found[f"late / stored: {step}, {unit}"] = took[f"late: {step}"] / took[step]
+            found[f"late / stored: rule change, {unit}"] = took["late: rule change"] / took["stored: rule change"]
+            for step in ("facts", "rollup"):
+                found[f"DECIMAL / DOUBLE: {step}, {unit}"] = took[step] / took[f"DOUBLE: {step}"]
         own = [self.steps[n].rss_mb for n in ("raw", "facts", "rollup", "gates", "all in one process")]
         found["peak MB"] = max(own)
         return found
@@ -189,7 +184,7 @@ def show(console: Console, size: Size) -> None:
     console.print(
         f"exact: {'yes' if size.exact else 'NO'} (rows, billed and effective cost of the rollup are the estate's)"
     )
-    drift = abs(float(size.totals["DOUBLE"]["billed"]) - float(size.totals["true"]["billed"]))
+    drift = abs(Decimal(size.totals["DOUBLE"]["billed"]) - Decimal(size.totals["true"]["billed"]))
     console.print(f"DOUBLE misses the billed total by {drift:.3g}")
     if size.agrees is not None:
         console.print(
@@ -200,11 +195,12 @@ def show(console: Console, size: Size) -> None:
 def show_dagster(console: Console, runs: list[dict[str, Any]]) -> None:
     """Print Dagster's share."""
     table = Table(title="Dagster: the daily job, three sources, about 20 rows a day each")
-    for heading in ("run", "s", "s a day", "outside our functions", "events"):
+    for heading in ("run", "CPU s", "wall s", "wall s a day", "outside our functions", "events"):
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for run in runs:
         table.add_row(
             run["run"],
+            f"{run['cpu']:.2f}",
             f"{run['wall']:.2f}",
             f"{run['wall_per_day']:.3f}",
             f"{run['outside_our_functions']:.0%}",

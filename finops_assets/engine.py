@@ -8,12 +8,14 @@ from pathlib import Path
 
 import duckdb
 
+from finops_assets.focus import money
 from finops_assets.settings import Engine
 
 
 def connect(engine: Engine, spill: Path) -> duckdb.DuckDBPyConnection:
     """A private in-memory connection that keeps to its memory budget and spills below `spill`."""
     connection = duckdb.connect()
+    money.register(connection)
     # The zone cannot be given at connect time: it needs an extension that loads after it.
     connection.execute("SET timezone = 'UTC'")
     connection.execute("SET enable_progress_bar = false")

@@ -141,7 +141,10 @@ def _land(lake: Lake, engine: Engine, source: Source, store: Store, delivery: De
                 continue
             if changed:
                 raise DeliveryRefused(
-                    source.name, delivery.scope, "changed while it was being read; it is read again next time", file=changed
+                    source.name,
+                    delivery.scope,
+                    "changed while it was being read; it is read again next time",
+                    file=changed,
                 ) from refusal
             if refusal is not None:
                 raise refusal
@@ -218,9 +221,7 @@ def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, works
     ):
         if not delivery.files:
             raise DeliveryRefused(source.name, delivery.scope, "lists no files: an empty delivery is not a success")
-        export = open_export(
-            connection, source.name, delivery.scope, root, [f.key for f in delivery.files], workspace
-        )
+        export = open_export(connection, source.name, delivery.scope, root, [f.key for f in delivery.files], workspace)
         _require_charge_period(connection, source, delivery, export)
         tags = raw_tags(export)
         met = read_tag_sets(connection, export, tags)
@@ -287,30 +288,37 @@ def _require_charge_period(
 
 
 def canonical_rows(export: ExportTable, tag_join: str) -> str:
-    """SQL: an export's rows in the lake's form. Every row in gives exactly one row out."""
-    mapped = [
-        map_column(column, export.focus_columns.get(column.name), export.types.get(export.focus_columns.get(column.name, ""), ""))
-        for column in all_columns()
-        if column.name not in ("Tags", "AllocatedTags")
-    ]
+    """SQL: an export's rows in the lake's form. Every row in gives exactly one row out.
+
+    The inner query reads: canonical columns, and beside each what was found where it may need repair.
+    The outer one says what was repaired.
+    """
+    mapped = []
+    for column in all_columns():
+        if column.name not in ("Tags", "AllocatedTags"):
+            name = export.focus_columns.get(column.name)
+            mapped.append(map_column(column, name, export.types[name] if name else ""))
+    found = [f"{m.found} AS {m.found_name}" for m in mapped if m.found]
     bad_tags = [
-        ("not_a_tag_set", "Tags", "t.bad_tags IS NOT NULL", "t.bad_tags"),
-        ("not_a_tag_set", "AllocatedTags", "t.bad_allocated_tags IS NOT NULL", "t.bad_allocated_tags"),
+        ("not_a_tag_set", "Tags", "bad_tags IS NOT NULL", "bad_tags"),
+        ("not_a_tag_set", "AllocatedTags", "bad_allocated_tags IS NOT NULL", "bad_allocated_tags"),
     ]
-    start = next(m.sql for m in mapped if m.name == "ChargePeriodStart")
-    focus = [f"{m.sql} AS {m.name}" for m in mapped]
-    others = [
-        f"e.{identifier(n)}" + (f" AS {identifier(f'x_{n}')}" if n.casefold() in RESERVED_COLUMNS else "")
-        for n in export.other_columns
-    ]
+    renamed = {n: f"x_{n}" if n.casefold() in RESERVED_COLUMNS else n for n in export.other_columns}
+    others = [f"e.{identifier(n)} AS {identifier(kept)}" for n, kept in renamed.items()]
+    kept = [*(m.name for m in mapped), "Tags", "AllocatedTags", "tag_set_id", SOURCE_FILE, SOURCE_ROW]
     return f"""
-        SELECT {", ".join(focus)},
-            t."Tags" AS Tags, t."AllocatedTags" AS AllocatedTags, t.tag_set_id AS tag_set_id,
-            e.{SOURCE_FILE} AS {SOURCE_FILE}, CAST(e.{SOURCE_ROW} AS BIGINT) AS {SOURCE_ROW},
+        SELECT {", ".join(kept)},
             {repairs_json(mapped, bad_tags)} AS repairs,
-            {"".join(f"{o}, " for o in others)}
-            CAST({start} AS DATE) AS charge_date
-        FROM ({export.sql}) e LEFT JOIN met_tags t ON {tag_join}
+            {"".join(f"{identifier(name)}, " for name in renamed.values())}
+            CAST(ChargePeriodStart AS DATE) AS charge_date
+        FROM (
+            SELECT {", ".join(f"{m.sql} AS {m.name}" for m in mapped)},
+                {"".join(f"{f}, " for f in found)}
+                {"".join(f"{o}, " for o in others)}
+                t."Tags" AS Tags, t."AllocatedTags" AS AllocatedTags, t.tag_set_id, t.bad_tags, t.bad_allocated_tags,
+                e.{SOURCE_FILE}, CAST(e.{SOURCE_ROW} AS BIGINT) AS {SOURCE_ROW}
+            FROM ({export.sql}) e LEFT JOIN met_tags t ON {tag_join}
+        )
     """
 
 
@@ -399,7 +407,9 @@ def compose_days(lake: Lake, engine: Engine, source: Source, days: Iterable[date
                     except duckdb.ConversionException:
                         _write(connection, _union_of_unlike(connection, files), temporary)
             totals = _sum_totals([g.days[day] for g, _ in parts])
-            lake.write_record({"slices": list(slices), "totals": totals.as_json()}, source.name, "days", day.isoformat())
+            lake.write_record(
+                {"slices": list(slices), "totals": totals.as_json()}, source.name, "days", day.isoformat()
+            )
             result.append(RawDay(day, totals, slices, changed=True))
     return result
 
@@ -444,6 +454,4 @@ def _sum_totals(parts: list[DayTotals]) -> DayTotals:
         for currency in part.billed:
             billed[currency] = billed.get(currency, Decimal(0)) + part.billed[currency]
             effective[currency] = effective.get(currency, Decimal(0)) + part.effective[currency]
-    return DayTotals(
-        sum(p.rows for p in parts), billed, effective, "|".join(sorted(p.fingerprint for p in parts))
-    )
+    return DayTotals(sum(p.rows for p in parts), billed, effective, "|".join(sorted(p.fingerprint for p in parts)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
+from decimal import Decimal
 
 from finops_assets.attribution.rules import Rules
 from finops_assets.engine import identifier
@@ -92,9 +93,9 @@ def _chunks(lake: Lake, sources: list[str], days: list[date]) -> Iterable[list[d
         yield chunk
 
 
-def rollup_totals(warehouse: Warehouse, days: Iterable[date]) -> dict[date, dict[str, tuple[int, object, object]]]:
+def rollup_totals(warehouse: Warehouse, days: Iterable[date]) -> dict[date, dict[str, tuple[int, Decimal, Decimal]]]:
     """Rows, billed and effective cost of the rollup by day and currency."""
-    result: dict[date, dict[str, tuple[int, object, object]]] = {}
+    result: dict[date, dict[str, tuple[int, Decimal, Decimal]]] = {}
     with warehouse.reading() as connection:
         if not warehouse.has(connection, TABLE):
             return {}

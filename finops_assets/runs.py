@@ -11,8 +11,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from finops_assets.assets.daily import FACTS, ROLLUP
-from finops_assets.checks.raw import raw_key
+from finops_assets.assets.daily import ROLLUP
+from finops_assets.checks.raw import FACTS, raw_key
 from finops_assets.engine import days_between
 from finops_assets.errors import FinopsError
 from finops_assets.facts import facts_rules

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from finops_assets.engine import literal
 from finops_assets.attribution.rules import Rules
+from finops_assets.engine import literal
 from finops_assets.facts import FactsDay, build_facts
 from finops_assets.gates.raw import judge_raw
 from finops_assets.gates.verdict import Verdict

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finops_assets.focus.money import decimal_from_double, decimal_from_text, too_fine
+from finops_assets.focus.money import decimal_from_double, decimal_from_text, register, was_too_fine
 from finops_assets.focus.tags import canonical_tags, tag_set_id
 
 PLACES = Decimal("1e-18")
@@ -23,6 +23,7 @@ examples = settings(max_examples=40, deadline=None, suppress_health_check=[Healt
 @pytest.fixture(scope="module")
 def engine() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
+        register(connection)
         connection.execute("SET threads = 1")
         yield connection
 
@@ -67,7 +68,7 @@ def test_text_becomes_the_decimal_that_python_reads_rounded_half_to_even(
 ) -> None:
     found = in_engine(engine, decimal_from_text("v"), "VARCHAR", texts)
     assert dict(zip(texts, found)) == {text: rounded(Decimal(str(text))) for text in texts}
-    flagged = in_engine(engine, too_fine("v"), "VARCHAR", texts)
+    flagged = in_engine(engine, was_too_fine("v"), "VARCHAR", texts)
     fits = {text: bool(flag) for text, flag, amount in zip(texts, flagged, found) if amount is not None}
     assert fits == {text: rounded(Decimal(str(text))) != Decimal(str(text)) for text in fits}
 

@@ -6,8 +6,9 @@ import dagster as dg
 import duckdb
 import pandas as pd
 
-from finops_assets.assets.daily import FACTS, POOL, ROLLUP
+from finops_assets.assets.daily import POOL, ROLLUP
 from finops_assets.assets.describe import bar_chart
+from finops_assets.checks.raw import FACTS
 from finops_assets.platform import Platform
 from finops_assets.rollup import TABLE
 from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, latest_days, latest_month, untagged_by

@@ -1,58 +1,91 @@
-"""Money as DECIMAL(38, 18), from whatever the file holds, without a binary fraction on the way."""
+"""Money as DECIMAL(38, 18), from whatever the file holds, without a binary fraction on the way.
+
+Nearly every number is cast by the engine. What a cast would get wrong, more than 18 decimal places, goes
+through Python's decimal module: two functions that `register` gives to a connection.
+"""
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+
+import duckdb
+
 DECIMAL = "DECIMAL(38, 18)"
 SCALE = 18
+_GRAIN = Decimal(1).scaleb(-SCALE)
+_EXACT = Context(prec=400)
+_LARGEST = Decimal(10) ** (38 - SCALE)
 
-# Above 18 places only an exact tie needs care: DuckDB rounds ties away from zero, finance to even.
-_TIE_TO_KEEP = rf"^[+-]?\d*\.\d{{{SCALE - 1}}}[02468]50*$"
-_KEPT = rf"^[+-]?\d*\.\d{{{SCALE}}}"
-_TOO_FINE = rf"^[+-]?\d*\.\d{{{SCALE}}}\d*[1-9]\d*$"
+
+def rounded(text: str | None) -> str | None:
+    """A number's text at 18 decimal places, ties to even; None if it is no finite number of 20 whole digits.
+
+    >>> rounded("0.0000000000000000025")
+    '2E-18'
+    """
+    value = _number(text)
+    if value is None:
+        return None
+    result = value.quantize(_GRAIN, ROUND_HALF_EVEN, _EXACT)
+    return str(result) if abs(result) < _LARGEST else None
+
+
+def too_fine(text: str | None) -> bool:
+    """Has this number more than 18 decimal places that are not zero, so that landing it rounds it?"""
+    value = _number(text)
+    return value is not None and abs(value) < _LARGEST and value.quantize(_GRAIN, ROUND_HALF_EVEN, _EXACT) != value
+
+
+def _number(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        value = Decimal(text.strip())
+    except InvalidOperation:
+        return None
+    # An exponent beyond any amount of money would only cost time.
+    return value if value.is_finite() and "_" not in (text or "") and value.adjusted() < 200 else None
+
+
+def register(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give a connection the functions that the SQL below calls."""
+    # Without "special" the engine forbids a function to answer NULL, which is what a text that is no number gets.
+    connection.create_function("finops_rounded", rounded, ["VARCHAR"], "VARCHAR", null_handling="special")
+    connection.create_function("finops_too_fine", too_fine, ["VARCHAR"], "BOOLEAN", null_handling="special")
+
+
+def _may_be_fine(text: str) -> str:
+    """SQL: can this text have more than 18 decimal places at all? Cheap, because almost none can."""
+    return f"(length({text}) - instr({text}, '.') > {SCALE} OR contains({text}, 'e') OR contains({text}, 'E'))"
 
 
 def decimal_from_text(text: str) -> str:
-    """SQL: text -> DECIMAL(38, 18), NULL if it is no number or too large; ties beyond 18 places to even."""
-    return (
-        f"CASE WHEN {_long(text)} AND regexp_matches({_plain(text)}, '{_TIE_TO_KEEP}')"
-        f" THEN TRY_CAST(regexp_extract({_plain(text)}, '{_KEPT}') AS {DECIMAL})"
-        f" ELSE TRY_CAST({text} AS {DECIMAL}) END"
-    )
+    """SQL: text -> DECIMAL(38, 18), NULL if it is no number or too large; beyond 18 places to even."""
+    return f"TRY_CAST(CASE WHEN {_may_be_fine(text)} THEN finops_rounded({text}) ELSE {text} END AS {DECIMAL})"
+
+
+def plain_double(value: str) -> str:
+    """SQL: is this double a decimal of at most 15 digits and 9 places? Then that is its shortest decimal.
+
+    A decimal of at most 15 significant digits that reads back to a double is the only such one.
+    """
+    return f"(abs({value}) < 1e6 AND round({value} * 1e9) / 1e9 = {value})"
 
 
 def decimal_from_double(value: str) -> str:
     """SQL: double -> the shortest decimal that reads back to it, as DECIMAL(38, 18).
 
-    A decimal of at most 15 significant digits that reads back to a double is the only such one, so
-    when rounding to 9 places gives the same double and fits 15 digits, that is the shortest decimal.
-    Everything else goes through text, where DuckDB prints the shortest form; that is 8 times slower.
+    Plain doubles are scaled as integers; the rest goes through text, where DuckDB prints the shortest
+    form, which is 8 times slower.
     """
     return (
-        f"CASE WHEN abs({value}) < 1e6 AND round({value} * 1e9) / 1e9 = {value}"
-        f" THEN CAST(CAST(CAST(CAST(round({value} * 1e9) AS BIGINT) AS DECIMAL(19, 0))"
-        f" * CAST(0.000000001 AS DECIMAL(9, 9)) AS DECIMAL(28, 9)) AS {DECIMAL})"
-        # 17 digits reach beyond 18 places only below 0.01.
-        f" WHEN abs({value}) < 1e-2 THEN {decimal_from_text(f'CAST({value} AS VARCHAR)')}"
-        f" ELSE TRY_CAST(CAST({value} AS VARCHAR) AS {DECIMAL}) END"
+        f"CASE WHEN {plain_double(value)}"
+        f" THEN CAST(CAST(CAST(round({value} * 1e9) AS BIGINT) AS DECIMAL(19, 0))"
+        f" * CAST(0.000000001 AS DECIMAL(9, 9)) AS {DECIMAL})"
+        f" ELSE {decimal_from_text(f'CAST({value} AS VARCHAR)')} END"
     )
 
 
-def too_fine(text: str) -> str:
-    """SQL: does this number have more than 18 decimal places, so that it was rounded?"""
-    return f"({_long(text)} AND regexp_matches({_plain(text)}, '{_TOO_FINE}'))"
-
-
-def _long(text: str) -> str:
-    """SQL: can this text have more than 18 decimal places at all? Cheap, because almost none can."""
-    return f"(length({text}) - instr({text}, '.') > {SCALE} OR contains({text}, 'e') OR contains({text}, 'E'))"
-
-
-def _plain(text: str) -> str:
-    """SQL: a number as text without outer space, and without exponent if it is below 10; else as it is.
-
-    With an exponent, a number of 10 or more has more than 18 places only with 20 significant digits.
-    """
-    return (
-        f"CASE WHEN contains({text}, 'e') OR contains({text}, 'E')"
-        f" THEN CAST(TRY_CAST({text} AS DECIMAL(38, 37)) AS VARCHAR) ELSE trim({text}) END"
-    )
+def was_too_fine(text: str) -> str:
+    """SQL: was this number rounded when it became a DECIMAL(38, 18)?"""
+    return f"({_may_be_fine(text)} AND finops_too_fine({text}))"

@@ -37,7 +37,7 @@ class Column:
 @cache
 def columns() -> dict[str, Column]:
     """Every CostAndUsage column of any version by its name: the superset that the lake holds."""
-    with (files("finops_assets.focus") / "columns.csv").open(encoding="utf-8", newline="") as file:
+    with (files("finops_assets.focus") / "columns.csv").open(encoding="utf-8") as file:
         return {
             row["column"]: Column(
                 name=row["column"],

@@ -27,7 +27,7 @@ def judge_rollup(platform: Platform, days: Iterable[date]) -> list[Verdict]:
 
 def _conserved(platform: Platform, days: list[date]) -> Iterator[Verdict]:
     files = platform.lake.day_files("facts", platform.source_names, days)
-    facts: dict[date, dict[str, tuple[int, object, object]]] = {}
+    facts: dict[date, dict[str, tuple[int, Decimal, Decimal]]] = {}
     if files:
         with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
             for day, currency, rows, billed, effective in connection.execute(
@@ -57,8 +57,8 @@ def _conserved(platform: Platform, days: list[date]) -> Iterator[Verdict]:
             "; ".join(problems) or "equal to the facts",
             figures={
                 "rows": sum(v[0] for v in b.values()),
-                **{f"billed {c}": money(Decimal(str(v[1]))) for c, v in b.items()},
-                **{f"effective {c}": money(Decimal(str(v[2]))) for c, v in b.items()},
+                **{f"billed {c}": money(v[1]) for c, v in b.items()},
+                **{f"effective {c}": money(v[2]) for c, v in b.items()},
             },
             next_step="run the day's rollup again; if it stays, report it" if problems else "",
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import math
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,12 +97,16 @@ def _check_parquet(connection: duckdb.DuckDBPyConnection, source: str, scope: st
 def _stage_csv(
     connection: duckdb.DuckDBPyConnection, source: str, scope: str, path: Path, key: str, staged: Path
 ) -> None:
+    names = _csv_header(source, scope, path, key)
     nulls = "[" + ", ".join(literal(n) for n in NULL_SPELLINGS) + "]"
+    # Nothing is sniffed: a sniffer skips lines until what is left fits together.
+    declared = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
     query = f"""
         COPY (
             SELECT *, {literal(key)} AS {SOURCE_FILE}, row_number() OVER () AS {SOURCE_ROW}
-            FROM read_csv({literal(str(path))}, header = true, all_varchar = true, delim = ',', quote = '"',
-                escape = '"', nullstr = {nulls}, strict_mode = true, null_padding = false, max_line_size = 16777216)
+            FROM read_csv({literal(str(path))}, auto_detect = false, columns = {{{declared}}}, header = true,
+                delim = ',', quote = '"', escape = '"', nullstr = {nulls}, strict_mode = true, null_padding = false,
+                max_line_size = 16777216)
         ) TO {literal(str(staged))} (FORMAT parquet, COMPRESSION snappy)
     """
     try:
@@ -114,6 +121,34 @@ def _stage_csv(
         ) from error
 
 
+def _csv_header(source: str, scope: str, path: Path, key: str) -> list[str]:
+    """The column names of a CSV, made distinct as the engine compares them."""
+    opened = gzip.open if key.endswith(".gz") else open
+    try:
+        with opened(path, "rt", encoding="utf-8", newline="") as file:
+            found = next(csv.reader(file), [])
+    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
+        raise DeliveryRefused(
+            source, scope, f"is not a readable CSV ({error}); have it delivered again", file=key
+        ) from error
+    if not found:
+        raise DeliveryRefused(
+            source, scope, "is not a readable CSV (it has no header); have it delivered again", file=key
+        )
+    names: list[str] = []
+    taken = {SOURCE_FILE, SOURCE_ROW}
+    for position, text in enumerate(found):
+        # A byte order mark may stand there twice.
+        name = text.strip("\ufeff ") or f"column{position}"
+        if name.casefold() in taken and canonical_name(name):
+            raise DeliveryRefused(source, scope, f"has the column {name!r} twice", file=key)
+        while name.casefold() in taken:
+            name = f"x_{name}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
@@ -126,12 +161,20 @@ def _csv_problem(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Mapped:
-    """A canonical column's SQL, and the conditions under which a row's value needed repair or could not be read."""
+    """A canonical column: its SQL over an export's rows (alias e), and what to look for when it is there.
+
+    `found` is the SQL of the value as written, kept beside the canonical one under `found_name` while the
+    repairs (rule, SQL condition over the two) are judged. A column that is never repaired has none.
+    """
 
     name: str
     sql: str
-    repairs: tuple[tuple[str, str, str], ...] = ()
-    """(rule, SQL condition, SQL of the text as found)"""
+    found: str | None = None
+    repairs: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def found_name(self) -> str:
+        return f"found_{self.name}"
 
 
 def map_column(column: Column, name: str | None, kind: str) -> Mapped:
@@ -139,6 +182,9 @@ def map_column(column: Column, name: str | None, kind: str) -> Mapped:
     if name is None:
         return Mapped(column.name, f"CAST(NULL AS {canonical_type(column)})")
     value = f"e.{identifier(name)}"
+    if kind == "VARCHAR" and column.type != "json":
+        # CSV has no other null; in Parquet the empty text stands for it often enough.
+        value = f"nullif({value}, '')"
     match column.type:
         case "decimal":
             return _decimal(column.name, value, kind)
@@ -158,23 +204,18 @@ def canonical_type(column: Column) -> str:
 
 
 def _decimal(name: str, value: str, kind: str) -> Mapped:
-    text = f"CAST({value} AS VARCHAR)"
+    found = f"found_{name}"
+    unread = ("not_a_number", f"({found} IS NOT NULL AND {name} IS NULL)")
     if kind in ("DOUBLE", "FLOAT"):
-        sql = money.decimal_from_double(value)
-        # Only what was printed as text can be finer than the scale, or NaN, or too large; 17 digits reach
-        # beyond 18 places only below 0.01.
-        odd = f"({value} IS NOT NULL AND NOT (abs({value}) < 1e6 AND round({value} * 1e9) / 1e9 = {value}))"
-        unread = f"({odd} AND ({sql}) IS NULL)"
-        fine = f"({odd} AND abs({value}) < 1e-2 AND {money.too_fine(text)})"
-    elif _scale(kind) <= money.SCALE:
-        sql = f"TRY_CAST({value} AS {money.DECIMAL})"
-        unread, fine = f"({value} IS NOT NULL AND ({sql}) IS NULL)", "false"
-    else:
-        text = value if kind == "VARCHAR" else text
-        sql = money.decimal_from_text(text)
-        unread = f"({value} IS NOT NULL AND ({sql}) IS NULL)"
-        fine = money.too_fine(text)
-    return Mapped(name, sql, (("not_a_number", unread, text), ("rounded", fine, text)))
+        # 17 digits reach beyond 18 places only below 0.01.
+        small = f"abs({found}) < 1e-2 AND NOT {money.plain_double(found)}"
+        fine = ("rounded", f"({small} AND {money.was_too_fine(f'CAST({found} AS VARCHAR)')})")
+        return Mapped(name, money.decimal_from_double(value), value, (unread, fine))
+    if _scale(kind) <= money.SCALE:
+        return Mapped(name, f"TRY_CAST({value} AS {money.DECIMAL})", value, (unread,))
+    text = value if kind == "VARCHAR" else f"CAST({value} AS VARCHAR)"
+    fine = ("rounded", f"({money.was_too_fine(found)} AND {name} IS NOT NULL)")
+    return Mapped(name, money.decimal_from_text(text), text, (unread, fine))
 
 
 def _scale(kind: str) -> float:
@@ -202,42 +243,32 @@ def _datetime(name: str, value: str, kind: str) -> Mapped:
         # "infinity", "epoch" and years that no calendar has are texts that DuckDB reads, too.
         f" WHEN {text} LIKE '____-__-__%' THEN CAST(TRY_CAST({seconds} AS TIMESTAMPTZ) AS TIMESTAMP) END"
     )
-    return Mapped(name, sql, (("not_a_time", f"({value} IS NOT NULL AND ({sql}) IS NULL)", found),))
+    unread = ("not_a_time", f"(found_{name} IS NOT NULL AND {name} IS NULL)")
+    return Mapped(name, sql, found, (unread,))
 
 
 def _closed(column: Column, text: str) -> Mapped:
     """A closed list in the specification's spelling; what is not in it stays as found, for the gate to see."""
     listed = ", ".join(literal(v) for v in column.allowed)
     whens = " ".join(f"WHEN {literal(v.lower())} THEN {literal(v)}" for v in column.allowed)
-    folded = f"lower(trim({text}))"
-    lowered = ", ".join(literal(v.lower()) for v in column.allowed)
-    odd = f"({text} NOT IN ({listed}))"
-    sql = f"CASE WHEN {odd} THEN CASE {folded} {whens} ELSE {text} END ELSE {text} END"
-    return Mapped(column.name, sql, (("closed_value_spelling", f"({odd} AND {folded} IN ({lowered}))", text),))
+    sql = f"CASE WHEN {text} NOT IN ({listed}) THEN CASE lower(trim({text})) {whens} ELSE {text} END ELSE {text} END"
+    return Mapped(column.name, sql, text, (("closed_value_spelling", f"(found_{column.name} <> {column.name})"),))
 
 
 def repairs_json(mapped: Iterable[Mapped], extra: Iterable[tuple[str, str, str, str]] = ()) -> str:
     """SQL: NULL for a clean row, else a JSON list of {rule, column, found}, so that nothing as written is lost.
 
-    Of the rules of one column the first that holds is named.
+    Over rows that hold each canonical column and its found value; `extra` are further (rule, column,
+    condition, found).
     """
-    by_column: dict[str, list[tuple[str, str, str]]] = {}
-    for m in mapped:
-        by_column[m.name] = [(rule, condition, found) for rule, condition, found in m.repairs if condition != "false"]
-    for rule, column, condition, found in extra:
-        by_column.setdefault(column, []).append((rule, condition, found))
-    any_of = " OR ".join(condition for entries in by_column.values() for _, condition, _ in entries)
-    if not any_of:
-        return "CAST(NULL AS VARCHAR)"
+    entries = [
+        (rule, m.name, condition, f"CAST({m.found_name} AS VARCHAR)") for m in mapped for rule, condition in m.repairs
+    ]
+    entries += extra
+    any_of = " OR ".join(condition for _, _, condition, _ in entries)
     items = ", ".join(
-        "CASE "
-        + " ".join(
-            f"WHEN {condition} THEN {{'rule': {literal(rule)}, 'column': {literal(column)}, 'found': {found}}}"
-            for rule, condition, found in entries
-        )
-        + " END"
-        for column, entries in by_column.items()
-        if entries
+        f"CASE WHEN {condition} THEN {{'rule': {literal(rule)}, 'column': {literal(column)}, 'found': {found}}} END"
+        for rule, column, condition, found in entries
     )
     return f"CASE WHEN {any_of} THEN CAST(to_json(list_filter([{items}], lambda x: x IS NOT NULL)) AS VARCHAR) END"
 

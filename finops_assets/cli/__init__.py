@@ -1,0 +1,15 @@
+"""The command line: the same functions as the assets, for people at a terminal. A module a command group."""
+
+from __future__ import annotations
+
+import typer
+
+from finops_assets.cli.config import config_app
+from finops_assets.cli.report import report_app
+from finops_assets.cli.run import demo, run
+
+app = typer.Typer(no_args_is_help=True, help="FOCUS billing exports to gated, exact cost by team.")
+app.command()(demo)
+app.command()(run)
+app.add_typer(report_app, name="report")
+app.add_typer(config_app, name="config")

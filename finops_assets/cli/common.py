@@ -1,0 +1,127 @@
+"""What every command shares: the consoles, options, explained errors, and how a table leaves the program."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+import duckdb
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from finops_assets.errors import FinopsError
+from finops_assets.reports import Period
+from finops_assets.rollup import GROUPED
+from finops_assets.settings import load_settings
+
+# A pipe has no width of its own; tables need about this much.
+out = Console(width=None if sys.stdout.isatty() else 130)
+err = Console(stderr=True)
+
+Format = Literal["table", "csv", "json", "parquet"]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="finops.yaml (default: $FINOPS_CONFIG or ./finops.yaml)")
+]
+FromOption = Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First UTC day")]
+ToOption = Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="The day after the last")]
+FormatOption = Annotated[
+    Format, typer.Option("--format", "-f", help="parquet and csv go to standard output or --output")
+]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of standard output")]
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Errors made on purpose are for people: their text, no traceback, exit code 1."""
+    try:
+        yield
+    except FinopsError as error:
+        err.print(f"[bold red]error[/] {error}", highlight=False)
+        raise typer.Exit(1) from error
+
+
+@contextmanager
+def published(config: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The published copy, read only."""
+    path = load_settings(config).published
+    if not path.is_file():
+        raise FinopsError(f"{path} is not there yet; run days first (`finops run FROM TO`, `make demo` or the UI)")
+    connection = duckdb.connect(str(path), read_only=True)
+    try:
+        connection.execute("SET timezone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+def emit(table: pd.DataFrame, period: Period, format: Format, output: Path | None) -> None:
+    if format == "table":
+        title("", period)
+        show(table)
+        return
+    target = output or sys.stdout.buffer
+    match format:
+        case "csv":
+            table.to_csv(target, index=False)
+        case "json":
+            text = table.to_json(orient="records", date_format="iso", default_handler=str, indent=1) + "\n"
+            if output:
+                output.write_text(text, encoding="utf-8")
+            else:
+                sys.stdout.write(text)
+        case "parquet":
+            table.to_parquet(target, index=False)
+
+
+def title(text: str, period: Period) -> None:
+    if text:
+        out.print(f"\n[bold]{text}[/]")
+    out.print(
+        f"{period}, beside {period.before}; percentages are over positive effective cost", style="dim", highlight=False
+    )
+
+
+HEADINGS = {
+    "BillingCurrency": "currency",
+    "effective_cost": "effective",
+    "billed_cost": "billed",
+    "effective_cost_before": "before",
+    "change_percent": "change %",
+    "share_percent": "share %",
+    "row_count": "rows",
+    "positive_effective_cost": "positive effective",
+    **{f"untagged_{d}_percent": f"no {d} %" for d in GROUPED},
+    **{f"untagged_{d}_percent_before": "before %" for d in GROUPED},
+}
+
+
+def show(table: pd.DataFrame, limit: int | None = None) -> None:
+    """A table for the eye: short headings, two decimals; amounts behind a percentage only in the other formats."""
+    table = table.drop(columns=[f"untagged_{d}" for d in GROUPED], errors="ignore")
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    for name in table.columns:
+        numeric = len(table) and isinstance(table[name].iloc[0], Decimal | float | int | np.number)
+        shown.add_column(HEADINGS.get(name, str(name)), justify="right" if numeric else "left", no_wrap=True)
+    for row in table.head(limit or len(table)).itertuples(index=False):
+        shown.add_row(*(cell(value) for value in row))
+    out.print(shown)
+    if limit and len(table) > limit:
+        out.print(f"… and {len(table) - limit} more: finops report --help", style="dim")
+
+
+def cell(value: object) -> str:
+    match value:
+        case Decimal():
+            return f"{value:,.2f}"
+        case float():
+            return "" if value != value else f"{value:,.1f}"
+        case _:
+            return str(value)

@@ -1,0 +1,88 @@
+"""finops report: the three answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import duckdb
+import pandas as pd
+import typer
+
+from finops_assets.cli.common import (
+    ConfigOption,
+    Format,
+    FormatOption,
+    FromOption,
+    OutputOption,
+    ToOption,
+    emit,
+    explained,
+    published,
+)
+from finops_assets.errors import FinopsError
+from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, latest_days, latest_month, untagged_by
+
+report_app = typer.Typer(no_args_is_help=True, help="The three answers. Ends are exclusive, days are UTC.")
+
+
+def _period(
+    connection: duckdb.DuckDBPyConnection, first: datetime | None, end: datetime | None, days: bool = False
+) -> Period:
+    latest = latest_days(connection) if days else latest_month(connection)
+    if latest is None:
+        raise FinopsError("the rollup is empty: no day has passed its gates yet")
+    period = Period(first.date() if first else latest.first, end.date() if end else latest.end)
+    if period.end <= period.first:
+        raise FinopsError(f"the range {period.first} to {period.end} is empty; --to is exclusive")
+    return period
+
+
+@report_app.command("teams")
+def report_teams(
+    first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated")] = ",".join(TEAMS_BY),
+    format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """What did each team spend? By default the latest month, against the same days of the month before."""
+    _report_cost(config, first, end, by, format, output)
+
+
+@report_app.command("services")
+def report_services(
+    first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated")] = ",".join(SERVICES_BY),
+    format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """What did each service category cost?"""
+    _report_cost(config, first, end, by, format, output)
+
+
+@report_app.command("untagged")
+def report_untagged(
+    first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated")] = "provider",
+    format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Which share of positive effective cost has no owner? By default the last 30 days."""
+    with explained(), published(config) as connection:
+        period = _period(connection, first, end, days=True)
+        emit(_checked(lambda: untagged_by(connection, period, _columns(by))), period, format, output)
+
+
+def _report_cost(
+    config: Path | None, first: datetime | None, end: datetime | None, by: str, format: Format, output: Path | None
+) -> None:
+    with explained(), published(config) as connection:
+        period = _period(connection, first, end)
+        emit(_checked(lambda: cost_by(connection, period, _columns(by))), period, format, output)
+
+
+def _columns(by: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in by.split(",") if part.strip())
+
+
+def _checked(make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    try:
+        return make()
+    except ValueError as error:
+        raise FinopsError(f"--by: {error}") from error

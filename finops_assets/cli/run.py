@@ -1,0 +1,129 @@
+"""finops run and finops demo: the graph for a range of days, with progress."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from finops_assets.cli.common import ConfigOption, err, explained, out, published, show, title
+from finops_assets.errors import FinopsError
+from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, latest_days, untagged_by
+from finops_assets.settings import load_settings
+
+HELD = 3
+"""Exit code: everything ran, some days are held back by a gate."""
+
+
+def run(
+    first: Annotated[datetime, typer.Argument(metavar="FROM", formats=["%Y-%m-%d"])],
+    end: Annotated[datetime, typer.Argument(metavar="TO", formats=["%Y-%m-%d"])],
+    config: ConfigOption = None,
+) -> None:
+    """Materialise raw, facts, rollup and reports for the days FROM up to but not including TO.
+
+    Exits with 0 if every day was built, 3 if some are held back by a gate, 1 on an error.
+    """
+    with explained():
+        if _run_days(config, first.date(), end.date()):
+            raise typer.Exit(HELD)
+
+
+def demo(config: ConfigOption = None) -> None:
+    """A synthetic three-cloud estate through the whole graph for its last 62 days, and the three answers."""
+    from finops_assets.demo import demo_days, write_estate
+
+    with explained():
+        settings = load_settings(config)
+        started = time.monotonic()
+        with out.status("writing three clouds' exports"):
+            new = write_estate(Path(settings.source("aws").uri).parent)
+        out.print("The synthetic estate is written." if new else "The synthetic estate stands as it was written.")
+        first, end = demo_days()
+        held = _run_days(config, first, end, only_changed=True)
+        month = Period(date(2026, 10, 1), date(2026, 11, 1))
+        with published(config) as connection:
+            title("What did each team spend in October 2026?", month)
+            show(cost_by(connection, month, TEAMS_BY), limit=12)
+            days = latest_days(connection)
+            if days:
+                title("Who is untagged, by provider, over 30 days?", days)
+                show(untagged_by(connection, days))
+            title("What did each service category cost in October 2026?", month)
+            show(cost_by(connection, month, SERVICES_BY), limit=12)
+        if held:
+            out.print(
+                f"{held} days are held back by their gates: two bad days belong to the demonstration."
+                " Their last good version, if any, stands."
+            )
+        out.print(f"Done in {time.monotonic() - started:.0f} s. `make ui` opens Dagster on this state.")
+
+
+def _run_days(config: Path | None, first: date, end: date, only_changed: bool = False) -> int:
+    """Run the range with progress; returns how many days are held. Exits with 1 on errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from finops_assets.definitions import build_definitions
+        from finops_assets.engine import days_between
+        from finops_assets.platform import Platform
+        from finops_assets.runs import (
+            DAYS_PER_RUN,
+            built_days,
+            consecutive,
+            days_to_run,
+            open_instance,
+            publish,
+            run_range,
+        )
+
+        settings = load_settings(config)
+        _check_range(first, end, settings.first_day)
+        platform = Platform(settings)
+        defs = build_definitions(settings)
+        with open_instance() as instance:
+            days = days_to_run(platform, instance, first, end) if only_changed else days_between(first, end)
+            if not days and settings.published.is_file():
+                out.print(f"Nothing has changed for {Period(first, end)}: nothing to run.")
+                return len(set(days_between(first, end)) - built_days(instance))
+            runs = len(list(consecutive(days, DAYS_PER_RUN)))
+            steps = runs * (2 * len(settings.sources) + 1) + 4
+            with Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description:32}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=err,
+            ) as progress:
+                task = progress.add_task(f"{len(days)} days", total=steps)
+
+                def told(step: str) -> None:
+                    progress.update(task, advance=1, description=step)
+
+                outcome = run_range(defs, instance, days, told)
+                errors = outcome.errors + (publish(defs, instance, told) if outcome.built else [])
+                progress.update(task, completed=steps, description="done")
+    out.print(f"{len(outcome.built)} days built, {len(outcome.held)} held back.")
+    for day, reasons in sorted(outcome.held.items()):
+        out.print(f"  [yellow]held[/] {day}: {reasons[0]}", highlight=False, soft_wrap=True)
+    for text in errors:
+        err.print(f"[bold red]error[/] {text}", highlight=False)
+    if errors:
+        raise typer.Exit(1)
+    return len(outcome.held)
+
+
+def _check_range(first: date, end: date, first_day: date) -> None:
+    today = datetime.now(UTC).date()
+    if not first < end:
+        raise FinopsError(f"the range {first} to {end} is empty; TO is exclusive, so it must come after FROM")
+    if first < first_day or end > today:
+        raise FinopsError(
+            f"found {first} to {end}; allowed: from first_day {first_day} (finops.yaml) to {today} (today, exclusive:"
+            " a UTC day can be run when it is over)"
+        )

@@ -1,0 +1,254 @@
+"""finops.yaml: every mistake at once, each with its place, the value found and what is allowed."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finops_assets.errors import ConfigError
+from finops_assets.settings import CONFIG_ENV, load_settings, parse_settings, without_secrets
+
+FILE = Path("/conf/finops.yaml")
+GOOD = """\
+first_day: 2026-08-01
+lake: data/lake
+warehouse: data/w.duckdb
+published: /srv/finops.duckdb
+sources:
+  - name: aws
+    uri: exports/aws
+    layout: aws-data-exports
+  - name: azure
+    uri: /exports/azure
+    layout: azure-exports
+dimensions:
+  team:
+    keys: [team, squad]
+    values: {core-team: core}
+  department:
+    keys: [dept]
+tag_policy:
+  required: [team]
+  thresholds:
+    team: {warn_above: 10, block_above: 30}
+  sources:
+    aws:
+      team: {warn_above: 20, block_above: 40}
+acknowledged:
+  - {source: aws, day: 2026-09-01, reason: refund}
+"""
+
+
+def mistakes(text: str) -> dict[str, tuple[int | None, str]]:
+    """path -> (line, message) of every mistake."""
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(text, FILE)
+    assert str(FILE) in str(caught.value)
+    return {m.path: (m.line, m.message) for m in caught.value.mistakes}
+
+
+def replaced(old: str, new: str) -> str:
+    assert GOOD.count(old) == 1
+    return GOOD.replace(old, new)
+
+
+def line_of(text: str, part: str) -> int:
+    return next(n for n, line in enumerate(text.splitlines(), 1) if part in line)
+
+
+def test_the_example_is_good() -> None:
+    found = parse_settings(GOOD, FILE)
+    assert found.first_day == date(2026, 8, 1)
+    assert found.acknowledged[0].day == date(2026, 9, 1)
+    assert found.tag_policy.threshold("aws", "team").block_above == 40
+    assert found.tag_policy.threshold("azure", "team").block_above == 30
+    assert found.tag_policy.threshold("azure", "department").block_above == 50
+
+
+def test_the_shipped_configuration_is_good() -> None:
+    found = load_settings(Path(__file__).parent.parent / "finops.yaml")
+    assert {source.name for source in found.sources} == {"aws", "azure", "gcp"}
+
+
+def test_relative_paths_are_relative_to_the_file() -> None:
+    found = parse_settings(GOOD, FILE)
+    assert found.lake == Path("/conf/data/lake")
+    assert found.warehouse == Path("/conf/data/w.duckdb")
+    assert found.published == Path("/srv/finops.duckdb")
+    assert [source.uri for source in found.sources] == ["/conf/exports/aws", "/exports/azure"]
+
+
+def test_a_uri_with_a_scheme_stays_as_it_is() -> None:
+    found = parse_settings(replaced("uri: /exports/azure", "uri: file:///exports/azure"), FILE)
+    assert found.sources[1].uri == "file:///exports/azure"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "said"),
+    [
+        ("lake: data/lake", "laek: data/lake", "laek", "is not a known setting; did you mean 'lake'?"),
+        ("lake: data/lake", "", "lake", "is missing and has no default"),
+        ("    uri: exports/aws", "    url: exports/aws", "sources[0].url", "did you mean 'uri'?"),
+        ("  required: [team]", "  requierd: [team]", "tag_policy.requierd", "did you mean 'required'?"),
+        ("{source: aws, day", "{sources: aws, day", "acknowledged[0].sources", "did you mean 'source'?"),
+        ("team: {warn_above: 10,", "team: {warn_abov: 10,", "tag_policy.thresholds.team.warn_abov", "did you mean 'warn_above'?"),
+        ("team: {warn_above: 20,", "team: {warn: 20,", "tag_policy.sources.aws.team.warn", "is not a known setting"),
+        ("    keys: [dept]", "    key: [dept]", "dimensions.department.key", "did you mean 'keys'?"),
+        ("name: azure", "name: aws", "sources[1].name", "found 'aws' again (first at sources[0])"),
+        ("name: azure", "name: Azure East", "sources[1].name", "found 'Azure East'; allowed: text like"),
+        ("uri: /exports/azure", "uri: exports/aws/", "sources[1].uri", "would be counted twice"),
+        ("layout: azure-exports", "layout: oci", "sources[1].layout", "found 'oci'; allowed: 'aws-data-exports'"),
+        ("keys: [dept]", "keys: [dept, User:Squad]", "dimensions.department.keys[1]", "matches 'squad' of dimension 'team'"),
+        ("keys: [dept]", "keys: ['--']", "dimensions.department.keys[0]", "has no letter or digit"),
+        ("keys: [dept]", "keys: []", "dimensions.department.keys", "found []"),
+        ("{core-team: core}", "{core-team: core, 'Core-Team ': kernel}", "dimensions.team.values.Core-Team ", "already becomes 'core'"),
+        ("  department:", "  charge_date:", "dimensions.charge_date", "taken by a column"),
+        ("  department:", "  resourceid:", "dimensions.resourceid", "taken by a column"),
+        ("  department:", "  tags:", "dimensions.tags", "taken by a column"),
+        ("  department:", "  team_key:", "dimensions.team_key", "taken by a column"),
+        ("warn_above: 10, block_above: 30", "warn_above: 31, block_above: 30", "tag_policy.thresholds.team", "warn must not exceed block"),
+        ("warn_above: 20, block_above: 40", "warn_above: 50, block_above: 40", "tag_policy.sources.aws.team", "warn must not exceed block"),
+        ("block_above: 30", "block_above: 130", "tag_policy.thresholds.team.block_above", "found 130"),
+        ("required: [team]", "required: [team, squad]", "tag_policy.required[1]", "found 'squad'; allowed: department, team"),
+        ("  sources:\n    aws:", "  sources:\n    gcp:", "tag_policy.sources.gcp", "found 'gcp'; allowed: aws, azure"),
+        ("source: aws, day", "source: gcp, day", "acknowledged[0].source", "found 'gcp'; allowed: aws, azure"),
+        ("reason: refund", "reason: ''", "acknowledged[0].reason", "found ''"),
+        ("first_day: 2026-08-01", "first_day: 2026-13-01", "first_day", "found '2026-13-01'"),
+        ("first_day: 2026-08-01", "first_day: soon", "first_day", "found 'soon'"),
+        ("day: 2026-09-01", "day: 2026-09-31", "acknowledged[0].day", "found '2026-09-31'"),
+        ("    layout: azure-exports", "    layout: azure-exports\n    layout: files", "sources[1].layout", "stands twice"),
+        ("lake: data/lake", "lake: data/lake\nlake: other", "lake", "stands twice"),
+        ("acknowledged:", "engine: {memory_limit: lots}\nacknowledged:", "engine.memory_limit", "found 'lots'"),
+        ("acknowledged:", "engine: {thread: 2}\nacknowledged:", "engine.thread", "did you mean 'threads'?"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_said_with_its_place_and_value(old: str, new: str, path: str, said: str) -> None:
+    text = replaced(old, new)
+    found = mistakes(text)
+    assert path in found
+    line, message = found[path]
+    assert said in message
+    if "is missing" not in said:
+        assert line is not None
+        assert text.splitlines()[line - 1].strip()
+
+
+def test_every_mistake_is_reported_at_once_with_its_line() -> None:
+    text = (
+        GOOD.replace("first_day: 2026-08-01", "first_day: 2026-02-30")
+        .replace("name: azure", "name: aws")
+        .replace("layout: azure-exports", "layout: azure")
+        .replace("keys: [dept]", "keys: [Squad]")
+        .replace("required: [team]", "required: [crew]")
+        .replace("warn_above: 10", "warn_above: 90")
+        .replace("lake: data/lake", "lakes: data/lake")
+    )
+    found = mistakes(text)
+    assert {path: line for path, (line, _) in found.items()} == {
+        "first_day": 1,
+        "lake": None,
+        "lakes": 2,
+        "sources[1].name": line_of(text, "name: aws") + 3,
+        "sources[1].layout": line_of(text, "layout: azure"),
+        "dimensions.department.keys[0]": line_of(text, "[Squad]"),
+        "tag_policy.required[0]": line_of(text, "[crew]"),
+        "tag_policy.thresholds.team": line_of(text, "warn_above: 90"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("first_day: [", "is not YAML"),
+        ("a: b: c", "is not YAML"),
+        ("\tlake: x", "is not YAML"),
+        ("lake: \x00", "is not YAML"),
+        ("? [a, b]\n: c\n", "is not YAML"),
+        ("", "must be a mapping, found NoneType"),
+        ("- lake", "must be a mapping, found list"),
+        ("lake", "must be a mapping, found str"),
+    ],
+)
+def test_what_is_no_mapping_in_yaml_is_said(text: str, said: str) -> None:
+    [(_, message)] = mistakes(text).values()
+    assert said in message
+
+
+def test_a_mistake_in_yaml_has_its_line() -> None:
+    [(line, _)] = mistakes("first_day: 2026-08-01\nlake: [a\nwarehouse: b\n").values()
+    assert line == 3
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file") as caught:
+        load_settings(tmp_path / "none.yaml")
+    assert "none.yaml" in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "finops.yaml"
+    file.write_bytes(b"lake: \xff\xfe")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        load_settings(file)
+
+
+def test_the_environment_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text(GOOD)
+    monkeypatch.setenv(CONFIG_ENV, str(file))
+    assert load_settings().lake == tmp_path / "data/lake"
+
+
+anything: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["aws", "team", "", "2026-01-01"]),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["aws", "team", "keys", "name"]), inner)
+    ),
+    max_leaves=4,
+)
+places = st.sampled_from(
+    [
+        (key,) for key in yaml.safe_load(GOOD)
+    ]
+    + [
+        ("sources", 0), ("sources", 0, "name"), ("sources", 1, "uri"), ("dimensions", "team"),
+        ("dimensions", "team", "keys"), ("dimensions", "team", "keys", 0), ("dimensions", "team", "values"),
+        ("tag_policy", "required"), ("tag_policy", "required", 0), ("tag_policy", "thresholds"),
+        ("tag_policy", "thresholds", "team"), ("tag_policy", "sources"), ("tag_policy", "sources", "aws"),
+        ("acknowledged", 0), ("acknowledged", 0, "source"), ("engine",), ("plausibility",), ("placeholders",),
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(place=places, value=anything)
+def test_whatever_stands_in_a_place_there_are_settings_or_mistakes_never_a_crash(
+    place: tuple[str | int, ...], value: Any
+) -> None:
+    body: Any = yaml.load(GOOD, Loader=yaml.BaseLoader)
+    inner = body
+    for part in place[:-1]:
+        inner = inner[part]
+    inner[place[-1]] = value
+    try:
+        parse_settings(yaml.safe_dump(body), FILE)
+    except ConfigError as error:
+        assert error.mistakes  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("s3://bucket/path", "s3://bucket/path"),
+        ("https://me:secret@host/path", "https://host/path"),
+        ("/local/path@2", "/local/path@2"),
+    ],
+)
+def test_a_uri_is_shown_without_its_password(uri: str, shown: str) -> None:
+    assert without_secrets(uri) == shown
