@@ -14,6 +14,7 @@ import pandas  # noqa: F401
 
 from benchmarks.platform import DAYS, platform_at
 from finops_assets.attribution.tag_sets import attribution
+from finops_assets.days import compose_days
 from finops_assets.engine import connect, literal
 from finops_assets.facts import build_facts, facts_relation
 from finops_assets.gates.facts import judge_facts
@@ -21,7 +22,7 @@ from finops_assets.gates.raw import judge_raw
 from finops_assets.gates.rollup import judge_rollup
 from finops_assets.gates.verdict import Verdict
 from finops_assets.lake import Lake
-from finops_assets.landing import compose_days, land_source
+from finops_assets.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.rollup import ROWS_AT_ONCE, TABLE, build_rollup, rollup_query
 from finops_assets.settings import Engine

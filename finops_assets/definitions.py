@@ -8,14 +8,16 @@ import warnings
 import dagster as dg
 from dagster_duckdb_pandas import DuckDBPandasIOManager
 
-from finops_assets.assets.daily import daily_assets
+from finops_assets.assets.daily import POOL, ROLLUP, daily_assets
+from finops_assets.assets.deliveries import deliveries_asset, ledger_asset
 from finops_assets.assets.raw import raw_asset
 from finops_assets.assets.reports import IO_MANAGER, report_assets
 from finops_assets.checks.raw import raw_checks
 from finops_assets.partitions import utc_days
 from finops_assets.platform import Platform
+from finops_assets.sensors.alerts import alerts_sensor
+from finops_assets.sensors.deliveries import source_jobs, source_sensor
 from finops_assets.settings import Settings, load_settings
-
 
 # Two features that Dagster calls unfinished and that we chose knowingly: the versions are pinned for them.
 warnings.filterwarnings("ignore", r".*partitions_def on an AssetCheckSpec", dg.PreviewWarning)
@@ -29,19 +31,49 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     raw = [raw_asset(source, days, settings.owner) for source in settings.sources]
     daily = daily_assets(platform, days)
     reports = report_assets(settings.owner)
+    deliveries = [deliveries_asset(source, settings.owner) for source in settings.sources]
+    ledger = ledger_asset(settings, IO_MANAGER, POOL)
+    watched = {source.name: source_jobs(source, ROLLUP) for source in settings.sources}
+    land_all = dg.define_asset_job(
+        "export_check", selection=dg.AssetSelection.assets(*deliveries), description="Land what is new of every source."
+    )
     return dg.Definitions(
-        assets=[*raw, daily, *reports],
+        assets=[*deliveries, ledger, *raw, daily, *reports],
         asset_checks=[raw_checks(source, days) for source in settings.sources],
         jobs=[
-            dg.define_asset_job("daily", selection=dg.AssetSelection.assets(*raw, daily), description="Days, from export to rollup."),
-            dg.define_asset_job("publish", selection=dg.AssetSelection.assets(*reports), description="Reports and the published copy."),
+            dg.define_asset_job(
+                "daily", selection=dg.AssetSelection.assets(*raw, daily), description="Days, from export to rollup."
+            ),
+            dg.define_asset_job(
+                "publish",
+                selection=dg.AssetSelection.assets(ledger, *reports),
+                description="Reports and the published copy.",
+            ),
+            land_all,
+            *(job for jobs in watched.values() for job in jobs),
+        ],
+        schedules=[
+            dg.ScheduleDefinition(
+                name=name,
+                job=land_all,
+                cron_schedule=cron,
+                execution_timezone="UTC",
+                default_status=dg.DefaultScheduleStatus.RUNNING,
+                description="The night's export check; the days that changed follow by the sources' sensors.",
+            )
+            for name, cron in (
+                ("export_check", settings.night.export_check),
+                ("last_export_check", settings.night.last_check),
+            )
         ],
         sensors=[
+            *(source_sensor(s, watched[s.name], settings.night.watch_seconds) for s in settings.sources),
+            alerts_sensor(platform),
             dg.AutomationConditionSensorDefinition(
                 "reports_follow_the_rollup",
-                target=dg.AssetSelection.assets(*reports),
+                target=dg.AssetSelection.assets(ledger, *reports),
                 default_status=dg.DefaultSensorStatus.RUNNING,
-            )
+            ),
         ],
         resources={
             "platform": platform,

@@ -45,6 +45,10 @@ class DeliveryRefused(FinopsError):
         super().__init__(f"source {source!r}, delivery {scope}{where}: {reason}")
 
 
+class DeliveryChanged(DeliveryRefused):
+    """A delivery's files were replaced while they were read. It waits, and is read again next time."""
+
+
 class LakeError(FinopsError):
     """The lake cannot be read or written: path missing, no permission, no space left."""
 

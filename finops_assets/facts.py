@@ -59,8 +59,7 @@ def build_facts(
 def facts_stamp(lake: Lake, rules: Rules, source: str, day: date) -> str:
     """What a facts file is built from: the content of the raw day and the version of the rules."""
     record = lake.read_record(source, "days", day.isoformat())
-    content = "|".join([*record["slices"], record["totals"]["fingerprint"]]) if record else "unknown"
-    return f"{rules.version} {content}"
+    return f"{rules.version} {record['totals']['fingerprint'] if record else 'unknown'}"
 
 
 def facts_rules(file: Path) -> str | None:
@@ -93,9 +92,7 @@ def facts_query(rules: Rules, raw: str, attribution_table: str) -> str:
     """
 
 
-def _build_day(
-    cursor: duckdb.DuckDBPyConnection, lake: Lake, rules: Rules, source: str, day: date, stamp: str
-) -> None:
+def _build_day(cursor: duckdb.DuckDBPyConnection, lake: Lake, rules: Rules, source: str, day: date, stamp: str) -> None:
     raw = f"read_parquet({literal(str(lake.day_file('raw', source, day)))}, hive_partitioning = false)"
     with lake.replacing(lake.day_file("facts", source, day)) as temporary:
         cursor.execute(

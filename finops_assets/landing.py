@@ -7,7 +7,7 @@ A generation replaces the one before it in its scope as a whole; rows are never 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -18,11 +18,11 @@ import duckdb
 
 from finops_assets.attribution.tag_sets import enter_tag_sets, raw_tags, read_tag_sets
 from finops_assets.engine import connect, identifier, literal
-from finops_assets.errors import DeliveryRefused
+from finops_assets.errors import DeliveryChanged, DeliveryRefused, FinopsError
 from finops_assets.focus.specification import detect_version
 from finops_assets.lake import Lake
-from finops_assets.ledger import DayTotals, Generation, Ledger, now
-from finops_assets.settings import Engine, Source
+from finops_assets.ledger import DayTotals, Generation, Ledger, fall, now, total_cost
+from finops_assets.settings import Engine, Plausibility, Source
 from finops_assets.sources.delivery import Delivery, file_set_hash
 from finops_assets.sources.layouts import newest_deliveries
 from finops_assets.sources.reading import (
@@ -30,19 +30,21 @@ from finops_assets.sources.reading import (
     SOURCE_ROW,
     ExportTable,
     all_columns,
-    canonical_type,
     map_column,
     open_export,
     repairs_json,
 )
-from finops_assets.sources.store import Store, StoredFile
+from finops_assets.sources.store import FileChanged, Store, StoredFile, StoreError
 
 # One row group per this many rows of a day: below it the split of a month into days would hold more in memory.
 FLUSH_ROWS = 10_000
 READ_ATTEMPTS = 2
+DEFAULT_LIMITS = Plausibility()
 
 DERIVED_TYPES = {"tag_set_id": "VARCHAR", SOURCE_FILE: "VARCHAR", SOURCE_ROW: "BIGINT", "repairs": "VARCHAR"}
 # A provider's own column of such a name is kept as x_<name>.
+# What a provider says of its data set decides whether a day is complete, so a change of it is a change of the day.
+STATUS_COLUMNS = {"x_datasetcompletionstatus"}
 RESERVED_COLUMNS = {"source", "charge_date", *DERIVED_TYPES}
 
 
@@ -52,12 +54,15 @@ def land_source(
     source: Source,
     first_day: date,
     log: Callable[[str], None] = lambda _: None,
+    limits: Plausibility = DEFAULT_LIMITS,
 ) -> list[Generation]:
     """Land every delivery of a source that is new, and return what became of each newest delivery.
 
-    A delivery that is not all there waits; one that cannot be read is refused; both are entered in the
-    ledger with the reason, and what was live before stays live. Billing periods that ended before
-    `first_day` are left alone. A scope that is no longer delivered stays as it was landed.
+    A delivery that is not all there waits; one that cannot be read is refused, and so is one that lost
+    days, or more rows or cost than `limits` allow, against the live one, unless a person accepted it. All
+    are entered in the ledger with the reason, and what was live before stays live. A refused delivery is
+    not read again until its files change or it is accepted. Billing periods that ended before `first_day`
+    are left alone. A scope that is no longer delivered stays as it was landed.
 
     Raises:
         FinopsError: the source's place cannot be listed.
@@ -66,29 +71,74 @@ def land_source(
     store, deliveries = newest_deliveries(source)
     ledger = Ledger(lake, source.name)
     landed = []
-    for delivery in deliveries:
-        if delivery.month is not None and delivery.month < f"{first_day:%Y-%m}":
+    for delivery in _wanted(deliveries, first_day):
+        known = _known(ledger, delivery)
+        if known is not None:
+            landed.append(known)
             continue
-        live = ledger.live(delivery.scope)
         if delivery.problems:
             entry = _pending(delivery, "waiting", "; ".join(delivery.problems))
-            ledger.enter(entry)
-        elif live is not None and live.generation == delivery.generation and _same_files(live, delivery):
+        elif (live := _landed_as_it_is(ledger, delivery)) is not None:
             # What the provider calls complete changes without its data; a delivery that waited may be taken back.
             entry = replace(live, sectors=_sectors(delivery))
-            if entry != live or ledger.latest(delivery.scope) != live:
-                ledger.enter(entry)
         else:
             try:
-                entry = _land(lake, engine, source, store, delivery)
+                entry = _land(lake, engine, source, store, delivery, limits)
                 log(f"{source.name}: landed {delivery.scope}, {entry.rows:,} rows, {len(entry.days)} days")
+                landed.append(entry)
+                continue
             except DeliveryRefused as refusal:
-                entry = _pending(delivery, "refused", str(refusal))
-                ledger.enter(entry)
+                state = "waiting" if isinstance(refusal, DeliveryChanged) else "refused"
+                entry = _pending(delivery, state, str(refusal))
+        ledger.enter(entry)
         landed.append(entry)
     if deliveries:
         _forget_withdrawn(lake, ledger, {delivery.scope for delivery in deliveries})
     return landed
+
+
+def unknown_deliveries(lake: Lake, source: Source, first_day: date) -> list[Delivery]:
+    """The newest deliveries that the ledger does not know as they are: what landing now would enter. Reads no data.
+
+    Raises:
+        FinopsError: the source's place cannot be listed.
+    """
+    ledger = Ledger(lake, source.name)
+    _, deliveries = newest_deliveries(source)
+    return [d for d in _wanted(deliveries, first_day) if _known(ledger, d) is None]
+
+
+def _wanted(deliveries: Iterable[Delivery], first_day: date) -> list[Delivery]:
+    return [d for d in deliveries if d.month is None or d.month >= f"{first_day:%Y-%m}"]
+
+
+def _known(ledger: Ledger, delivery: Delivery) -> Generation | None:
+    """The ledger's entry of a delivery, if there is nothing to do about it."""
+    latest = ledger.latest(delivery.scope)
+    if latest is None:
+        return None
+    if delivery.problems:
+        waits = latest == replace(_pending(delivery, "waiting", "; ".join(delivery.problems)), seen_at=latest.seen_at)
+        return latest if waits else None
+    if latest.state == "live":
+        same = _landed_as_it_is(ledger, delivery) is not None and latest.sectors == _sectors(delivery)
+        return latest if same else None
+    return _refused_before(ledger, delivery)
+
+
+def _landed_as_it_is(ledger: Ledger, delivery: Delivery) -> Generation | None:
+    live = ledger.live(delivery.scope)
+    if live is None or live.generation != delivery.generation or not _same_files(live, delivery):
+        return None
+    return live
+
+
+def _refused_before(ledger: Ledger, delivery: Delivery) -> Generation | None:
+    """The entry of a delivery that was refused as it stands and not accepted since."""
+    latest = ledger.latest(delivery.scope)
+    if latest is None or latest.state != "refused" or not _same_files(latest, delivery):
+        return None
+    return None if ledger.accepted(delivery.scope) == _slice_id(delivery) else latest
 
 
 def _forget_withdrawn(lake: Lake, ledger: Ledger, delivered: set[str]) -> None:
@@ -126,21 +176,32 @@ def _pending(delivery: Delivery, state: str, reason: str) -> Generation:
     )
 
 
-def _land(lake: Lake, engine: Engine, source: Source, store: Store, delivery: Delivery) -> Generation:
+def _land(
+    lake: Lake, engine: Engine, source: Source, store: Store, delivery: Delivery, limits: Plausibility
+) -> Generation:
+    ledger = Ledger(lake, source.name)
+    before = ledger.live(delivery.scope)
     for attempt in range(READ_ATTEMPTS):
-        with lake.workspace() as workspace, store.local_root([f.key for f in delivery.files]) as root:
+        with lake.workspace() as workspace:
             refusal: DeliveryRefused | None = None
+            changed: str | None = None
             try:
-                split = _split(engine, source, delivery, root, workspace, lake)
+                with store.local_root(delivery.files, workspace) as root:
+                    split = _split(engine, source, delivery, root, workspace, lake)
             except DeliveryRefused as error:
                 refusal = error
+            except FileChanged as error:
+                changed = error.key
+            except StoreError as error:
+                raise FinopsError(f"source {source.name!r}, delivery {delivery.scope}: {error}") from error
             # Half of the old file and half of the new one can read as garbage: try again before refusing it.
-            changed = _changed(store, delivery)
+            if not store.pins:
+                changed = _changed(store, delivery)
             if changed and attempt + 1 < READ_ATTEMPTS:
                 delivery = _listed_again(source, delivery)
                 continue
             if changed:
-                raise DeliveryRefused(
+                raise DeliveryChanged(
                     source.name,
                     delivery.scope,
                     "changed while it was being read; it is read again next time",
@@ -148,6 +209,8 @@ def _land(lake: Lake, engine: Engine, source: Source, store: Store, delivery: De
                 ) from refusal
             if refusal is not None:
                 raise refusal
+            if before is not None and ledger.accepted(delivery.scope) != _slice_id(delivery):
+                _refuse_a_fall(source, delivery, before, split, limits)
             enter_tag_sets(lake, source.name, split.tag_sets)
             lake.adopt(split.folder, lake.slices(source.name, delivery.scope, _slice_id(delivery)))
         break
@@ -165,13 +228,44 @@ def _land(lake: Lake, engine: Engine, source: Source, store: Store, delivery: De
         repairs=split.repairs,
         sectors=_sectors(delivery),
         days=split.days,
+        changed=_differing(before.days if before else {}, split.days),
     )
-    ledger = Ledger(lake, source.name)
-    before = ledger.live(delivery.scope)
-    ledger.enter(entry)
+    ledger.enter(entry)  # the commit: from here on the new slices count, and the old ones can go
     if before is not None and slice_folder(lake, source.name, before) != slice_folder(lake, source.name, entry):
         lake.remove(slice_folder(lake, source.name, before))
     return entry
+
+
+def _differing(before: Mapping[date, DayTotals], after: Mapping[date, DayTotals]) -> tuple[date, ...]:
+    """The days whose rows are not the same in two generations."""
+    return tuple(
+        day
+        for day in sorted(before.keys() | after.keys())
+        if day not in before or day not in after or before[day].fingerprint != after[day].fingerprint
+    )
+
+
+def _refuse_a_fall(source: Source, delivery: Delivery, before: Generation, split: _Split, limits: Plausibility) -> None:
+    """A whole delivery against the one that it would replace: lost days, and rows or cost beyond the limits."""
+    problems = []
+    lost = sorted(day for day, totals in before.days.items() if totals.rows and day not in split.days)
+    if lost:
+        problems.append(f"{len(lost)} days that the last delivery held are gone: {lost[0]} to {lost[-1]}")
+    if fell := fall(Decimal(before.rows), Decimal(split.rows), limits.max_row_fall):
+        problems.append(f"rows fell {fell:.1f} %, from {before.rows} to {split.rows} (limit {limits.max_row_fall:g} %)")
+    old, new = total_cost(before.days.values()), total_cost(split.days.values())
+    for currency, amount in old.items():
+        if fell := fall(amount, new.get(currency, Decimal(0)), limits.max_cost_fall):
+            problems.append(
+                f"effective cost fell {fell:.1f} %, from {amount} to {new.get(currency, 0)} {currency}"
+                f" (limit {limits.max_cost_fall:g} %)"
+            )
+    if problems:
+        raise DeliveryRefused(
+            source.name,
+            delivery.scope,
+            f"{'; '.join(problems)}. If that is right: finops deliveries accept {source.name} {delivery.scope!r}",
+        )
 
 
 def _changed(store: Store, delivery: Delivery) -> str | None:
@@ -185,7 +279,7 @@ def _listed_again(source: Source, delivery: Delivery) -> Delivery:
     now_listed = next((d for d in listed if d.scope == delivery.scope), None)
     if now_listed is None or now_listed.problems:
         what = "; ".join(now_listed.problems) if now_listed else "it is no longer listed"
-        raise DeliveryRefused(source.name, delivery.scope, f"changed while it was being read: {what}")
+        raise DeliveryChanged(source.name, delivery.scope, f"changed while it was being read: {what}")
     return now_listed
 
 
@@ -230,7 +324,7 @@ def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, works
             f"COPY ({canonical_rows(export, tags.join)}) TO {literal(str(folder))}"
             " (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (charge_date))"
         )
-        days = slice_totals(connection, folder)
+        days = slice_totals(connection, folder, [n for n in export.other_columns if n.casefold() in STATUS_COLUMNS])
         rows = sum(day.rows for day in days.values())
         if delivery.expected_rows is not None and delivery.expected_rows != rows:
             raise DeliveryRefused(
@@ -322,7 +416,9 @@ def canonical_rows(export: ExportTable, tag_join: str) -> str:
     """
 
 
-def slice_totals(connection: duckdb.DuckDBPyConnection, folder: Path) -> dict[date, DayTotals]:
+def slice_totals(
+    connection: duckdb.DuckDBPyConnection, folder: Path, also: Sequence[str] = ()
+) -> dict[date, DayTotals]:
     """Rows, cost by currency and a fingerprint of every charge day below a folder of slices."""
     if not any(folder.glob("charge_date=*/*.parquet")):
         return {}
@@ -330,16 +426,19 @@ def slice_totals(connection: duckdb.DuckDBPyConnection, folder: Path) -> dict[da
         connection,
         f"SELECT * FROM read_parquet({literal(str(folder / 'charge_date=*' / '*.parquet'))},"
         " hive_partitioning = true, hive_types = {'charge_date': DATE}, union_by_name = true)",
+        also,
     )
 
 
-def day_totals(connection: duckdb.DuckDBPyConnection, rows: str) -> dict[date, DayTotals]:
+def day_totals(connection: duckdb.DuckDBPyConnection, rows: str, also: Sequence[str] = ()) -> dict[date, DayTotals]:
     """Rows, cost by currency and a fingerprint of every charge_date in a relation of canonical rows.
 
-    The fingerprint is a sum of row hashes over the FOCUS columns: it does not depend on the order of
-    rows, nor on where they lay or when they were exported.
+    The fingerprint is a sum of row hashes over the FOCUS columns and `also`: it does not depend on the
+    order of rows, nor on where they lay or when they were exported.
     """
-    hashed = ", ".join(column.name for column in all_columns())
+    hashed = ", ".join(
+        [*(column.name for column in all_columns()), *(f"CAST({identifier(n)} AS VARCHAR)" for n in also)]
+    )
     result: dict[date, DayTotals] = {}
     for day, currency, count, billed, effective, fingerprint in connection.execute(
         f"""
@@ -369,89 +468,3 @@ def _repair_counts(connection: duckdb.DuckDBPyConnection, folder: Path) -> dict[
             name = f"{item['rule']} {item['column']}"
             counts[name] = counts.get(name, 0) + rows
     return counts
-
-
-@dataclass(frozen=True)
-class RawDay:
-    """A day of a source as the lake holds it now."""
-
-    day: date
-    totals: DayTotals
-    slices: tuple[str, ...]
-    changed: bool
-
-
-def compose_days(lake: Lake, engine: Engine, source: Source, days: Iterable[date]) -> list[RawDay]:
-    """Write each day's one raw file from the live slices that hold it; a day that did not change is not touched.
-
-    A day without rows gets an empty file: that nothing was charged, or nothing delivered, is for the gate to say.
-    """
-    generations = list(Ledger(lake, source.name).all_live())
-    result = []
-    with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
-        for day in days:
-            parts = [(g, slice_folder(lake, source.name, g)) for g in generations if day in g.days]
-            slices = tuple(folder.relative_to(lake.root).as_posix() for _, folder in parts)
-            held = lake.read_record(source.name, "days", day.isoformat())
-            target = lake.day_file("raw", source.name, day)
-            if held is not None and tuple(held["slices"]) == slices and target.is_file():
-                result.append(RawDay(day, DayTotals.from_json(held["totals"]), slices, changed=False))
-                continue
-            files = [f for _, folder in parts for f in sorted((folder / f"charge_date={day}").glob("*.parquet"))]
-            if len(files) == 1:
-                lake.link(files[0], target)
-            else:
-                with lake.replacing(target) as temporary:
-                    try:
-                        _write(connection, _union(files), temporary)
-                    except duckdb.ConversionException:
-                        _write(connection, _union_of_unlike(connection, files), temporary)
-            totals = _sum_totals([g.days[day] for g, _ in parts])
-            lake.write_record(
-                {"slices": list(slices), "totals": totals.as_json()}, source.name, "days", day.isoformat()
-            )
-            result.append(RawDay(day, totals, slices, changed=True))
-    return result
-
-
-def _write(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> None:
-    connection.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd)")
-
-
-def _union(files: list[Path]) -> str:
-    if not files:
-        empty = [f"CAST(NULL AS {canonical_type(c)}) AS {c.name}" for c in all_columns()]
-        empty += [f"CAST(NULL AS {kind}) AS {name}" for name, kind in DERIVED_TYPES.items()]
-        return f"SELECT {', '.join(empty)} WHERE false"
-    listed = ", ".join(literal(str(f)) for f in files)
-    return f"SELECT * FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-
-
-def _union_of_unlike(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> str:
-    """The union where one column is a map in one delivery and its JSON text in another: such columns become text."""
-    relations = [f"read_parquet({literal(str(file))}, hive_partitioning = false)" for file in files]
-    described = [connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall() for relation in relations]
-    kinds: dict[str, set[str]] = {}
-    for name, kind, *_ in (column for columns in described for column in columns):
-        kinds.setdefault(name, set()).add(kind)
-
-    def as_text(name: str, kind: str) -> str:
-        column = identifier(name)
-        if len(kinds[name]) == 1 or kind == "VARCHAR":
-            return column
-        return f"CAST({f'to_json({column})' if kind.endswith((')', ']')) else column} AS VARCHAR) AS {column}"
-
-    return " UNION ALL BY NAME ".join(
-        f"SELECT {', '.join(as_text(name, kind) for name, kind, *_ in columns)} FROM {relation}"
-        for relation, columns in zip(relations, described)
-    )
-
-
-def _sum_totals(parts: list[DayTotals]) -> DayTotals:
-    billed: dict[str, Decimal] = {}
-    effective: dict[str, Decimal] = {}
-    for part in parts:
-        for currency in part.billed:
-            billed[currency] = billed.get(currency, Decimal(0)) + part.billed[currency]
-            effective[currency] = effective.get(currency, Decimal(0)) + part.effective[currency]
-    return DayTotals(sum(p.rows for p in parts), billed, effective, "|".join(sorted(p.fingerprint for p in parts)))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
+import pandas as pd
+
 from finops_assets.lake import Lake
+from finops_assets.sources.delivery import Sector, file_set_hash
+from finops_assets.sources.store import StoredFile
 
 State = Literal["live", "superseded", "waiting", "refused"]
 
@@ -58,6 +62,12 @@ class Generation:
     repairs: Mapping[str, int] = field(default_factory=dict)
     sectors: tuple[tuple[str, str, bool], ...] = ()
     days: Mapping[date, DayTotals] = field(default_factory=dict)
+    changed: tuple[date, ...] = ()
+    """The days whose rows differ from those of the generation before."""
+
+    def recency(self) -> list[Sector]:
+        """What the provider said of charge time when this was delivered."""
+        return [Sector(datetime.fromisoformat(a), datetime.fromisoformat(b), c) for a, b, c in self.sectors]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -75,6 +85,7 @@ class Generation:
             "repairs": dict(self.repairs),
             "sectors": [list(s) for s in self.sectors],
             "days": {d.isoformat(): t.as_json() for d, t in self.days.items()},
+            "changed": [d.isoformat() for d in self.changed],
         }
 
     @classmethod
@@ -94,6 +105,7 @@ class Generation:
             repairs=body["repairs"],
             sectors=tuple((a, b, c) for a, b, c in body["sectors"]),
             days={date.fromisoformat(d): DayTotals.from_json(t) for d, t in body["days"].items()},
+            changed=tuple(date.fromisoformat(d) for d in body["changed"]),
         )
 
 
@@ -136,6 +148,96 @@ class Ledger:
             entries.pop()
         entries.append(generation)
         self.lake.write_record({"generations": [g.as_json() for g in entries]}, self.source, "scopes", generation.scope)
+
+    def accept(self, scope: str) -> Generation:
+        """Accept the newest delivery of a scope, which was refused: it is landed at the next run whatever it lost.
+
+        Raises:
+            ValueError: there is nothing to accept.
+        """
+        latest = self.latest(scope)
+        if latest is None or latest.state != "refused":
+            state = latest.state if latest else "unknown"
+            raise ValueError(
+                f"the newest delivery of {self.source} {scope} is {state}; only a refused one can be accepted"
+            )
+        stored = [StoredFile(*f) for f in latest.files]
+        ident = f"{latest.generation}-{file_set_hash(stored)}"
+        self.lake.write_record({"accepted": ident, "at": now().isoformat()}, self.source, "accepted", scope)
+        return latest
+
+    def accepted(self, scope: str) -> str | None:
+        """The generation (with its files) of a scope that a person accepted last."""
+        body = self.lake.read_record(self.source, "accepted", scope)
+        return str(body["accepted"]) if body else None
+
+
+FINAL_AFTER = timedelta(days=14)
+
+
+def shown_state(generation: Generation, at: datetime) -> str:
+    """A generation's state for people: waiting, complete, superseded, refused, or final.
+
+    Final is soft: two weeks after the billing period no provider should change it, yet it is looked at as before.
+    """
+    if generation.state != "live":
+        return generation.state
+    month = generation.scope if len(generation.scope) == 7 and generation.scope[4] == "-" else None
+    if month is None:
+        return "complete"
+    end = (datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC) + timedelta(days=32)).replace(day=1)
+    return "final" if at >= end + FINAL_AFTER else "complete"
+
+
+def ledger_table(lake: Lake, sources: Iterable[str], at: datetime | None = None) -> pd.DataFrame:
+    """Every generation of every source, newest scope first: what came when, its state, and which days it changed."""
+    moment = at or now()
+    rows = []
+    for source in sources:
+        ledger = Ledger(lake, source)
+        for scope in reversed(ledger.scopes()):
+            for g in reversed(ledger.generations(scope)):
+                rows.append(
+                    {
+                        "source": source,
+                        "scope": scope,
+                        "generation": g.generation,
+                        "state": shown_state(g, moment),
+                        "seen_at": g.seen_at,
+                        "delivered_at": g.delivered_at,
+                        "files": len(g.files),
+                        "bytes": sum(size for _, size, _ in g.files),
+                        "rows": g.rows,
+                        "first_day": min(g.days, default=None),
+                        "last_day": max(g.days, default=None),
+                        "days_changed": len(g.changed),
+                        "reason": g.reason or "",
+                    }
+                )
+    return pd.DataFrame(rows, columns=LEDGER_COLUMNS)
+
+
+LEDGER_COLUMNS = [
+    "source", "scope", "generation", "state", "seen_at", "delivered_at", "files", "bytes", "rows",
+    "first_day", "last_day", "days_changed", "reason",
+]  # fmt: skip
+
+
+def fall(before: Decimal, after: Decimal, limit_percent: float = 0) -> Decimal:
+    """How far a figure fell, in percent of what it was; 0 where it fell no further than the limit or was not positive."""
+    if before <= 0 or after >= before:
+        return Decimal(0)
+    fell = (before - after) / before * 100
+    return fell if fell > Decimal(str(limit_percent)) else Decimal(0)
+
+
+def total_cost(days: Iterable[DayTotals]) -> dict[str, Decimal]:
+    """Effective cost by currency over days."""
+    total: dict[str, Decimal] = {}
+    for day in days:
+        for currency, amount in day.effective.items():
+            total[currency] = total.get(currency, Decimal(0)) + amount
+    return total
 
 
 def superseded(generation: Generation) -> Generation:

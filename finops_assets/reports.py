@@ -47,29 +47,31 @@ def _next_month(day: date) -> date:
     return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
-def latest_month(connection: duckdb.DuckDBPyConnection) -> Period | None:
+def latest_month(connection: duckdb.DuckDBPyConnection, rollup: str = TABLE) -> Period | None:
     """The month of the newest day in the rollup, up to and with that day; None where the rollup is empty."""
-    last = _last_day(connection)
+    last = _last_day(connection, rollup)
     return Period(last.replace(day=1), last + timedelta(days=1)) if last else None
 
 
-def latest_days(connection: duckdb.DuckDBPyConnection, days: int = UNTAGGED_DAYS) -> Period | None:
+def latest_days(connection: duckdb.DuckDBPyConnection, days: int = UNTAGGED_DAYS, rollup: str = TABLE) -> Period | None:
     """The last `days` days up to and with the newest day in the rollup."""
-    last = _last_day(connection)
+    last = _last_day(connection, rollup)
     return Period(last - timedelta(days=days - 1), last + timedelta(days=1)) if last else None
 
 
-def _last_day(connection: duckdb.DuckDBPyConnection) -> date | None:
-    row = connection.execute(f"SELECT max(charge_date) FROM {TABLE}").fetchone()
+def _last_day(connection: duckdb.DuckDBPyConnection, rollup: str) -> date | None:
+    row = connection.execute(f"SELECT max(charge_date) FROM {rollup}").fetchone()
     return row[0] if row else None
 
 
-def cost_by(connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str, ...]) -> pd.DataFrame:
+def cost_by(
+    connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str, ...], rollup: str = TABLE
+) -> pd.DataFrame:
     """Effective and billed cost by some of the rollup's columns and currency, against the period before.
 
     Columns: by…, currency, effective_cost, billed_cost, effective_cost_before (Decimal),
     change_percent, share_percent (of the currency's positive effective cost; float or NaN), row_count.
-    A missing day counts nothing; `days` and `days_before` say how many days have data.
+    A missing day counts nothing. `rollup` is the table asked, or SQL of the rollup as of a day.
 
     Raises:
         ValueError: a column that the rollup is not grouped by.
@@ -82,7 +84,9 @@ def cost_by(connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str
     now = "charge_date >= $first AND charge_date < $end"
     then = "charge_date >= $first_before AND charge_date < $end_before"
     # Grouped by day, the day of the period before is the one as many days earlier.
-    day = "charge_date" if "charge_date" not in by else f"CASE WHEN {now} THEN charge_date ELSE charge_date + $shift END"
+    day = (
+        "charge_date" if "charge_date" not in by else f"CASE WHEN {now} THEN charge_date ELSE charge_date + $shift END"
+    )
     selected = keys.replace('"charge_date"', f"{day} AS charge_date")
     rows = connection.execute(
         f"""
@@ -93,7 +97,7 @@ def cost_by(connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str
                 coalesce(sum(CASE WHEN {then} THEN effective_cost END), 0) AS effective_cost_before,
                 coalesce(sum(CASE WHEN {now} THEN positive_effective_cost END), 0) AS positive_cost,
                 coalesce(sum(CASE WHEN {now} THEN row_count END), 0) AS row_count
-            FROM {TABLE}
+            FROM {rollup}
             WHERE ({now}) OR ({then})
             GROUP BY ALL
         )
@@ -123,12 +127,25 @@ def cost_by(connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str
             }
             for row in rows
         ],
-        columns=[*by, "currency", "effective_cost", "billed_cost", "effective_cost_before", "change_percent",
-                 "share_percent", "row_count"],
+        columns=[
+            *by,
+            "currency",
+            "effective_cost",
+            "billed_cost",
+            "effective_cost_before",
+            "change_percent",
+            "share_percent",
+            "row_count",
+        ],
     )
 
 
-def untagged_by(connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str, ...] = ("provider",)) -> pd.DataFrame:
+def untagged_by(
+    connection: duckdb.DuckDBPyConnection,
+    period: Period,
+    by: tuple[str, ...] = ("provider",),
+    rollup: str = TABLE,
+) -> pd.DataFrame:
     """Share of positive effective cost without department, team and environment, against the period before.
 
     Columns: by…, currency, positive_effective_cost (Decimal), and for each of the three dimensions
@@ -139,7 +156,9 @@ def untagged_by(connection: duckdb.DuckDBPyConnection, period: Period, by: tuple
     """
     unknown = [b for b in by if b not in CAN_GROUP_BY or b == "charge_date"]
     if unknown:
-        raise ValueError(f"found {', '.join(unknown)}; allowed: {', '.join(c for c in CAN_GROUP_BY if c != 'charge_date')}")
+        raise ValueError(
+            f"found {', '.join(unknown)}; allowed: {', '.join(c for c in CAN_GROUP_BY if c != 'charge_date')}"
+        )
 
     def shares(span: Period) -> dict[tuple[object, ...], list[Decimal]]:
         keys = ", ".join(identifier(b) for b in by)
@@ -149,7 +168,7 @@ def untagged_by(connection: duckdb.DuckDBPyConnection, period: Period, by: tuple
             for d in GROUPED
         )
         rows = connection.execute(
-            f"SELECT {keys}, BillingCurrency, sum(positive_effective_cost), {sums} FROM {TABLE}"
+            f"SELECT {keys}, BillingCurrency, sum(positive_effective_cost), {sums} FROM {rollup}"
             " WHERE charge_date >= $first AND charge_date < $end GROUP BY ALL ORDER BY ALL",
             {"first": span.first, "end": span.end},
         ).fetchall()

@@ -11,6 +11,7 @@ from finops_assets.engine import identifier
 from finops_assets.facts import facts_relation
 from finops_assets.focus.money import DECIMAL
 from finops_assets.lake import Lake
+from finops_assets.restatements import keep_history
 from finops_assets.settings import Settings
 from finops_assets.warehouse import Warehouse
 
@@ -34,8 +35,10 @@ def rollup_query(rules: Rules, facts: str, providers: Mapping[str, str]) -> str:
     """
     named = " ".join(f"WHEN '{source}' THEN '{name}'" for source, name in _quoted(providers).items())
     default = f"CASE source {named} ELSE source END" if named else "source"
-    dimension = {d: f"coalesce({identifier(d)}, '{missing}')" if d in rules.dimensions else f"'{missing}'"
-                 for d, missing in GROUPED.items()}
+    dimension = {
+        d: f"coalesce({identifier(d)}, '{missing}')" if d in rules.dimensions else f"'{missing}'"
+        for d, missing in GROUPED.items()
+    }
     owners = [identifier(d) for d in ("department", "team") if d in rules.dimensions]
     untagged = " OR ".join(f"{d} IS NULL" for d in owners) or "1 = 1"
     return f"""
@@ -64,8 +67,24 @@ def _quoted(names: Mapping[str, str]) -> dict[str, str]:
     return {k.replace("'", "''"): v.replace("'", "''") for k, v in names.items()}
 
 
+def reported_query(rules: Rules, facts: str, providers: Mapping[str, str]) -> str:
+    """SQL: what a relation of facts reports, by the rollup's key and source: the grain at which history is kept."""
+    rolled = rollup_query(rules, facts, providers)
+    return f"""
+        SELECT {", ".join(KEY)}, source, billed_cost, effective_cost, positive_effective_cost, row_count
+        FROM ({
+        rolled.replace("GROUP BY 1, 2, 3, 4, 5, 6, 7", "GROUP BY 1, 2, 3, 4, 5, 6, 7, source").replace(
+            "count(DISTINCT ResourceId) AS resource_count", "source"
+        )
+    })
+    """
+
+
 def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Settings, days: Iterable[date]) -> None:
-    """Replace these days of the rollup, each as a whole, from the facts of all sources."""
+    """Replace these days of the rollup, each as a whole, from the facts of all sources.
+
+    What a day reported before is kept: see `restatements`.
+    """
     sources = [s.name for s in settings.sources]
     providers = {s.name: s.provider for s in settings.sources if s.provider}
     wanted = sorted(days)
@@ -74,7 +93,10 @@ def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Setti
         for chunk in _chunks(lake, sources, wanted):
             files = lake.day_files("facts", sources, chunk)
             query = rollup_query(rules, facts_relation(files), providers) if files else None
-            warehouse.replace_days(connection, TABLE, chunk, query)
+            reported = reported_query(rules, facts_relation(files), providers) if files else None
+            with warehouse.transaction(connection):
+                warehouse.replace_days(connection, TABLE, chunk, query)
+                keep_history(connection, chunk, reported)
 
 
 def _chunks(lake: Lake, sources: list[str], days: list[date]) -> Iterable[list[date]]:
@@ -108,5 +130,3 @@ def rollup_totals(warehouse: Warehouse, days: Iterable[date]) -> dict[date, dict
         ).fetchall():
             result.setdefault(day, {})[currency] = (int(rows), billed, effective)
     return result
-
-

@@ -200,7 +200,6 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
     return stale
 
 
-
 def built_days(instance: dg.DagsterInstance) -> set[date]:
     """The days that the rollup holds, by Dagster's history."""
     return {date.fromisoformat(key) for key in instance.get_materialized_partitions(ROLLUP)}

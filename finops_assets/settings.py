@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from finops_assets.attribution.normal import normal_key, normal_value
 from finops_assets.errors import ConfigError, Mistake
@@ -20,9 +20,14 @@ from finops_assets.focus.specification import columns
 CONFIG_ENV = "FINOPS_CONFIG"
 DEFAULT_CONFIG = "finops.yaml"
 
-Layout = Literal["aws-data-exports", "azure-exports", "gcs-export", "files"]
+Layout = Literal["aws-data-exports", "azure-exports", "gcs-export", "oci-focus", "files"]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+UtcTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+"""A time of day in UTC, "HH:MM"."""
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""The name of an environment variable. Secrets are named in finops.yaml, never written there."""
+Severity = Literal["INFO", "WARNING", "CRITICAL"]
 
 
 class _Strict(BaseModel):
@@ -39,6 +44,25 @@ class Source(_Strict):
     required: bool = True
     known_gaps: tuple[str, ...] = ()
     """Mandatory FOCUS columns that this provider is known to leave out or empty: reported, not blocking."""
+    endpoint_url: str | None = None
+    """Of a store that speaks a cloud's protocol but is not that cloud's own, or of an emulator."""
+    quiet_minutes: Annotated[int, Field(ge=0)] = 0
+    """Layouts without a manifest: what was written less than this many minutes ago waits."""
+    period_pattern: str | None = None
+    """Layout files: a regular expression with the groups year, month and, if wanted, day of a file's period."""
+    deadline: UtcTime | None = None
+    """By when yesterday must have been delivered; None: as `night.deadline` says."""
+
+    @field_validator("period_pattern")
+    @classmethod
+    def _names_a_period(cls, pattern: str | None) -> str | None:
+        try:
+            groups = {"year", "month"} if pattern is None else set(re.compile(pattern).groupindex)
+        except re.error as error:
+            raise ValueError(f"is not a regular expression ({error})") from error
+        if not {"year", "month"} <= groups:
+            raise ValueError(r"needs the groups year and month, such as (?P<year>\d{4})-(?P<month>\d{2})")
+        return pattern
 
 
 class Dimension(_Strict):
@@ -88,6 +112,91 @@ class Engine(_Strict):
     threads: Annotated[int, Field(ge=1)] | None = None
 
 
+class Night(_Strict):
+    """What is expected of the night."""
+
+    deadline: UtcTime = "08:00"
+    """By when each source must have delivered the UTC day before; later it is called late."""
+    export_check: str = "0,30 5-7 * * *"
+    """Cron (UTC) of the export check: every source is looked at and what is new is landed."""
+    last_check: str = "0 8 * * *"
+    """Cron (UTC) of the night's last export check."""
+    watch_seconds: Annotated[int, Field(ge=30)] = 120
+    """How often each source's sensor lists manifests, at the most."""
+
+
+MailAddress = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
+
+
+class _AnyChannel(_Strict):
+    """What every channel has: its name in the history, and which alerts it wants. An empty filter wants all."""
+
+    name: Name | None = None
+    min_severity: Severity = "WARNING"
+    sources: tuple[str, ...] = ()
+    departments: tuple[str, ...] = ()
+
+
+class SnsChannel(_AnyChannel):
+    """A topic of Amazon SNS; credentials come as boto3 finds them."""
+
+    kind: Literal["sns"]
+    topic_arn: Annotated[str, Field(pattern=r"^arn:[^:]+:sns:[^:]*:[^:]*:.+$")]
+    region: str | None = None
+    endpoint_url: str | None = None
+
+
+class SlackChannel(_AnyChannel):
+    """An incoming webhook of Slack. Its address is a secret."""
+
+    kind: Literal["slack"]
+    webhook_env: EnvName
+
+
+class WebhookChannel(_AnyChannel):
+    """An HTTP address that takes the JSON of docs/alerts.md."""
+
+    kind: Literal["webhook"]
+    url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    url_env: EnvName | None = None
+    headers_env: Mapping[str, EnvName] = Field(default_factory=dict)
+    """Header -> the environment variable that holds its value."""
+
+
+class SmtpChannel(_AnyChannel):
+    """Mail."""
+
+    kind: Literal["smtp"]
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    sender: MailAddress
+    to: tuple[MailAddress, ...] = Field(min_length=1)
+    username_env: EnvName | None = None
+    password_env: EnvName | None = None
+    starttls: bool = True
+
+
+Channel = Annotated[SnsChannel | SlackChannel | WebhookChannel | SmtpChannel, Field(discriminator="kind")]
+CHANNEL_KINDS: Mapping[str, type[_AnyChannel]] = {
+    "sns": SnsChannel,
+    "slack": SlackChannel,
+    "webhook": WebhookChannel,
+    "smtp": SmtpChannel,
+}
+
+
+class Alerts(_Strict):
+    """Who is told of what. Without channels alerts are only kept in `alert_history`."""
+
+    channels: tuple[Channel, ...] = ()
+    re_alert_hours: Annotated[float, Field(gt=0)] | None = 24
+    """An alert that is still open is sent again after this long; null: never."""
+    waiting_hours: Annotated[float, Field(gt=0)] = 6
+    """How long a delivery may wait for its missing files before it is a warning."""
+    ui: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """The address of Dagster's UI, for links."""
+
+
 class Settings(_Strict):
     """The whole of finops.yaml. Relative paths are relative to the file's folder."""
 
@@ -103,6 +212,8 @@ class Settings(_Strict):
     acknowledged: tuple[Acknowledgement, ...] = ()
     engine: Engine = Engine()
     owner: str = "team:finops"
+    night: Night = Night()
+    alerts: Alerts = Alerts()
 
     def source(self, name: str) -> Source:
         """The source of that name; KeyError names the known ones."""
@@ -111,13 +222,25 @@ class Settings(_Strict):
                 return source
         raise KeyError(f"no source {name!r}; known: {', '.join(s.name for s in self.sources)}")
 
+    def deadline(self, source: Source) -> str:
+        """By when ("HH:MM", UTC) the source must have delivered the day before."""
+        return source.deadline or self.night.deadline
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a date stays text: YAML's own dates end in a bare ValueError where they do not exist."""
+    """YAML in which dates and times stay text.
+
+    YAML's own dates end in a bare ValueError where they do not exist, and its 10:30 is the number 630.
+    """
 
 
+_CLOCK = r"(?![0-9_]+:)"
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [
+        (tag, re.compile(_CLOCK + pattern.pattern, pattern.flags))
+        for tag, pattern in resolvers
+        if tag != "tag:yaml.org,2002:timestamp"
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
@@ -162,7 +285,7 @@ def parse_settings(text: str, file: Path) -> Settings:
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
-        found += [(tuple(e["loc"]), _explain(e)) for e in error.errors()]
+        found += [(_place(e), _explain(e)) for e in error.errors()]
     found += _cross_mistakes(raw)
     if found or settings is None:
         raise ConfigError(str(file), [Mistake(_dotted(loc), text, _line(lines, loc)) for loc, text in found])
@@ -209,9 +332,7 @@ def _lines(node: yaml.Node | None, loc: tuple[str | int, ...]) -> Iterator[tuple
             yield from _lines(value, (*loc, i))
 
 
-def _duplicate_keys(
-    node: yaml.Node | None, loc: tuple[str | int, ...]
-) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _duplicate_keys(node: yaml.Node | None, loc: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """YAML lets the last of two equal keys win in silence; here that is a mistake."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
@@ -225,8 +346,20 @@ def _duplicate_keys(
             yield from _duplicate_keys(value, (*loc, i))
 
 
+def _place(error: Any) -> tuple[str | int, ...]:
+    """Where a mistake stands in the file; pydantic puts the channel's kind into the path, where no key is."""
+    loc = tuple(error["loc"])
+    if loc[:2] == ("alerts", "channels") and len(loc) > 3:
+        return (*loc[:3], *loc[4:])
+    return (*loc, "kind") if error["type"] == "union_tag_invalid" else loc
+
+
 def _explain(error: Any) -> str:
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "union_tag_not_found":
+        return f"has no kind; allowed: {', '.join(sorted(CHANNEL_KINDS))}"
+    if kind == "union_tag_invalid":
+        return f"found {context['tag']!r}; allowed: {', '.join(sorted(CHANNEL_KINDS))}"
     if kind == "missing":
         return "is missing and has no default"
     if kind == "extra_forbidden":
@@ -236,6 +369,9 @@ def _explain(error: Any) -> str:
         return f"is not a known setting{hint} (allowed: {', '.join(sorted(known))})"
     if kind == "literal_error":
         return f"found {value!r}; allowed: {context['expected']}"
+    if kind == "string_pattern_mismatch" and any(str(part).endswith("_env") for part in error["loc"]):
+        # Whoever pastes the secret itself here must not find it in a log.
+        return "must be the name of an environment variable, such as FINOPS_SLACK_URL; what was found is not shown"
     if kind == "string_pattern_mismatch":
         return f"found {value!r}; allowed: text like {context['pattern']}"
     return f"found {value!r}; {error['msg'][0].lower()}{error['msg'][1:]}"
@@ -251,7 +387,11 @@ def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
         "plausibility": Plausibility,
         "acknowledged": Acknowledgement,
         "engine": Engine,
+        "night": Night,
+        "alerts": Alerts,
     }
+    if loc[:2] == ("alerts", "channels") and len(loc) > 3:
+        return list(CHANNEL_KINDS[str(loc[3])].model_fields)
     if loc[:2] == ("tag_policy", "sources"):
         return list(Threshold.model_fields)
     model: type[BaseModel] = Settings
@@ -288,6 +428,36 @@ def _cross_mistakes(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...],
             found.append(
                 (("acknowledged", i, "source"), f"found {item.get('source')!r}; allowed: {', '.join(sorted(names))}")
             )
+    found += _channel_mistakes(_list(_mapping(raw.get("alerts")).get("channels")), set(names))
+    return found
+
+
+def _channel_mistakes(channels: list[Any], sources: set[str]) -> list[tuple[tuple[str | int, ...], str]]:
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    names: dict[str, int] = {}
+    for i, channel in enumerate(channels):
+        if not isinstance(channel, dict):
+            continue
+        loc = ("alerts", "channels", i)
+        name = str(channel.get("name") or channel.get("kind"))
+        if name in names:
+            found.append(
+                (
+                    (*loc, "name"),
+                    f"found {name!r} again (first at alerts.channels[{names[name]}]); names are unique, and a channel"
+                    " without one is called as its kind",
+                )
+            )
+        names.setdefault(name, i)
+        for j, source in enumerate(_list(channel.get("sources"))):
+            if str(source) not in sources:
+                found.append(((*loc, "sources", j), f"found {source!r}; allowed: {', '.join(sorted(sources))}"))
+        if channel.get("kind") == "webhook" and (channel.get("url") is None) == (channel.get("url_env") is None):
+            found.append((loc, "needs exactly one of url and url_env"))
+        if channel.get("kind") == "smtp" and (channel.get("username_env") is None) != (
+            channel.get("password_env") is None
+        ):
+            found.append((loc, "needs username_env and password_env together, or neither"))
     return found
 
 
@@ -360,15 +530,18 @@ def _policy_mistakes(
         check(("tag_policy", "thresholds", dimension), dimension, body)
     for source, bodies in _mapping(policy.get("sources")).items():
         if source not in sources:
-            found.append((("tag_policy", "sources", source), f"found {source!r}; allowed: {', '.join(sorted(sources))}"))
+            found.append(
+                (("tag_policy", "sources", source), f"found {source!r}; allowed: {', '.join(sorted(sources))}")
+            )
         for dimension, body in _mapping(bodies).items():
             check(("tag_policy", "sources", source, dimension), dimension, body)
     return found
 
 
 _SECRET = re.compile(r"(?<=://)[^/@\s]+@")
+_QUERY = re.compile(r"(?<=^https://)([^?]*)\?.*")
 
 
 def without_secrets(uri: str) -> str:
-    """A URI as it may be shown: user and password removed."""
-    return _SECRET.sub("", uri)
+    """A URI as it may be shown: user and password removed, and the query of a web address, which may be a token."""
+    return _QUERY.sub(r"\1", _SECRET.sub("", uri))

@@ -66,26 +66,28 @@ class Warehouse:
                 connection.execute("SET enable_progress_bar = false")
                 return connection
 
-    def replace_days(
-        self, connection: duckdb.DuckDBPyConnection, table: str, days: Iterable[date], query: str | None
-    ) -> None:
-        """Replace these days of a table (by charge_date) in one transaction; no query: they become empty.
-
-        A table that a new configuration gives other columns gains them; the columns that it had stay.
-        """
-        name = identifier(table)
+    @contextmanager
+    def transaction(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """All of the block or nothing of it."""
         connection.execute("BEGIN")
         try:
-            if query is not None:
-                connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS {query} LIMIT 0")
-            if self.has(connection, table):
-                connection.execute(f"DELETE FROM {name} WHERE list_contains(?, charge_date)", [list(days)])
-            if query is not None:
-                connection.execute(f"INSERT INTO {name} BY NAME {query}")
+            yield
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+
+    def replace_days(
+        self, connection: duckdb.DuckDBPyConnection, table: str, days: Iterable[date], query: str | None
+    ) -> None:
+        """Replace these days of a table (by charge_date), within a transaction; no query: they become empty."""
+        name = identifier(table)
+        if query is not None:
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS {query} LIMIT 0")
+        if self.has(connection, table):
+            connection.execute(f"DELETE FROM {name} WHERE list_contains(?, charge_date)", [list(days)])
+        if query is not None:
+            connection.execute(f"INSERT INTO {name} BY NAME {query}")
 
     @staticmethod
     def has(connection: duckdb.DuckDBPyConnection, table: str) -> bool:

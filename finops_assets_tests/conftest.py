@@ -21,7 +21,8 @@ from finops_assets.engine import literal
 from finops_assets.facts import FactsDay, build_facts
 from finops_assets.gates.raw import judge_raw
 from finops_assets.gates.verdict import Verdict
-from finops_assets.landing import RawDay, compose_days, land_source
+from finops_assets.days import RawDay, compose_days
+from finops_assets.landing import land_source
 from finops_assets.ledger import Generation, Ledger
 from finops_assets.platform import Platform
 from finops_assets.rollup import build_rollup
@@ -142,6 +143,9 @@ class Site:
     def judge(self, *days: str) -> dict[tuple[str, str], Verdict]:
         """(gate, day) -> the verdict on the raw day."""
         return {(v.gate, v.day.isoformat()): v for v in judge_raw(self.platform, self.source, _dates(days))}
+
+    def accept(self, scope: str) -> None:
+        Ledger(self.platform.lake, "bill").accept(scope)
 
     def generations(self, scope: str) -> list[Generation]:
         return Ledger(self.platform.lake, "bill").generations(scope)

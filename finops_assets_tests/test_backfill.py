@@ -19,7 +19,10 @@ from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, small_esta
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 6)
 SYNC = {
-    "run_launcher": {"module": "dagster._core.launcher.sync_in_memory_run_launcher", "class": "SyncInMemoryRunLauncher"},
+    "run_launcher": {
+        "module": "dagster._core.launcher.sync_in_memory_run_launcher",
+        "class": "SyncInMemoryRunLauncher",
+    },
     "run_coordinator": {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"},
 }
 
@@ -40,7 +43,10 @@ def test_a_backfill_with_a_gap_runs_ranges_and_holds_one_day(tmp_path: Path) -> 
         f"defs = build_definitions(load_settings({str(config)!r}))\n",
         encoding="utf-8",
     )
-    keys = [dg.AssetKey(["raw", s]) for s in SOURCES] + [dg.AssetKey("cloud_cost_facts"), dg.AssetKey("daily_cost_by_team")]
+    keys = [dg.AssetKey(["raw", s]) for s in SOURCES] + [
+        dg.AssetKey("cloud_cost_facts"),
+        dg.AssetKey("daily_cost_by_team"),
+    ]
     days = ["2026-09-01", "2026-09-02", "2026-09-03", "2026-09-05", "2026-09-06"]
     target = PythonFileTarget(
         python_file=str(code), attribute="defs", working_directory=str(tmp_path), location_name="finops"

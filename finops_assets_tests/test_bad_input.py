@@ -543,20 +543,20 @@ def test_a_file_that_changed_while_it_was_read_is_read_again(site: Site, monkeyp
     assert again == generation
 
 
-def test_a_file_that_changes_all_the_time_is_refused_and_landed_when_it_rests(
+def test_a_file_that_changes_all_the_time_waits_and_landed_when_it_rests(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.put_csv("a.csv", focus_row(D1))
     with monkeypatch.context() as patch:
         changing(patch, times=1000)
         [generation] = site.run(D1)
-    assert generation.state == "refused"
+    assert generation.state == "waiting"
     assert "a.csv" in (generation.reason or "")
     assert "changed while it was being read" in (generation.reason or "")
     assert site.run(D1)[0].state == "live"
 
 
-def test_a_file_that_vanishes_while_it_is_read_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_vanishes_while_it_is_read_waits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     file = site.put_csv("a.csv", focus_row(D1))
     real = LocalStore.stat
 
@@ -566,7 +566,7 @@ def test_a_file_that_vanishes_while_it_is_read_is_refused(site: Site, monkeypatc
 
     monkeypatch.setattr(LocalStore, "stat", vanish)
     [generation] = site.run(D1)
-    assert generation.state == "refused"
+    assert generation.state == "waiting"
     assert "no longer listed" in (generation.reason or "")
 
 
@@ -884,6 +884,9 @@ def test_two_billing_periods_feed_one_day(make_site: MakeSite) -> None:
     assert [cost for (cost,) in site.rows(day, "BilledCost")] == [5, -2]
     put_aws(site, "", "c.csv", "2026-10", focus_row("2026-10-01"))
     site.run(day, "2026-10-01")
+    assert len(site.rows(day, "BilledCost")) == 2
+    site.accept("2026-10")
+    site.run(day, "2026-10-01")
     assert site.value(day, "BilledCost") == 5
 
 
@@ -892,6 +895,12 @@ def test_a_restated_delivery_takes_its_rows_out_of_the_days_that_vanished(site: 
     site.put_csv("b.csv", focus_row(D2, BilledCost="8"))
     site.run_all(D1, D2)
     rewrite(file, csv_text([focus_row(D1)]).encode())
+    [refused, _] = site.run(D1, D2)
+    assert refused.state == "refused"
+    assert "1 days that the last delivery held are gone: 2026-09-02" in (refused.reason or "")
+    assert "finops deliveries accept bill 'a.csv'" in (refused.reason or "")
+    assert len(site.rows(D2, "BilledCost")) == 2
+    site.accept("a.csv")
     site.run_all(D1, D2)
     assert site.value(D2, "BilledCost") == 8
     assert site.value(D2, "BilledCost", layer="facts") == 8
@@ -922,10 +931,12 @@ def test_a_billing_period_before_the_first_day_is_left_alone(make_site: MakeSite
 def test_a_fall_beyond_the_limit_is_said_until_it_is_acknowledged(make_site: MakeSite, cost: str, said: str) -> None:
     site = make_site()
     rows = [focus_row(D1, EffectiveCost="10") for _ in range(4)]
-    file = site.put_csv("a.csv", *rows, focus_row(D2))
+    # The whole delivery falls little: one day of it falls far.
+    rest = [focus_row(D2, EffectiveCost="100") for _ in range(9)]
+    file = site.put_csv("a.csv", *rows, *rest)
     site.run_all(D1, D2)
     left = [focus_row(D1, EffectiveCost=cost)] * (1 if cost == "10" else 4)
-    rewrite(file, csv_text([*left, focus_row(D2)]).encode())
+    rewrite(file, csv_text([*left, *rest]).encode())
     site.run(D1, D2)
     verdicts = site.judge(D1, D2)
     assert failed(verdicts) == {("plausible", D1)}

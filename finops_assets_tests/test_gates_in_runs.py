@@ -26,7 +26,9 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def graph_with(tmp_path: Path, instance: dg.DagsterInstance, *incidents: Incident, **kwargs: object) -> tuple[Graph, Estate]:
+def graph_with(
+    tmp_path: Path, instance: dg.DagsterInstance, *incidents: Incident, **kwargs: object
+) -> tuple[Graph, Estate]:
     estate = small_estate(tmp_path, FIRST, LAST, incidents=incidents)
     return Graph(settings_for(tmp_path, FIRST, **kwargs), instance), estate  # type: ignore[arg-type]
 

@@ -22,7 +22,7 @@ HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush
 
 def warehouse_at(root: Path) -> Warehouse:
     warehouse = Warehouse(root / "warehouse.duckdb", root / "published.duckdb")
-    with warehouse.writing() as connection:
+    with warehouse.writing() as connection, warehouse.transaction(connection):
         warehouse.replace_days(connection, "t", [DAY], f"SELECT DATE '{DAY}' AS charge_date, 1 AS n")
     return warehouse
 
@@ -57,7 +57,7 @@ def test_days_are_replaced_as_a_whole(tmp_path: Path) -> None:
 
 def test_a_failed_replacement_leaves_the_day_as_it_was(tmp_path: Path) -> None:
     warehouse = warehouse_at(tmp_path)
-    with warehouse.writing() as connection, pytest.raises(duckdb.Error):
+    with warehouse.writing() as connection, pytest.raises(duckdb.Error), warehouse.transaction(connection):
         warehouse.replace_days(connection, "t", [DAY], f"SELECT DATE '{DAY}' AS charge_date, 'x' AS n")
     assert rows(warehouse) == [(DAY, 1)]
 

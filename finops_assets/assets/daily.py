@@ -35,9 +35,7 @@ DATA_VERSION = "dagster/data_version"
 
 def facts_check_specs(days: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
     return [
-        dg.AssetCheckSpec(
-            gate, asset=FACTS, description=text, blocking=gate != facts_gates.ADVICE, partitions_def=days
-        )
+        dg.AssetCheckSpec(gate, asset=FACTS, description=text, blocking=gate != facts_gates.ADVICE, partitions_def=days)
         for gate, text in facts_gates.GATES.items()
     ]
 

@@ -82,15 +82,16 @@ def rollup_schema() -> dg.TableSchema:
         "BillingCurrency": ("VARCHAR", "currency of the amounts; currencies are never added"),
         "billed_cost": ("DECIMAL(38, 18)", "sum of BilledCost"),
         "effective_cost": ("DECIMAL(38, 18)", "sum of EffectiveCost, of BilledCost where it is null"),
-        "positive_effective_cost": ("DECIMAL(38, 18)", "effective cost without credits and refunds: the base of percentages"),
+        "positive_effective_cost": (
+            "DECIMAL(38, 18)",
+            "effective cost without credits and refunds: the base of percentages",
+        ),
         "resource_count": ("BIGINT", "distinct ResourceId"),
         "row_count": ("BIGINT", "facts rows"),
         "untagged_rows": ("BIGINT", "rows without department or team"),
         "committed_rows": ("BIGINT", "rows under a commitment discount"),
     }
-    return dg.TableSchema(
-        columns=[dg.TableColumn(n, kind, description=text) for n, (kind, text) in described.items()]
-    )
+    return dg.TableSchema(columns=[dg.TableColumn(n, kind, description=text) for n, (kind, text) in described.items()])
 
 
 def rollup_lineage(facts: dg.AssetKey) -> dg.TableColumnLineage:

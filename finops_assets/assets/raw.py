@@ -2,9 +2,11 @@
 
 import dagster as dg
 
+from finops_assets.assets.deliveries import INGESTION_RETRY, landing_pool
 from finops_assets.assets.describe import cost_by_currency, file_list
 from finops_assets.checks.raw import raw_key
-from finops_assets.landing import compose_days, land_source
+from finops_assets.days import compose_days
+from finops_assets.landing import land_source
 from finops_assets.ledger import Ledger
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
@@ -22,7 +24,8 @@ def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) ->
         group_name="raw",
         kinds={"parquet", "focus"},
         owners=[owner],
-        pool=f"landing_{source.name}",
+        pool=landing_pool(source.name),
+        retry_policy=INGESTION_RETRY,
         description=(
             f"{source.provider or source.name} as exported ({source.layout}), one UTC charge day a partition: every"
             " FOCUS column of the file and its x_ columns, money as decimals, times in UTC, tags in one form,"
@@ -36,7 +39,7 @@ def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) ->
     )
     def raw(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
         settings = platform.settings
-        land_source(platform.lake, settings.engine, source, settings.first_day, context.log.info)
+        land_source(platform.lake, settings.engine, source, settings.first_day, context.log.info, settings.plausibility)
         composed = compose_days(platform.lake, settings.engine, source, run_days(context.op_execution_context))
         generations = {g.scope: g for g in Ledger(platform.lake, source.name).all_live()}
         for day in composed:

@@ -8,27 +8,23 @@ import pandas as pd
 
 from finops_assets.assets.daily import POOL, ROLLUP
 from finops_assets.assets.describe import bar_chart
+from finops_assets.assets.follow import FOLLOW
 from finops_assets.checks.raw import FACTS
 from finops_assets.platform import Platform
-from finops_assets.rollup import TABLE
 from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, latest_days, latest_month, untagged_by
+from finops_assets.restatements import restatements
+from finops_assets.rollup import TABLE
 
 IO_MANAGER = "warehouse_io"
 NOT_YET = "the rollup is empty: no day has passed its gates yet"
-
-# Follows the rollup; a rollup that lands while the reports run is not forgotten, it asks for another run.
-FOLLOW = (
-    dg.AutomationCondition.any_deps_match(dg.AutomationCondition.newly_updated()).since(
-        dg.AutomationCondition.newly_requested()
-    )
-    & ~dg.AutomationCondition.in_progress()
-)
 
 Query = Callable[[duckdb.DuckDBPyConnection, Period], pd.DataFrame]
 Span = Callable[[duckdb.DuckDBPyConnection], Period | None]
 
 
-def _report(name: str, description: str, span: Span, query: Query, label: tuple[str, ...], figure: str, unit: str, owner: str) -> dg.AssetsDefinition:
+def _report(
+    name: str, description: str, span: Span, query: Query, label: tuple[str, ...], figure: str, unit: str, owner: str
+) -> dg.AssetsDefinition:
     @dg.asset(
         key=["reports", name],
         deps=[ROLLUP],
@@ -102,8 +98,34 @@ def report_assets(owner: str) -> list[dg.AssetsDefinition]:
     )
 
     @dg.asset(
+        key=["reports", "restatements"],
+        deps=[ROLLUP],
+        group_name="reports",
+        kinds={"pandas", "duckdb"},
+        owners=[owner],
+        pool=POOL,
+        io_manager_key=IO_MANAGER,
+        automation_condition=FOLLOW,
+        description=(
+            "What moved since it was reported: per restatement, day, source, team and currency, the cost before and"
+            " after. Reports as of a day: `finops report … --as-of`."
+        ),
+    )
+    def moved(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
+        with platform.warehouse.reading() as connection:
+            table = restatements(connection)
+        context.add_output_metadata(
+            {
+                "dagster/row_count": len(table),
+                "days": int(table["charge_date"].nunique()),
+                "newest": dg.MetadataValue.md(table.head(30).to_markdown(index=False)),
+            }
+        )
+        return table
+
+    @dg.asset(
         key="published_warehouse",
-        deps=[ROLLUP, FACTS, teams, untagged, services],
+        deps=[ROLLUP, FACTS, teams, untagged, services, moved, ["reports", "delivery_ledger"]],
         group_name="reports",
         kinds={"duckdb"},
         owners=[owner],
@@ -118,4 +140,4 @@ def report_assets(owner: str) -> list[dg.AssetsDefinition]:
         path = platform.warehouse.publish(platform.lake)
         return dg.MaterializeResult(metadata={"path": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size})
 
-    return [teams, untagged, services, published_warehouse]
+    return [teams, untagged, services, moved, published_warehouse]

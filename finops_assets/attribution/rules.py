@@ -69,12 +69,7 @@ def resolve(
     result: dict[str, Given | None] = {}
     for dimension in rules.dimensions:
         found = next(
-            (
-                usable[alias]
-                for usable in by_key
-                for alias in rules.aliases[dimension]
-                if alias in usable
-            ),
+            (usable[alias] for usable in by_key for alias in rules.aliases[dimension] if alias in usable),
             None,
         )
         if found is not None:

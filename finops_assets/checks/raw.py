@@ -10,7 +10,6 @@ from finops_assets.platform import Platform
 from finops_assets.run_days import run_days
 from finops_assets.settings import Source
 
-
 FACTS = dg.AssetKey("cloud_cost_facts")
 
 
@@ -29,14 +28,14 @@ def raw_checks(source: Source, days: dg.PartitionsDefinition[str]) -> dg.AssetCh
     @dg.multi_asset_check(
         name=f"raw_{source.name}_gates",
         specs=[
-            dg.AssetCheckSpec(
-                gate, asset=key, description=text, blocking=source.required, partitions_def=days
-            )
+            dg.AssetCheckSpec(gate, asset=key, description=text, blocking=source.required, partitions_def=days)
             for gate, text in gates.GATES.items()
         ],
         can_subset=True,
     )
-    def judge(context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[dg.AssetCheckResult]:
+    def judge(
+        context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> Iterator[dg.AssetCheckResult]:
         wanted = run_days(context.op_execution_context)
         verdicts = gates.judge_raw(platform, source, wanted)
         selected = [check.name for check in context.selected_asset_check_keys]

@@ -30,9 +30,7 @@ def record(
     names = set(selected)
     kept = [v for v in verdicts if v.gate in names]
     days = {v.day.isoformat() for v in kept}
-    judged = context.instance.get_latest_storage_id_by_partition(
-        asset, dg.DagsterEventType.ASSET_MATERIALIZATION, days
-    )
+    judged = context.instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION, days)
     judged_at = time.time()
     for verdict in kept:
         day = verdict.day.isoformat()
@@ -91,9 +89,7 @@ def held_days(
     held: dict[date, list[str]] = {}
     found = {
         (info.check_key, info.partition_key): info
-        for info in instance.event_log_storage.get_asset_check_partition_info(
-            list(checks), partition_keys=list(wanted)
-        )
+        for info in instance.event_log_storage.get_asset_check_partition_info(list(checks), partition_keys=list(wanted))
     }
     for text, day in wanted.items():
         for check in checks:

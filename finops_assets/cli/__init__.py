@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import typer
 
+from finops_assets.cli.alerts import alerts_app
 from finops_assets.cli.config import config_app
+from finops_assets.cli.deliveries import deliveries_app
 from finops_assets.cli.report import report_app
-from finops_assets.cli.run import demo, run
+from finops_assets.cli.restatements import restatements
+from finops_assets.cli.run import backfill, demo, run
 
 app = typer.Typer(no_args_is_help=True, help="FOCUS billing exports to gated, exact cost by team.")
 app.command()(demo)
 app.command()(run)
+app.command()(backfill)
+app.command()(restatements)
+app.add_typer(deliveries_app, name="deliveries")
 app.add_typer(report_app, name="report")
 app.add_typer(config_app, name="config")
+app.add_typer(alerts_app, name="alerts")

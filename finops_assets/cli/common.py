@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -63,16 +63,23 @@ def published(config: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def emit(table: pd.DataFrame, period: Period, format: Format, output: Path | None) -> None:
+    """A report with the period it is of."""
     if format == "table":
         title("", period)
-        show(table)
-        return
+    write_table(table, format, output)
+
+
+def write_table(table: pd.DataFrame, format: Format, output: Path | None) -> None:
+    """A table in a format, to a file or standard output. Amounts are exact in every format but the table."""
     target = output or sys.stdout.buffer
     match format:
+        case "table":
+            show(table)
         case "csv":
             table.to_csv(target, index=False)
         case "json":
-            text = table.to_json(orient="records", date_format="iso", default_handler=str, indent=1) + "\n"
+            exact = table.map(lambda v: str(v) if isinstance(v, Decimal | date) else v)
+            text = exact.to_json(orient="records", date_format="iso", indent=1) + "\n"
             if output:
                 output.write_text(text, encoding="utf-8")
             else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
 import duckdb
+from duckdb.func import SPECIAL
 
 DECIMAL = "DECIMAL(38, 18)"
 SCALE = 18
@@ -44,14 +45,14 @@ def _number(text: str | None) -> Decimal | None:
     except InvalidOperation:
         return None
     # An exponent beyond any amount of money would only cost time.
-    return value if value.is_finite() and "_" not in (text or "") and value.adjusted() < 200 else None
+    return value if value.is_finite() and "_" not in text and value.adjusted() < 200 else None
 
 
 def register(connection: duckdb.DuckDBPyConnection) -> None:
     """Give a connection the functions that the SQL below calls."""
-    # Without "special" the engine forbids a function to answer NULL, which is what a text that is no number gets.
-    connection.create_function("finops_rounded", rounded, ["VARCHAR"], "VARCHAR", null_handling="special")
-    connection.create_function("finops_too_fine", too_fine, ["VARCHAR"], "BOOLEAN", null_handling="special")
+    # Without SPECIAL the engine forbids a function to answer NULL, which is what a text that is no number gets.
+    connection.create_function("finops_rounded", rounded, ["VARCHAR"], "VARCHAR", null_handling=SPECIAL)
+    connection.create_function("finops_too_fine", too_fine, ["VARCHAR"], "BOOLEAN", null_handling=SPECIAL)
 
 
 def _may_be_fine(text: str) -> str:

@@ -32,7 +32,9 @@ def judge_facts(platform: Platform, days: Iterable[date]) -> list[Verdict]:
         return [*_conserved(connection, platform, days), *_untagged(connection, platform, days)]
 
 
-def _totals(connection: duckdb.DuckDBPyConnection, relation: str | None) -> dict[tuple[date, str, str], tuple[Any, ...]]:
+def _totals(
+    connection: duckdb.DuckDBPyConnection, relation: str | None
+) -> dict[tuple[date, str, str], tuple[Any, ...]]:
     if relation is None:
         return {}
     return {
@@ -96,8 +98,7 @@ def _untagged(connection: duckdb.DuckDBPyConnection, platform: Platform, days: l
             if share > Decimal(str(threshold.block_above)):
                 blocks = blocks or platform.settings.source(source).required
                 over[WITHIN].append(
-                    f"{text} (limit {threshold.block_above:g} %);"
-                    f" {_who(connection, platform, source, day, dimension)}"
+                    f"{text} (limit {threshold.block_above:g} %); {_who(connection, platform, source, day, dimension)}"
                 )
             if share > Decimal(str(threshold.warn_above)):
                 over[ADVICE].append(f"{text} (warning above {threshold.warn_above:g} %)")
@@ -106,12 +107,22 @@ def _untagged(connection: duckdb.DuckDBPyConnection, platform: Platform, days: l
             " then run the day's facts again (raw need not be read again)"
         )
         yield Verdict(
-            WITHIN, day, not over[WITHIN], "; ".join(over[WITHIN]) or "within every threshold",
-            blocks or not over[WITHIN], figures=figures, next_step=step if over[WITHIN] else "",
+            WITHIN,
+            day,
+            not over[WITHIN],
+            "; ".join(over[WITHIN]) or "within every threshold",
+            blocks or not over[WITHIN],
+            figures=figures,
+            next_step=step if over[WITHIN] else "",
         )
         yield Verdict(
-            ADVICE, day, not over[ADVICE], "; ".join(over[ADVICE]) or "below every warning",
-            False, figures=figures, next_step=step if over[ADVICE] else "",
+            ADVICE,
+            day,
+            not over[ADVICE],
+            "; ".join(over[ADVICE]) or "below every warning",
+            False,
+            figures=figures,
+            next_step=step if over[ADVICE] else "",
         )
 
 

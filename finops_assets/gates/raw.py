@@ -13,7 +13,7 @@ from finops_assets.engine import connect, identifier, literal
 from finops_assets.facts import facts_relation, raw_relation
 from finops_assets.focus.specification import Column, columns, mandatory_columns
 from finops_assets.gates.verdict import Verdict, money
-from finops_assets.ledger import Generation, Ledger
+from finops_assets.ledger import Generation, Ledger, fall
 from finops_assets.platform import Platform
 from finops_assets.settings import Source
 from finops_assets.sources.delivery import Sector, incomplete_sectors
@@ -200,7 +200,9 @@ def _column_findings(
         for column, count, example in zip(closed, rest[::2], rest[1::2]):
             if count:
                 allowed = ", ".join(column.allowed)
-                into.append((column.name, "has values outside its closed list", count, f"{example!r}; allowed: {allowed}"))
+                into.append(
+                    (column.name, "has values outside its closed list", count, f"{example!r}; allowed: {allowed}")
+                )
     for day, text, rows, file, row in connection.execute(
         f"SELECT charge_date, repairs, count(*), min({SOURCE_FILE}), min({SOURCE_ROW}) FROM {relation}"
         " WHERE repairs LIKE '%not_a%' GROUP BY 1, 2 ORDER BY 1, 3 DESC"
@@ -232,24 +234,29 @@ def _plausible(
         figures: dict[str, int | float | str] = {"rows": rows}
         if day in before:
             old_rows, old_cost = before[day]
-            fall = _fall(Decimal(old_rows), Decimal(rows))
-            figures |= {"rows_before": old_rows, "row_fall_percent": round(float(fall), 2)}
-            if fall > Decimal(str(limits.max_row_fall)):
-                problems.append(f"rows fell {fall:.1f} %, from {old_rows} to {rows} (limit {limits.max_row_fall:g} %)")
+            fell = fall(Decimal(old_rows), Decimal(rows))
+            figures |= {"rows_before": old_rows, "row_fall_percent": round(float(fell), 2)}
+            if fell > Decimal(str(limits.max_row_fall)):
+                problems.append(f"rows fell {fell:.1f} %, from {old_rows} to {rows} (limit {limits.max_row_fall:g} %)")
             for currency, old in old_cost.items():
                 new = effective.get(currency, Decimal(0))
-                fall = _fall(old, new)
-                figures[f"cost_fall_percent {currency}"] = round(float(fall), 2)
-                if fall > Decimal(str(limits.max_cost_fall)):
+                fell = fall(old, new)
+                figures[f"cost_fall_percent {currency}"] = round(float(fell), 2)
+                if fell > Decimal(str(limits.max_cost_fall)):
                     problems.append(
-                        f"effective cost fell {fall:.1f} %, from {money(old)} to {money(new)} {currency}"
+                        f"effective cost fell {fell:.1f} %, from {money(old)} to {money(new)} {currency}"
                         f" (limit {limits.max_cost_fall:g} %)"
                     )
         acknowledged = accepted.get(day)
         if problems and acknowledged:
             yield Verdict(
-                PLAUSIBLE, day, True, f"acknowledged ({acknowledged}): {'; '.join(problems)}",
-                source.required, source.name, figures,
+                PLAUSIBLE,
+                day,
+                True,
+                f"acknowledged ({acknowledged}): {'; '.join(problems)}",
+                source.required,
+                source.name,
+                figures,
             )
             continue
         yield _verdict(
@@ -261,13 +268,6 @@ def _plausible(
             figures,
             "look at the delivery; if the fall is right, add the source, day and reason under acknowledged in finops.yaml",
         )
-
-
-def _fall(before: Decimal, after: Decimal) -> Decimal:
-    """How far a figure fell, in percent of what it was; 0 where it rose or was not positive."""
-    if before <= 0 or after >= before:
-        return Decimal(0)
-    return (before - after) / before * 100
 
 
 def _facts_totals(

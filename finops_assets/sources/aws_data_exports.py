@@ -2,45 +2,132 @@
 
 Source of the rules: AWS, "Understanding export delivery" (Data Exports user guide). The manifest that
 lies directly in the partition's metadata folder is the newest refresh in both delivery modes and is
-written after the data, so it alone is read, and `data/` is never listed: overwrite mode leaves surplus
-chunks behind. The partition folder is BILLING_PERIOD= in the guide and billing_period= in the field.
+written after the data, so it alone is read, and `data/` is never listed to find files: overwrite mode
+leaves surplus chunks behind. The partition folder is BILLING_PERIOD= in the guide and billing_period= in
+the field.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 from finops_assets.sources.delivery import Delivery, named_files, read_manifest, unreadable
-from finops_assets.sources.store import Store
+from finops_assets.sources.listing import ListedStore
+from finops_assets.sources.store import StoredFile
 
 _PARTITION_MANIFEST = re.compile(
     r"(?P<export>.*)metadata/billing_period=(?P<period>\d{4}-\d{2})/[^/]+-Manifest\.json$", re.IGNORECASE
 )
+_PARTITION = re.compile(r"(?:.*/)?billing_period=(?P<period>\d{4}-\d{2})/$", re.IGNORECASE)
+_LEGACY = re.compile(r"(?:.*/)?(?P<year>\d{4})(?P<month>\d{2})01-\d{8}/$")
+_FOLDERS_DEEP = 4
+# While overwrite mode writes, the old manifest names files that are new already. A copy may have lost the
+# order of times for good, so the suspicion ends.
+_WRITING = timedelta(hours=6)
+_SLACK = timedelta(minutes=1)
+_ADVICE = "create a Data Export of the table FOCUS_1_2_AWS (docs/providers/aws.md)"
 
 
-def deliveries(store: Store) -> Iterator[Delivery]:
+def deliveries(store: ListedStore, now: datetime | None = None) -> Iterator[Delivery]:
     """The newest delivery of every billing period."""
-    for file in store.list(suffix="-Manifest.json"):
-        found = _PARTITION_MANIFEST.fullmatch(file.key)
-        if found is None:
-            continue
-        period = found["period"]
-        try:
-            manifest = read_manifest(store, file.key)
-            keys = [_key(item, found["export"]) for item in manifest.get("dataFiles") or manifest["reportKeys"]]
-        except (ValueError, KeyError, TypeError) as error:
-            yield unreadable(period, file.key, f"manifest {file.key} is not one of AWS Data Exports: {error!r}")
-            continue
-        files, problems = named_files(store, keys)
-        problems += tuple(f"file {f.key} is empty (0 bytes)" for f in files if f.size == 0)
-        yield Delivery(
+    moment = now or datetime.now(UTC)
+    for export in _exports(store, "", _FOLDERS_DEEP):
+        told = set()
+        for file in store.list(f"{export}metadata/", "-Manifest.json"):
+            found = _PARTITION_MANIFEST.fullmatch(file.key)
+            if found is not None:
+                told.add(found["period"])
+                yield _delivery(store, file, found["period"], found["export"], moment)
+        # A uri that ends at data/ itself has the partitions directly below it.
+        for folder in (*store.level(f"{export}data/").folders, *store.level(export).folders):
+            partition = _PARTITION.fullmatch(folder)
+            if partition is not None and partition["period"] not in told:
+                told.add(partition["period"])
+                yield _without_manifest(partition["period"], folder)
+        for folder in store.level(export).folders:
+            legacy = _LEGACY.fullmatch(folder)
+            if legacy is not None:
+                problem = f"{folder} is a folder of the legacy Cost and Usage Report; {_ADVICE}"
+                yield unreadable(f"{legacy['year']}-{legacy['month']}", folder, problem)
+
+
+def _exports(store: ListedStore, folder: str, deep: int) -> Iterator[str]:
+    """The folders of exports: those that hold metadata/ or data/, or that are themselves their data."""
+    below = store.level(folder).folders
+    names = {f[len(folder) :] for f in below}
+    if names & {"metadata/", "data/"} or any(_PARTITION.fullmatch(f) or _LEGACY.fullmatch(f) for f in below):
+        yield folder
+    elif deep:
+        for each in below:
+            yield from _exports(store, each, deep - 1)
+
+
+def _without_manifest(period: str, folder: str) -> Delivery:
+    return Delivery(
+        scope=period,
+        generation="unreadable",
+        files=(),
+        problems=(
+            f"{folder} has no manifest in metadata/{folder.rstrip('/').rpartition('/')[2]}: the first delivery is being"
+            " written, or a copy leaves metadata/ out; copy metadata/ too, and end the uri at the export's folder",
+        ),
+        export=folder.rpartition("data/")[0] or "/",
+    )
+
+
+def _delivery(store: ListedStore, file: StoredFile, period: str, export: str, now: datetime) -> Delivery:
+    before = store.unchanged(file)
+    if before:
+        return Delivery(
             scope=period,
-            generation=str(manifest.get("executionId") or file.etag),
-            files=files,
+            generation=before[1],
+            files=(),
             manifest=file.key,
-            problems=problems,
+            manifest_etag=file.etag,
+            export=export or "/",
+            unchanged=True,
         )
+    try:
+        manifest = read_manifest(store, file.key)
+        keys = [_key(item, export) for item in manifest.get("dataFiles") or manifest["reportKeys"]]
+        names = [str(c.get("name") if isinstance(c, dict) else c) for c in manifest.get("columns") or ()]
+    except (ValueError, KeyError, TypeError) as error:
+        return unreadable(period, file.key, f"manifest {file.key} is not one of AWS Data Exports: {error!r}")
+    files, problems = named_files(store, keys)
+    problems += tuple(f"file {f.key} is empty (0 bytes)" for f in files if f.size == 0)
+    return Delivery(
+        scope=period,
+        generation=str(manifest.get("executionId") or file.etag),
+        files=files,
+        manifest=file.key,
+        manifest_etag=file.etag,
+        export=export or "/",
+        problems=(*problems, *_wrong_dataset(names), *_being_overwritten(files, file, now)),
+    )
+
+
+def _wrong_dataset(columns: list[str]) -> Iterator[str]:
+    folded = {name.replace("/", "_").casefold() for name in columns}
+    if not folded or "chargeperiodstart" in folded:
+        return
+    # Native bills are judged by what reads them.
+    if not folded & {"line_item_usage_start_date", "lineitem_usagestartdate"}:
+        yield f"the export's dataset is not FOCUS (its columns begin with {', '.join(columns[:3])}); {_ADVICE}"
+
+
+def _being_overwritten(files: tuple[StoredFile, ...], manifest: StoredFile, now: datetime) -> Iterator[str]:
+    for file in files:
+        in_place = _PARTITION.fullmatch(file.key.rpartition("/")[0] + "/")
+        if not in_place or file.modified is None or manifest.modified is None:
+            continue
+        if file.modified > manifest.modified + _SLACK and now - file.modified < _WRITING:
+            yield (
+                f"file {file.key} was written after its manifest: the next refresh is being written over this one;"
+                " it is taken when its manifest comes (an export with CREATE_NEW_REPORT never waits for this)"
+            )
+            return
 
 
 def _key(item: object, export: str) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from finops_assets.sources.store import Store, StoredFile
+
+# From this many files of one folder on, a listing of the folder is cheaper than a request for each.
+LIST_FROM = 4
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,9 @@ class Delivery:
     """One generation of one scope (a billing period "YYYY-MM", or a file where the layout knows no period).
 
     A delivery replaces the one before it in the same scope as a whole. `problems` lists what is not as
-    the manifest says; a delivery with problems is never landed.
+    the manifest says; a delivery with problems is never landed. `export` names the export that it belongs
+    to, `superseded` the manifests (key, etag) that it was preferred to. An `unchanged` delivery was not
+    read again: it is known by its generation, its files are not listed.
     """
 
     scope: str
@@ -38,6 +44,12 @@ class Delivery:
     expected_rows: int | None = None
     problems: tuple[str, ...] = ()
     sectors: tuple[Sector, ...] = ()
+    manifest_etag: str | None = None
+    export: str | None = None
+    verified: bool = True
+    """Did the provider say what belongs to it? Without a manifest nobody did."""
+    unchanged: bool = False
+    superseded: tuple[tuple[str, str], ...] = ()
 
     @property
     def month(self) -> str | None:
@@ -49,10 +61,20 @@ def named_files(
     store: Store, keys: Iterable[str], sizes: dict[str, int] | None = None
 ) -> tuple[tuple[StoredFile, ...], tuple[str, ...]]:
     """The files that a manifest names, and what is wrong with them: missing, or not of the stated size."""
+    wanted = list(dict.fromkeys(keys))
+    folders = Counter(key.rpartition("/")[0] for key in wanted)
+    listed: dict[str, StoredFile] = {}
+    for folder, count in folders.items():
+        # Size and etag come from the listing, never the decision which files belong to the delivery.
+        if count >= LIST_FROM:
+            listed |= {f.key: f for f in store.list(f"{folder}/" if folder else "")}
     files: list[StoredFile] = []
     problems: list[str] = []
-    for key in keys:
-        found = store.stat(key)
+    for key in wanted:
+        if ".." in key.split("/"):
+            problems.append(f"file {key} is named in the manifest but lies outside the source's folder")
+            continue
+        found = listed.get(key) or store.stat(key)
         if found is None:
             problems.append(f"file {key} is named in the manifest but is not there")
             continue
@@ -67,6 +89,19 @@ def file_set_hash(files: Iterable[StoredFile]) -> str:
     """A generation id for deliveries without one: a hash of names, sizes and etags."""
     listed = sorted((f.key, f.size, f.etag) for f in files)
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
+
+
+def not_still(files: Iterable[StoredFile], minutes: int, now: datetime) -> tuple[str, ...]:
+    """The problem that a file was written less than some minutes ago: more may follow."""
+    since = now - timedelta(minutes=minutes)
+    fresh = [f for f in files if minutes and f.modified is not None and f.modified > since]
+    if not fresh:
+        return ()
+    last = max(fresh, key=lambda f: f.modified or since)
+    return (
+        f"file {last.key} was written at {last.modified:%Y-%m-%d %H:%M:%S} UTC, less than quiet_minutes: {minutes} ago;"
+        " it is taken when nothing has changed for that long",
+    )
 
 
 def read_manifest(store: Store, key: str) -> dict[str, Any]:

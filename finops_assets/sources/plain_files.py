@@ -1,21 +1,65 @@
 """Files without a manifest: each Parquet, CSV or gzipped CSV file is a scope of its own.
 
-A file that changes replaces what it gave before; a new file adds. That a file is whole cannot be known
-from a list of names, so what can be judged (gzip and Parquet readable to the end) is judged in reading.
+A file that changes replaces what it gave before; a new file adds. With a `period_pattern` all files of one
+period are one scope and replaced as a whole. That a file is whole cannot be known from a list of names:
+`quiet_minutes` waits until nothing changes any more, and what can be judged (gzip and Parquet readable to
+the end) is judged in reading.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
-from finops_assets.sources.delivery import Delivery, file_set_hash
-from finops_assets.sources.store import Store, matches
-
-SUFFIXES = (".parquet", ".csv", ".csv.gz")
+from finops_assets.sources.delivery import Delivery, file_set_hash, not_still
+from finops_assets.sources.store import DATA_SUFFIXES, Store, StoredFile, matches
 
 
-def deliveries(store: Store, pattern: str) -> Iterator[Delivery]:
-    """One delivery per matching file."""
+def deliveries(
+    store: Store,
+    pattern: str,
+    quiet_minutes: int = 0,
+    period_pattern: str | None = None,
+    now: datetime | None = None,
+) -> Iterator[Delivery]:
+    """One delivery per matching file, or per period."""
+    moment = now or datetime.now(UTC)
+    scopes: dict[str, list[StoredFile]] = {}
     for file in store.list():
-        if file.key.endswith(SUFFIXES) and matches(file.key, pattern):
-            yield Delivery(scope=file.key, generation=file_set_hash([file]), files=(file,))
+        if not file.key.endswith(DATA_SUFFIXES) or not matches(file.key, pattern):
+            continue
+        scope = file.key if period_pattern is None else _period(period_pattern, file.key)
+        if scope is None:
+            yield Delivery(
+                scope=file.key,
+                generation=file_set_hash([file]),
+                files=(file,),
+                problems=(
+                    f"file {file.key} names no period by period_pattern {period_pattern!r};"
+                    " let `uri` leave it out by a glob, or correct the pattern",
+                ),
+                verified=False,
+            )
+            continue
+        scopes.setdefault(scope, []).append(file)
+    for scope, files in scopes.items():
+        yield Delivery(
+            scope=scope,
+            generation=file_set_hash(files),
+            files=tuple(files),
+            problems=not_still(files, quiet_minutes, moment),
+            verified=False,
+        )
+
+
+def _period(pattern: str, key: str) -> str | None:
+    """The period "YYYY-MM" or "YYYY-MM-DD" that a key names by the groups year, month and day of a pattern."""
+    found = re.search(pattern, key)
+    if found is None:
+        return None
+    named = found.groupdict()
+    try:
+        return "-".join(f"{int(named[part]):02}" for part in ("year", "month", "day") if named.get(part))
+    except ValueError:
+        return None

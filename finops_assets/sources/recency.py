@@ -13,21 +13,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 from finops_assets.sources.delivery import Sector, utc
-from finops_assets.sources.store import Store
+from finops_assets.sources.listing import ListedStore
 
 _SHORT_HOUR = re.compile(r"T(\d):")
 _ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
 
 
-def recency_sectors(store: Store) -> tuple[Sector, ...]:
-    """The sectors of every `recency*.json` below the root; empty where the provider writes none.
+def recency_sectors(store: ListedStore) -> tuple[Sector, ...]:
+    """The sectors of every `recency*.json` that the layout's look has met; empty where the provider writes none.
+
+    No request is made to search for them: hardly any provider writes them.
 
     Raises:
         ValueError: if such a file is there and cannot be understood.
     """
     sectors: list[Sector] = []
-    for file in store.list(suffix=".json"):
-        if not file.key.rsplit("/", 1)[-1].lower().startswith("recency"):
+    for file in sorted(store.seen.values(), key=lambda f: f.key):
+        name = file.key.rsplit("/", 1)[-1].lower()
+        if not name.startswith("recency") or not name.endswith(".json"):
             continue
         try:
             parsed = json.loads(store.read(file.key).decode("utf-8-sig"))

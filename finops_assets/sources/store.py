@@ -1,14 +1,39 @@
-"""Where export files lie. The one seam between the layouts and the place: list, read, open as a local file."""
+"""Where export files lie. The one seam between the layouts and the place: list, read, open as local files."""
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from finops_assets.errors import FinopsError
+
+DATA_SUFFIXES = (".parquet", ".csv", ".csv.gz")
+PARALLEL_DOWNLOADS = 4
+CHUNK = 1 << 20
+# An export's own bytes, the workspace of the split and the written days lie on one disk for a while.
+SPARE_SPACE = 64 << 20
+
+
+class StoreError(FinopsError):
+    """A place cannot be listed or read: no package, no credentials, no permission, no such bucket, no network."""
+
+
+class FileChanged(StoreError):
+    """A file is no longer the one that was listed; nothing of it was used."""
+
+    def __init__(self, key: str, how: str = "") -> None:
+        self.key = key
+        super().__init__(f"file {key} changed while being read{f' ({how})' if how else ''}; it is read again next time")
 
 
 @dataclass(frozen=True)
@@ -18,32 +43,55 @@ class StoredFile:
     key: str
     size: int
     etag: str
+    modified: datetime | None = field(default=None, compare=False)
+    """When it was last written, if the place tells. It is no part of what the file is."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a place: its folders ("name/", below the root) and its files."""
+
+    folders: tuple[str, ...]
+    files: tuple[StoredFile, ...]
 
 
 class Store(Protocol):
-    """What a layout needs of a place that holds export files."""
+    """What a layout needs of a place that holds export files.
+
+    `requests` counts the requests made, `pins` says that `local_root` gives exactly the bytes that were
+    listed or raises FileChanged. `list` and `level` leave out hidden files (a part of the key starts with a dot).
+    """
+
+    requests: int
+    pins: bool
 
     def list(self, prefix: str = "", suffix: str = "") -> list[StoredFile]: ...
 
+    def level(self, prefix: str = "") -> Level: ...
+
     def stat(self, key: str) -> StoredFile | None: ...
 
-    def read(self, key: str) -> bytes: ...
+    def read(self, key: str, first: int | None = None) -> bytes: ...
 
-    def local_root(self, keys: Iterable[str]) -> AbstractContextManager[Path]: ...
+    def local_root(self, files: Iterable[StoredFile], scratch: Path | None = None) -> AbstractContextManager[Path]: ...
 
 
 class LocalStore:
     """Files below a folder of this machine, or one file."""
 
+    pins = False
+
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self.requests = 0
 
     def list(self, prefix: str = "", suffix: str = "") -> list[StoredFile]:
         """Every file below the root whose key starts and ends so, sorted; hidden and temporary ones are not listed."""
         start = self.root / prefix
-        top = start if start.is_dir() else start.parent
+        top = start if not prefix or prefix.endswith("/") else start.parent
         found = []
         for folder, folders, names in os.walk(top):
+            self.requests += 1
             folders[:] = sorted(f for f in folders if not f.startswith("."))
             for name in names:
                 path = Path(folder, name)
@@ -52,35 +100,100 @@ class LocalStore:
                     found.append(self._stored(key, path.stat()))
         return sorted(found, key=lambda f: f.key)
 
+    def level(self, prefix: str = "") -> Level:
+        """The folders and files directly below a folder of the root."""
+        self.requests += 1
+        folders, files = [], []
+        try:
+            with os.scandir(self.root / prefix) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        folders.append(f"{prefix}{entry.name}/")
+                    else:
+                        files.append(self._stored(f"{prefix}{entry.name}", entry.stat()))
+        except (FileNotFoundError, NotADirectoryError):
+            return Level((), ())
+        return Level(tuple(sorted(folders)), tuple(sorted(files, key=lambda f: f.key)))
+
     def stat(self, key: str) -> StoredFile | None:
+        self.requests += 1
         try:
             return self._stored(key, (self.root / key).stat())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def read(self, key: str) -> bytes:
-        return (self.root / key).read_bytes()
+    def read(self, key: str, first: int | None = None) -> bytes:
+        """A file's bytes, or only its first ones."""
+        self.requests += 1
+        with (self.root / key).open("rb") as file:
+            return file.read() if first is None else file.read(first)
 
     @contextmanager
-    def local_root(self, keys: Iterable[str]) -> Iterator[Path]:
-        """A folder of this machine below which the keys can be opened for as long as the block lasts."""
+    def local_root(self, files: Iterable[StoredFile], scratch: Path | None = None) -> Iterator[Path]:
+        """A folder of this machine below which the files can be opened for as long as the block lasts."""
         yield self.root
 
     @staticmethod
     def _stored(key: str, stat: os.stat_result) -> StoredFile:
-        return StoredFile(key, stat.st_size, f"{stat.st_size:x}-{stat.st_mtime_ns:x}-{stat.st_ino:x}")
+        return StoredFile(
+            key,
+            stat.st_size,
+            f"{stat.st_size:x}-{stat.st_mtime_ns:x}-{stat.st_ino:x}",
+            datetime.fromtimestamp(stat.st_mtime, UTC),
+        )
 
 
-def open_store(uri: str) -> tuple[Store, str]:
+def open_store(uri: str, endpoint_url: str | None = None) -> tuple[Store, str]:
     """The store of a source's URI, and the glob below it where the URI names one ('' for the whole folder).
 
+    Nothing is asked of the place yet.
+
     Raises:
-        ValueError: for a scheme that is not supported.
+        ValueError: for a URI that cannot be understood or a scheme that is not supported.
+        StoreError: the provider's package is not installed or finds no credentials.
     """
-    if "://" in uri and not uri.startswith("file://"):
-        raise ValueError(f"found {uri.split('://')[0]}://; allowed: a local path or file://")
-    path = Path(uri.removeprefix("file://"))
-    parts = path.parts
+    scheme, _, rest = uri.partition("://")
+    if not rest:
+        return _open_local(uri)
+    match scheme:
+        case "file":
+            return _open_local(rest)
+        case "s3":
+            from finops_assets.sources.s3_store import S3Store
+
+            bucket, prefix, pattern = _bucket_and_prefix(rest)
+            return S3Store(bucket, prefix, endpoint_url), pattern
+        case "gs":
+            from finops_assets.sources.gcs_store import GCSStore
+
+            bucket, prefix, pattern = _bucket_and_prefix(rest)
+            return GCSStore(bucket, prefix, endpoint_url), pattern
+        case "az":
+            from finops_assets.sources.azure_store import AzureStore
+
+            container, prefix, pattern = _bucket_and_prefix(rest)
+            return AzureStore(container, prefix, endpoint_url), pattern
+        case "https" if ".blob." in rest.partition("/")[0]:
+            from finops_assets.sources.azure_store import AzureStore
+
+            if "?" in rest:
+                raise ValueError(
+                    "a SAS token does not belong into finops.yaml; remove all from '?' on and give the credentials"
+                    " by AZURE_STORAGE_CONNECTION_STRING, or by an identity with the role Storage Blob Data Reader"
+                )
+            host, _, path = rest.partition("/")
+            container, prefix, pattern = _bucket_and_prefix(path)
+            return AzureStore(container, prefix, endpoint_url or f"https://{host}"), pattern
+    raise ValueError(
+        f"found {scheme}://; allowed: a local path, file://, s3://bucket/folder, gs://bucket/folder,"
+        " az://container/folder, https://<account>.blob.core.windows.net/container/folder"
+    )
+
+
+def _open_local(path: str) -> tuple[Store, str]:
+    parts = Path(path).parts
     fixed = next((i for i, part in enumerate(parts) if any(c in part for c in "*?[")), len(parts))
     root = Path(*parts[:fixed])
     if fixed < len(parts):
@@ -88,6 +201,81 @@ def open_store(uri: str) -> tuple[Store, str]:
     if root.is_file():
         return LocalStore(root.parent), root.name
     return LocalStore(root), ""
+
+
+def _bucket_and_prefix(rest: str) -> tuple[str, str, str]:
+    """Bucket, prefix ("" or ending in a slash) and glob of what follows the scheme."""
+    bucket, _, path = rest.partition("/")
+    if not bucket or any(c in bucket for c in "*?[@"):
+        raise ValueError(f"names no bucket or container; found {bucket!r} where its name is due")
+    parts = [part for part in path.split("/") if part]
+    fixed = next((i for i, part in enumerate(parts) if any(c in part for c in "*?[")), len(parts))
+    # Whether a name is a file or a folder cannot be told without a request; exports are files of these kinds.
+    if fixed == len(parts) and parts and parts[-1].endswith(DATA_SUFFIXES):
+        fixed -= 1
+    prefix = "".join(f"{part}/" for part in parts[:fixed])
+    return bucket, prefix, "/".join(parts[fixed:])
+
+
+def hidden(key: str) -> bool:
+    """Is a file hidden, or the empty object that some consoles put in place of a folder?"""
+    return key.endswith("/") or not key or any(part.startswith(".") for part in key.split("/"))
+
+
+def sdk(module: str, extra: str) -> Any:
+    """A provider's package, imported when it is first needed.
+
+    Raises:
+        StoreError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise StoreError(
+            f"the Python package of {module} is not installed ({error}); run: pip install 'finops_assets[{extra}]'"
+        ) from error
+
+
+@contextmanager
+def downloaded(
+    files: Iterable[StoredFile], scratch: Path | None, fetch: Callable[[StoredFile, Path], None]
+) -> Iterator[Path]:
+    """A folder that holds the files under their keys, fetched a few at a time; it goes with the block.
+
+    Raises:
+        FileChanged: `fetch` found another file, or its size is not the one that was listed.
+        StoreError: there is no space for the files.
+    """
+    wanted = list(files)
+    with tempfile.TemporaryDirectory(prefix="export-", dir=scratch) as name:
+        root = Path(name).resolve()
+        needed, free = sum(f.size for f in wanted) + SPARE_SPACE, shutil.disk_usage(root).free
+        if needed > free:
+            raise StoreError(
+                f"the delivery's {len(wanted)} files need {needed / 1e9:.1f} GB on the disk of {scratch or root},"
+                f" {free / 1e9:.1f} GB are free; free space or move `lake:` in finops.yaml"
+            )
+        for file in wanted:
+            path = (root / file.key).resolve()
+            if root not in path.parents:
+                raise StoreError(f"file {file.key!r} lies outside the source's folder; a manifest must not name such")
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+        def get(file: StoredFile) -> None:
+            fetch(file, root / file.key)
+            size = (root / file.key).stat().st_size
+            if size != file.size:
+                raise FileChanged(file.key, f"{file.size} bytes were listed, {size} came")
+
+        with ThreadPoolExecutor(PARALLEL_DOWNLOADS, thread_name_prefix="download") as pool:
+            futures = [pool.submit(get, file) for file in wanted]
+            done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in waiting:
+                future.cancel()
+        for future in futures:
+            if not future.cancelled():
+                future.result()
+        yield root
 
 
 def matches(key: str, pattern: str) -> bool:

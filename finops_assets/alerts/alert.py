@@ -1,0 +1,136 @@
+"""What an alert is, what is sent of it, and what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, Literal
+
+from finops_assets.settings import Severity
+
+Event = Literal["open", "reminder", "resolved", "test"]
+Figure = int | float | str
+
+RANK: Mapping[Severity, int] = {"INFO": 0, "WARNING": 1, "CRITICAL": 2}
+VERSION = 1
+"""Of the webhook's JSON: raised when a field changes its meaning or goes."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something that a person should know. `key` says what it is about: two alerts of one key are the same."""
+
+    key: str
+    severity: Severity
+    title: str
+    text: str
+    source: str | None = None
+    department: str | None = None
+    day: date | None = None
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    link: str | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen of one thing at one time: an alert, or, without one, that it is fine (`note` says how)."""
+
+    key: str
+    at: datetime
+    alert: Alert | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class OpenAlert:
+    """An alert that nothing has resolved yet."""
+
+    alert: Alert
+    detected_at: datetime
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One message about an alert to one channel. Its id stays the same when it is sent again after a failure."""
+
+    id: str
+    event: Event
+    alert: Alert
+    detected_at: datetime
+    resolved_at: datetime | None = None
+    note: str = ""
+
+
+def headline(notice: Notice) -> str:
+    """One line, as it stands in a mail's subject.
+
+    >>> alert = Alert("check raw/gcp:complete 2026-10-31", "CRITICAL", "raw/gcp:complete failed, 2026-10-31", "…")
+    >>> headline(Notice("1", "resolved", alert, datetime(2026, 11, 1, tzinfo=UTC)))
+    'RESOLVED: raw/gcp:complete failed, 2026-10-31'
+    """
+    word = {
+        "open": notice.alert.severity,
+        "reminder": f"{notice.alert.severity}, still open",
+        "resolved": "RESOLVED",
+        "test": "TEST",
+    }[notice.event]
+    return " ".join(f"{word}: {notice.alert.title}".split())
+
+
+def body(notice: Notice) -> str:
+    """The text for people: what is wrong, what to do, since when."""
+    alert = notice.alert
+    lines = [alert.text.strip(), ""]
+    if notice.event == "resolved":
+        lines = [f"Resolved {minute(notice.resolved_at)}. {notice.note}".strip(), "", "It was:", *lines]
+    facts = {
+        "severity": alert.severity,
+        "source": alert.source,
+        "department": alert.department,
+        "day": alert.day,
+        "detected": minute(notice.detected_at),
+        "link": alert.link,
+    }
+    return "\n".join([*lines, *(f"{name}: {value}" for name, value in facts.items() if value is not None)]) + "\n"
+
+
+def as_json(notice: Notice) -> dict[str, Any]:
+    """The webhook's JSON, as docs/alerts.md documents it. Times are UTC."""
+    alert = notice.alert
+    return {
+        "version": VERSION,
+        "id": notice.id,
+        "event": notice.event,
+        "key": alert.key,
+        "severity": alert.severity,
+        "title": alert.title,
+        "text": alert.text,
+        "source": alert.source,
+        "department": alert.department,
+        "day": alert.day.isoformat() if alert.day else None,
+        "figures": dict(alert.figures),
+        "link": alert.link,
+        "detected_at": stamp(notice.detected_at),
+        "resolved_at": stamp(notice.resolved_at) if notice.resolved_at else None,
+        "note": notice.note,
+    }
+
+
+def stamp(at: datetime) -> str:
+    """A time in UTC as text that sorts as it passes.
+
+    >>> stamp(datetime(2026, 11, 1, 8, tzinfo=UTC))
+    '2026-11-01T08:00:00.000000Z'
+    """
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def unstamp(text: str) -> datetime:
+    """The time that `stamp` wrote."""
+    return datetime.fromisoformat(text)
+
+
+def minute(at: datetime | None) -> str:
+    """A time for the eye."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if at else ""

@@ -1,0 +1,97 @@
+"""deliveries/<source>: what a provider delivered, landed once; and the ledger of all of them."""
+
+import dagster as dg
+import pandas as pd
+
+from finops_assets.assets.follow import FOLLOW
+from finops_assets.landing import land_source
+from finops_assets.ledger import ledger_table
+from finops_assets.platform import Platform
+from finops_assets.settings import Settings, Source, without_secrets
+
+# Reading exports is the one thing worth trying again: the network, the provider's store, a file just replaced.
+INGESTION_RETRY = dg.RetryPolicy(max_retries=3, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+SHOWN = 60
+
+
+def deliveries_key(source: str) -> dg.AssetKey:
+    return dg.AssetKey(["deliveries", source])
+
+
+def landing_pool(source: str) -> str:
+    """One at a time may land a source."""
+    return f"landing_{source}"
+
+
+def deliveries_asset(source: Source, owner: str) -> dg.AssetsDefinition:
+    """Land what is new of a source. Its days follow: the sensor asks for those that changed."""
+
+    @dg.asset(
+        key=deliveries_key(source.name),
+        group_name="deliveries",
+        kinds={"parquet", "focus"},
+        owners=[owner],
+        pool=landing_pool(source.name),
+        retry_policy=INGESTION_RETRY,
+        description=(
+            f"The newest delivery of every billing period of {source.provider or source.name}: read once when it is"
+            " complete, split by charge day, fingerprinted and entered in the ledger in one commit. A delivery that"
+            " is not whole waits; one that lost days, rows or cost is refused until it is accepted."
+        ),
+        metadata={"uri": without_secrets(source.uri), "layout": source.layout},
+    )
+    def deliveries(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+        settings = platform.settings
+        entries = land_source(
+            platform.lake, settings.engine, source, settings.first_day, context.log.info, settings.plausibility
+        )
+        for entry in entries:
+            if entry.state in ("waiting", "refused"):
+                context.log.warning(f"{source.name} {entry.scope} is {entry.state}: {entry.reason}")
+        table = ledger_table(platform.lake, [source.name])
+        states = table["state"].value_counts()
+        return dg.MaterializeResult(
+            metadata={
+                "ledger": dg.MetadataValue.md(table.drop(columns="source").head(SHOWN).to_markdown(index=False)),
+                "rows": int(table.loc[table["state"].isin(["complete", "final"]), "rows"].sum()),
+                **{str(state): int(count) for state, count in states.items()},
+            },
+            data_version=dg.DataVersion(_live_hash(table)),
+        )
+
+    return deliveries
+
+
+def _live_hash(table: pd.DataFrame) -> str:
+    live = table[table["state"].isin(["complete", "final"])]
+    return str(abs(hash(tuple(zip(live["scope"], live["generation"], live["rows"])))))
+
+
+def ledger_asset(settings: Settings, io_manager_key: str, pool: str) -> dg.AssetsDefinition:
+    """The ledger of all sources as a table that people can query."""
+
+    @dg.asset(
+        key=["reports", "delivery_ledger"],
+        deps=[deliveries_key(source.name) for source in settings.sources],
+        group_name="deliveries",
+        kinds={"pandas", "duckdb"},
+        owners=[settings.owner],
+        pool=pool,
+        io_manager_key=io_manager_key,
+        automation_condition=FOLLOW,
+        description=(
+            "Every delivery of every source and billing period: generation, time, files, rows, days changed, and its"
+            " state: waiting, complete, superseded, refused or final."
+        ),
+    )
+    def delivery_ledger(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
+        table = ledger_table(platform.lake, platform.source_names)
+        context.add_output_metadata(
+            {
+                "dagster/row_count": len(table),
+                "ledger": dg.MetadataValue.md(table.head(SHOWN).to_markdown(index=False)),
+            }
+        )
+        return table
+
+    return delivery_ledger

@@ -1,0 +1,60 @@
+"""finops deliveries: the ledger, and accepting what was refused."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, write_table
+from finops_assets.errors import FinopsError
+from finops_assets.ledger import Ledger, ledger_table
+from finops_assets.platform import Platform
+from finops_assets.settings import load_settings
+
+deliveries_app = typer.Typer(help="What was delivered: source, period, generation, state, days changed.")
+
+
+@deliveries_app.callback(invoke_without_command=True)
+def deliveries(
+    context: typer.Context,
+    source: Annotated[str | None, typer.Option(help="One source only")] = None,
+    state: Annotated[str | None, typer.Option(help="waiting, complete, superseded, refused or final")] = None,
+    format: FormatOption = "table",
+    output: OutputOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List the ledger: source, period, generation, state, rows and how many days it changed."""
+    if context.invoked_subcommand is not None:
+        return
+    with explained():
+        platform = Platform(load_settings(config))
+        names = [source] if source else platform.source_names
+        if source and source not in platform.source_names:
+            raise FinopsError(f"found {source!r}; allowed: {', '.join(platform.source_names)}")
+        table = ledger_table(platform.lake, names)
+        if state:
+            table = table[table["state"] == state]
+        if format == "table":
+            shown = table.drop(columns=["delivered_at", "bytes", "files"])
+            reasons = shown.pop("reason")
+            write_table(shown, "table", None)
+            for (_, row), reason in zip(shown.iterrows(), reasons):
+                if reason:
+                    out.print(f"  {row['source']} {row['scope']} {row['state']}: {reason}", highlight=False)
+            return
+        write_table(table, format, output)
+
+
+@deliveries_app.command("accept")
+def accept(source: str, scope: str, config: ConfigOption = None) -> None:
+    """Accept the newest delivery of a scope that was refused; the next landing takes it whatever it lost."""
+    with explained():
+        platform = Platform(load_settings(config))
+        if source not in platform.source_names:
+            raise FinopsError(f"found {source!r}; allowed: {', '.join(platform.source_names)}")
+        try:
+            entry = Ledger(platform.lake, source).accept(scope)
+        except ValueError as error:
+            raise FinopsError(str(error)) from error
+        out.print(f"Accepted {source} {scope} generation {entry.generation}: it is landed at the next run or tick.")

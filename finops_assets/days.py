@@ -1,0 +1,150 @@
+"""A day of a source is the union of the live slices that hold it: one raw file, and which days have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from finops_assets.engine import connect, identifier, literal
+from finops_assets.errors import LakeError
+from finops_assets.lake import Lake
+from finops_assets.landing import DERIVED_TYPES, slice_folder
+from finops_assets.ledger import DayTotals, Generation, Ledger
+from finops_assets.settings import Engine, Source
+from finops_assets.sources.delivery import incomplete_sectors
+from finops_assets.sources.reading import all_columns, canonical_type
+
+
+@dataclass(frozen=True)
+class RawDay:
+    """A day of a source as the lake holds it now."""
+
+    day: date
+    totals: DayTotals
+    slices: tuple[str, ...]
+    changed: bool
+
+
+def compose_days(lake: Lake, engine: Engine, source: Source, days: Iterable[date]) -> list[RawDay]:
+    """Write each day's one raw file from the live slices that hold it; a day that did not change is not touched.
+
+    A day without rows gets an empty file: that nothing was charged, or nothing delivered, is for the gate to say.
+    """
+    generations = list(Ledger(lake, source.name).all_live())
+    result = []
+    with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
+        for day in days:
+            parts = [(g, slice_folder(lake, source.name, g)) for g in generations if day in g.days]
+            slices = tuple(folder.relative_to(lake.root).as_posix() for _, folder in parts)
+            held = lake.read_record(source.name, "days", day.isoformat())
+            target = lake.day_file("raw", source.name, day)
+            totals = sum_totals([g.days[day] for g, _ in parts])
+            same = held is not None and held["totals"]["fingerprint"] == totals.fingerprint and target.is_file()
+            if not same:
+                _compose(lake, connection, day, [folder for _, folder in parts], target)
+            record = _day_record(day, totals, slices, generations)
+            if record != held:
+                lake.write_record(record, source.name, "days", day.isoformat())
+            result.append(RawDay(day, totals, slices, changed=not same))
+    return result
+
+
+def _day_record(day: date, totals: DayTotals, slices: tuple[str, ...], live: Iterable[Generation]) -> dict[str, Any]:
+    return {"slices": list(slices), "totals": totals.as_json(), "incomplete": _incomplete(day, live)}
+
+
+def _incomplete(day: date, live: Iterable[Generation]) -> int:
+    """How many recency sectors of this day the provider calls not complete."""
+    sectors = [s for g in live if day in g.days for s in g.recency()]
+    return len(incomplete_sectors(sectors, day))
+
+
+def changed_days(lake: Lake, source: str, first: date, end: date) -> list[date]:
+    """The days from `first` to before `end` whose raw file is not what the live deliveries make of them now.
+
+    Reads the ledger only. A day counts as changed when its rows differ, whatever delivery they are in.
+    """
+    live = list(Ledger(lake, source).all_live())
+    held = {date.fromisoformat(name) for name in lake.records(source, "days")}
+    changed = []
+    for day in sorted({d for g in live for d in g.days} | held):
+        if not first <= day < end:
+            continue
+        record = lake.read_record(source, "days", day.isoformat())
+        totals = sum_totals([g.days[day] for g in live if day in g.days])
+        if (
+            record is None
+            or record["totals"]["fingerprint"] != totals.fingerprint
+            or record.get("incomplete", 0) != _incomplete(day, live)
+        ):
+            changed.append(day)
+    return changed
+
+
+def _compose(lake: Lake, connection: duckdb.DuckDBPyConnection, day: date, folders: list[Path], target: Path) -> None:
+    files = []
+    for folder in folders:
+        found = sorted((folder / f"charge_date={day}").glob("*.parquet"))
+        if not found:
+            raise LakeError(
+                f"lake {lake.root}: the ledger says that {folder.relative_to(lake.root)} holds {day}, but its file is"
+                " gone; restore it, or remove the scope's record below ledger/ to have the delivery landed again"
+            )
+        files += found
+    if len(files) == 1:
+        lake.link(files[0], target)
+        return
+    with lake.replacing(target) as temporary:
+        try:
+            _write(connection, _union(files), temporary)
+        except duckdb.ConversionException:
+            _write(connection, _union_of_unlike(connection, files), temporary)
+
+
+def _write(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> None:
+    connection.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd)")
+
+
+def _union(files: list[Path]) -> str:
+    if not files:
+        empty = [f"CAST(NULL AS {canonical_type(c)}) AS {c.name}" for c in all_columns()]
+        empty += [f"CAST(NULL AS {kind}) AS {name}" for name, kind in DERIVED_TYPES.items()]
+        return f"SELECT {', '.join(empty)} WHERE false"
+    listed = ", ".join(literal(str(f)) for f in files)
+    return f"SELECT * FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+
+
+def _union_of_unlike(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> str:
+    """The union where one column is a map in one delivery and its JSON text in another: such columns become text."""
+    relations = [f"read_parquet({literal(str(file))}, hive_partitioning = false)" for file in files]
+    described = [connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall() for relation in relations]
+    kinds: dict[str, set[str]] = {}
+    for name, kind, *_ in (column for columns in described for column in columns):
+        kinds.setdefault(name, set()).add(kind)
+
+    def as_text(name: str, kind: str) -> str:
+        column = identifier(name)
+        if len(kinds[name]) == 1 or kind == "VARCHAR":
+            return column
+        return f"CAST({f'to_json({column})' if kind.endswith((')', ']')) else column} AS VARCHAR) AS {column}"
+
+    return " UNION ALL BY NAME ".join(
+        f"SELECT {', '.join(as_text(name, kind) for name, kind, *_ in columns)} FROM {relation}"
+        for relation, columns in zip(relations, described)
+    )
+
+
+def sum_totals(parts: list[DayTotals]) -> DayTotals:
+    billed: dict[str, Decimal] = {}
+    effective: dict[str, Decimal] = {}
+    for part in parts:
+        for currency in part.billed:
+            billed[currency] = billed.get(currency, Decimal(0)) + part.billed[currency]
+            effective[currency] = effective.get(currency, Decimal(0)) + part.effective[currency]
+    return DayTotals(sum(p.rows for p in parts), billed, effective, "|".join(sorted(p.fingerprint for p in parts)))

@@ -1,0 +1,116 @@
+"""What was reported when: every version of a day's rollup is kept, and how each restatement moved it.
+
+`reported_cost` holds the rollup by source with `reported_from` (inclusive) and `reported_to` (exclusive,
+NULL for what is reported now), both UTC. A day that is built again and comes out the same is no new version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+
+import duckdb
+import pandas as pd
+
+TABLE = "reported_cost"
+
+
+def keep_history(
+    connection: duckdb.DuckDBPyConnection, days: Iterable[date], reported: str | None, at: datetime | None = None
+) -> list[date]:
+    """Within a transaction: close the versions of the days that changed and open new ones; returns those days.
+
+    `reported` is SQL for what these days report now; None: nothing.
+    """
+    wanted = list(days)
+    moment = (at or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)
+    if reported is None:
+        if not _there(connection):
+            return []
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE reported_new AS SELECT * EXCLUDE (reported_from, reported_to) FROM {TABLE} LIMIT 0"
+        )
+    else:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE reported_new AS {reported}")
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {TABLE} AS SELECT *, TIMESTAMP '2000-01-01' AS reported_from,"
+            " CAST(NULL AS TIMESTAMP) AS reported_to FROM reported_new LIMIT 0"
+        )
+    current = (
+        f"SELECT * EXCLUDE (reported_from, reported_to) FROM {TABLE}"
+        " WHERE reported_to IS NULL AND list_contains($days, charge_date)"
+    )
+    changed = [
+        day
+        for (day,) in connection.execute(
+            f"""
+            SELECT DISTINCT charge_date FROM (
+                (SELECT * FROM reported_new EXCEPT ALL {current}) UNION ALL ({current} EXCEPT ALL SELECT * FROM reported_new)
+            ) ORDER BY 1
+            """,
+            {"days": wanted},
+        ).fetchall()
+    ]
+    connection.execute(
+        f"UPDATE {TABLE} SET reported_to = $at WHERE reported_to IS NULL AND list_contains($days, charge_date)",
+        {"at": moment, "days": changed},
+    )
+    connection.execute(
+        f"INSERT INTO {TABLE} BY NAME SELECT *, CAST($at AS TIMESTAMP) AS reported_from, CAST(NULL AS TIMESTAMP) AS"
+        " reported_to FROM reported_new WHERE list_contains($days, charge_date)",
+        {"at": moment, "days": changed},
+    )
+    connection.execute("DROP TABLE reported_new")
+    return changed
+
+
+def _there(connection: duckdb.DuckDBPyConnection) -> bool:
+    return bool(connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [TABLE]).fetchall())
+
+
+def as_of_relation(as_of: date) -> str:
+    """SQL: the rollup as it was reported at the end of a UTC day."""
+    end = as_of + timedelta(days=1)
+    return (
+        f"(SELECT * FROM {TABLE} WHERE reported_from < TIMESTAMP '{end}'"
+        f" AND (reported_to IS NULL OR reported_to >= TIMESTAMP '{end}'))"
+    )
+
+
+def restatements(connection: duckdb.DuckDBPyConnection, since: date | None = None) -> pd.DataFrame:
+    """How reported days moved, newest first: a row per restatement, day, source, department, team and currency.
+
+    Columns: restated_at (UTC), charge_date, source, department, team, currency, effective_cost_before,
+    effective_cost_after, moved (Decimal), billed_moved, rows_moved. The first report of a day is no restatement.
+    """
+    columns = [
+        "restated_at", "charge_date", "source", "department", "team", "currency",
+        "effective_cost_before", "effective_cost_after", "moved", "billed_moved", "rows_moved",
+    ]  # fmt: skip
+    if not _there(connection):
+        return pd.DataFrame(columns=columns)
+    rows = connection.execute(
+        f"""
+        WITH closed AS (
+            SELECT reported_to AS restated_at, charge_date, source, department, team, BillingCurrency AS currency,
+                -billed_cost AS billed, effective_cost AS before, 0 AS after, -row_count AS n
+            FROM {TABLE} WHERE reported_to IS NOT NULL
+        ), opened AS (
+            SELECT reported_from, charge_date, source, department, team, BillingCurrency,
+                billed_cost, 0, effective_cost, row_count
+            FROM {TABLE} r
+            WHERE EXISTS (SELECT 1 FROM closed c WHERE c.charge_date = r.charge_date AND c.restated_at = r.reported_from)
+        ), summed AS (
+            SELECT restated_at, charge_date, source, department, team, currency,
+                sum(before) AS before, sum(after) AS after, sum(billed) AS billed, sum(n) AS n
+            FROM (SELECT * FROM closed UNION ALL SELECT * FROM opened) GROUP BY ALL
+        )
+        SELECT restated_at, charge_date, source, department, team, currency, before, after, after - before, billed,
+            CAST(n AS BIGINT)
+        FROM summed
+        WHERE (before <> after OR billed <> 0 OR n <> 0) AND ($since IS NULL OR restated_at >= $since)
+        ORDER BY restated_at DESC, charge_date, source, abs(after - before) DESC, department, team
+        """,
+        {"since": datetime(since.year, since.month, since.day) if since else None},  # noqa: DTZ001  # the table is UTC
+    ).fetchall()
+    return pd.DataFrame(rows, columns=columns)

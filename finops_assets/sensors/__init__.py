@@ -1,0 +1,1 @@
+"""What starts runs and sends alerts by itself."""

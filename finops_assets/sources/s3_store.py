@@ -1,0 +1,172 @@
+"""S3, and what speaks its protocol: a store on boto3, with the credentials of boto3's ordinary chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from finops_assets.sources.store import (
+    CHUNK,
+    PARALLEL_DOWNLOADS,
+    FileChanged,
+    Level,
+    StoredFile,
+    StoreError,
+    downloaded,
+    hidden,
+    sdk,
+)
+
+READ_ATTEMPTS = 3
+
+
+class S3Store:
+    """Objects below a prefix of a bucket."""
+
+    pins = True
+    page_size = 1000
+
+    def __init__(self, bucket: str, prefix: str, endpoint_url: str | None = None) -> None:
+        self.bucket = bucket
+        self.prefix = prefix
+        self.requests = 0
+        boto3, config = sdk("boto3", "aws"), sdk("botocore.config", "aws")
+        self._errors = sdk("botocore.exceptions", "aws")
+        self._transport = sdk("urllib3.exceptions", "aws")
+        with self._explaining():
+            self._client: Any = boto3.client(
+                "s3",
+                endpoint_url=endpoint_url,
+                config=config.Config(
+                    retries={"mode": "standard", "max_attempts": 4}, max_pool_connections=2 * PARALLEL_DOWNLOADS
+                ),
+            )
+
+    def list(self, prefix: str = "", suffix: str = "") -> list[StoredFile]:
+        """Every object below the root whose key starts and ends so, sorted. A request for each 1,000."""
+        return sorted(
+            (f for page in self._pages(prefix) for f in self._files(page) if f.key.endswith(suffix)),
+            key=lambda f: f.key,
+        )
+
+    def level(self, prefix: str = "") -> Level:
+        """The folders and objects directly below a prefix."""
+        folders: set[str] = set()
+        files: dict[str, StoredFile] = {}
+        for page in self._pages(prefix, Delimiter="/"):
+            found = (item["Prefix"][len(self.prefix) :] for item in page.get("CommonPrefixes", ()))
+            folders |= {key for key in found if not hidden(key.rstrip("/"))}
+            files |= {f.key: f for f in self._files(page)}
+        return Level(tuple(sorted(folders)), tuple(files[key] for key in sorted(files)))
+
+    def stat(self, key: str) -> StoredFile | None:
+        self.requests += 1
+        try:
+            with self._explaining():
+                head = self._client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+        except FileNotFoundError:
+            return None
+        return StoredFile(key, head["ContentLength"], head["ETag"].strip('"'), head["LastModified"])
+
+    def read(self, key: str, first: int | None = None) -> bytes:
+        """An object's bytes, or only its first ones."""
+        self.requests += 1
+        wanted = {} if first is None else {"Range": f"bytes=0-{first - 1}"}
+        try:
+            with self._explaining():
+                found = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key, **wanted)
+                return bytes(found["Body"].read())
+        except _EmptyRange:
+            return b""
+
+    def local_root(self, files: Iterable[StoredFile], scratch: Path | None = None) -> AbstractContextManager[Path]:
+        """A scratch folder that holds exactly the listed bytes of these objects, for as long as the block lasts."""
+        wanted = list(files)
+        self.requests += len(wanted)
+        return downloaded(wanted, scratch, self._fetch)
+
+    def _fetch(self, file: StoredFile, path: Path) -> None:
+        for attempt in range(READ_ATTEMPTS):
+            try:
+                with self._explaining(file):
+                    found = self._client.get_object(
+                        Bucket=self.bucket, Key=self.prefix + file.key, IfMatch=f'"{file.etag}"'
+                    )
+                    # Some S3-compatible servers take no notice of If-Match.
+                    if found["ETag"].strip('"') != file.etag:
+                        raise FileChanged(file.key, f"etag {file.etag} was listed, {found['ETag']} came")
+                    with path.open("wb") as target:
+                        for chunk in found["Body"].iter_chunks(CHUNK):
+                            target.write(chunk)
+                    return
+            except _Interrupted:
+                # boto3 repeats requests by itself, but not a body that breaks off.
+                if attempt + 1 == READ_ATTEMPTS:
+                    raise
+
+    def _pages(self, prefix: str, **more: str) -> Iterator[dict[str, Any]]:
+        paginator = self._client.get_paginator("list_objects_v2")
+        with self._explaining():
+            for page in paginator.paginate(
+                Bucket=self.bucket,
+                Prefix=self.prefix + prefix,
+                PaginationConfig={"PageSize": self.page_size},
+                **more,
+            ):
+                self.requests += 1
+                yield page
+
+    def _files(self, page: dict[str, Any]) -> Iterator[StoredFile]:
+        for item in page.get("Contents", ()):
+            key = item["Key"][len(self.prefix) :]
+            if not hidden(key):
+                yield StoredFile(key, item["Size"], item["ETag"].strip('"'), item["LastModified"])
+
+    @contextmanager
+    def _explaining(self, file: StoredFile | None = None) -> Iterator[None]:
+        """boto3's errors as ours: what is wrong with which bucket and what to do. Never with credentials."""
+        where = f"s3://{self.bucket}/{self.prefix}"
+        try:
+            yield
+        except self._errors.ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if code == "NoSuchBucket":
+                raise StoreError(f"{where}: there is no bucket {self.bucket!r}; check `uri`") from error
+            if code == "InvalidRange":
+                raise _EmptyRange from error
+            if file is not None and (status in (404, 412) or code in ("PreconditionFailed", "NoSuchKey")):
+                raise FileChanged(file.key, "it is gone" if status == 404 else "another etag") from error
+            if status == 404:
+                raise FileNotFoundError(f"{where}: not found") from error
+            if status in (401, 403):
+                raise StoreError(
+                    f"{where}: access denied ({code}) to {error.operation_name}; the identity needs s3:ListBucket on"
+                    f" arn:aws:s3:::{self.bucket} and s3:GetObject on arn:aws:s3:::{self.bucket}/{self.prefix}*,"
+                    " and kms:Decrypt if the bucket has its own key"
+                ) from error
+            raise StoreError(f"{where}: {error.operation_name} failed: {code or status}") from error
+        except (self._errors.NoCredentialsError, self._errors.PartialCredentialsError) as error:
+            raise StoreError(
+                f"{where}: no AWS credentials were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and"
+                " AWS_SECRET_ACCESS_KEY, or run where a role is attached"
+            ) from error
+        except (
+            self._errors.ReadTimeoutError,
+            self._errors.ResponseStreamingError,
+            self._errors.IncompleteReadError,
+            self._transport.HTTPError,
+        ) as error:
+            raise _Interrupted(f"{where}: the connection broke off while reading ({type(error).__name__})") from error
+        except self._errors.BotoCoreError as error:
+            raise StoreError(f"{where}: cannot be reached: {error}; check the network and `endpoint_url`") from error
+
+
+class _EmptyRange(Exception):
+    """The first bytes of an object that has none."""
+
+
+class _Interrupted(StoreError):
+    """A body that broke off; it is asked for again."""

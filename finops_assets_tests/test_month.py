@@ -1,0 +1,239 @@
+"""A month of deliveries as providers make them, watched by the sensors: after each step the totals are the truth,
+the days that ran are exactly the days that changed, and the ledger tells the story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from finops_assets.estate import Estate, EstateSpec
+from finops_assets.ledger import Ledger, ledger_table
+from finops_assets.runs import QUIET
+from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for
+
+FIRST, LAST = date(2026, 9, 20), date(2026, 10, 6)
+
+
+def days(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+@dataclass
+class Watched:
+    """A platform whose sensors are ticked by hand until they ask for nothing more."""
+
+    graph: Graph
+    estate: Estate
+    asked: list[str] = field(default_factory=list)
+
+    def settle(self, *sources: str) -> dict[str, list[date]]:
+        """Tick the sensors and run what they ask for; returns the days that ran by source."""
+        ran: dict[str, list[date]] = {s: [] for s in sources}
+        for _ in range(6):
+            requests = [(s, r) for s in sources for r in self.tick(s)]
+            for source, request in requests:
+                assert request.job_name is not None
+                self.asked.append(str(request.run_key))
+                job = self.graph.defs.resolve_job_def(request.job_name)
+                job.execute_in_process(
+                    instance=self.graph.instance, tags=request.tags, run_config=QUIET, raise_on_error=False
+                )
+                if request.job_name.startswith("days_"):
+                    first, last = (request.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end"))
+                    ran[source] += days(date.fromisoformat(first), date.fromisoformat(last))
+            if not requests:
+                return ran
+        raise AssertionError(f"the sensors do not come to rest: {self.asked[-6:]}")
+
+    def tick(self, source: str) -> list[dg.RunRequest]:
+        sensor = self.graph.defs.resolve_sensor_def(f"watch_{source}")
+        with dg.build_sensor_context(
+            instance=self.graph.instance, definitions=self.graph.defs, resources={"platform": self.graph.platform}
+        ) as context:
+            result = sensor(context)
+        assert isinstance(result, dg.SensorResult)
+        return list(result.run_requests or [])
+
+    def check_totals(self) -> None:
+        """The rollup equals the estate's truth for every day, currency and team, to the last digit."""
+        connection = duckdb.connect()
+        connection.register("truth", self.estate.truth())
+        expected = connection.execute(
+            "SELECT charge_date, coalesce(team, '__untagged__'), BillingCurrency, sum(billed_cost), sum(effective_cost),"
+            " sum(row_count) FROM truth GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+        with self.graph.platform.warehouse.reading() as warehouse:
+            found = warehouse.execute(
+                "SELECT charge_date, team, BillingCurrency, sum(billed_cost), sum(effective_cost), sum(row_count)"
+                " FROM daily_cost_by_team GROUP BY ALL ORDER BY ALL"
+            ).fetchall()
+        assert found == expected
+
+    def states(self, source: str, scope: str) -> list[str]:
+        return [g.state for g in Ledger(self.graph.platform.lake, source).generations(scope)]
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    estate = Estate(EstateSpec(FIRST, LAST, 1_200), tmp_path / "estate")
+    with persistent_instance(tmp_path / "dagster") as instance:
+        yield Watched(Graph(settings_for(tmp_path, FIRST), instance), estate)
+
+
+def test_a_month_of_deliveries(watched: Watched) -> None:
+    estate, september = watched.estate, date(2026, 9, 30)
+    # The month to date, from all three clouds.
+    for source in SOURCES:
+        estate.deliver(source, "2026-09", through=date(2026, 9, 24))
+    first = watched.settle(*SOURCES)
+    assert {s: ran for s, ran in first.items()} == {s: days(FIRST, date(2026, 9, 24)) for s in SOURCES}
+    watched.check_totals()
+    assert all(watched.tick(s) == [] for s in SOURCES)
+
+    # The daily refresh delivers the whole month again with one day more: one day runs.
+    for generation, day in ((2, 25), (3, 26)):
+        for source in SOURCES:
+            estate.deliver(source, "2026-09", through=date(2026, 9, day), generation=generation)
+        assert watched.settle(*SOURCES) == {s: [date(2026, 9, day)] for s in SOURCES}
+    watched.check_totals()
+
+    # The month is closed; corrections of it come with the next one, and a restated day with them.
+    for source in SOURCES:
+        estate.deliver(source, "2026-09", generation=4)
+    watched.settle(*SOURCES)
+    restated = date(2026, 9, 22)
+    estate.deliver("aws", "2026-09", generation=5, restate={restated: Decimal("1.25")})
+    assert watched.settle(*SOURCES) == {"aws": [restated], "azure": [], "gcp": []}
+    watched.check_totals()
+
+    estate.deliver("aws", "2026-10", generation=1)
+    [ran] = watched.settle("aws").values()
+    october = days(date(2026, 10, 1), LAST)
+    assert [d for d in ran if d > september] == october
+    corrected = [d for d in ran if d <= september]
+    assert corrected, "a correction from October's bill lands on a day of September"
+    with duckdb.connect() as connection:
+        files = watched.graph.platform.lake.day_files("raw", ["aws"], corrected)
+        found = connection.execute(
+            "SELECT count(DISTINCT charge_date) FROM read_parquet(?, hive_partitioning = true, union_by_name = true)"
+            " WHERE ChargeClass = 'Correction'",
+            [[str(f) for f in files]],
+        ).fetchone()
+    assert found == (len(corrected),)
+    for source in ("azure", "gcp"):
+        estate.deliver(source, "2026-10", generation=1)
+    watched.settle("azure", "gcp")
+    watched.check_totals()
+    assert watched.states("aws", "2026-09") == ["superseded"] * 4 + ["live"]
+    assert len(set(watched.asked)) == len(watched.asked)
+
+
+def test_create_new_next_to_overwrite_changes_nothing(watched: Watched) -> None:
+    for source in SOURCES:
+        watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22))
+    watched.settle(*SOURCES)
+    for source in SOURCES:
+        watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22), generation=2, create_new=True)
+    assert watched.settle(*SOURCES) == {s: [] for s in SOURCES}
+    assert watched.states("aws", "2026-09") == ["superseded", "live"]
+    watched.check_totals()
+
+
+def test_a_vanished_file_waits_and_the_last_good_delivery_stands(watched: Watched, tmp_path: Path) -> None:
+    for source in SOURCES:
+        watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22))
+    watched.settle(*SOURCES)
+    before = watched.graph.rollup()
+    watched.estate.deliver("gcp", "2026-09", through=date(2026, 9, 23), generation=2)
+    newest = max((tmp_path / "estate" / "gcp").rglob("shard-*.parquet"), key=lambda p: p.parent.name)
+    content = newest.read_bytes()
+    newest.unlink()
+    assert watched.settle("gcp") == {"gcp": []}
+    assert watched.states("gcp", "2026-09") == ["live", "waiting"]
+    reason = Ledger(watched.graph.platform.lake, "gcp").latest("2026-09")
+    assert reason is not None
+    assert newest.name in (reason.reason or "")
+    assert watched.graph.rollup() == before
+    newest.write_bytes(content)
+    assert watched.settle("gcp") == {"gcp": [date(2026, 9, 23)]}
+    assert watched.states("gcp", "2026-09") == ["superseded", "live"]
+
+
+def test_a_delivery_that_lost_days_is_refused_until_it_is_accepted(watched: Watched) -> None:
+    for source in SOURCES:
+        watched.estate.deliver(source, "2026-09", through=date(2026, 9, 24))
+    watched.settle(*SOURCES)
+    watched.estate.deliver("azure", "2026-09", through=date(2026, 9, 22), generation=2)
+    assert watched.settle("azure") == {"azure": []}
+    ledger = Ledger(watched.graph.platform.lake, "azure")
+    latest = ledger.latest("2026-09")
+    assert latest is not None
+    assert latest.state == "refused"
+    assert "2 days that the last delivery held are gone" in (latest.reason or "")
+    ledger.accept("2026-09")
+    assert watched.settle("azure") == {"azure": [date(2026, 9, 23), date(2026, 9, 24)]}
+    table = ledger_table(watched.graph.platform.lake, ["azure"])
+    assert list(table["state"]) == ["complete", "superseded"]
+    assert list(table["days_changed"]) == [2, 5]
+
+
+def test_a_landing_that_failed_is_asked_for_again_later(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    from finops_assets.assets import deliveries
+
+    watched.estate.deliver("aws", "2026-09", through=date(2026, 9, 21))
+    [request] = watched.tick("aws")
+
+    def broken(*_: object) -> list[object]:
+        raise OSError("the network is down")
+
+    job = watched.graph.defs.resolve_job_def("land_aws")
+    with monkeypatch.context() as patch:
+        patch.setattr(deliveries, "land_source", broken)
+        patch.setattr("time.sleep", lambda _: None)
+        failed = job.execute_in_process(
+            instance=watched.graph.instance, tags=request.tags, run_config=QUIET, raise_on_error=False
+        )
+    assert not failed.success
+    assert len([e for e in failed.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"]) in (0, 3)
+    assert watched.tick("aws") == []
+    from finops_assets.sensors import deliveries as sensor
+
+    monkeypatch.setattr(sensor, "FIRST_WAIT", timedelta(0))
+    [again] = watched.tick("aws")
+    assert again.run_key == str(request.run_key).replace("attempt 1", "attempt 2")
+
+
+def test_what_moved_since_it_was_reported(watched: Watched) -> None:
+    from finops_assets.reports import Period, cost_by
+    from finops_assets.restatements import TABLE, as_of_relation, restatements
+
+    for source in SOURCES:
+        watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22))
+    watched.settle(*SOURCES)
+    period, day = Period(date(2026, 9, 20), date(2026, 9, 23)), date(2026, 9, 21)
+    warehouse = watched.graph.platform.warehouse
+    with warehouse.writing() as connection:
+        before = cost_by(connection, period, ("team",))
+        connection.execute(f"UPDATE {TABLE} SET reported_from = TIMESTAMP '2026-09-25 04:00:00'")
+        assert restatements(connection).empty
+    watched.estate.deliver("aws", "2026-09", through=date(2026, 9, 22), generation=2, restate={day: Decimal("2")})
+    assert watched.settle("aws") == {"aws": [day]}
+    with warehouse.reading() as connection:
+        moved = restatements(connection)
+        now = cost_by(connection, period, ("team",))
+        then = cost_by(connection, period, ("team",), as_of_relation(date(2026, 9, 25)))
+        early = cost_by(connection, period, ("team",), as_of_relation(date(2026, 9, 24)))
+    columns = ["team", "currency", "effective_cost", "billed_cost", "share_percent", "row_count"]
+    assert then[columns].equals(before[columns])
+    assert early.empty
+    assert set(moved["charge_date"]) == {day}
+    assert set(moved["source"]) == {"aws"}
+    difference = sum(now["effective_cost"], Decimal(0)) - sum(then["effective_cost"], Decimal(0))
+    assert sum(moved["moved"], Decimal(0)) == difference != 0
