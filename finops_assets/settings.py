@@ -121,7 +121,7 @@ class Night(_Strict):
     """Cron (UTC) of the export check: every source is looked at and what is new is landed."""
     last_check: str = "0 8 * * *"
     """Cron (UTC) of the night's last export check."""
-    watch_seconds: Annotated[int, Field(ge=30)] = 120
+    watch_seconds: Annotated[int, Field(ge=5)] = 120
     """How often each source's sensor lists manifests, at the most."""
 
 

@@ -102,9 +102,11 @@ def http_server() -> Iterator[Inbox]:
         inbox.url = f"http://127.0.0.1:{server.server_port}/hook"
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield inbox
-        server.shutdown()
-        thread.join()
+        try:
+            yield inbox
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class Mailbox:
@@ -177,8 +179,10 @@ def topic() -> Iterator[Topic]:
             queue = sqs.create_queue(QueueName="alerts")["QueueUrl"]
             queue_arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
             sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn)
-            yield Topic(arn, place["endpoint_url"], queue, sqs)
-        server.stop()
+            try:
+                yield Topic(arn, place["endpoint_url"], queue, sqs)
+            finally:
+                server.stop()
 
 
 # --- platforms
@@ -247,6 +251,7 @@ sources: [{{name: aws, uri: estate/aws, layout: aws-data-exports}}, {{name: gcp,
 dimensions: {{team: {{keys: [team]}}}}
 alerts:
   ui: https://dagster.example
+  re_alert_hours: 12
   channels:
     - {{kind: sns, topic_arn: "{topic.arn}", endpoint_url: "{topic.endpoint}"}}
     - {{kind: slack, webhook_env: SLACK}}
@@ -280,19 +285,18 @@ alerts:
         assert mailbox.mails[0]["Subject"] == "CRITICAL: raw/gcp:complete failed, 2026-09-02"
         assert mailbox.to == [["a@x.example", "b@x.example"]]
 
-        for later in (timedelta(seconds=30), HOUR, 23 * HOUR):
+        for later in (timedelta(seconds=30), HOUR, 11 * HOUR):
             assert watch.tick(NOW + later).sent == {}
         # Seen again from the start, as when Dagster forgot the cursor: still the same alert.
         watch.cursor = None
-        assert watch.tick(NOW + 23 * HOUR).sent == {}
+        assert watch.tick(NOW + 11 * HOUR).sent == {}
 
-        assert watch.tick(NOW + 24 * HOUR).sent["webhook"] >= 1
-        reminders = [m for m in inbox.taken if m["event"] == "reminder"]
-        assert [m["key"] for m in reminders] == [KEY]
-        assert any(m["Subject"].startswith("CRITICAL, still open: raw/gcp") for m in mailbox.mails[1:])
+        assert watch.tick(NOW + 12 * HOUR).sent == {"sns": 1, "slack": 1, "webhook": 1, "smtp": 1}
+        assert [(m["event"], m["key"]) for m in inbox.taken] == [("open", KEY), ("reminder", KEY)]
+        assert mailbox.mails[1]["Subject"] == "CRITICAL, still open: raw/gcp:complete failed, 2026-09-02"
     row = rows(watch.platform)[KEY]
     assert row.resolved_at is None
-    assert row.last_sent_at == NOW + 24 * HOUR
+    assert row.last_sent_at == NOW + 12 * HOUR
     assert {name: (d["ok"], d["attempts"]) for name, d in row.deliveries.items()} == {
         name: (True, 2) for name in ("sns", "slack", "webhook", "smtp")
     }

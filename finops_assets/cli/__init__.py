@@ -10,6 +10,7 @@ from finops_assets.cli.deliveries import deliveries_app
 from finops_assets.cli.report import report_app
 from finops_assets.cli.restatements import restatements
 from finops_assets.cli.run import backfill, demo, run
+from finops_assets.cli.sources import sources_app
 
 app = typer.Typer(no_args_is_help=True, help="FOCUS billing exports to gated, exact cost by team.")
 app.command()(demo)
@@ -20,3 +21,4 @@ app.add_typer(deliveries_app, name="deliveries")
 app.add_typer(report_app, name="report")
 app.add_typer(config_app, name="config")
 app.add_typer(alerts_app, name="alerts")
+app.add_typer(sources_app, name="sources")

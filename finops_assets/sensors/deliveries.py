@@ -18,6 +18,7 @@ from finops_assets.assets.deliveries import deliveries_key
 from finops_assets.checks.raw import FACTS, raw_key
 from finops_assets.days import changed_days
 from finops_assets.landing import unknown_deliveries
+from finops_assets.ledger import Ledger
 from finops_assets.platform import Platform
 from finops_assets.runs import DAYS_PER_RUN, consecutive
 from finops_assets.settings import Source
@@ -75,7 +76,11 @@ def _landing(
     unknown = unknown_deliveries(platform.lake, source, platform.settings.first_day)
     if not unknown:
         return
-    seen = sorted((d.scope, d.generation, [(f.key, f.etag) for f in d.files], d.problems) for d in unknown)
+    ledger = Ledger(platform.lake, source.name)
+    seen = sorted(
+        (d.scope, d.generation, [(f.key, f.etag) for f in d.files], d.problems, ledger.accepted(d.scope) or "")
+        for d in unknown
+    )
     yield from _asked(instance, f"land {source.name} {_digest(seen)}", f"land_{source.name}", {}, now)
 
 
@@ -93,8 +98,6 @@ def _days(instance: dg.DagsterInstance, platform: Platform, source: Source, now:
 
 def _content(platform: Platform, source: str, day: date) -> list[str]:
     """What a day would be made of: a restatement to what it once was is asked for again too."""
-    from finops_assets.ledger import Ledger
-
     live = [g for g in Ledger(platform.lake, source).all_live() if day in g.days]
     return [f"{g.scope} {g.generation} {g.days[day].fingerprint} {g.sectors}" for g in live]
 

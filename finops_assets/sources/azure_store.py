@@ -76,9 +76,12 @@ class AzureStore:
         """A blob's bytes, or only its first ones."""
         self.requests += 1
         wanted = {} if first is None else {"offset": 0, "length": first}
-        with self._explaining():
-            blob = self._client.get_blob_client(self.prefix + key)
-            return bytes(blob.download_blob(decompress=False, **wanted).readall())
+        try:
+            with self._explaining():
+                blob = self._client.get_blob_client(self.prefix + key)
+                return bytes(blob.download_blob(decompress=False, **wanted).readall())
+        except _EmptyRange:
+            return b""
 
     def local_root(self, files: Iterable[StoredFile], scratch: Path | None = None) -> AbstractContextManager[Path]:
         """A scratch folder that holds exactly the listed bytes of these blobs, for as long as the block lasts."""
@@ -116,6 +119,8 @@ class AzureStore:
                 " set AZURE_STORAGE_CONNECTION_STRING"
             ) from error
         except self._errors.HttpResponseError as error:
+            if error.status_code == 416:
+                raise _EmptyRange from error
             if error.status_code == 403:
                 raise StoreError(
                     f"{where}: access denied ({error.error_code}); the identity needs the role Storage Blob Data Reader"
@@ -125,6 +130,10 @@ class AzureStore:
         except self._errors.AzureError as error:
             kind = type(error).__name__
             raise StoreError(f"{where}: cannot be reached ({kind}); check the network and `endpoint_url`") from error
+
+
+class _EmptyRange(Exception):
+    """The first bytes of a blob that has none."""
 
 
 def _container_client(blob: Any, container: str, account_url: str | None) -> Any:

@@ -1,9 +1,11 @@
 """Google: BigQuery EXPORT DATA into run folders, closed by our own manifest.json.
 
 `billing_period=YYYY-MM/run=<id>/shard-*.parquet`. BigQuery writes no manifest and leaves surplus shards
-of an earlier export in place, so each export gets its own folder and the scheduled query writes
-`manifest.json` last: {"run", "exported_at", "row_count", "files": [{"name", "size", "rows"}]}. Where no
-run has one, a folder that rested for `quiet_minutes` counts, unverified.
+of an earlier export in place, so each export gets its own folder and closes it with `manifest.json`:
+{"run", "exported_at", "row_count", "files": [{"name", "size", "rows"}]}. A scheduled query knows no names
+and sizes of files and cannot choose a file's whole name: it exports one row {"exported_at", "row_count"}
+to `manifest-*.json`, and all files of the run's own folder count, by their number of rows. Where no run
+has either, a folder that rested for `quiet_minutes` counts, unverified.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from finops_assets.sources.listing import ListedStore
 from finops_assets.sources.store import DATA_SUFFIXES, StoredFile
 
 _RUN = r"(?P<folder>(?P<export>(?:.*/)?)billing_period=(?P<period>\d{4}-\d{2})/run=(?P<run>[^/]+))"
-_MANIFEST = re.compile(rf"{_RUN}/manifest\.json", re.IGNORECASE)
+_MANIFEST = re.compile(rf"{_RUN}/manifest(?P<shard>-\d+)?\.json", re.IGNORECASE)
 _DATA = re.compile(rf"{_RUN}/[^/]+", re.IGNORECASE)
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
@@ -26,9 +28,9 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 def deliveries(store: ListedStore, quiet_minutes: int = 0, now: datetime | None = None) -> Iterator[Delivery]:
     """The newest finished run of every billing period."""
     groups: dict[tuple[str, str], list[StoredFile]] = {}
-    for file in store.list(suffix="/manifest.json"):
+    for file in store.list(suffix=".json"):
         found = _MANIFEST.fullmatch(file.key)
-        if found is not None:
+        if found is not None and (file.size or not found["shard"]):
             groups.setdefault(_group(found), []).append(file)
     for (export, period), manifests in groups.items():
         yield from _newest(store, export, period, manifests)
@@ -79,8 +81,12 @@ def _closed(store: ListedStore, file: StoredFile, period: str) -> Delivery:
     folder = file.key.rpartition("/")[0]
     try:
         manifest = read_manifest(store, file.key)
-        sizes = {f"{folder}/{f['name']}": int(f["size"]) for f in manifest["files"]}
         rows = None if manifest.get("row_count") is None else int(manifest["row_count"])
+        if rows is not None and "files" not in manifest:
+            below = (f for f in store.list(f"{folder}/") if "/" not in f.key[len(folder) + 1 :])
+            sizes = {f.key: f.size for f in below if f.key.endswith(DATA_SUFFIXES)}
+        else:
+            sizes = {f"{folder}/{f['name']}": int(f["size"]) for f in manifest["files"]}
     except (ValueError, KeyError, TypeError) as error:
         return unreadable(period, file.key, f"manifest {file.key} is not ours: {error!r}")
     files, problems = named_files(store, sizes, sizes)

@@ -36,7 +36,8 @@ class S3Store:
         self._errors = sdk("botocore.exceptions", "aws")
         self._transport = sdk("urllib3.exceptions", "aws")
         with self._explaining():
-            self._client: Any = boto3.client(
+            # A session of its own: boto3's default one is not safe across threads and keeps the first credentials.
+            self._client: Any = boto3.session.Session().client(
                 "s3",
                 endpoint_url=endpoint_url,
                 config=config.Config(

@@ -269,7 +269,7 @@ def downloaded(
 
         with ThreadPoolExecutor(PARALLEL_DOWNLOADS, thread_name_prefix="download") as pool:
             futures = [pool.submit(get, file) for file in wanted]
-            done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
+            _, waiting = wait(futures, return_when=FIRST_EXCEPTION)
             for future in waiting:
                 future.cancel()
         for future in futures:

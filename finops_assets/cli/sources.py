@@ -1,0 +1,96 @@
+"""finops sources: connect a billing export, and see whether it can be used."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from finops_assets.cli.common import ConfigOption, explained, out
+from finops_assets.errors import FinopsError
+from finops_assets.lake import Lake
+from finops_assets.ledger import Ledger
+from finops_assets.settings import load_settings
+from finops_assets.sources.inspect import Inspection, Sample, check, inspect
+
+sources_app = typer.Typer(no_args_is_help=True, help="Billing exports: what lies at a URI, and whether it can be used.")
+
+SHOWN_DELIVERIES = 12
+SHOWN_KEYS = 20
+MARKS = {"ok": "[green]ok[/]      ", "warning": "[yellow]warning[/] ", "problem": "[red]problem[/] "}
+
+
+@sources_app.command("inspect")
+def sources_inspect(
+    uri: Annotated[str, typer.Argument(help="s3://, az://, https://<account>.blob…, gs://, or a local folder or file")],
+    endpoint_url: Annotated[str | None, typer.Option(help="Of an S3-compatible store or an emulator")] = None,
+) -> None:
+    """Find out layout, FOCUS version, columns, periods and tags of an export; print the YAML to paste."""
+    with explained():
+        _print(inspect(uri, endpoint_url))
+
+
+@sources_app.command("check")
+def sources_check(
+    name: Annotated[str | None, typer.Argument(help="One source; all of finops.yaml by default")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Reachable, permitted, complete, fresh? Says what is missing and what to do. Exit code 1 if one is not usable."""
+    with explained():
+        settings = load_settings(config)
+        try:
+            sources = settings.sources if name is None else (settings.source(name),)
+        except KeyError as error:
+            raise FinopsError(str(error.args[0])) from error
+        usable = True
+        for source in sources:
+            days = [day for g in Ledger(Lake(settings.lake), source.name).all_live() for day in g.days]
+            checked = check(source, max(days, default=None))
+            usable &= checked.usable
+            out.print(f"\n[bold]{source.name}[/] ({source.layout})", highlight=False)
+            for finding in checked.findings:
+                _line(f"  {MARKS[finding.state]}", finding.what)
+                if finding.advice:
+                    _line("          → ", finding.advice)
+    if not usable:
+        raise typer.Exit(1)
+
+
+def _print(found: Inspection) -> None:
+    _line("layout     ", f"{found.layout} ({found.sign})")
+    _line("size       ", f"{found.files} files, {found.size / 1e6:,.1f} MB below {found.uri}")
+    whole = [d for d in found.deliveries if not d.problems]
+    _line("deliveries ", f"{len(found.deliveries)}, {len(whole)} whole")
+    for delivery in found.deliveries[-SHOWN_DELIVERIES:]:
+        size = sum(f.size for f in delivery.files) / 1e6
+        state = "; ".join(delivery.problems) or ("whole" if delivery.verified else "no manifest, so not verified")
+        _line("           ", f"{delivery.scope}: {len(delivery.files)} files, {size:,.1f} MB, {state}")
+    if len(found.deliveries) > SHOWN_DELIVERIES:
+        _line("           ", f"… and {len(found.deliveries) - SHOWN_DELIVERIES} before")
+    if found.problem:
+        _line("[red]problem[/]    ", found.problem)
+    if found.sample is not None:
+        _print_sample(found.sample)
+    out.print("\nTo paste into finops.yaml:\n")
+    out.print(found.yaml, highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_sample(sample: Sample) -> None:
+    _line("looked into", f" {sample.key}, {sample.rows:,} rows")
+    _line("FOCUS      ", f"{sample.focus_version}, {len(sample.columns)} columns: {', '.join(sample.columns)}")
+    if sample.missing:
+        _line("missing    ", f"mandatory in {sample.focus_version}: {', '.join(sample.missing)}")
+    if sample.first_charge:
+        _line("charges    ", f"{sample.first_charge:%Y-%m-%d} to {sample.last_charge:%Y-%m-%d} in this file")
+    _line("tags       ", ", ".join(f"{name}: {how}" for name, how in sample.tag_encodings) or "no tag column")
+    if sample.tag_keys:
+        keys = ", ".join(f"{key} ({rows:,})" for key, rows in sample.tag_keys[:SHOWN_KEYS])
+        more = len(sample.tag_keys) - SHOWN_KEYS
+        _line("tag keys   ", keys + (f" … and {more} more" if more > 0 else ""))
+
+
+def _line(mark: str, text: str) -> None:
+    """A line whose text is not ours: brackets in file names are no markup."""
+    from rich.markup import escape
+
+    out.print(mark + escape(text), highlight=False, soft_wrap=True)

@@ -1,0 +1,353 @@
+"""What lies at a URI, and whether a configured source can be used: for the person who connects a source."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import yaml
+
+from finops_assets.engine import connect, identifier
+from finops_assets.errors import DeliveryRefused, FinopsError
+from finops_assets.focus.specification import columns, detect_version, mandatory_columns
+from finops_assets.settings import Engine, Layout, Source, without_secrets
+from finops_assets.sources.delivery import Delivery
+from finops_assets.sources.layouts import newest_deliveries
+from finops_assets.sources.reading import ExportTable, map_column, open_export
+from finops_assets.sources.store import DATA_SUFFIXES, Store, StoredFile, StoreError, matches, open_store
+
+TAG_COLUMNS = ("Tags", "AllocatedTags", "x_Labels", "x_Tags", "x_SystemLabels", "x_ProjectLabels")
+STALE_AFTER = timedelta(hours=48)
+_PERIOD = r"(?P<year>\d{4})[-/]?(?P<month>\d{2})"
+# In this order: what is more special first.
+_SIGNS: tuple[tuple[Layout, str, str], ...] = (
+    ("gcs-export", r"(?:.*/)?billing_period=\d{4}-\d{2}/run=[^/]+/[^/]+", "folders billing_period=…/run=…"),
+    ("aws-data-exports", r"(?:.*/)?metadata/billing_period=\d{4}-\d{2}/.*-manifest\.json", "metadata/BILLING_PERIOD=…"),
+    ("aws-data-exports", r"(?:.*/)?billing_period=\d{4}-\d{2}/.*", "folders BILLING_PERIOD=…"),
+    ("aws-data-exports", r"(?:.*/)?\d{6}01-\d{8}/(?:.*/)?[^/]+-manifest\.json", "a legacy Cost and Usage Report"),
+    ("oci-focus", r"(?:.*/)?focus reports/.*", "the folder 'FOCUS Reports/'"),
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One data file, looked into."""
+
+    key: str
+    rows: int
+    focus_version: str
+    columns: tuple[str, ...]
+    missing: tuple[str, ...]
+    first_charge: datetime | None
+    last_charge: datetime | None
+    provider: str | None
+    tag_encodings: tuple[tuple[str, str], ...]
+    tag_keys: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What lies at a URI."""
+
+    uri: str
+    layout: Layout
+    sign: str
+    files: int
+    size: int
+    deliveries: tuple[Delivery, ...]
+    sample: Sample | None
+    problem: str | None
+    yaml: str
+
+
+def inspect(uri: str, endpoint_url: str | None = None) -> Inspection:
+    """Look at a place: its layout, its deliveries, and inside the smallest file of the newest one.
+
+    Raises:
+        FinopsError: it cannot be listed, or nothing there looks like an export.
+    """
+    shown = without_secrets(uri)
+    try:
+        store, pattern = open_store(uri, endpoint_url)
+        listed = [f for f in store.list() if matches(f.key, pattern)]
+    except (ValueError, OSError) as error:
+        raise FinopsError(f"uri {shown}: {error}") from error
+    layout, sign = _layout(store, listed, pattern)
+    if layout is None:
+        some = ", ".join(f.key for f in listed[:3]) or "nothing"
+        raise FinopsError(
+            f"uri {shown}: no export was found among {len(listed)} files ({some}); a source is a folder with a provider's"
+            f" export, or files that end in {', '.join(DATA_SUFFIXES)}"
+        )
+    # A relative path means another folder in finops.yaml.
+    uri = uri if "://" in uri else str(Path(uri).absolute())
+    source = Source(name=_name(uri), uri=uri, layout=layout, endpoint_url=endpoint_url)
+    _, deliveries = newest_deliveries(source)
+    sample, problem = None, None
+    file = _smallest_of_newest(deliveries)
+    if file is not None:
+        try:
+            sample = _look_into(store, source, file)
+        except (DeliveryRefused, StoreError) as error:
+            problem = str(error)
+    return Inspection(
+        uri=shown,
+        layout=layout,
+        sign=sign,
+        files=len(listed),
+        size=sum(f.size for f in listed),
+        deliveries=tuple(deliveries),
+        sample=sample,
+        problem=problem,
+        yaml=_yaml(source, sample, deliveries),
+    )
+
+
+def _layout(store: Store, listed: Sequence[StoredFile], pattern: str) -> tuple[Layout | None, str]:
+    data = [f for f in listed if f.key.endswith(DATA_SUFFIXES)]
+    if pattern:
+        return ("files", f"the name or glob {pattern}") if data else (None, "")
+    keys = [f.key for f in listed]
+    for layout, sign, said in _SIGNS:
+        if any(re.fullmatch(sign, key, re.IGNORECASE) for key in keys):
+            return layout, said
+    for file in sorted((f for f in listed if f.key.endswith("manifest.json")), key=lambda f: f.size)[:5]:
+        try:
+            body = json.loads(store.read(file.key).decode("utf-8-sig"))
+        except (ValueError, OSError):
+            continue
+        if isinstance(body, dict) and "runInfo" in body:
+            return "azure-exports", f"{file.key}, a manifest of an Azure export"
+    return ("files", f"{len(data)} data files without a manifest") if data else (None, "")
+
+
+def _name(uri: str) -> str:
+    last = re.sub(r"[^a-z0-9]+", "_", uri.rstrip("/").rpartition("/")[2].partition(".")[0].lower()).strip("_")
+    return last if last[:1].isalpha() else f"source_{last}".rstrip("_")
+
+
+def _newest_first(deliveries: Sequence[Delivery]) -> list[Delivery]:
+    def order(delivery: Delivery) -> tuple[bool, str, datetime]:
+        return not delivery.problems, delivery.month or "", delivered_at(delivery) or datetime.min.replace(tzinfo=UTC)
+
+    return sorted(deliveries, key=order, reverse=True)
+
+
+def delivered_at(delivery: Delivery) -> datetime | None:
+    """When a delivery was made: as its manifest says, else when its last file was written."""
+    written = [f.modified for f in delivery.files if f.modified is not None]
+    return delivery.delivered_at or max(written, default=None)
+
+
+def _smallest_of_newest(deliveries: Sequence[Delivery]) -> StoredFile | None:
+    for delivery in _newest_first(deliveries):
+        files = [f for f in delivery.files if f.size]
+        if files:
+            return min(files, key=lambda f: f.size)
+    return None
+
+
+def _look_into(store: Store, source: Source, file: StoredFile) -> Sample:
+    with (
+        tempfile.TemporaryDirectory(prefix="inspect-") as name,
+        store.local_root([file], Path(name)) as root,
+        connect(Engine(), Path(name) / "spill") as connection,
+    ):
+        export = open_export(connection, source.name, file.key, root, [file.key], Path(name))
+        present = set(export.focus_columns)
+        version = detect_version(export.types)
+        [(rows,)] = connection.execute(f"SELECT count(*) FROM ({export.sql})").fetchall()
+        first, last = _charges(connection, export)
+        tags = [(n, t) for n, t in export.types.items() if n.casefold() in {c.casefold() for c in TAG_COLUMNS}]
+        return Sample(
+            key=file.key,
+            rows=rows,
+            focus_version=version,
+            columns=tuple(n for n in export.types if n not in ("source_file", "source_row")),
+            missing=tuple(c.name for c in mandatory_columns(version) if c.name not in present),
+            first_charge=first,
+            last_charge=last,
+            provider=_provider(connection, export),
+            tag_encodings=tuple((n, _encoding(connection, export, n, t)) for n, t in tags),
+            tag_keys=_tag_keys(connection, export, [n for n, _ in tags]),
+        )
+
+
+def _charges(connection: duckdb.DuckDBPyConnection, export: ExportTable) -> tuple[datetime | None, datetime | None]:
+    name = export.focus_columns.get("ChargePeriodStart")
+    if name is None:
+        return None, None
+    sql = map_column(columns()["ChargePeriodStart"], name, export.types[name]).sql
+    [(first, last)] = connection.execute(f"SELECT min({sql}), max({sql}) FROM ({export.sql}) e").fetchall()
+    return first, last
+
+
+def _provider(connection: duckdb.DuckDBPyConnection, export: ExportTable) -> str | None:
+    for focus in ("ProviderName", "ServiceProviderName", "InvoiceIssuerName"):
+        name = export.focus_columns.get(focus)
+        if name is not None:
+            found = connection.execute(f"SELECT DISTINCT {identifier(name)} FROM ({export.sql})").fetchall()
+            names = [str(each) for (each,) in found if each]
+            if names:
+                return names[0] if len(names) == 1 else None
+    return None
+
+
+def _encoding(connection: duckdb.DuckDBPyConnection, export: ExportTable, name: str, kind: str) -> str:
+    if kind.startswith("MAP"):
+        return "map"
+    if kind.endswith("[]"):
+        return "list of key and value"
+    if kind != "VARCHAR":
+        return kind
+    found = connection.execute(
+        f"SELECT trim({identifier(name)}) FROM ({export.sql}) WHERE trim({identifier(name)}) <> '' LIMIT 1"
+    ).fetchone()
+    if found is None:
+        return "text, empty in this file"
+    return "JSON text" if found[0].startswith(("{", "[")) else "text without braces"
+
+
+def _tag_keys(
+    connection: duckdb.DuckDBPyConnection, export: ExportTable, names: Sequence[str]
+) -> tuple[tuple[str, int], ...]:
+    """The keys of the tag columns in all their encodings, with the rows that have them."""
+    parts = []
+    for name in names:
+        if export.types[name].endswith("[]"):
+            keys = f"list_transform({identifier(name)}, lambda each: each.key)"
+            parts.append(f"SELECT unnest({keys}) AS tag_key FROM ({export.sql})")
+            continue
+        value = f"CAST({identifier(name)} AS VARCHAR)"
+        if export.types[name] != "VARCHAR":
+            value = f"CAST(to_json({identifier(name)}) AS VARCHAR)"
+        parts.append(
+            f"SELECT unnest(CASE WHEN json_valid({value}) AND json_type({value}) = 'OBJECT'"
+            f" THEN json_keys({value}) ELSE [] END) AS tag_key FROM ({export.sql})"
+        )
+    if not parts:
+        return ()
+    query = f"SELECT tag_key, count(*) FROM ({' UNION ALL '.join(parts)}) GROUP BY 1 ORDER BY 2 DESC, 1"
+    return tuple((str(key), int(rows)) for key, rows in connection.execute(query).fetchall())
+
+
+def _yaml(source: Source, sample: Sample | None, deliveries: Sequence[Delivery]) -> str:
+    entry: dict[str, Any] = {"name": source.name}
+    if sample is not None and sample.provider:
+        entry["provider"] = sample.provider
+    entry |= {"uri": source.uri, "layout": source.layout}
+    if source.endpoint_url:
+        entry["endpoint_url"] = source.endpoint_url
+    if source.layout == "files":
+        periods = [re.search(_PERIOD, d.scope) for d in deliveries]
+        named = {found.group() for found in periods if found is not None}
+        # Several files of one month are most likely its parts, and replaced together.
+        if all(periods) and 0 < len(named) < len(deliveries):
+            entry["period_pattern"] = _PERIOD
+    if any(not d.verified for d in deliveries):
+        entry["quiet_minutes"] = 15
+    return "sources:\n" + "".join(
+        f"{'  - ' if n == 0 else '    '}{line}\n"
+        for n, line in enumerate(yaml.safe_dump(entry, sort_keys=False, width=200).splitlines())
+    )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked of a source, and what to do if it is not well."""
+
+    state: Literal["ok", "warning", "problem"]
+    what: str
+    advice: str = ""
+
+
+@dataclass
+class Checked:
+    """The findings of one source."""
+
+    source: Source
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def usable(self) -> bool:
+        return all(f.state != "problem" for f in self.findings)
+
+
+def check(source: Source, landed: date | None, now: datetime | None = None) -> Checked:
+    """Can a configured source be reached, read and understood, and is it fresh? `landed` is its newest charge day."""
+    return Checked(source, list(_findings(source, landed, now or datetime.now(UTC))))
+
+
+def _findings(source: Source, landed: date | None, now: datetime) -> Iterator[Finding]:
+    uri = without_secrets(source.uri)
+    try:
+        store, deliveries = newest_deliveries(source, now=now)
+    except FinopsError as error:
+        yield Finding("problem", str(error))
+        return
+    yield Finding("ok", f"{uri} can be listed ({store.requests} requests)")
+    if not deliveries:
+        yield Finding(
+            "problem",
+            f"no delivery of layout {source.layout} was found",
+            f"see what lies there: finops sources inspect {uri}; a new export takes up to a day to deliver",
+        )
+        return
+    newest = _newest_first(deliveries)
+    bad = [d for d in deliveries if d.problems]
+    files, size = sum(len(d.files) for d in deliveries), sum(f.size for d in deliveries for f in d.files)
+    yield Finding(
+        "problem" if len(bad) == len(deliveries) else "ok",
+        f"{len(deliveries)} deliveries, {len(deliveries) - len(bad)} whole; {files} files, {size / 1e6:,.1f} MB",
+    )
+    for delivery in bad:
+        for problem in delivery.problems:
+            yield Finding("problem", f"{delivery.scope}: {problem}")
+    if any(not d.verified for d in deliveries) and not source.quiet_minutes:
+        yield Finding(
+            "warning",
+            "no manifest says what belongs to a delivery, and no quiet time is set",
+            "set quiet_minutes on the source, so that a file that is still being written waits",
+        )
+    file = next((f for d in newest for f in d.files if f.size), None)
+    if file is not None:
+        yield _readable(store, source, file)
+    yield from _freshness(source, deliveries, landed, now)
+
+
+def _readable(store: Store, source: Source, file: StoredFile) -> Finding:
+    try:
+        start = store.read(file.key, 4)
+    except (StoreError, OSError) as error:
+        return Finding(
+            "problem", f"{file.key} is listed but cannot be read: {error}", "listing and reading are two permissions"
+        )
+    expected = b"PAR1" if file.key.endswith(".parquet") else b"\x1f\x8b" if file.key.endswith(".gz") else b""
+    if not start.startswith(expected):
+        return Finding(
+            "problem", f"{file.key} is not what its name says; it begins with {start!r}", "have it delivered again"
+        )
+    return Finding("ok", f"{file.key} can be read")
+
+
+def _freshness(source: Source, deliveries: Sequence[Delivery], landed: date | None, now: datetime) -> Iterator[Finding]:
+    times = [moment for d in deliveries if (moment := delivered_at(d)) is not None]
+    periods = sorted(d.month for d in deliveries if d.month)
+    newest = f"newest billing period {periods[-1]}, " if periods else ""
+    charges = f"; landed up to charge day {landed}" if landed else "; not landed yet"
+    if not times:
+        yield Finding("ok", f"{newest}when it was delivered is not told{charges}")
+        return
+    age = now - max(times)
+    text = f"{newest}delivered {max(times):%Y-%m-%d %H:%M} UTC, {age.total_seconds() / 3600:,.0f} hours ago{charges}"
+    if age > STALE_AFTER:
+        yield Finding("warning", text, "exports come at least once a day; look at the export in the provider's console")
+    else:
+        yield Finding("ok", text)
