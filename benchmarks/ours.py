@@ -16,7 +16,7 @@ from benchmarks.platform import DAYS, platform_at
 from finops_assets.attribution.tag_sets import attribution
 from finops_assets.days import compose_days
 from finops_assets.engine import connect, literal
-from finops_assets.facts import build_facts, facts_relation
+from finops_assets.facts import ROW_GROUP_ROWS, build_facts, facts_relation
 from finops_assets.gates.facts import judge_facts
 from finops_assets.gates.raw import judge_raw
 from finops_assets.gates.rollup import judge_rollup
@@ -112,7 +112,7 @@ def prepare_double(folder: str) -> None:
             source = literal(str(ours.lake.day_file("raw", "aws", day)))
             connection.execute(
                 f"COPY (SELECT * REPLACE ({replaced}) FROM read_parquet({source}, hive_partitioning = false))"
-                f" TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd)"
+                f" TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
             )
 
 
@@ -175,7 +175,7 @@ def _copy_days(engine: Engine, lake: Lake, target: Path) -> None:
             with connection.cursor() as cursor:
                 cursor.execute(
                     f"COPY (SELECT {columns} FROM read_parquet({raw_day}, hive_partitioning = false))"
-                    f" TO {literal(str(file))} (FORMAT parquet, COMPRESSION zstd)"
+                    f" TO {literal(str(file))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
                 )
 
         with ThreadPoolExecutor(2) as pool:

@@ -13,6 +13,7 @@ import duckdb
 
 from finops_assets.engine import connect, identifier, literal
 from finops_assets.errors import LakeError
+from finops_assets.facts import ROW_GROUP_ROWS
 from finops_assets.lake import Lake
 from finops_assets.landing import DERIVED_TYPES, slice_folder
 from finops_assets.ledger import DayTotals, Generation, Ledger
@@ -108,7 +109,9 @@ def _compose(lake: Lake, connection: duckdb.DuckDBPyConnection, day: date, folde
 
 
 def _write(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> None:
-    connection.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd)")
+    connection.execute(
+        f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+    )
 
 
 def _union(files: list[Path]) -> str:

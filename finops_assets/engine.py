@@ -28,6 +28,12 @@ def connect(engine: Engine, spill: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def threads(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many threads a connection works with."""
+    row = connection.execute("SELECT current_setting('threads')").fetchone()
+    return int(row[0]) if row else 1
+
+
 def identifier(name: str) -> str:
     """A quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

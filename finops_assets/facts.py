@@ -19,6 +19,9 @@ from finops_assets.lake import Lake
 from finops_assets.settings import Engine
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
 
+# Two days are written at a time by several threads; larger row groups of 80 columns would not fit the engine's memory.
+ROW_GROUP_ROWS = 30_720
+
 
 @dataclass(frozen=True)
 class FactsDay:
@@ -97,7 +100,7 @@ def _build_day(cursor: duckdb.DuckDBPyConnection, lake: Lake, rules: Rules, sour
     with lake.replacing(lake.day_file("facts", source, day)) as temporary:
         cursor.execute(
             f"COPY ({facts_query(rules, raw, 'attribution')}) TO {literal(str(temporary))}"
-            f" (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{finops_stamp: {literal(stamp)}}})"
+            f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, KV_METADATA {{finops_stamp: {literal(stamp)}}})"
         )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.attribution.tag_sets import enter_tag_sets, raw_tags, read_tag_sets
-from finops_assets.engine import connect, identifier, literal
+from finops_assets.engine import connect, identifier, literal, threads
 from finops_assets.errors import DeliveryChanged, DeliveryRefused, FinopsError
 from finops_assets.focus.specification import detect_version
 from finops_assets.lake import Lake
@@ -36,8 +36,9 @@ from finops_assets.sources.reading import (
 )
 from finops_assets.sources.store import FileChanged, Store, StoredFile, StoreError
 
-# One row group per this many rows of a day: below it the split of a month into days would hold more in memory.
-FLUSH_ROWS = 10_000
+# Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
+# written. Memory is what limits it: a row takes 1 to 2 KB.
+FLUSH_ROWS, LEAST_FLUSH_ROWS = 10_000, 1_000
 READ_ATTEMPTS = 2
 DEFAULT_LIMITS = Plausibility()
 
@@ -319,7 +320,8 @@ def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, works
         _require_charge_period(connection, source, delivery, export)
         tags = raw_tags(export)
         met = read_tag_sets(connection, export, tags)
-        connection.execute("SET partitioned_write_flush_threshold = ?", [FLUSH_ROWS])
+        flush = max(LEAST_FLUSH_ROWS, FLUSH_ROWS // threads(connection))
+        connection.execute("SET partitioned_write_flush_threshold = ?", [flush])
         connection.execute(
             f"COPY ({canonical_rows(export, tags.join)}) TO {literal(str(folder))}"
             " (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (charge_date))"

@@ -249,7 +249,7 @@ def test_an_endpoint_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatc
 
 # ---- landing --------------------------------------------------------------------------------------
 
-FIRST, LAST = date(2026, 9, 28), date(2026, 10, 4)
+FIRST, LAST = date(2026, 9, 30), date(2026, 10, 1)
 
 
 @pytest.fixture(scope="module")

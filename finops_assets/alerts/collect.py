@@ -16,7 +16,7 @@ from finops_assets.errors import FinopsError
 from finops_assets.ledger import Generation, Ledger
 from finops_assets.platform import Platform
 from finops_assets.settings import Source, without_secrets
-from finops_assets.sources.delivery import Sector, incomplete_sectors
+from finops_assets.sources.delivery import incomplete_sectors
 
 FINISHED = (
     dg.DagsterEventType.RUN_SUCCESS,
@@ -27,6 +27,8 @@ RUNS_A_TICK = 200
 TEXT_MOST = 2_000
 HELD_BY_GATES = "held back by a gate"
 """In the failure of a step that held days back: `explain_held` says so, and the checks' own alerts tell the cause."""
+DAGSTERS_OWN = ("Dagster", "RetryRequested")
+"""How the names of the errors begin that Dagster wraps around ours."""
 REPEATS_THE_CAUSE = "held_before"
 """Metadata of a verdict "not judged, held by …"."""
 
@@ -150,12 +152,12 @@ def _figure(value: dg.MetadataValue) -> Figure | None:
 
 
 def _source_in(asset: dg.AssetKey) -> str | None:
-    return asset.path[1] if len(asset.path) == 2 and asset.path[0] == "raw" else None
+    return asset.path[1] if len(asset.path) == 2 and asset.path[0] in ("deliveries", "raw") else None
 
 
 def _source_of(step: str, platform: Platform) -> str | None:
     """The source that a step is about, if it is about one."""
-    return next((s for s in platform.source_names if step in (f"raw__{s}", f"raw_{s}_gates")), None)
+    return next((s for s in platform.source_names if step in (f"deliveries__{s}", f"raw__{s}", f"raw_{s}_gates")), None)
 
 
 def _day(text: str | None) -> date | None:
@@ -219,12 +221,13 @@ def _span(first: str, last: str) -> str:
 
 
 def _cause(event: dg.DagsterEvent) -> str:
-    """Why a step failed, in the words of the first error."""
+    """Why a step failed, in the words of the error that our code raised."""
     failure = event.step_failure_data
     if failure.user_failure_data and failure.user_failure_data.description:
         return without_secrets(" ".join(str(failure.user_failure_data.description).split()))[:TEXT_MOST]
     error = failure.error
-    while error is not None and error.cause is not None:
+    # Dagster wraps the error; what ours was raised from says less than ours.
+    while error is not None and error.cause is not None and (error.cls_name or "").startswith(DAGSTERS_OWN):
         error = error.cause
     text = error.message if error else "no reason was recorded; see the run's log"
     return without_secrets(" ".join(text.split()))[:TEXT_MOST].rstrip(".")
@@ -336,15 +339,9 @@ def _newest_whole_day(platform: Platform, source: Source) -> date | None:
     """The newest day that live deliveries hold with rows, and that their provider does not call incomplete."""
     live = list(Ledger(platform.lake, source.name).all_live())
     for day in sorted({d for g in live for d, totals in g.days.items() if totals.rows}, reverse=True):
-        covering = [g for g in live if day in g.days]
-        sectors = [Sector(_utc(a), _utc(b), c) for g in covering for a, b, c in g.sectors]
-        if not incomplete_sectors(sectors, day):
+        if not incomplete_sectors([s for g in live if day in g.days for s in g.recency()], day):
             return day
     return None
-
-
-def _utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def late_observations(late: Iterable[Alert], now: datetime, open_alerts: Iterable[OpenAlert]) -> Iterator[Observation]:

@@ -65,8 +65,8 @@ def dispatch(
     with history.opened() as opened:
         with opened.writing():
             resolved = opened.enter(observations)
-            _queue(opened, settings, resolved, now)
             _clear(opened, settings.channels, now, log_error)
+            _queue(opened, settings, resolved, now)
         return _send_due(opened, settings.channels, now, environment, log_error)
 
 

@@ -40,7 +40,9 @@ def deliveries_asset(source: Source, owner: str) -> dg.AssetsDefinition:
         ),
         metadata={"uri": without_secrets(source.uri), "layout": source.layout},
     )
-    def deliveries(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+    def deliveries(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.MaterializeResult[None]:
         settings = platform.settings
         entries = land_source(
             platform.lake, settings.engine, source, settings.first_day, context.log.info, settings.plausibility

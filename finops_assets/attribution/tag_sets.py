@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finops_assets.attribution.rules import Rules, resolve
-from finops_assets.engine import identifier
+from finops_assets.engine import identifier, literal
 from finops_assets.errors import TagSetCollision
-from finops_assets.focus.tags import CanonicalTags, canonical_tags, tag_set_id
+from finops_assets.focus.tags import canonical_tags, tag_set_id
 from finops_assets.lake import Lake
-from finops_assets.sources.reading import ExportTable
+from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, ExportTable
 
 REGISTER_SCHEMA = pa.schema([("tag_set_id", pa.string()), ("Tags", pa.string()), ("AllocatedTags", pa.string())])
-NO_TAGS_ID = tag_set_id(None, None)
+ROWS_A_FILE = 2**40  # more than a file can have: file number and row make one number
 
 
 @dataclass(frozen=True)
@@ -76,24 +76,29 @@ def read_tag_sets(connection: duckdb.DuckDBPyConnection, export: ExportTable, ta
     bad_allocated_tags (the text as written where it is not a tag set).
     """
     grouped = ", ".join(f"{key} AS k{i}" for i, key in enumerate(tags.keys)) or "0 AS k0"
-    rows = connection.execute(
-        f"SELECT * EXCLUDE (a, b), any_value(a), any_value(b)"
-        f" FROM (SELECT {grouped}, {tags.texts[0]} AS a, {tags.texts[1]} AS b FROM ({export.sql}) e) GROUP BY ALL"
-    ).fetchall()
     width = max(len(tags.keys), 1)
-    memo: dict[str | None, CanonicalTags] = {}
-
-    def canonical(text: str | None) -> CanonicalTags:
-        if text not in memo:
-            memo[text] = canonical_tags(text)
-        return memo[text]
+    by = [f"k{i}" for i in range(width)]
+    # Grouping keeps one number a set, where it was met first; its text is made once, when all are known.
+    files = connection.execute(f"SELECT DISTINCT {SOURCE_FILE} FROM ({export.sql})").fetchall()
+    listed = ", ".join(literal(name) for (name,) in files)
+    place = f"(CAST(list_position([{listed}], e.{SOURCE_FILE}) AS BIGINT) * {ROWS_A_FILE} + e.{SOURCE_ROW})"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE first_met AS SELECT {', '.join(by)}, min(place) AS place"
+        f" FROM (SELECT {grouped}, {place} AS place FROM ({export.sql}) e) GROUP BY {', '.join(by)}"
+    )
+    found = connection.execute(
+        f"SELECT {', '.join(f'f.{k}' for k in by)}, {tags.texts[0]}, {tags.texts[1]}"
+        f" FROM ({export.sql}) e JOIN first_met f ON f.place = {place}"
+    )
+    duplicated_keys = 0
 
     table: dict[str, list[Any]] = {f"k{i}": [] for i in range(width)}
     for name in ("tag_set_id", "Tags", "AllocatedTags", "bad_tags", "bad_allocated_tags"):
         table[name] = []
     register: dict[str, tuple[str | None, str | None]] = {}
-    for row in rows:
-        own, allocated = canonical(row[width]), canonical(row[width + 1])
+    for row in iter(lambda: found.fetchone(), None):
+        own, allocated = canonical_tags(row[width]), canonical_tags(row[width + 1])
+        duplicated_keys += own.duplicates + allocated.duplicates
         pair = (own.json, allocated.json)
         ident = tag_set_id(*pair)
         if register.setdefault(ident, pair) != pair:
@@ -120,7 +125,7 @@ def read_tag_sets(connection: duckdb.DuckDBPyConnection, export: ExportTable, ta
             },
             schema=REGISTER_SCHEMA,
         ),
-        sum(c.duplicates for c in memo.values()),
+        duplicated_keys,
     )
 
 

@@ -65,12 +65,19 @@ def decimal_from_text(text: str) -> str:
     return f"TRY_CAST(CASE WHEN {_may_be_fine(text)} THEN finops_rounded({text}) ELSE {text} END AS {DECIMAL})"
 
 
-def plain_double(value: str) -> str:
-    """SQL: is this double a decimal of at most 15 digits and 9 places? Then that is its shortest decimal.
+def plain_double(value: str, places: int = 9) -> str:
+    """SQL: is this double a decimal of at most 15 digits and so many places? Then that is its shortest decimal.
 
     A decimal of at most 15 significant digits that reads back to a double is the only such one.
     """
-    return f"(abs({value}) < 1e6 AND round({value} * 1e9) / 1e9 = {value})"
+    return f"(abs({value}) < 1e{15 - places} AND round({value} * 1e{places}) / 1e{places} = {value})"
+
+
+def _scaled(value: str, places: int) -> str:
+    """SQL: a plain double by integer arithmetic. The types give the product 18 places: nothing is cast again."""
+    whole = f"CAST(CAST(round({value} * 1e{places}) AS BIGINT) AS DECIMAL(19, 0))"
+    grain = f"CAST(0.{'0' * (places - 1)}1 AS DECIMAL(18, 18))"
+    return f"CAST({whole} * {grain} AS {DECIMAL})"
 
 
 def decimal_from_double(value: str) -> str:
@@ -80,9 +87,8 @@ def decimal_from_double(value: str) -> str:
     form, which is 8 times slower.
     """
     return (
-        f"CASE WHEN {plain_double(value)}"
-        f" THEN CAST(CAST(CAST(round({value} * 1e9) AS BIGINT) AS DECIMAL(19, 0))"
-        f" * CAST(0.000000001 AS DECIMAL(9, 9)) AS {DECIMAL})"
+        f"CASE WHEN {plain_double(value)} THEN {_scaled(value, 9)}"
+        f" WHEN {plain_double(value, 12)} THEN {_scaled(value, 12)}"
         f" ELSE {decimal_from_text(f'CAST({value} AS VARCHAR)')} END"
     )
 

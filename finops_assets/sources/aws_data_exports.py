@@ -48,7 +48,8 @@ def deliveries(store: ListedStore, now: datetime | None = None) -> Iterator[Deli
                 yield _without_manifest(partition["period"], folder)
         for folder in store.level(export).folders:
             legacy = _LEGACY.fullmatch(folder)
-            if legacy is not None:
+            # Azure names folders like this, too.
+            if legacy is not None and store.list(folder, "-Manifest.json"):
                 problem = f"{folder} is a folder of the legacy Cost and Usage Report; {_ADVICE}"
                 yield unreadable(f"{legacy['year']}-{legacy['month']}", folder, problem)
 
