@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from finops_assets.attribution.rules import Rules
+from finops_assets.days import RawDay, compose_days
 from finops_assets.engine import literal
 from finops_assets.facts import FactsDay, build_facts
 from finops_assets.gates.raw import judge_raw
 from finops_assets.gates.verdict import Verdict
-from finops_assets.days import RawDay, compose_days
 from finops_assets.landing import land_source
 from finops_assets.ledger import Generation, Ledger
 from finops_assets.platform import Platform

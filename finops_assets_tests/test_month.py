@@ -93,7 +93,7 @@ def test_a_month_of_deliveries(watched: Watched) -> None:
     for source in SOURCES:
         estate.deliver(source, "2026-09", through=date(2026, 9, 24))
     first = watched.settle(*SOURCES)
-    assert {s: ran for s, ran in first.items()} == {s: days(FIRST, date(2026, 9, 24)) for s in SOURCES}
+    assert dict(first.items()) == {s: days(FIRST, date(2026, 9, 24)) for s in SOURCES}
     watched.check_totals()
     assert all(watched.tick(s) == [] for s in SOURCES)
 

@@ -19,10 +19,12 @@ from finops_assets.assets.describe import (
 )
 from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
 from finops_assets.checks.recording import explain_held, held_days, record
+from finops_assets.days import sum_totals
 from finops_assets.facts import build_facts, facts_stamp
 from finops_assets.gates import facts as facts_gates
 from finops_assets.gates import rollup as rollup_gates
 from finops_assets.gates.verdict import Verdict
+from finops_assets.ledger import DayTotals
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
 from finops_assets.rollup import build_rollup, rollup_totals
@@ -111,9 +113,12 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
         free = [day for day in wanted if day not in held]
 
         if FACTS in selected:
-            _materialize_facts(context, platform, free)
+            build_facts(platform.lake, settings.engine, platform.rules, platform.source_names, free)
+        verdicts = facts_gates.judge_facts(platform, free)
+        if FACTS in selected:
+            _log_facts(context, platform, free, verdicts)
         if any(key.asset_key == FACTS for key in checks):
-            _record(context, FACTS, facts_gates.judge_facts(platform, free))
+            _record(context, FACTS, verdicts)
             _record(context, FACTS, _not_judged(facts_gates.GATES, held, advice=facts_gates.ADVICE))
         if selected != {FACTS} or checks:
             held |= held_days(context.instance, facts_gate_keys, free)
@@ -122,9 +127,9 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
         if ROLLUP in selected:
             _materialize_rollup(context, platform, free)
         if any(key.asset_key == ROLLUP for key in checks):
-            verdicts = _record(context, ROLLUP, rollup_gates.judge_rollup(platform, free))
+            recorded = _record(context, ROLLUP, rollup_gates.judge_rollup(platform, free))
             _record(context, ROLLUP, _not_judged(rollup_gates.GATES, held))
-            for verdict in verdicts:
+            for verdict in recorded:
                 if verdict.holds:
                     held.setdefault(verdict.day, []).append(f"{ROLLUP.to_user_string()}:{verdict.gate} failed")
 
@@ -154,21 +159,33 @@ def _not_judged(gates: Iterable[str], held: Mapping[date, Sequence[str]], advice
             )
 
 
-def _materialize_facts(context: dg.AssetExecutionContext, platform: Platform, days: list[date]) -> None:
-    built = build_facts(platform.lake, platform.settings.engine, platform.rules, platform.source_names, days)
+def _log_facts(
+    context: dg.AssetExecutionContext, platform: Platform, days: list[date], verdicts: list[Verdict]
+) -> None:
+    untagged = {
+        v.day: "; ".join(f"{name} {figure}" for name, figure in v.figures.items())
+        for v in verdicts
+        if v.gate == facts_gates.ADVICE
+    }
     inputs = _versions_by_day(context.instance, [raw_key(s) for s in platform.source_names], days)
     for day in days:
-        of_day = [b for b in built if b.day == day]
-        records = [r for b in of_day if (r := platform.lake.read_record(b.source, "days", day.isoformat()))]
-        stamps = [facts_stamp(platform.lake, platform.rules, b.source, day) for b in of_day]
+        records = {
+            source: record
+            for source in platform.source_names
+            if (record := platform.lake.read_record(source, "days", day.isoformat()))
+        }
+        totals = sum_totals([DayTotals.from_json(record["totals"]) for record in records.values()])
+        stamps = [facts_stamp(platform.lake, platform.rules, source, day) for source in records]
         context.log_event(
             dg.AssetMaterialization(
                 FACTS,
                 partition=day.isoformat(),
                 metadata={
-                    "dagster/partition_row_count": sum(r["totals"]["rows"] for r in records),
-                    "sources": ", ".join(b.source for b in of_day),
-                    "written": ", ".join(b.source for b in of_day if b.written) or "none: nothing had changed",
+                    "dagster/partition_row_count": totals.rows,
+                    "billed cost": cost_by_currency(totals.billed),
+                    "effective cost": cost_by_currency(totals.effective),
+                    "untagged": untagged.get(day) or "no dimension is required",
+                    "sources": ", ".join(records),
                     "rules_version": platform.rules.version,
                 },
                 tags={

@@ -36,12 +36,11 @@ def judge_raw(platform: Platform, source: Source, days: Iterable[date]) -> list[
     latest = [g for scope in ledger.scopes() if (g := ledger.latest(scope))]
     live = list(ledger.all_live())
     with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
-        verdicts = [
+        return [
             *_complete(connection, platform, source, days, latest, live),
             *_conforms(connection, platform, source, days, live),
             *_plausible(connection, platform, source, days),
         ]
-    return verdicts
 
 
 def _complete(
