@@ -22,12 +22,15 @@ UNTAGGED, UNKNOWN, OTHER = "__untagged__", "__unknown__", "Other"
 GROUPED = {"department": UNTAGGED, "team": UNTAGGED, "environment": UNKNOWN}
 KEY = ("charge_date", "provider", *GROUPED, "ServiceCategory", "BillingCurrency")
 
+# What the history of reported days keeps, by the key and source.
+REPORTED = ("billed_cost", "effective_cost", "positive_effective_cost", "row_count")
+
 # Exact distinct counts are held in memory: a long range is summed a few million facts at a time.
 ROWS_AT_ONCE = 5_000_000
 
 
-def rollup_query(rules: Rules, facts: str, providers: Mapping[str, str]) -> str:
-    """SQL: the rollup of a relation of facts. Its key is unique and free of nulls.
+def rollup_query(rules: Rules, facts: str, providers: Mapping[str, str], by_source: bool = False) -> str:
+    """SQL: the rollup of a relation of facts, or the same split by source. Its key is unique and free of nulls.
 
     `providers` names the provider of each source whose rows do not name one themselves. Untagged are
     rows without a department or without a team; committed are rows under a commitment discount.
@@ -57,27 +60,14 @@ def rollup_query(rules: Rules, facts: str, providers: Mapping[str, str]) -> str:
             count(DISTINCT ResourceId) AS resource_count,
             count(*) AS row_count,
             count(CASE WHEN {untagged} THEN 1 END) AS untagged_rows,
-            count(CommitmentDiscountId) AS committed_rows
+            count(CommitmentDiscountId) AS committed_rows{", source" if by_source else ""}
         FROM {facts}
-        GROUP BY 1, 2, 3, 4, 5, 6, 7
+        GROUP BY 1, 2, 3, 4, 5, 6, 7{", source" if by_source else ""}
     """
 
 
 def _quoted(names: Mapping[str, str]) -> dict[str, str]:
     return {k.replace("'", "''"): v.replace("'", "''") for k, v in names.items()}
-
-
-def reported_query(rules: Rules, facts: str, providers: Mapping[str, str]) -> str:
-    """SQL: what a relation of facts reports, by the rollup's key and source: the grain at which history is kept."""
-    rolled = rollup_query(rules, facts, providers)
-    return f"""
-        SELECT {", ".join(KEY)}, source, billed_cost, effective_cost, positive_effective_cost, row_count
-        FROM ({
-        rolled.replace("GROUP BY 1, 2, 3, 4, 5, 6, 7", "GROUP BY 1, 2, 3, 4, 5, 6, 7, source").replace(
-            "count(DISTINCT ResourceId) AS resource_count", "source"
-        )
-    })
-    """
 
 
 def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Settings, days: Iterable[date]) -> None:
@@ -87,16 +77,26 @@ def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Setti
     """
     sources = [s.name for s in settings.sources]
     providers = {s.name: s.provider for s in settings.sources if s.provider}
-    wanted = sorted(days)
     with warehouse.writing() as connection:
         connection.execute("SET memory_limit = ?", [settings.engine.memory_limit.replace(" ", "")])
-        for chunk in _chunks(lake, sources, wanted):
+        for chunk in _chunks(lake, sources, sorted(days)):
             files = lake.day_files("facts", sources, chunk)
-            query = rollup_query(rules, facts_relation(files), providers) if files else None
-            reported = reported_query(rules, facts_relation(files), providers) if files else None
             with warehouse.transaction(connection):
+                if not files:
+                    warehouse.replace_days(connection, TABLE, chunk, None)
+                    keep_history(connection, chunk, None)
+                    continue
+                facts = facts_relation(files)
+                # The history is kept by source: summed once at that grain, the rollup is the same table without
+                # it, unless two sources bill under one key and a resource could count twice.
+                by_source = rollup_query(rules, facts, providers, by_source=True)
+                connection.execute(f"CREATE OR REPLACE TEMP TABLE rolled AS {by_source}")
+                shared = f"SELECT 1 FROM rolled GROUP BY {', '.join(KEY)} HAVING count(*) > 1 LIMIT 1"
+                overlap = bool(connection.execute(shared).fetchall())
+                query = rollup_query(rules, facts, providers) if overlap else "SELECT * EXCLUDE (source) FROM rolled"
                 warehouse.replace_days(connection, TABLE, chunk, query)
-                keep_history(connection, chunk, reported)
+                keep_history(connection, chunk, f"SELECT {', '.join((*KEY, 'source', *REPORTED))} FROM rolled")
+                connection.execute("DROP TABLE rolled")
 
 
 def _chunks(lake: Lake, sources: list[str], days: list[date]) -> Iterable[list[date]]:

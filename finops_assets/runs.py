@@ -21,6 +21,7 @@ from finops_assets.platform import Platform
 from finops_assets.sources.layouts import newest_deliveries
 
 DAYS_PER_RUN = 31
+WRAPPERS = ("Dagster", "RetryRequested")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -164,7 +165,8 @@ def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
+            # Dagster wraps what an asset raised; what we raised explains itself better than what caused it.
+            while error is not None and error.cause is not None and (error.cls_name or "").startswith(WRAPPERS):
                 error = error.cause
             texts.append(f"{event.step_key}: {error.message.strip() if error else 'failed'}")
     return texts or ["the run failed; see it in the UI"]

@@ -33,6 +33,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Graph, Estat
         yield graph, estate
 
 
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with persistent_instance(tmp_path / "dagster") as instance:
+        yield instance
+
+
 def truth(estate: Estate) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     connection = duckdb.connect()
     connection.register("truth", estate.truth())
@@ -104,10 +110,12 @@ def test_raw_keeps_extension_columns(ran: tuple[Graph, Estate]) -> None:
         assert column in names
 
 
-def test_a_delivery_is_read_once_whatever_days_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_delivery_is_read_once_whatever_days_are_run(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One day's run lands whole months; the runs of the other days read no export file again."""
     estate = small_estate(tmp_path, FIRST, LAST)
-    graph = Graph(settings_for(tmp_path, FIRST), dg.DagsterInstance.ephemeral())
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
     read: list[str] = []
     original = landing.open_export
 
@@ -123,9 +131,11 @@ def test_a_delivery_is_read_once_whatever_days_are_run(tmp_path: Path, monkeypat
     assert sum(r[0] for r in graph.rollup("row_count")) == sum(n for n, _, _ in estate.totals().values())
 
 
-def test_only_new_tag_sets_are_resolved_and_rules_reach_back_without_the_exports(tmp_path: Path) -> None:
+def test_only_new_tag_sets_are_resolved_and_rules_reach_back_without_the_exports(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
     small_estate(tmp_path, FIRST, LAST)
-    graph = Graph(settings_for(tmp_path, FIRST), dg.DagsterInstance.ephemeral())
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
     assert graph.run(FIRST, LAST).success
     total = sum(row[0] for row in graph.rollup("billed_cost"))
     for source in SOURCES:

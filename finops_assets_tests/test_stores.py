@@ -173,6 +173,43 @@ def test_a_key_that_leads_out_of_the_folder_is_not_fetched(filled: Place, tmp_pa
         pass
 
 
+@pytest.mark.parametrize(
+    ("kind", "variable"), [("s3", "AWS_ENDPOINT_URL"), ("s3", "AWS_ENDPOINT_URL_S3"), ("gcs", "STORAGE_EMULATOR_HOST")]
+)
+def test_the_packages_own_variables_name_the_endpoint(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str, variable: str
+) -> None:
+    made = make_place(request, kind, tmp_path, monkeypatch)
+    made.put("a.csv", b"one")
+    monkeypatch.setenv(variable, str(made.endpoint_url))
+    store, _ = open_store(made.uri)
+    assert [f.key for f in store.list()] == ["a.csv"]
+    assert store.read("a.csv") == b"one"
+
+
+def test_a_connection_string_of_another_account_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "DefaultEndpointsProtocol=https;AccountName=one;AccountKey=aHVzaA==;EndpointSuffix=core.windows.net",
+    )
+    mine: Any = open_store("https://one.blob.core.windows.net/exports/focus")[0]
+    assert type(mine._client.credential).__name__ == "SharedKeyCredentialPolicy"
+    other: Any = open_store("https://two.blob.core.windows.net/exports/focus")[0]
+    assert type(other._client.credential).__name__ == "DefaultAzureCredential"
+    assert other._client.url == "https://two.blob.core.windows.net/exports"
+
+
+def test_an_unknown_storage_account_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT", raising=False)
+    with pytest.raises(StoreError, match="the storage account is not known; write the uri as"):
+        open_store("az://exports/focus")
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountKey=hush")
+    with pytest.raises(StoreError, match="is not a connection string") as caught:
+        open_store("az://exports/focus")
+    assert "hush" not in str(caught.value)
+
+
 # ---- URIs and errors ------------------------------------------------------------------------------
 
 

@@ -51,7 +51,9 @@ class Secrets:
         value = self._environment.get(name, "").strip()
         if not value or "\n" in value or "\r" in value:
             fault = "has several lines" if value else "is not set"
-            raise NotSet(f"environment variable {name} ({setting}) {fault}; set it for the process that loads finops_assets.definitions")
+            raise NotSet(
+                f"environment variable {name} ({setting}) {fault}; set it for the process that loads finops_assets.definitions"
+            )
         self._given.append(value)
         return value
 

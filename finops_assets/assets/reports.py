@@ -6,6 +6,7 @@ import dagster as dg
 import duckdb
 import pandas as pd
 
+from finops_assets.alerts.history import AlertHistory
 from finops_assets.assets.daily import POOL, ROLLUP
 from finops_assets.assets.describe import bar_chart
 from finops_assets.assets.follow import FOLLOW
@@ -137,6 +138,8 @@ def report_assets(owner: str) -> list[dg.AssetsDefinition]:
         ),
     )
     def published_warehouse(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+        with platform.warehouse.writing() as connection:
+            AlertHistory.beside(platform.settings.warehouse).copy_to(connection)
         path = platform.warehouse.publish(platform.lake)
         return dg.MaterializeResult(metadata={"path": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size})
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _SEPARATORS = re.compile(r"[\s\-_.]+")
 _USER_PREFIX = "user:"
 
 
+@lru_cache(65_536)
 def normal_key(key: str) -> str:
     """A tag key without case, outer space, `user:` prefix, and the separators space - _ and dot.
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from finops_assets.attribution.normal import normal_key, normal_value
 from finops_assets.settings import Settings
@@ -45,6 +46,11 @@ class Rules:
             placeholders=frozenset(normal_value(p) for p in settings.placeholders) | {""},
         )
 
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Every alias of every dimension."""
+        return frozenset(alias for aliases in self.aliases.values() for alias in aliases)
+
     @property
     def version(self) -> str:
         """A hash of everything that decides, so that a change of rules is a change of version."""
@@ -79,14 +85,17 @@ def resolve(
 
 
 def _usable(rules: Rules, tags: Mapping[str, TagValue]) -> dict[str, Given]:
-    """Normalised key -> its value, without empty and placeholder values."""
+    """Normalised alias -> its value, without empty and placeholder values."""
     usable: dict[str, Given] = {}
     for key in sorted(tags):
+        alias = normal_key(key)
+        if alias not in rules.known or alias in usable:
+            continue
         value = tags[key]
         # A tag without a value is delivered as true (FOCUS 1.2, Tags): it names nobody.
         if value is None or isinstance(value, bool):
             continue
         text = normal_value(str(value))
         if text not in rules.placeholders:
-            usable.setdefault(normal_key(key), Given(text, key))
+            usable[alias] = Given(text, key)
     return usable

@@ -7,6 +7,7 @@ resolves the register anew and reads no export.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,8 @@ def attribution(lake: Lake, rules: Rules, sources: list[str]) -> pa.Table:
                 continue
             known.add(ident)
             rows["tag_set_id"].append(ident)
-            given = resolve(rules, canonical_tags(tags).tags or {}, canonical_tags(allocated).tags)
+            # Canonical already: nothing is left to repair.
+            given = resolve(rules, json.loads(tags or "{}"), json.loads(allocated or "{}"))
             for dimension, reason in given.items():
                 rows[dimension].append(reason.value if reason else None)
                 rows[f"{dimension}_key"].append(reason.key if reason else None)
