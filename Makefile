@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo ui test lint format bench lock clean
+.PHONY: help demo ui emulators test lint format bench lock clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -23,6 +23,9 @@ demo: $(READY)   ## a synthetic estate through the whole graph, and the three an
 
 ui: $(READY)     ## Dagster's UI on the state of this folder
 	$(BIN)/dagster dev
+
+emulators:       ## Azurite, for the tests on Azure Blob Storage; without it they are skipped
+	npm install --silent --no-fund --no-audit --prefix $(HOME)/.cache/finops_assets/azurite azurite@3.35.0
 
 test: $(READY)   ## the tests
 	$(BIN)/python -m pytest

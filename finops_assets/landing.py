@@ -24,7 +24,7 @@ from finops_assets.lake import Lake
 from finops_assets.ledger import DayTotals, Generation, Ledger, fall, now, total_cost
 from finops_assets.settings import Engine, Plausibility, Source
 from finops_assets.sources.delivery import Delivery, file_set_hash
-from finops_assets.sources.layouts import newest_deliveries
+from finops_assets.sources.layouts import known_manifests, newest_deliveries
 from finops_assets.sources.reading import (
     SOURCE_FILE,
     SOURCE_ROW,
@@ -101,12 +101,35 @@ def land_source(
 def unknown_deliveries(lake: Lake, source: Source, first_day: date) -> list[Delivery]:
     """The newest deliveries that the ledger does not know as they are: what landing now would enter. Reads no data.
 
+    A manifest that was found landed is remembered with its etag and not read again until it changes, so that a
+    look at which nothing is new costs a listing.
+
     Raises:
         FinopsError: the source's place cannot be listed.
     """
     ledger = Ledger(lake, source.name)
-    _, deliveries = newest_deliveries(source)
-    return [d for d in _wanted(deliveries, first_day) if _known(ledger, d) is None]
+    record = lake.read_record(source.name, "manifests", "landed") or {}
+    _, deliveries = newest_deliveries(source, {key: tuple(entry) for key, entry in record.items()})
+    wanted = _wanted(deliveries, first_day)
+    if any(d.unchanged and not _rests(ledger, d) for d in wanted):
+        _, deliveries = newest_deliveries(source)
+        wanted = _wanted(deliveries, first_day)
+    landed = [d for d in wanted if d.unchanged or _landed_as_it_is(ledger, d) is not None]
+    remembered = record | {key: list(entry) for key, entry in known_manifests(landed).items()}
+    if remembered != record:
+        lake.write_record(remembered, source.name, "manifests", "landed")
+    return [d for d in wanted if not d.unchanged and _known(ledger, d) is None]
+
+
+def _rests(ledger: Ledger, delivery: Delivery) -> bool:
+    """Is a delivery whose manifest has not changed still what counts?"""
+    latest = ledger.latest(delivery.scope)
+    return (
+        latest is not None
+        and latest.state == "live"
+        and latest.generation == delivery.generation
+        and latest.sectors == _sectors(delivery)
+    )
 
 
 def _wanted(deliveries: Iterable[Delivery], first_day: date) -> list[Delivery]:
