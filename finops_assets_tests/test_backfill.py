@@ -27,7 +27,10 @@ SYNC = {
 }
 
 
+# All three are Dagster's own: a call of its backfill, and event loops that its test workspace leaves behind.
 @pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources`:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_backfill_with_a_gap_runs_ranges_and_holds_one_day(tmp_path: Path) -> None:
     small_estate(tmp_path, FIRST, LAST, incidents=[Incident("aws", BAD, "incomplete")])
     sources = "".join(f"  - {{name: {s}, uri: estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in SOURCES)

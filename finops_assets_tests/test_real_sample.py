@@ -74,7 +74,7 @@ def test_oddities_are_handled_or_reported(ran: tuple[Graph, Run]) -> None:
     assert generation.focus_version == "1.0"
     assert generation.repairs == {"closed_value_spelling ChargeFrequency": 7}
     gaps = {v.metadata["known_gaps"].value for v in run.verdicts("raw/sample:conforms").values()}
-    assert "ContractedCost is null in 1 rows" in gaps
+    assert "ContractedCost is null in 1 row" in gaps
     with duckdb.connect(str(graph.settings.published), read_only=True) as connection:
         odd = connection.execute(
             "SELECT count(*) FROM cloud_cost_facts WHERE SubAccountName = 'NULL' OR ResourceId = 'NULL' OR Tags = 'NULL'"

@@ -1,11 +1,14 @@
 """deliveries/<source>: what a provider delivered, landed once; and the ledger of all of them."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 import pandas as pd
 
 from finops_assets.assets.follow import FOLLOW
+from finops_assets.errors import LakeError
 from finops_assets.landing import land_source
 from finops_assets.ledger import ledger_table
 from finops_assets.platform import Platform
@@ -14,6 +17,15 @@ from finops_assets.settings import Settings, Source, without_secrets
 # Reading exports is the one thing worth trying again: the network, the provider's store, a file just replaced.
 INGESTION_RETRY = dg.RetryPolicy(max_retries=3, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 SHOWN = 60
+
+
+@contextmanager
+def tried_once() -> Iterator[None]:
+    """What no retry can heal, a lake without space or permission, fails the step at once."""
+    try:
+        yield
+    except LakeError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def deliveries_key(source: str) -> dg.AssetKey:
@@ -46,9 +58,10 @@ def deliveries_asset(source: Source, owner: str) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> dg.MaterializeResult[None]:
         settings = platform.settings
-        entries = land_source(
-            platform.lake, settings.engine, source, settings.first_day, context.log.info, settings.plausibility
-        )
+        with tried_once():
+            entries = land_source(
+                platform.lake, settings.engine, source, settings.first_day, context.log.info, settings.plausibility
+            )
         for entry in entries:
             if entry.state in ("waiting", "refused"):
                 context.log.warning(f"{source.name} {entry.scope} is {entry.state}: {entry.reason}")

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from finops_assets.assets.deliveries import INGESTION_RETRY, landing_pool
+from finops_assets.assets.deliveries import INGESTION_RETRY, landing_pool, tried_once
 from finops_assets.assets.describe import cost_by_currency, file_list
 from finops_assets.checks.raw import raw_key
 from finops_assets.days import compose_days
@@ -39,8 +39,11 @@ def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) ->
     )
     def raw(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
         settings = platform.settings
-        land_source(platform.lake, settings.engine, source, settings.first_day, context.log.info, settings.plausibility)
-        composed = compose_days(platform.lake, settings.engine, source, run_days(context.op_execution_context))
+        with tried_once():
+            land_source(
+                platform.lake, settings.engine, source, settings.first_day, context.log.info, settings.plausibility
+            )
+            composed = compose_days(platform.lake, settings.engine, source, run_days(context.op_execution_context))
         generations = {g.scope: g for g in Ledger(platform.lake, source.name).all_live()}
         for day in composed:
             holding = [g for g in generations.values() if day.day in g.days]

@@ -12,10 +12,10 @@ import duckdb
 from finops_assets.engine import connect, identifier, literal
 from finops_assets.facts import facts_relation, raw_relation
 from finops_assets.focus.specification import Column, columns, mandatory_columns
-from finops_assets.gates.verdict import Verdict, money
+from finops_assets.gates.verdict import Verdict, counted, money
 from finops_assets.ledger import Generation, Ledger, fall
 from finops_assets.platform import Platform
-from finops_assets.settings import Source
+from finops_assets.settings import Source, without_secrets
 from finops_assets.sources.delivery import Sector, incomplete_sectors
 from finops_assets.sources.layouts import KNOWN_GAPS
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW
@@ -69,7 +69,7 @@ def _complete(
             problems.append(f"{count} of {rows[day]} rows have {STATUS_COLUMN} {status!r}, not 'Complete'")
         if not rows[day] and not pending:
             problems.append(
-                "no rows: no delivery holds this day"
+                f"no rows: nothing was ever delivered at {without_secrets(source.uri)}"
                 if not latest
                 else f"no rows in any of {len(latest)} deliveries (newest scope: {max(g.scope for g in latest)})"
             )
@@ -156,9 +156,9 @@ def _conforms(
                     continue
                 if any(f"column {name} is mandatory" in p for p in problems + tolerated):
                     continue
-                (tolerated if name in gaps else problems).append(f"{name} is null in {rows} rows")
+                (tolerated if name in gaps else problems).append(f"{name} is null in {counted(rows)}")
             else:
-                problems.append(f"{name} {kind} in {rows} rows, e.g. {example}")
+                problems.append(f"{name} {kind} in {counted(rows)}, e.g. {example}")
         yield _verdict(
             CONFORMS,
             source,
@@ -202,15 +202,16 @@ def _column_findings(
                 into.append(
                     (column.name, "has values outside its closed list", count, f"{example!r}; allowed: {allowed}")
                 )
-    for day, text, rows, file, row in connection.execute(
-        f"SELECT charge_date, repairs, count(*), min({SOURCE_FILE}), min({SOURCE_ROW}) FROM {relation}"
+    place = f"{SOURCE_FILE} || ', row ' || {SOURCE_ROW}"
+    for day, text, rows, first in connection.execute(
+        f"SELECT charge_date, repairs, count(*), min({place}) FROM {relation}"
         " WHERE repairs LIKE '%not_a%' GROUP BY 1, 2 ORDER BY 1, 3 DESC"
     ).fetchall():
         for item in json.loads(text):
             if item["rule"].startswith("not_a"):
                 kind = f"is {item['rule'].replace('_', ' ')}"
-                place = f"{item['found']!r} in file {file}, row {row}"
-                result.setdefault(day, []).append((item["column"], kind, rows, place))
+                found = f"{item['found']!r} in file {first}"
+                result.setdefault(day, []).append((item["column"], kind, rows, found))
     return result
 
 

@@ -29,6 +29,15 @@ class Verdict:
         return self.blocking and not self.passed
 
 
+def counted(rows: int) -> str:
+    """A number of rows in words.
+
+    >>> counted(1), counted(1200)
+    ('1 row', '1,200 rows')
+    """
+    return "1 row" if rows == 1 else f"{rows:,} rows"
+
+
 def money(value: Decimal) -> str:
     """An exact amount without trailing zeros.
 
