@@ -16,7 +16,7 @@ from finops_assets.errors import LakeError
 from finops_assets.facts import ROW_GROUP_ROWS
 from finops_assets.lake import Lake
 from finops_assets.landing import DERIVED_TYPES, slice_folder
-from finops_assets.ledger import DayTotals, Generation, Ledger
+from finops_assets.ledger import DayTotals, Generation, Ledger, concerns
 from finops_assets.settings import Engine, Source
 from finops_assets.sources.delivery import incomplete_sectors
 from finops_assets.sources.reading import all_columns, canonical_type
@@ -38,6 +38,7 @@ def compose_days(lake: Lake, engine: Engine, source: Source, days: Iterable[date
     A day without rows gets an empty file: that nothing was charged, or nothing delivered, is for the gate to say.
     """
     generations = list(Ledger(lake, source.name).all_live())
+    waiting = _pending(lake, source.name)
     result = []
     with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
         for day in days:
@@ -49,15 +50,29 @@ def compose_days(lake: Lake, engine: Engine, source: Source, days: Iterable[date
             same = held is not None and held["totals"]["fingerprint"] == totals.fingerprint and target.is_file()
             if not same:
                 _compose(lake, connection, day, [folder for _, folder in parts], target)
-            record = _day_record(day, totals, slices, generations)
+            record = _day_record(day, totals, slices, generations, waiting)
             if record != held:
                 lake.write_record(record, source.name, "days", day.isoformat())
             result.append(RawDay(day, totals, slices, changed=not same))
     return result
 
 
-def _day_record(day: date, totals: DayTotals, slices: tuple[str, ...], live: Iterable[Generation]) -> dict[str, Any]:
-    return {"slices": list(slices), "totals": totals.as_json(), "incomplete": _incomplete(day, live)}
+def _day_record(
+    day: date, totals: DayTotals, slices: tuple[str, ...], live: list[Generation], waiting: list[Generation]
+) -> dict[str, Any]:
+    return {
+        "slices": list(slices),
+        "totals": totals.as_json(),
+        "incomplete": _incomplete(day, live),
+        "pending": any(concerns(g, day, live) for g in waiting),
+    }
+
+
+def _pending(lake: Lake, source: str) -> list[Generation]:
+    """The newest deliveries that wait or were refused: they hold the days that they concern."""
+    ledger = Ledger(lake, source)
+    newest = (ledger.latest(scope) for scope in ledger.scopes())
+    return [g for g in newest if g is not None and g.state in ("waiting", "refused")]
 
 
 def _incomplete(day: date, live: Iterable[Generation]) -> int:
@@ -69,9 +84,11 @@ def _incomplete(day: date, live: Iterable[Generation]) -> int:
 def changed_days(lake: Lake, source: str, first: date, end: date) -> list[date]:
     """The days from `first` to before `end` whose raw file is not what the live deliveries make of them now.
 
-    Reads the ledger only. A day counts as changed when its rows differ, whatever delivery they are in.
+    Reads the ledger only. A day counts as changed when its rows differ, whatever delivery they are in, and when
+    it was judged while a delivery waited or was refused that no longer does.
     """
     live = list(Ledger(lake, source).all_live())
+    waiting = _pending(lake, source)
     held = {date.fromisoformat(name) for name in lake.records(source, "days")}
     changed = []
     for day in sorted({d for g in live for d in g.days} | held):
@@ -83,6 +100,7 @@ def changed_days(lake: Lake, source: str, first: date, end: date) -> list[date]:
             record is None
             or record["totals"]["fingerprint"] != totals.fingerprint
             or record.get("incomplete", 0) != _incomplete(day, live)
+            or (record.get("pending", False) and not any(concerns(g, day, live) for g in waiting))
         ):
             changed.append(day)
     return changed

@@ -172,6 +172,16 @@ class Ledger:
         return str(body["accepted"]) if body else None
 
 
+def concerns(generation: Generation, day: date, live: Iterable[Generation]) -> bool:
+    """Could a delivery that was not landed hold this day? By what it held before, by its month, else yes."""
+    landed = [g for g in live if g.scope == generation.scope]
+    if any(day in g.days for g in landed):
+        return True
+    if len(generation.scope) == 7 and generation.scope[4] == "-":
+        return generation.scope == f"{day:%Y-%m}"
+    return not landed
+
+
 FINAL_AFTER = timedelta(days=14)
 
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 import duckdb
 import pandas as pd
 
-from finops_assets.engine import identifier
+from finops_assets.engine import days_between, identifier
 from finops_assets.rollup import GROUPED, TABLE, UNKNOWN, UNTAGGED
 
 TEAMS_BY = ("department", "team")
@@ -62,6 +62,18 @@ def latest_days(connection: duckdb.DuckDBPyConnection, days: int = UNTAGGED_DAYS
 def _last_day(connection: duckdb.DuckDBPyConnection, rollup: str) -> date | None:
     row = connection.execute(f"SELECT max(charge_date) FROM {rollup}").fetchone()
     return row[0] if row else None
+
+
+def missing_days(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str = TABLE) -> list[date]:
+    """The days of a period that the rollup has no figures for: held by a gate, or not run."""
+    found = {
+        day
+        for (day,) in connection.execute(
+            f"SELECT DISTINCT charge_date FROM {rollup} WHERE charge_date >= $first AND charge_date < $end",
+            {"first": period.first, "end": period.end},
+        ).fetchall()
+    }
+    return [day for day in days_between(period.first, period.end) if day not in found]
 
 
 def cost_by(

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from finops_assets.attribution.normal import normal_key, normal_value
 from finops_assets.errors import ConfigError, Mistake
-from finops_assets.focus.specification import columns
+from finops_assets.focus.specification import canonical_name, columns
 
 CONFIG_ENV = "FINOPS_CONFIG"
 DEFAULT_CONFIG = "finops.yaml"
@@ -112,14 +112,17 @@ class Engine(_Strict):
     threads: Annotated[int, Field(ge=1)] | None = None
 
 
+Cron = Annotated[str, Field(pattern=r"^\s*\S+\s+\S+\s+\S+\s+\S+\s+\S+\s*$")]
+
+
 class Night(_Strict):
     """What is expected of the night."""
 
     deadline: UtcTime = "08:00"
     """By when each source must have delivered the UTC day before; later it is called late."""
-    export_check: str = "0,30 5-7 * * *"
+    export_check: Cron = "0,30 5-7 * * *"
     """Cron (UTC) of the export check: every source is looked at and what is new is landed."""
-    last_check: str = "0 8 * * *"
+    last_check: Cron = "0 8 * * *"
     """Cron (UTC) of the night's last export check."""
     watch_seconds: Annotated[int, Field(ge=5)] = 120
     """How often each source's sensor lists manifests, at the most."""
@@ -211,7 +214,7 @@ class Settings(_Strict):
     plausibility: Plausibility = Plausibility()
     acknowledged: tuple[Acknowledgement, ...] = ()
     engine: Engine = Engine()
-    owner: str = "team:finops"
+    owner: Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")] = "team:finops"
     night: Night = Night()
     alerts: Alerts = Alerts()
 
@@ -285,7 +288,9 @@ def parse_settings(text: str, file: Path) -> Settings:
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
-        found += [(_place(e), _explain(e)) for e in error.errors()]
+        # A list that is only too short because its entries are wrong is not empty: the entries say what is wrong.
+        real = (e for e in error.errors() if not (e["type"] == "too_short" and e["input"]))
+        found += [(_place(e), _explain(e)) for e in real]
     found += _cross_mistakes(raw)
     if found or settings is None:
         raise ConfigError(str(file), [Mistake(_dotted(loc), text, _line(lines, loc)) for loc, text in found])
@@ -367,14 +372,28 @@ def _explain(error: Any) -> str:
         close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         return f"is not a known setting{hint} (allowed: {', '.join(sorted(known))})"
+    if kind == "too_short":
+        return "is empty; at least one entry is needed"
     if kind == "literal_error":
         return f"found {value!r}; allowed: {context['expected']}"
     if kind == "string_pattern_mismatch" and any(str(part).endswith("_env") for part in error["loc"]):
         # Whoever pastes the secret itself here must not find it in a log.
         return "must be the name of an environment variable, such as FINOPS_SLACK_URL; what was found is not shown"
     if kind == "string_pattern_mismatch":
-        return f"found {value!r}; allowed: text like {context['pattern']}"
-    return f"found {value!r}; {error['msg'][0].lower()}{error['msg'][1:]}"
+        return f"found {value!r}; allowed: {ALLOWED.get(context['pattern'], 'text like ' + context['pattern'])}"
+    # A whole section is not shown: it says nothing, and may hold what should not be shown.
+    shown = repr(value) if isinstance(value, bool | int | float) else type(value).__name__
+    shown = repr(without_secrets(value)) if isinstance(value, str) else shown
+    return f"found {shown}; {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+ALLOWED = {
+    r"^[a-z][a-z0-9_]*$": "lower-case letters, digits and _, beginning with a letter, as aws_prod",
+    r"^\d+(\.\d+)?\s?(MB|GB)$": "a size as 800MB or 2GB",
+    r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$": "team:name or an e-mail address",
+    r"^\s*\S+\s+\S+\s+\S+\s+\S+\s+\S+\s*$": 'a cron of five fields, as "0,30 5-7 * * *"',
+    r"^([01]\d|2[0-3]):[0-5]\d$": 'a UTC time as "08:00"',
+}
 
 
 def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
@@ -412,6 +431,22 @@ def _cross_mistakes(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...],
                 (("sources", i, "name"), f"found {name!r} again (first at sources[{names[name]}]); names are unique")
             )
         names.setdefault(name, i)
+    for i, entry in sources:
+        uri = entry.get("uri")
+        if isinstance(uri, str) and without_secrets(uri) != uri:
+            found.append(
+                (
+                    ("sources", i, "uri"),
+                    f"found {without_secrets(uri)!r} with credentials in it; take them out: they come from the"
+                    " provider's own chain (environment, profile, role)",
+                )
+            )
+        gaps = entry.get("known_gaps")
+        for j, gap in enumerate(gaps if isinstance(gaps, list) else []):
+            if canonical_name(str(gap)) != gap:
+                close = difflib.get_close_matches(str(gap), columns(), n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                found.append((("sources", i, "known_gaps", j), f"found {gap!r}, which is no FOCUS column{hint}"))
     uris: dict[str, int] = {}
     for i, source in sources:
         uri = str(source.get("uri")).rstrip("/")

@@ -90,9 +90,23 @@ class Warehouse:
             connection.execute(f"INSERT INTO {name} BY NAME {query}")
 
     @staticmethod
+    def forget(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
+        """Drop a table that is written anew next: the I/O manager keeps a table's first types for ever.
+
+        They follow the first figures (DECIMAL(19, 18) for 9.99), and a larger figure would not fit.
+        """
+        connection.execute(f"DROP TABLE IF EXISTS {identifier(schema)}.{identifier(table)}")
+
+    @staticmethod
     def has(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
         """Is there such a table? Before the first good day there is none."""
         return bool(connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]).fetchall())
+
+    def is_published(self) -> bool:
+        """Is the published copy as new as what the pipeline wrote?"""
+        if not self.published.is_file() or not self.path.is_file():
+            return False
+        return self.published.stat().st_mtime_ns >= self.path.stat().st_mtime_ns
 
     def publish(self, lake: Lake) -> Path:
         """Copy every table into a new published file with a view over the facts, and put it in place at once."""
@@ -117,6 +131,7 @@ class Warehouse:
                         " hive_types = {'source': VARCHAR, 'charge_date': DATE})"
                     )
                 connection.execute("DETACH published")
+            os.utime(temporary)
             os.replace(temporary, self.published)
         finally:
             temporary.unlink(missing_ok=True)

@@ -60,19 +60,21 @@ def test_reports_in_every_format_agree(finops: CliRunner, tmp_path: Path) -> Non
     table = finops.invoke(app, ["report", "teams", "--from", "2026-09-01", "--to", "2026-09-05"])
     assert table.exit_code == 0
     assert "2026-09-01 to 2026-09-04" in table.output
+    assert "note 1 of 4 days of this period have no figures" in table.output
+    assert "2026-09-03" in table.output
     csv = finops.invoke(app, ["report", "teams", "--format", "csv"])
-    rows = json.loads(finops.invoke(app, ["report", "teams", "--format", "json"]).output)
+    rows = json.loads(finops.invoke(app, ["report", "teams", "--format", "json"]).stdout)
     parquet = tmp_path / "teams.parquet"
     assert finops.invoke(app, ["report", "teams", "-f", "parquet", "-o", str(parquet)]).exit_code == 0
     frame = pd.read_parquet(parquet)
-    assert len(rows) == len(frame) == len(csv.output.strip().splitlines()) - 1
+    assert len(rows) == len(frame) == len(csv.stdout.strip().splitlines()) - 1
     assert {r["team"] for r in rows} == set(frame["team"])
 
 
 def test_report_by_day_service_and_untagged(finops: CliRunner) -> None:
-    by_day = json.loads(finops.invoke(app, ["report", "services", "--by", "charge_date", "-f", "json"]).output)
+    by_day = json.loads(finops.invoke(app, ["report", "services", "--by", "charge_date", "-f", "json"]).stdout)
     assert {r["charge_date"][:10] for r in by_day} == {"2026-09-01", "2026-09-02", "2026-09-04"}
-    untagged = json.loads(finops.invoke(app, ["report", "untagged", "-f", "json"]).output)
+    untagged = json.loads(finops.invoke(app, ["report", "untagged", "-f", "json"]).stdout)
     assert {r["provider"] for r in untagged} >= {"AWS", "Microsoft"}
 
 

@@ -181,3 +181,22 @@ def test_reports_are_tables_in_the_warehouse(ran: tuple[Graph, Estate]) -> None:
     assert dict(found) == expected
     assert untagged is not None
     assert 0 < untagged[1] <= untagged[0] < 100
+
+
+def test_reports_take_figures_larger_than_their_first(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    """The I/O manager keeps the types of a table's first figures; a later month is larger."""
+    estate = small_estate(tmp_path, FIRST, LAST)
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
+    assert graph.run(FIRST).success
+    graph.publish()
+    assert graph.run(FIRST, LAST).success
+    graph.publish()
+    estate.deliver("aws", "2026-09", generation=2, restate={date(2026, 9, 2): Decimal("9.5")})
+    assert graph.run(date(2026, 9, 2)).success
+    graph.publish()
+    with duckdb.connect(str(graph.settings.published), read_only=True) as connection:
+        found = connection.execute("SELECT sum(billed_cost) FROM reports.cost_by_team").fetchone()
+        rollup = "SELECT sum(billed_cost) FROM daily_cost_by_team WHERE charge_date >= '2026-09-01'"
+        assert found == connection.execute(rollup).fetchone()
+        assert connection.execute("SELECT count(DISTINCT charge_date) FROM reports.restatements").fetchone() == (1,)
+    assert graph.platform.warehouse.is_published()

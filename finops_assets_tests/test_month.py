@@ -161,8 +161,11 @@ def test_a_vanished_file_waits_and_the_last_good_delivery_stands(watched: Watche
     assert reason is not None
     assert newest.name in (reason.reason or "")
     assert watched.graph.rollup() == before
+    # A day run meanwhile is held; it is asked for again once nothing waits any more, though its rows are the same.
+    held = watched.graph.run(date(2026, 9, 22))
+    assert not held.success
     newest.write_bytes(content)
-    assert watched.settle("gcp") == {"gcp": [date(2026, 9, 23)]}
+    assert watched.settle("gcp") == {"gcp": [date(2026, 9, 22), date(2026, 9, 23)]}
     assert watched.states("gcp", "2026-09") == ["superseded", "live"]
 
 

@@ -12,7 +12,16 @@ from finops_assets.assets.describe import bar_chart
 from finops_assets.assets.follow import FOLLOW
 from finops_assets.checks.raw import FACTS
 from finops_assets.platform import Platform
-from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, latest_days, latest_month, untagged_by
+from finops_assets.reports import (
+    SERVICES_BY,
+    TEAMS_BY,
+    Period,
+    cost_by,
+    latest_days,
+    latest_month,
+    missing_days,
+    untagged_by,
+)
 from finops_assets.restatements import restatements
 from finops_assets.rollup import TABLE
 
@@ -43,6 +52,8 @@ def _report(
             if period is None:
                 raise dg.Failure(NOT_YET, allow_retries=False)
             table = query(connection, period)
+            gaps = missing_days(connection, period)
+            platform.warehouse.forget(connection, "reports", name)
         charts = {
             f"chart {currency}": bar_chart(
                 f"{name}, {period}, {currency}",
@@ -55,6 +66,7 @@ def _report(
             {
                 "period": str(period),
                 "period before": str(period.before),
+                "days without figures": ", ".join(map(str, gaps)) or "none",
                 "dagster/row_count": len(table),
                 "table": dg.MetadataValue.md(table.head(30).to_markdown(index=False, floatfmt=".1f")),
                 **charts,
@@ -115,6 +127,7 @@ def report_assets(owner: str) -> list[dg.AssetsDefinition]:
     def moved(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         with platform.warehouse.reading() as connection:
             table = restatements(connection)
+            platform.warehouse.forget(connection, "reports", "restatements")
         context.add_output_metadata(
             {
                 "dagster/row_count": len(table),

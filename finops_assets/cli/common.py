@@ -104,6 +104,13 @@ HEADINGS = {
     "change_percent": "change %",
     "share_percent": "share %",
     "row_count": "rows",
+    "restated_at": "restated (UTC)",
+    "charge_date": "day",
+    "effective_cost_after": "after",
+    "billed_moved": "billed moved",
+    "rows_moved": "rows moved",
+    "seen_at": "seen (UTC)",
+    "days_changed": "days changed",
     "positive_effective_cost": "positive effective",
     **{f"untagged_{d}_percent": f"no {d} %" for d in GROUPED},
     **{f"untagged_{d}_percent_before": "before %" for d in GROUPED},
@@ -128,6 +135,10 @@ def cell(value: object) -> str:
     match value:
         case Decimal():
             return f"{value:,.2f}"
+        case datetime():
+            return "" if pd.isna(value) else f"{value:%Y-%m-%d %H:%M}"
+        case None:
+            return ""
         case float():
             return "" if value != value else f"{value:,.1f}"
         case _:

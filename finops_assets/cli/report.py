@@ -19,11 +19,21 @@ from finops_assets.cli.common import (
     OutputOption,
     ToOption,
     emit,
+    err,
     explained,
     published,
 )
 from finops_assets.errors import FinopsError
-from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, latest_days, latest_month, untagged_by
+from finops_assets.reports import (
+    SERVICES_BY,
+    TEAMS_BY,
+    Period,
+    cost_by,
+    latest_days,
+    latest_month,
+    missing_days,
+    untagged_by,
+)
 from finops_assets.restatements import as_of_relation
 from finops_assets.rollup import TABLE
 
@@ -78,6 +88,7 @@ def report_untagged(
     with explained(), published(config) as connection:
         rollup = _rollup(as_of)
         period = _period(connection, rollup, first, end, days=True)
+        _say_gaps(connection, period, rollup)
         emit(_checked(lambda: untagged_by(connection, period, _columns(by), rollup)), period, format, output)
 
 
@@ -93,7 +104,22 @@ def _report_cost(
     with explained(), published(config) as connection:
         rollup = _rollup(as_of)
         period = _period(connection, rollup, first, end)
+        _say_gaps(connection, period, rollup)
         emit(_checked(lambda: cost_by(connection, period, _columns(by), rollup)), period, format, output)
+
+
+def _say_gaps(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str) -> None:
+    """On standard error, so that no format is disturbed: which days the figures do not hold."""
+    for name, span in (("this period", period), ("the period before", period.before)):
+        gaps = missing_days(connection, span, rollup)
+        if gaps:
+            shown = ", ".join(map(str, gaps[:6])) + (", …" if len(gaps) > 6 else "")
+            days = (span.end - span.first).days
+            err.print(
+                f"[yellow]note[/] {len(gaps)} of {days} days of {name} have no figures (held by a gate, or not run):"
+                f" {shown}",
+                highlight=False,
+            )
 
 
 def _columns(by: str) -> tuple[str, ...]:

@@ -101,9 +101,12 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
         defs = build_definitions(settings)
         with open_instance() as instance:
             days = days_to_run(platform, instance, first, end) if only_changed else days_between(first, end)
-            if not days and settings.published.is_file():
+            if not days and platform.warehouse.is_published():
+                held = sorted(set(days_between(first, end)) - built_days(instance))
                 out.print(f"Nothing has changed for {Period(first, end)}: nothing to run.")
-                return len(set(days_between(first, end)) - built_days(instance))
+                if held:
+                    out.print(f"Held back since they ran last: {', '.join(map(str, held))}. The UI says by which gate.")
+                return len(held)
             runs = len(list(consecutive(days, DAYS_PER_RUN)))
             steps = runs * (2 * len(settings.sources) + 1) + 4
             with Progress(
@@ -120,7 +123,7 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
                     progress.update(task, advance=1, description=step)
 
                 outcome = run_range(defs, instance, days, told)
-                errors = outcome.errors + (publish(defs, instance, told) if outcome.built else [])
+                errors = outcome.errors + (publish(defs, instance, told) if outcome.built or not days else [])
                 progress.update(task, completed=steps, description="done")
     out.print(f"{len(outcome.built)} days built, {len(outcome.held)} held back.")
     for day, reasons in sorted(outcome.held.items()):

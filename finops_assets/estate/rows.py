@@ -78,7 +78,7 @@ def rows_sql(spec: EstateSpec, source: str) -> str:
     def restate(column: str) -> str:
         # The restated price, not the restated cost: cost = price x quantity then holds on the row as well.
         # Exact for factors of two decimals, else to the nearest grain.
-        rounded = f"CAST(round(CAST({column} // {money} AS DECIMAL(18,0)) * factor, 0) AS BIGINT) * {money}"
+        rounded = f"CAST(round(CAST({column} // {money} AS DECIMAL(26,0)) * factor, 0) AS BIGINT) * {money}"
         return f"CASE WHEN factor = 1 THEN {column} ELSE {rounded} END"
 
     if source == "aws":

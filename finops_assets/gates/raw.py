@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import duckdb
 
@@ -13,7 +14,7 @@ from finops_assets.engine import connect, identifier, literal
 from finops_assets.facts import facts_relation, raw_relation
 from finops_assets.focus.specification import Column, columns, mandatory_columns
 from finops_assets.gates.verdict import Verdict, counted, money
-from finops_assets.ledger import Generation, Ledger, fall
+from finops_assets.ledger import Generation, Ledger, concerns, fall
 from finops_assets.platform import Platform
 from finops_assets.settings import Source, without_secrets
 from finops_assets.sources.delivery import Sector, incomplete_sectors
@@ -56,7 +57,7 @@ def _complete(
     for day in days:
         problems: list[str] = []
         covering = [g for g in live if day in g.days]
-        pending = [g for g in latest if g.state != "live" and _concerns(g, day, live)]
+        pending = [g for g in latest if g.state != "live" and concerns(g, day, live)]
         for generation in pending:
             problems.append(f"delivery {generation.scope} is {generation.state}: {generation.reason}")
         sectors = [Sector(_at(a), _at(b), c) for g in covering for a, b, c in g.sectors]
@@ -69,7 +70,7 @@ def _complete(
             problems.append(f"{count} of {rows[day]} rows have {STATUS_COLUMN} {status!r}, not 'Complete'")
         if not rows[day] and not pending:
             problems.append(
-                f"no rows: nothing was ever delivered at {without_secrets(source.uri)}"
+                f"no rows: nothing was ever delivered at {without_secrets(source.uri)}{_gone(source)}"
                 if not latest
                 else f"no rows in any of {len(latest)} deliveries (newest scope: {max(g.scope for g in latest)})"
             )
@@ -88,13 +89,9 @@ def _at(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
-def _concerns(generation: Generation, day: date, live: list[Generation]) -> bool:
-    """Could a delivery that was not landed hold this day? By its month, by what it held before, else yes."""
-    if any(g.scope == generation.scope and day in g.days for g in live):
-        return True
-    if len(generation.scope) == 7 and generation.scope[4] == "-":
-        return generation.scope == f"{day:%Y-%m}"
-    return not any(g.scope == generation.scope for g in live)
+def _gone(source: Source) -> str:
+    local = "://" not in source.uri and not any(c in source.uri for c in "*?[")
+    return ", which does not exist: check uri in finops.yaml" if local and not Path(source.uri).exists() else ""
 
 
 def _rows(platform: Platform, source: Source, days: list[date]) -> dict[date, int]:
