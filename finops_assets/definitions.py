@@ -6,11 +6,11 @@ import logging
 import warnings
 
 import dagster as dg
-from dagster_duckdb_pandas import DuckDBPandasIOManager
 
 from finops_assets.assets.daily import POOL, ROLLUP, daily_assets
 from finops_assets.assets.deliveries import deliveries_asset, ledger_asset
 from finops_assets.assets.raw import raw_asset
+from finops_assets.assets.report_tables import ReportTables
 from finops_assets.assets.reports import IO_MANAGER, report_assets
 from finops_assets.checks.raw import raw_checks
 from finops_assets.partitions import utc_days
@@ -77,7 +77,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         ],
         resources={
             "platform": platform,
-            IO_MANAGER: DuckDBPandasIOManager(database=str(settings.warehouse)),
+            IO_MANAGER: ReportTables(database=str(settings.warehouse)),
         },
         executor=dg.in_process_executor,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
@@ -47,8 +46,3 @@ def literal(text: str) -> str:
 def days_between(first: date, end: date) -> list[date]:
     """The UTC days from `first` up to but not including `end`."""
     return [date.fromordinal(n) for n in range(first.toordinal(), end.toordinal())]
-
-
-def paths(files: Iterable[Path]) -> list[str]:
-    """File paths as DuckDB's readers take them."""
-    return [str(file) for file in files]

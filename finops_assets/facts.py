@@ -16,6 +16,7 @@ from finops_assets.attribution.rules import Rules
 from finops_assets.attribution.tag_sets import attribution
 from finops_assets.engine import connect, identifier, literal
 from finops_assets.lake import Lake
+from finops_assets.ledger import Ledger
 from finops_assets.settings import Engine
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
 
@@ -61,8 +62,8 @@ def build_facts(
 
 def facts_stamp(lake: Lake, rules: Rules, source: str, day: date) -> str:
     """What a facts file is built from: the content of the raw day and the version of the rules."""
-    record = lake.read_record(source, "days", day.isoformat())
-    return f"{rules.version} {record['totals']['fingerprint'] if record else 'unknown'}"
+    totals = Ledger(lake, source).day_totals(day)
+    return f"{rules.version} {totals.fingerprint if totals else 'unknown'}"
 
 
 def facts_rules(file: Path) -> str | None:

@@ -21,9 +21,9 @@ from finops_assets.engine import connect, identifier, literal, threads
 from finops_assets.errors import DeliveryChanged, DeliveryRefused, FinopsError
 from finops_assets.focus.specification import detect_version
 from finops_assets.lake import Lake
-from finops_assets.ledger import DayTotals, Generation, Ledger, fall, now, total_cost
+from finops_assets.ledger import DayTotals, Generation, Ledger, State, fall, now, total_cost
 from finops_assets.settings import Engine, Plausibility, Source
-from finops_assets.sources.delivery import Delivery, file_set_hash
+from finops_assets.sources.delivery import Delivery
 from finops_assets.sources.layouts import known_manifests, newest_deliveries
 from finops_assets.sources.reading import (
     SOURCE_FILE,
@@ -34,7 +34,7 @@ from finops_assets.sources.reading import (
     open_export,
     repairs_json,
 )
-from finops_assets.sources.store import FileChanged, Store, StoredFile, StoreError
+from finops_assets.sources.store import FileChanged, Store, StoreError
 
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
 # written. Memory is what limits it: a row takes 1 to 2 KB.
@@ -78,7 +78,7 @@ def land_source(
             landed.append(known)
             continue
         if delivery.problems:
-            entry = _pending(delivery, "waiting", "; ".join(delivery.problems))
+            entry = _entry(delivery, "waiting", "; ".join(delivery.problems))
         elif (live := _landed_as_it_is(ledger, delivery)) is not None:
             # What the provider calls complete changes without its data; a delivery that waited may be taken back.
             entry = replace(live, sectors=_sectors(delivery))
@@ -86,12 +86,12 @@ def land_source(
             try:
                 entry = _land(lake, engine, source, store, delivery, limits)
                 log(f"{source.name}: landed {delivery.scope}, {entry.rows:,} rows, {len(entry.days)} days")
-                landed.append(entry)
-                continue
             except DeliveryRefused as refusal:
-                state = "waiting" if isinstance(refusal, DeliveryChanged) else "refused"
-                entry = _pending(delivery, state, str(refusal))
-        ledger.enter(entry)
+                entry = _entry(delivery, "waiting" if isinstance(refusal, DeliveryChanged) else "refused", str(refusal))
+        before = ledger.live(delivery.scope)
+        ledger.enter(entry)  # the commit: from here on the new slices count, and the old ones can go
+        if entry.state == "live" and before is not None and before.identity != entry.identity:
+            lake.remove(slice_folder(lake, source.name, before))
         landed.append(entry)
     if deliveries:
         _forget_withdrawn(lake, ledger, {delivery.scope for delivery in deliveries})
@@ -111,25 +111,14 @@ def unknown_deliveries(lake: Lake, source: Source, first_day: date) -> list[Deli
     record = lake.read_record(source.name, "manifests", "landed") or {}
     _, deliveries = newest_deliveries(source, {key: tuple(entry) for key, entry in record.items()})
     wanted = _wanted(deliveries, first_day)
-    if any(d.unchanged and not _rests(ledger, d) for d in wanted):
+    if any(d.unchanged and _known(ledger, d) is None for d in wanted):
         _, deliveries = newest_deliveries(source)
         wanted = _wanted(deliveries, first_day)
-    landed = [d for d in wanted if d.unchanged or _landed_as_it_is(ledger, d) is not None]
+    landed = [d for d in wanted if _landed_as_it_is(ledger, d) is not None]
     remembered = record | {key: list(entry) for key, entry in known_manifests(landed).items()}
     if remembered != record:
         lake.write_record(remembered, source.name, "manifests", "landed")
-    return [d for d in wanted if not d.unchanged and _known(ledger, d) is None]
-
-
-def _rests(ledger: Ledger, delivery: Delivery) -> bool:
-    """Is a delivery whose manifest has not changed still what counts?"""
-    latest = ledger.latest(delivery.scope)
-    return (
-        latest is not None
-        and latest.state == "live"
-        and latest.generation == delivery.generation
-        and latest.sectors == _sectors(delivery)
-    )
+    return [d for d in wanted if _known(ledger, d) is None]
 
 
 def _wanted(deliveries: Iterable[Delivery], first_day: date) -> list[Delivery]:
@@ -142,7 +131,7 @@ def _known(ledger: Ledger, delivery: Delivery) -> Generation | None:
     if latest is None:
         return None
     if delivery.problems:
-        waits = latest == replace(_pending(delivery, "waiting", "; ".join(delivery.problems)), seen_at=latest.seen_at)
+        waits = latest == replace(_entry(delivery, "waiting", "; ".join(delivery.problems)), seen_at=latest.seen_at)
         return latest if waits else None
     if latest.state == "live":
         same = _landed_as_it_is(ledger, delivery) is not None and latest.sectors == _sectors(delivery)
@@ -152,9 +141,10 @@ def _known(ledger: Ledger, delivery: Delivery) -> Generation | None:
 
 def _landed_as_it_is(ledger: Ledger, delivery: Delivery) -> Generation | None:
     live = ledger.live(delivery.scope)
-    if live is None or live.generation != delivery.generation or not _same_files(live, delivery):
+    if live is None or live.generation != delivery.generation:
         return None
-    return live
+    # The files of a delivery whose manifest has not changed were not looked at.
+    return live if delivery.unchanged or _same_files(live, delivery) else None
 
 
 def _refused_before(ledger: Ledger, delivery: Delivery) -> Generation | None:
@@ -162,7 +152,7 @@ def _refused_before(ledger: Ledger, delivery: Delivery) -> Generation | None:
     latest = ledger.latest(delivery.scope)
     if latest is None or latest.state != "refused" or not _same_files(latest, delivery):
         return None
-    return None if ledger.accepted(delivery.scope) == _slice_id(delivery) else latest
+    return None if ledger.accepted(delivery.scope) == delivery.identity else latest
 
 
 def _forget_withdrawn(lake: Lake, ledger: Ledger, delivered: set[str]) -> None:
@@ -187,11 +177,11 @@ def _same_files(live: Generation, delivery: Delivery) -> bool:
     return {(f.key, f.size, f.etag) for f in delivery.files} == set(live.files)
 
 
-def _pending(delivery: Delivery, state: str, reason: str) -> Generation:
+def _entry(delivery: Delivery, state: State, reason: str | None = None) -> Generation:
     return Generation(
         scope=delivery.scope,
         generation=delivery.generation,
-        state="waiting" if state == "waiting" else "refused",
+        state=state,
         seen_at=now(),
         delivered_at=delivery.delivered_at,
         manifest=delivery.manifest,
@@ -233,19 +223,13 @@ def _land(
                 ) from refusal
             if refusal is not None:
                 raise refusal
-            if before is not None and ledger.accepted(delivery.scope) != _slice_id(delivery):
+            if before is not None and ledger.accepted(delivery.scope) != delivery.identity:
                 _refuse_a_fall(source, delivery, before, split, limits)
             enter_tag_sets(lake, source.name, split.tag_sets)
-            lake.adopt(split.folder, lake.slices(source.name, delivery.scope, _slice_id(delivery)))
+            lake.adopt(split.folder, slice_folder(lake, source.name, delivery))
         break
-    entry = Generation(
-        scope=delivery.scope,
-        generation=delivery.generation,
-        state="live",
-        seen_at=now(),
-        delivered_at=delivery.delivered_at,
-        manifest=delivery.manifest,
-        files=tuple((f.key, f.size, f.etag) for f in delivery.files),
+    return replace(
+        _entry(delivery, "live"),
         rows=split.rows,
         focus_version=split.focus_version,
         columns=split.columns,
@@ -254,10 +238,6 @@ def _land(
         days=split.days,
         changed=_differing(before.days if before else {}, split.days),
     )
-    ledger.enter(entry)  # the commit: from here on the new slices count, and the old ones can go
-    if before is not None and slice_folder(lake, source.name, before) != slice_folder(lake, source.name, entry):
-        lake.remove(slice_folder(lake, source.name, before))
-    return entry
 
 
 def _differing(before: Mapping[date, DayTotals], after: Mapping[date, DayTotals]) -> tuple[date, ...]:
@@ -307,14 +287,9 @@ def _listed_again(source: Source, delivery: Delivery) -> Delivery:
     return now_listed
 
 
-def _slice_id(delivery: Delivery) -> str:
-    return f"{delivery.generation}-{file_set_hash(delivery.files)}"
-
-
-def slice_folder(lake: Lake, source: str, generation: Generation) -> Path:
-    """Where a live generation's slices lie."""
-    files = [StoredFile(*f) for f in generation.files]
-    return lake.slices(source, generation.scope, f"{generation.generation}-{file_set_hash(files)}")
+def slice_folder(lake: Lake, source: str, landed: Delivery | Generation) -> Path:
+    """Where a generation's slices lie."""
+    return lake.slices(source, landed.scope, landed.identity)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from finops_assets.lake import Lake
-from finops_assets.sources.delivery import Sector, file_set_hash
+from finops_assets.sources.delivery import Sector, generation_identity, scope_month
 from finops_assets.sources.store import StoredFile
 
 State = Literal["live", "superseded", "waiting", "refused"]
@@ -64,6 +64,11 @@ class Generation:
     days: Mapping[date, DayTotals] = field(default_factory=dict)
     changed: tuple[date, ...] = ()
     """The days whose rows differ from those of the generation before."""
+
+    @property
+    def identity(self) -> str:
+        """As `Delivery.identity` of the delivery that this entry is of."""
+        return generation_identity(self.generation, (StoredFile(*file) for file in self.files))
 
     def recency(self) -> list[Sector]:
         """What the provider said of charge time when this was delivered."""
@@ -149,6 +154,11 @@ class Ledger:
         entries.append(generation)
         self.lake.write_record({"generations": [g.as_json() for g in entries]}, self.source, "scopes", generation.scope)
 
+    def day_totals(self, day: date) -> DayTotals | None:
+        """What the raw file of a day holds; None where there is none."""
+        body = self.lake.read_record(self.source, "days", day.isoformat())
+        return DayTotals.from_json(body["totals"]) if body else None
+
     def accept(self, scope: str) -> Generation:
         """Accept the newest delivery of a scope, which was refused: it is landed at the next run whatever it lost.
 
@@ -161,9 +171,7 @@ class Ledger:
             raise ValueError(
                 f"the newest delivery of {self.source} {scope} is {state}; only a refused one can be accepted"
             )
-        stored = [StoredFile(*f) for f in latest.files]
-        ident = f"{latest.generation}-{file_set_hash(stored)}"
-        self.lake.write_record({"accepted": ident, "at": now().isoformat()}, self.source, "accepted", scope)
+        self.lake.write_record({"accepted": latest.identity, "at": now().isoformat()}, self.source, "accepted", scope)
         return latest
 
     def accepted(self, scope: str) -> str | None:
@@ -177,9 +185,8 @@ def concerns(generation: Generation, day: date, live: Iterable[Generation]) -> b
     landed = [g for g in live if g.scope == generation.scope]
     if any(day in g.days for g in landed):
         return True
-    if len(generation.scope) == 7 and generation.scope[4] == "-":
-        return generation.scope == f"{day:%Y-%m}"
-    return not landed
+    month = scope_month(generation.scope)
+    return month == f"{day:%Y-%m}" if month else not landed
 
 
 FINAL_AFTER = timedelta(days=14)
@@ -192,7 +199,7 @@ def shown_state(generation: Generation, at: datetime) -> str:
     """
     if generation.state != "live":
         return generation.state
-    month = generation.scope if len(generation.scope) == 7 and generation.scope[4] == "-" else None
+    month = scope_month(generation.scope)
     if month is None:
         return "complete"
     end = (datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC) + timedelta(days=32)).replace(day=1)

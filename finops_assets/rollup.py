@@ -11,6 +11,7 @@ from finops_assets.engine import identifier
 from finops_assets.facts import facts_relation
 from finops_assets.focus.money import DECIMAL
 from finops_assets.lake import Lake
+from finops_assets.ledger import Ledger
 from finops_assets.restatements import keep_history
 from finops_assets.settings import Settings
 from finops_assets.warehouse import Warehouse
@@ -104,8 +105,7 @@ def _chunks(lake: Lake, sources: list[str], days: list[date]) -> Iterable[list[d
     chunk: list[date] = []
     rows = 0
     for day in days:
-        records = (lake.read_record(s, "days", day.isoformat()) for s in sources)
-        count = sum(r["totals"]["rows"] for r in records if r)
+        count = sum(totals.rows for s in sources if (totals := Ledger(lake, s).day_totals(day)))
         if chunk and rows + count > ROWS_AT_ONCE:
             yield chunk
             chunk, rows = [], 0

@@ -16,9 +16,8 @@ from finops_assets.checks.raw import FACTS, raw_key
 from finops_assets.engine import days_between
 from finops_assets.errors import FinopsError
 from finops_assets.facts import facts_rules
-from finops_assets.ledger import Ledger
+from finops_assets.landing import unknown_deliveries
 from finops_assets.platform import Platform
-from finops_assets.sources.layouts import newest_deliveries
 
 DAYS_PER_RUN = 31
 WRAPPERS = ("Dagster", "RetryRequested")
@@ -180,15 +179,8 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
     """
     wanted = days_between(first, end)
     settings = platform.settings
-    for source in settings.sources:
-        ledger = Ledger(platform.lake, source.name)
-        _, deliveries = newest_deliveries(source)
-        for delivery in deliveries:
-            if delivery.month is not None and delivery.month < f"{settings.first_day:%Y-%m}":
-                continue
-            latest = ledger.latest(delivery.scope)
-            if latest is None or set(latest.files) != {(f.key, f.size, f.etag) for f in delivery.files}:
-                return wanted
+    if any(unknown_deliveries(platform.lake, source, settings.first_day) for source in settings.sources):
+        return wanted
     tried = {date.fromisoformat(k) for k in instance.get_materialized_partitions(raw_key(settings.sources[0].name))}
     built = built_days(instance)
     started = {date.fromisoformat(k) for k in instance.get_materialized_partitions(FACTS)}

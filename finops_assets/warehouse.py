@@ -90,14 +90,6 @@ class Warehouse:
             connection.execute(f"INSERT INTO {name} BY NAME {query}")
 
     @staticmethod
-    def forget(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
-        """Drop a table that is written anew next: the I/O manager keeps a table's first types for ever.
-
-        They follow the first figures (DECIMAL(19, 18) for 9.99), and a larger figure would not fit.
-        """
-        connection.execute(f"DROP TABLE IF EXISTS {identifier(schema)}.{identifier(table)}")
-
-    @staticmethod
     def has(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
         """Is there such a table? Before the first good day there is none."""
         return bool(connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]).fetchall())

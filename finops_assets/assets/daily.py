@@ -24,7 +24,7 @@ from finops_assets.facts import build_facts, facts_stamp
 from finops_assets.gates import facts as facts_gates
 from finops_assets.gates import rollup as rollup_gates
 from finops_assets.gates.verdict import Verdict
-from finops_assets.ledger import DayTotals
+from finops_assets.ledger import Ledger
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
 from finops_assets.rollup import build_rollup, rollup_totals
@@ -169,13 +169,9 @@ def _log_facts(
     }
     inputs = _versions_by_day(context.instance, [raw_key(s) for s in platform.source_names], days)
     for day in days:
-        records = {
-            source: record
-            for source in platform.source_names
-            if (record := platform.lake.read_record(source, "days", day.isoformat()))
-        }
-        totals = sum_totals([DayTotals.from_json(record["totals"]) for record in records.values()])
-        stamps = [facts_stamp(platform.lake, platform.rules, source, day) for source in records]
+        held = {s: t for s in platform.source_names if (t := Ledger(platform.lake, s).day_totals(day))}
+        totals = sum_totals([*held.values()])
+        stamps = [facts_stamp(platform.lake, platform.rules, source, day) for source in held]
         context.log_event(
             dg.AssetMaterialization(
                 FACTS,
@@ -185,7 +181,7 @@ def _log_facts(
                     "billed cost": cost_by_currency(totals.billed),
                     "effective cost": cost_by_currency(totals.effective),
                     "untagged": untagged.get(day) or "no dimension is required",
-                    "sources": ", ".join(records),
+                    "sources": ", ".join(held),
                     "rules_version": platform.rules.version,
                 },
                 tags={

@@ -104,8 +104,6 @@ def ledger_asset(settings: Settings, io_manager_key: str, pool: str) -> dg.Asset
     )
     def delivery_ledger(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         table = ledger_table(platform.lake, platform.source_names)
-        with platform.warehouse.writing() as connection:
-            platform.warehouse.forget(connection, "reports", "delivery_ledger")
         context.add_output_metadata(
             {
                 "dagster/row_count": len(table),

@@ -53,7 +53,6 @@ def _report(
                 raise dg.Failure(NOT_YET, allow_retries=False)
             table = query(connection, period)
             gaps = missing_days(connection, period)
-            platform.warehouse.forget(connection, "reports", name)
         charts = {
             f"chart {currency}": bar_chart(
                 f"{name}, {period}, {currency}",
@@ -127,7 +126,6 @@ def report_assets(owner: str) -> list[dg.AssetsDefinition]:
     def moved(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         with platform.warehouse.reading() as connection:
             table = restatements(connection)
-            platform.warehouse.forget(connection, "reports", "restatements")
         context.add_output_metadata(
             {
                 "dagster/row_count": len(table),

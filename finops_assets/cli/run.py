@@ -16,15 +16,14 @@ from finops_assets.errors import FinopsError
 from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, latest_days, untagged_by
 from finops_assets.settings import load_settings
 
+FromDay = Annotated[datetime, typer.Argument(metavar="FROM", formats=["%Y-%m-%d"])]
+ToDay = Annotated[datetime, typer.Argument(metavar="TO", formats=["%Y-%m-%d"])]
+
 HELD = 3
 """Exit code: everything ran, some days are held back by a gate."""
 
 
-def run(
-    first: Annotated[datetime, typer.Argument(metavar="FROM", formats=["%Y-%m-%d"])],
-    end: Annotated[datetime, typer.Argument(metavar="TO", formats=["%Y-%m-%d"])],
-    config: ConfigOption = None,
-) -> None:
+def run(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
     """Materialise raw, facts, rollup and reports for the days FROM up to but not including TO.
 
     Exits with 0 if every day was built, 3 if some are held back by a gate, 1 on an error.
@@ -34,11 +33,7 @@ def run(
             raise typer.Exit(HELD)
 
 
-def backfill(
-    first: Annotated[datetime, typer.Argument(metavar="FROM", formats=["%Y-%m-%d"])],
-    end: Annotated[datetime, typer.Argument(metavar="TO", formats=["%Y-%m-%d"])],
-    config: ConfigOption = None,
-) -> None:
+def backfill(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
     """As run, but only the days that are not what a run would make of them: a backfill cut short goes on here.
 
     Exits with 0 if every day was built, 3 if some are held back by a gate, 1 on an error.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from finops_assets.engine import connect, identifier, literal
 from finops_assets.facts import facts_relation, raw_relation
 from finops_assets.focus.specification import Column, columns, mandatory_columns
 from finops_assets.gates.verdict import Verdict, counted, money
-from finops_assets.ledger import Generation, Ledger, concerns, fall
+from finops_assets.ledger import DayTotals, Generation, Ledger, concerns, fall
 from finops_assets.platform import Platform
 from finops_assets.settings import Source, without_secrets
-from finops_assets.sources.delivery import Sector, incomplete_sectors
+from finops_assets.sources.delivery import incomplete_sectors
 from finops_assets.sources.layouts import KNOWN_GAPS
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW
 
@@ -29,6 +29,8 @@ GATES = {
 }
 STATUS_COLUMN = "x_DatasetCompletionStatus"
 
+Totals = Mapping[date, DayTotals | None]
+
 
 def judge_raw(platform: Platform, source: Source, days: Iterable[date]) -> list[Verdict]:
     """All verdicts on these raw days of a source; a source that is not required only advises."""
@@ -36,11 +38,12 @@ def judge_raw(platform: Platform, source: Source, days: Iterable[date]) -> list[
     ledger = Ledger(platform.lake, source.name)
     latest = [g for scope in ledger.scopes() if (g := ledger.latest(scope))]
     live = list(ledger.all_live())
+    totals = {day: ledger.day_totals(day) for day in days}
     with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
         return [
-            *_complete(connection, platform, source, days, latest, live),
+            *_complete(connection, platform, source, days, latest, live, totals),
             *_conforms(connection, platform, source, days, live),
-            *_plausible(connection, platform, source, days),
+            *_plausible(connection, platform, source, days, totals),
         ]
 
 
@@ -51,8 +54,9 @@ def _complete(
     days: list[date],
     latest: list[Generation],
     live: list[Generation],
+    totals: Totals,
 ) -> Iterator[Verdict]:
-    rows = _rows(platform, source, days)
+    rows = {day: held.rows if held else 0 for day, held in totals.items()}
     not_complete = _not_complete(connection, platform, source, days)
     for day in days:
         problems: list[str] = []
@@ -60,7 +64,7 @@ def _complete(
         pending = [g for g in latest if g.state != "live" and concerns(g, day, live)]
         for generation in pending:
             problems.append(f"delivery {generation.scope} is {generation.state}: {generation.reason}")
-        sectors = [Sector(_at(a), _at(b), c) for g in covering for a, b, c in g.sectors]
+        sectors = [sector for g in covering for sector in g.recency()]
         for sector in incomplete_sectors(sectors, day):
             problems.append(
                 f"recency metadata calls {sector.start:%Y-%m-%d %H:%M} to {sector.end:%Y-%m-%d %H:%M} not complete"
@@ -85,21 +89,9 @@ def _complete(
         )
 
 
-def _at(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
-
-
 def _gone(source: Source) -> str:
     local = "://" not in source.uri and not any(c in source.uri for c in "*?[")
     return ", which does not exist: check uri in finops.yaml" if local and not Path(source.uri).exists() else ""
-
-
-def _rows(platform: Platform, source: Source, days: list[date]) -> dict[date, int]:
-    result = {}
-    for day in days:
-        record = platform.lake.read_record(source.name, "days", day.isoformat())
-        result[day] = int(record["totals"]["rows"]) if record else 0
-    return result
 
 
 def _not_complete(
@@ -217,16 +209,16 @@ def _odd(column: Column) -> str:
 
 
 def _plausible(
-    connection: duckdb.DuckDBPyConnection, platform: Platform, source: Source, days: list[date]
+    connection: duckdb.DuckDBPyConnection, platform: Platform, source: Source, days: list[date], totals: Totals
 ) -> Iterator[Verdict]:
     """A day against the version that it replaces: the one that people see now, in the facts."""
     limits = platform.settings.plausibility
     accepted = {a.day: a.reason for a in platform.settings.acknowledged if a.source == source.name}
     before = _facts_totals(connection, platform, source, days)
     for day in days:
-        record = platform.lake.read_record(source.name, "days", day.isoformat())
-        rows = int(record["totals"]["rows"]) if record else 0
-        effective = {c: Decimal(v) for c, v in record["totals"]["effective"].items()} if record else {}
+        held = totals[day]
+        rows = held.rows if held else 0
+        effective = held.effective if held else {}
         problems: list[str] = []
         figures: dict[str, int | float | str] = {"rows": rows}
         if day in before:

@@ -17,7 +17,7 @@ from finops_assets.assets.deliveries import deliveries_key
 from finops_assets.checks.raw import FACTS, raw_key
 from finops_assets.days import changed_days
 from finops_assets.landing import unknown_deliveries
-from finops_assets.ledger import Ledger
+from finops_assets.ledger import Generation, Ledger
 from finops_assets.platform import Platform
 from finops_assets.runs import DAYS_PER_RUN, consecutive
 from finops_assets.settings import Source
@@ -85,8 +85,9 @@ def _landing(
 
 def _days(instance: dg.DagsterInstance, platform: Platform, source: Source, now: datetime) -> Iterator[dg.RunRequest]:
     changed = changed_days(platform.lake, source.name, platform.settings.first_day, now.date())
+    live = list(Ledger(platform.lake, source.name).all_live()) if changed else []
     for days in consecutive(changed, DAYS_PER_RUN):
-        content = [_content(platform, source.name, day) for day in days]
+        content = [_content(live, day) for day in days]
         tags = {
             "dagster/asset_partition_range_start": days[0].isoformat(),
             "dagster/asset_partition_range_end": days[-1].isoformat(),
@@ -95,10 +96,9 @@ def _days(instance: dg.DagsterInstance, platform: Platform, source: Source, now:
         yield from _asked(instance, key, f"days_{source.name}", tags, now)
 
 
-def _content(platform: Platform, source: str, day: date) -> list[str]:
+def _content(live: list[Generation], day: date) -> list[str]:
     """What a day would be made of: a restatement to what it once was is asked for again too."""
-    live = [g for g in Ledger(platform.lake, source).all_live() if day in g.days]
-    return [f"{g.scope} {g.generation} {g.days[day].fingerprint} {g.sectors}" for g in live]
+    return [f"{g.scope} {g.generation} {g.days[day].fingerprint} {g.sectors}" for g in live if day in g.days]
 
 
 def _asked(

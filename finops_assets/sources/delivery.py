@@ -54,7 +54,12 @@ class Delivery:
     @property
     def month(self) -> str | None:
         """The billing period "YYYY-MM", if the scope is one."""
-        return self.scope if len(self.scope) == 7 and self.scope[4] == "-" else None
+        return scope_month(self.scope)
+
+    @property
+    def identity(self) -> str:
+        """The generation with its files: a generation id alone does not prove that the files are the same."""
+        return generation_identity(self.generation, self.files)
 
 
 def named_files(
@@ -83,6 +88,16 @@ def named_files(
             problems.append(f"file {key} has {found.size} bytes, the manifest says {stated}")
         files.append(found)
     return tuple(files), tuple(problems)
+
+
+def scope_month(scope: str) -> str | None:
+    """The billing period "YYYY-MM" that a scope is, if it is one."""
+    return scope if len(scope) == 7 and scope[4] == "-" else None
+
+
+def generation_identity(generation: str, files: Iterable[StoredFile]) -> str:
+    """A generation id together with a hash of its files."""
+    return f"{generation}-{file_set_hash(files)}"
 
 
 def file_set_hash(files: Iterable[StoredFile]) -> str:
