@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.attribution import describe_machine
+from finops_assets.daily_tables import build_rollup
 from finops_assets.days import changed_days, compose_days
 from finops_assets.definitions import build_definitions
 from finops_assets.engine import days_between
@@ -28,9 +32,20 @@ from finops_assets.estate import Estate, EstateSpec
 from finops_assets.facts import build_facts
 from finops_assets.landing import land_source, unknown_deliveries
 from finops_assets.platform import Platform
-from finops_assets.rollup import build_rollup
 from finops_assets.runs import run_range
 from finops_assets.settings import parse_settings
+from finops_assets.sources import layouts
+from finops_assets.sources.store import Store, open_store
+from finops_assets_tests.emulators import (
+    Place,
+    Unavailable,
+    azure_place,
+    azure_server,
+    gcs_place,
+    gcs_server,
+    s3_place,
+    s3_server,
+)
 
 LAYOUTS = {"aws": "aws-data-exports", "azure": "azure-exports", "gcp": "gcs-export"}
 
@@ -52,10 +67,16 @@ def timed(work: Callable[[], Any]) -> dict[str, float]:
     return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
 
 
+def _span(months: int) -> tuple[date, date]:
+    """The first and last day of so many months."""
+    first = date(2024, 9, 1)
+    number = first.month - 1 + months
+    return first, date(first.year + number // 12, number % 12 + 1, 1) - timedelta(days=1)
+
+
 def nothing_new(folder: Path, months: int = 24) -> dict[str, float]:
     """A tick over so many months of three sources, all of them landed."""
-    first = date(2024, 9, 1)
-    last = (first + timedelta(days=31 * months)).replace(day=1) - timedelta(days=1)
+    first, last = _span(months)
     Estate(EstateSpec(first, last, 20 * (last - first).days), folder / "estate").deliver_all()
     platform = platform_at(folder, first)
     settings = platform.settings
@@ -70,6 +91,65 @@ def nothing_new(folder: Path, months: int = 24) -> dict[str, float]:
         compose_days(platform.lake, settings.engine, source, days_between(first, last + timedelta(days=1)))
     first_look = timed(look)
     return {"first_look_s": first_look["wall_s"], **timed(look), "months": months, "sources": 3}
+
+
+def requests(folder: Path, months: int = 24) -> dict[str, float | str]:
+    """Requests of a look with nothing new, of three sources on each cloud's store; why, where one cannot be started."""
+    first, last = _span(months)
+    estate = folder / "estate"
+    Estate(EstateSpec(first, last, 20 * (last - first).days), estate).deliver_all()
+    results: dict[str, float | str] = {"months": months, "sources": 3}
+    azurite = folder / "azurite"
+    starts: dict[str, tuple[Callable[[], AbstractContextManager[str]], Callable[[str], Place]]] = {
+        "s3": (s3_server, s3_place),
+        "azure": (lambda: azure_server(azurite), azure_place),
+        "gcs": (gcs_server, gcs_place),
+    }
+    for kind, (start, make) in starts.items():
+        with ExitStack() as stack:
+            try:
+                place = make(stack.enter_context(start()))
+            except Unavailable as reason:
+                results[f"{kind} skipped"] = str(reason)
+                continue
+            stack.enter_context(patch.dict(os.environ, place.environment))
+            place.put_folder(estate)
+            results |= {f"{kind} {figure}": value for figure, value in _look_at(folder / kind, place, first).items()}
+    return results
+
+
+def _look_at(folder: Path, place: Place, first: date) -> dict[str, float]:
+    """Land all three sources from a store, then look at them again."""
+    platform = platform_at(folder, first)
+    sources = [
+        s.model_copy(update={"uri": f"{place.uri}/{s.name}", "endpoint_url": place.endpoint_url})
+        for s in platform.settings.sources
+    ]
+    for source in sources:
+        landed = land_source(platform.lake, platform.settings.engine, source, first)
+        assert {g.state for g in landed} == {"live"}
+    opened: list[Store] = []
+
+    def counting(uri: str, endpoint_url: str | None = None) -> tuple[Store, str]:
+        store, pattern = open_store(uri, endpoint_url)
+        opened.append(store)
+        return store, pattern
+
+    def look() -> None:
+        opened.clear()
+        for source in sources:
+            assert not unknown_deliveries(platform.lake, source, first)
+
+    with patch.object(layouts, "open_store", counting):
+        look()
+        first_look = sum(store.requests for store in opened)
+        wall = timed(look)["wall_s"]
+    return {
+        "requests a look": sum(store.requests for store in opened),
+        **{f"requests a look, {s.name}": store.requests for s, store in zip(sources, opened)},
+        "requests of the first look": first_look,
+        "wall_s": wall,
+    }
 
 
 def restated(folder: Path, rows: int) -> dict[str, float]:
@@ -143,19 +223,27 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the restated month")
     parser.add_argument("--rows-a-day", type=int, default=2_000)
     parser.add_argument("--days", type=int, default=365)
+    parser.add_argument("--only", help="one of the measurements; the others keep the figures that they have")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "deliveries.json")
     options = parser.parse_args()
-    results: dict[str, Any] = {"machine": describe_machine()}
+    before = json.loads(options.output.read_text(encoding="utf-8")) if options.only and options.output.is_file() else {}
+    results: dict[str, Any] = before | {"machine": describe_machine()}
     for name, work in (
         ("nothing new", nothing_new),
+        ("nothing new on object stores", requests),
         ("restated", lambda folder: restated(folder, options.rows)),
         ("a year", lambda folder: year(folder, options.rows_a_day, options.days)),
     ):
+        if options.only not in (None, name):
+            continue
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             results[name] = work(Path(folder))
         table = Table("figure", "value", title=name)
         for figure, value in results[name].items():
-            table.add_row(figure, f"{value:,.3f}" if isinstance(value, float) else f"{value:,}")
+            table.add_row(
+                figure,
+                f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value,
+            )
         Console().print(table)
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

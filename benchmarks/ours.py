@@ -14,6 +14,7 @@ import pandas  # noqa: F401
 
 from benchmarks.platform import DAYS, platform_at
 from finops_assets.attribution.tag_sets import attribution
+from finops_assets.daily_tables import ROWS_AT_ONCE, build_rollup
 from finops_assets.days import compose_days
 from finops_assets.engine import connect, literal
 from finops_assets.facts import ROW_GROUP_ROWS, build_facts, facts_relation
@@ -24,7 +25,7 @@ from finops_assets.gates.verdict import Verdict
 from finops_assets.lake import Lake
 from finops_assets.landing import land_source
 from finops_assets.platform import Platform
-from finops_assets.rollup import ROWS_AT_ONCE, TABLE, build_rollup, rollup_query
+from finops_assets.rollup import TABLE, rollup_query
 from finops_assets.settings import Engine
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
 

@@ -37,6 +37,9 @@ def compose_days(lake: Lake, engine: Engine, source: Source, days: Iterable[date
 
     A day without rows gets an empty file: that nothing was charged, or nothing delivered, is for the gate to say.
     """
+    # Looked at before the ledger: whoever saw an older ledger must not replace a day that a newer one made.
+    days = list(days)
+    there = {day for day in days if lake.holds(lake.day_file("raw", source.name, day))}
     generations = list(Ledger(lake, source.name).all_live())
     waiting = _pending(lake, source.name)
     result = []
@@ -47,7 +50,7 @@ def compose_days(lake: Lake, engine: Engine, source: Source, days: Iterable[date
             held = lake.read_record(source.name, "days", day.isoformat())
             target = lake.day_file("raw", source.name, day)
             totals = sum_totals([g.days[day] for g, _ in parts])
-            same = held is not None and held["totals"]["fingerprint"] == totals.fingerprint and target.is_file()
+            same = held is not None and held["totals"]["fingerprint"] == totals.fingerprint and day in there
             if not same:
                 _compose(lake, connection, day, [folder for _, folder in parts], target)
             record = _day_record(day, totals, slices, generations, waiting)
@@ -109,10 +112,10 @@ def changed_days(lake: Lake, source: str, first: date, end: date) -> list[date]:
 def _compose(lake: Lake, connection: duckdb.DuckDBPyConnection, day: date, folders: list[Path], target: Path) -> None:
     files = []
     for folder in folders:
-        found = sorted((folder / f"charge_date={day}").glob("*.parquet"))
+        found = lake.files(folder / f"charge_date={day}", "*.parquet")
         if not found:
             raise LakeError(
-                f"lake {lake.root}: the ledger says that {folder.relative_to(lake.root)} holds {day}, but its file is"
+                f"lake {lake.name}: the ledger says that {folder.relative_to(lake.root)} holds {day}, but its file is"
                 " gone; restore it, or remove the scope's record below ledger/ to have the delivery landed again"
             )
         files += found

@@ -7,16 +7,21 @@ import warnings
 
 import dagster as dg
 
+from finops_assets.assets.conformance import conformance_asset
+from finops_assets.assets.converted import CONVERTED
 from finops_assets.assets.daily import POOL, ROLLUP, daily_assets
-from finops_assets.assets.deliveries import deliveries_asset, ledger_asset
+from finops_assets.assets.deliveries import deliveries_asset, ledger_asset, repairs_asset
+from finops_assets.assets.owners import owner_assets
 from finops_assets.assets.raw import raw_asset
 from finops_assets.assets.report_tables import ReportTables
 from finops_assets.assets.reports import IO_MANAGER, report_assets
 from finops_assets.checks.raw import raw_checks
+from finops_assets.checks.shadow import shadow_check
 from finops_assets.partitions import utc_days
 from finops_assets.platform import Platform
 from finops_assets.sensors.alerts import alerts_sensor
 from finops_assets.sensors.deliveries import source_jobs, source_sensor
+from finops_assets.sensors.rates import conversion_job, rates_sensor
 from finops_assets.settings import Settings, load_settings
 
 # Two features that Dagster calls unfinished and that we chose knowingly: the versions are pinned for them.
@@ -30,16 +35,23 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     days = utc_days(settings.first_day)
     raw = [raw_asset(source, days, settings.owner) for source in settings.sources]
     daily = daily_assets(platform, days)
-    reports = report_assets(settings.owner)
+    converted = [CONVERTED] if settings.currency else []
+    reports = [*report_assets(settings.owner, converted), conformance_asset(settings, IO_MANAGER, POOL)]
+    reports.append(repairs_asset(settings, IO_MANAGER, POOL))
+    correlation = owner_assets(platform, IO_MANAGER)
     deliveries = [deliveries_asset(source, settings.owner) for source in settings.sources]
     ledger = ledger_asset(settings, IO_MANAGER, POOL)
-    watched = {source.name: source_jobs(source, ROLLUP) for source in settings.sources}
+    watched = {source.name: source_jobs(source, [ROLLUP, *converted], settings.shadows) for source in settings.sources}
     land_all = dg.define_asset_job(
         "export_check", selection=dg.AssetSelection.assets(*deliveries), description="Land what is new of every source."
     )
+    convert = [conversion_job(CONVERTED)] if settings.currency else []
     return dg.Definitions(
-        assets=[*deliveries, ledger, *raw, daily, *reports],
-        asset_checks=[raw_checks(source, days) for source in settings.sources],
+        assets=[*deliveries, ledger, *raw, daily, *reports, *correlation],
+        asset_checks=[
+            *(raw_checks(source, days) for source in settings.sources),
+            *(shadow_check(source, days) for source in settings.shadows),
+        ],
         jobs=[
             dg.define_asset_job(
                 "daily", selection=dg.AssetSelection.assets(*raw, daily), description="Days, from export to rollup."
@@ -49,7 +61,13 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 selection=dg.AssetSelection.assets(ledger, *reports),
                 description="Reports and the published copy.",
             ),
+            dg.define_asset_job(
+                "owners",
+                selection=dg.AssetSelection.assets(*correlation, "published_warehouse"),
+                description="Owner suggestions, decisions on them, and the published copy.",
+            ),
             land_all,
+            *convert,
             *(job for jobs in watched.values() for job in jobs),
         ],
         schedules=[
@@ -68,10 +86,21 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         ],
         sensors=[
             *(source_sensor(s, watched[s.name], settings.night.watch_seconds) for s in settings.sources),
+            *(
+                rates_sensor(settings.currency, job, settings.night.watch_seconds)
+                for job in convert
+                if settings.currency
+            ),
             alerts_sensor(platform),
             dg.AutomationConditionSensorDefinition(
                 "reports_follow_the_rollup",
                 target=dg.AssetSelection.assets(ledger, *reports),
+                default_status=dg.DefaultSensorStatus.RUNNING,
+            ),
+            # A sensor of its own: where the newest days are held its runs fail, and the reports' must not.
+            dg.AutomationConditionSensorDefinition(
+                "owners_follow_the_rollup",
+                target=dg.AssetSelection.assets(*correlation),
                 default_status=dg.DefaultSensorStatus.RUNNING,
             ),
         ],

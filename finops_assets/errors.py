@@ -57,5 +57,9 @@ class WarehouseError(FinopsError):
     """The warehouse file cannot be opened or written."""
 
 
+class RatesError(FinopsError):
+    """A table of exchange rates cannot be used: its place, line, what was found, what is allowed."""
+
+
 class TagSetCollision(FinopsError):
     """Two different tag sets hashed to one id. Practically impossible at 128 bits; never ignored."""

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from finops_assets.attribution.rules import Rules
 from finops_assets.attribution.tag_sets import attribution
 from finops_assets.engine import connect, identifier, literal
-from finops_assets.lake import Lake
+from finops_assets.lake import Lake, LakeChanged
 from finops_assets.ledger import Ledger
 from finops_assets.settings import Engine
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
@@ -34,18 +34,34 @@ class FactsDay:
 
 
 def build_facts(
-    lake: Lake, engine: Engine, rules: Rules, sources: Iterable[str], days: Iterable[date]
+    lake: Lake,
+    engine: Engine,
+    rules: Rules,
+    sources: Iterable[str],
+    days: Iterable[date],
+    shadows: Iterable[str] = (),
 ) -> list[FactsDay]:
     """Attribute the raw files of these days, one facts file per (day, source), replaced as a whole.
+
+    `shadows` are sources whose cost does not count: what they have in the facts of these days, from when it
+    did, is removed.
 
     A file is left alone when the raw day and the rules are those that it was built from.
     A source that has no raw file for a day (a new one, not required) has no facts file for it either.
     """
     sources, wanted = list(sources), sorted(days)
-    work = [(s, d) for d in wanted for s in sources if lake.day_file("raw", s, d).is_file()]
-    stamps = {(s, d): facts_stamp(lake, rules, s, d) for s, d in work}
-    stale = [key for key in work if _stamp_of(lake.day_file("facts", *key)) != stamps[key]]
+    for file in [lake.day_file("facts", shadow, day) for shadow in shadows for day in wanted]:
+        if lake.holds(file):
+            lake.remove(file)
+    # In this order: facts may be newer than their stamp says, and are then built again, but never older.
+    everything = [(s, d) for d in wanted for s in sources]
+    there = set(lake.day_files("facts", sources, wanted))
+    built = {key: _stamp_of(file) if (file := lake.day_file("facts", *key)) in there else None for key in everything}
+    stamps = {(s, d): facts_stamp(lake, rules, s, d) for s, d in everything}
+    work = [key for key in everything if lake.holds(lake.day_file("raw", *key))]
+    stale = [key for key in work if built[key] != stamps[key]]
     if stale:
+        lake.fetch([lake.day_file("raw", *key) for key in stale])
         resolved = attribution(lake, rules, sorted({s for s, _ in stale}))
         with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
             _load(connection, resolved)
@@ -73,8 +89,6 @@ def facts_rules(file: Path) -> str | None:
 
 
 def _stamp_of(file: Path) -> str | None:
-    if not file.is_file():
-        return None
     stamp = (pq.read_metadata(file).metadata or {}).get(b"finops_stamp")
     return stamp.decode() if stamp else None
 
@@ -98,11 +112,17 @@ def facts_query(rules: Rules, raw: str, attribution_table: str) -> str:
 
 def _build_day(cursor: duckdb.DuckDBPyConnection, lake: Lake, rules: Rules, source: str, day: date, stamp: str) -> None:
     raw = f"read_parquet({literal(str(lake.day_file('raw', source, day)))}, hive_partitioning = false)"
-    with lake.replacing(lake.day_file("facts", source, day)) as temporary:
-        cursor.execute(
-            f"COPY ({facts_query(rules, raw, 'attribution')}) TO {literal(str(temporary))}"
-            f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, KV_METADATA {{finops_stamp: {literal(stamp)}}})"
-        )
+    target = lake.day_file("facts", source, day)
+    try:
+        with lake.replacing(target) as temporary:
+            cursor.execute(
+                f"COPY ({facts_query(rules, raw, 'attribution')}) TO {literal(str(temporary))}"
+                f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, KV_METADATA {{finops_stamp: {literal(stamp)}}})"
+            )
+    except LakeChanged:
+        # Another machine that built the same day from the same rows and rules has done the work.
+        if [_stamp_of(file) for file in lake.anew().fetch([target])] != [stamp]:
+            raise
 
 
 def facts_relation(files: list[Path]) -> str:

@@ -8,6 +8,9 @@
 
 A file is written beside its place and renamed over it: a reader never sees half a day, two writers
 never block each other, a killed process leaves the last good day and a `.tmp-` file that nobody reads.
+
+A lake on an object store (`lake_store.RemoteLake`) has the same paths below a working copy on this machine.
+So whoever reads asks first: `holds` whether there is such a file, `fetch` or `files` to have it here.
 """
 
 from __future__ import annotations
@@ -32,11 +35,39 @@ Layer = Literal["raw", "facts"]
 DATA = "data.parquet"
 
 
+class LakeChanged(LakeError):
+    """Another process wrote what this one had read and was about to replace; nothing was replaced."""
+
+
 class Lake:
     """Paths, atomic replacement and records below one root folder."""
 
+    setting = "lake:"
+    """The setting that moves the root to another disk."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @property
+    def name(self) -> str:
+        """What the lake is called in messages."""
+        return str(self.root)
+
+    def anew(self) -> Lake:
+        """The lake as it is now, for one piece of work."""
+        return self
+
+    def holds(self, file: Path) -> bool:
+        """Is there such a file? It need not be on this machine yet."""
+        return file.is_file()
+
+    def fetch(self, files: Iterable[Path]) -> list[Path]:
+        """Those of the files that there are, ready to be opened, in their order."""
+        return [file for file in files if file.is_file()]
+
+    def files(self, folder: Path, pattern: str) -> list[Path]:
+        """The files below a folder that match a glob, ready to be opened, sorted."""
+        return self.fetch(self._names(folder, pattern))
 
     def day_file(self, layer: Layer, source: str, day: date) -> Path:
         """The one file of a (day, source)."""
@@ -45,14 +76,12 @@ class Lake:
     def day_files(self, layer: Layer, sources: Iterable[str], days: Iterable[date]) -> list[Path]:
         """The files of these days that exist, by source and day."""
         wanted = sorted(days)
-        candidates = (self.day_file(layer, source, day) for source in sources for day in wanted)
-        return [file for file in candidates if file.is_file()]
+        return self.fetch(self.day_file(layer, source, day) for source in sources for day in wanted)
 
     def days(self, layer: Layer, source: str) -> list[date]:
         """The days that a layer holds for a source."""
-        folder = self.root / layer / f"source={source}"
-        found = (p.parent.name.partition("=")[2] for p in folder.glob(f"charge_date=*/{DATA}"))
-        return sorted(date.fromisoformat(text) for text in found)
+        found = self._names(self.root / layer / f"source={source}", f"charge_date=*/{DATA}")
+        return sorted(date.fromisoformat(path.parent.name.partition("=")[2]) for path in found)
 
     def slices(self, source: str, scope: str, generation: str) -> Path:
         """The folder of one generation's slices."""
@@ -68,31 +97,35 @@ class Lake:
         file = self.record(*parts)
         with self.explaining(file):
             try:
-                return dict(json.loads(file.read_text(encoding="utf-8")))
+                return dict(json.loads(self._read(file)))
             except FileNotFoundError:
                 return None
             except ValueError as error:
                 raise LakeError(
-                    f"lake {self.root}: the record {file.relative_to(self.root)} is damaged ({error});"
+                    f"lake {self.name}: the record {file.relative_to(self.root)} is damaged ({error});"
                     " restore it from a backup, or delete it: the deliveries that it names are then read again"
                 ) from error
 
-    def write_record(self, body: dict[str, Any], *parts: str) -> None:
-        """Write a JSON record at once or not at all."""
-        with self.replacing(self.record(*parts)) as temporary:
+    def write_record(self, body: dict[str, Any], *parts: str, blind: bool = False) -> None:
+        """Write a JSON record at once or not at all; `blind` as in `replacing`."""
+        with self.replacing(self.record(*parts), blind) as temporary:
             temporary.write_text(json.dumps(body, indent=1, sort_keys=True), encoding="utf-8")
 
     def records(self, *parts: str) -> list[str]:
         """The names of the records in a folder."""
         folder = self.root.joinpath("ledger", *(_safe(p) for p in parts))
-        return sorted(unquote(p.stem) for p in folder.glob("*.json") if not p.name.startswith("."))
+        return sorted(unquote(p.stem) for p in self._names(folder, "*.json") if not p.name.startswith("."))
 
     @contextmanager
-    def replacing(self, target: Path) -> Iterator[Path]:
+    def replacing(self, target: Path, blind: bool = False) -> Iterator[Path]:
         """A temporary path beside `target` that takes its place when the block ends well.
+
+        On a lake that several machines write it only replaces what this one saw; a `blind` one replaces whatever
+        is there.
 
         Raises:
             LakeError: no space, no permission, or the lake's folder is not there to be made.
+            LakeChanged: another machine wrote it meanwhile.
         """
         temporary = target.with_name(f".tmp-{uuid.uuid4().hex}-{target.name}")
         with self.explaining(target):
@@ -101,7 +134,7 @@ class Lake:
                 yield temporary
                 if temporary.is_file():
                     _flush(temporary)
-                os.replace(temporary, target)
+                self._put(temporary, target, blind)
             finally:
                 _remove(temporary)
 
@@ -122,6 +155,9 @@ class Lake:
             target.parent.mkdir(parents=True, exist_ok=True)
             _remove(target)
             os.replace(folder, target)
+
+    def drop_abandoned(self, kept: Path) -> None:
+        """Remove generations beside a live one that a killed process left in a store, where nobody sees them."""
 
     def link(self, source: Path, target: Path) -> None:
         """Give a finished file a second name in the lake; its bytes are shared, not written again."""
@@ -144,22 +180,31 @@ class Lake:
         try:
             yield
         except OSError as error:
-            raise LakeError(_advice(error.errno, self.root, path, str(error))) from error
+            raise LakeError(self._advice(error.errno, path, str(error))) from error
         except duckdb.IOException as error:
             known = {"No space left": errno.ENOSPC, "Permission denied": errno.EACCES, "Read-only": errno.EROFS}
             number = next((n for text, n in known.items() if text in str(error)), None)
-            raise LakeError(_advice(number, self.root, path, str(error))) from error
+            raise LakeError(self._advice(number, path, str(error))) from error
 
+    def _advice(self, number: int | None, path: Path, text: str) -> str:
+        setting = f"`{self.setting}` in finops.yaml"
+        what = {
+            errno.ENOSPC: f"no space left; nothing was replaced. Free space or move {setting}, then run the days again",
+            errno.EACCES: "no permission to write; check the owner of the folder",
+            errno.EROFS: "the file system is read-only",
+            errno.ENOTDIR: f"a part of the path is a file, not a folder; check {setting}",
+            errno.ENOENT: f"the folder is gone; check {setting} and that its disk is mounted",
+        }.get(number or 0, "cannot be written")
+        return f"lake {self.root}: {what} (at {path.name}: {text})"
 
-def _advice(number: int | None, root: Path, path: Path, text: str) -> str:
-    what = {
-        errno.ENOSPC: "no space left; nothing was replaced. Free space or move `lake:` in finops.yaml, then run the days again",
-        errno.EACCES: "no permission to write; check the owner of the folder",
-        errno.EROFS: "the file system is read-only",
-        errno.ENOTDIR: "a part of the path is a file, not a folder; check `lake:` in finops.yaml",
-        errno.ENOENT: "the folder is gone; check `lake:` in finops.yaml and that its disk is mounted",
-    }.get(number or 0, "cannot be written")
-    return f"lake {root}: {what} (at {path.name}: {text})"
+    def _names(self, folder: Path, pattern: str) -> list[Path]:
+        return sorted(folder.glob(pattern))
+
+    def _read(self, file: Path) -> str:
+        return file.read_text(encoding="utf-8")
+
+    def _put(self, temporary: Path, target: Path, blind: bool) -> None:
+        os.replace(temporary, target)
 
 
 def _flush(path: Path) -> None:

@@ -6,7 +6,6 @@ A generation replaces the one before it in its scope as a whole; rows are never 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,14 +16,18 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.attribution.tag_sets import enter_tag_sets, raw_tags, read_tag_sets
+from finops_assets.conversion.convert import in_focus
 from finops_assets.engine import connect, identifier, literal, threads
 from finops_assets.errors import DeliveryChanged, DeliveryRefused, FinopsError
 from finops_assets.focus.specification import detect_version
 from finops_assets.lake import Lake
 from finops_assets.ledger import DayTotals, Generation, Ledger, State, fall, now, total_cost
+from finops_assets.repairs import condensed, counts, row_repairs
 from finops_assets.settings import Engine, Plausibility, Source
 from finops_assets.sources.delivery import Delivery
 from finops_assets.sources.layouts import known_manifests, newest_deliveries
+from finops_assets.sources.metadata import stated_version
+from finops_assets.sources.participants import marketplace_charges, with_participants
 from finops_assets.sources.reading import (
     SOURCE_FILE,
     SOURCE_ROW,
@@ -34,6 +37,7 @@ from finops_assets.sources.reading import (
     open_export,
     repairs_json,
 )
+from finops_assets.sources.spelling import AS_SPECIFIED, EMPTY_ROW, Repair, Written, how_written
 from finops_assets.sources.store import FileChanged, Store, StoreError
 
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
@@ -43,6 +47,9 @@ READ_ATTEMPTS = 2
 DEFAULT_LIMITS = Plausibility()
 
 DERIVED_TYPES = {"tag_set_id": "VARCHAR", SOURCE_FILE: "VARCHAR", SOURCE_ROW: "BIGINT", "repairs": "VARCHAR"}
+# What lands differently than before gets a new number: deliveries that were landed in an older form are landed again.
+CANONICAL_FORM = 2
+
 # A provider's own column of such a name is kept as x_<name>.
 # What a provider says of its data set decides whether a day is complete, so a change of it is a change of the day.
 STATUS_COLUMNS = {"x_datasetcompletionstatus"}
@@ -92,6 +99,7 @@ def land_source(
         ledger.enter(entry)  # the commit: from here on the new slices count, and the old ones can go
         if entry.state == "live" and before is not None and before.identity != entry.identity:
             lake.remove(slice_folder(lake, source.name, before))
+            lake.drop_abandoned(slice_folder(lake, source.name, entry))
         landed.append(entry)
     if deliveries:
         _forget_withdrawn(lake, ledger, {delivery.scope for delivery in deliveries})
@@ -117,7 +125,8 @@ def unknown_deliveries(lake: Lake, source: Source, first_day: date) -> list[Deli
     landed = [d for d in wanted if _landed_as_it_is(ledger, d) is not None]
     remembered = record | {key: list(entry) for key, entry in known_manifests(landed).items()}
     if remembered != record:
-        lake.write_record(remembered, source.name, "manifests", "landed")
+        # Blind: what another machine remembered and is lost here is read once more.
+        lake.write_record(remembered, source.name, "manifests", "landed", blind=True)
     return [d for d in wanted if _known(ledger, d) is None]
 
 
@@ -141,7 +150,7 @@ def _known(ledger: Ledger, delivery: Delivery) -> Generation | None:
 
 def _landed_as_it_is(ledger: Ledger, delivery: Delivery) -> Generation | None:
     live = ledger.live(delivery.scope)
-    if live is None or live.generation != delivery.generation:
+    if live is None or live.generation != delivery.generation or live.form != CANONICAL_FORM:
         return None
     # The files of a delivery whose manifest has not changed were not looked at.
     return live if delivery.unchanged or _same_files(live, delivery) else None
@@ -152,6 +161,8 @@ def _refused_before(ledger: Ledger, delivery: Delivery) -> Generation | None:
     latest = ledger.latest(delivery.scope)
     if latest is None or latest.state != "refused" or not _same_files(latest, delivery):
         return None
+    if latest.form != CANONICAL_FORM:
+        return None  # what could not be read then may be readable now
     return None if ledger.accepted(delivery.scope) == delivery.identity else latest
 
 
@@ -187,6 +198,8 @@ def _entry(delivery: Delivery, state: State, reason: str | None = None) -> Gener
         manifest=delivery.manifest,
         files=tuple((f.key, f.size, f.etag) for f in delivery.files),
         reason=reason,
+        verified=delivery.verified,
+        form=CANONICAL_FORM,
     )
 
 
@@ -233,7 +246,8 @@ def _land(
         rows=split.rows,
         focus_version=split.focus_version,
         columns=split.columns,
-        repairs=split.repairs,
+        repairs=counts(split.repaired),
+        repaired=condensed(split.repaired),
         sectors=_sectors(delivery),
         days=split.days,
         changed=_differing(before.days if before else {}, split.days),
@@ -298,7 +312,7 @@ class _Split:
     rows: int
     focus_version: str
     columns: tuple[str, ...]
-    repairs: Mapping[str, int]
+    repaired: tuple[Repair, ...]
     days: Mapping[date, DayTotals]
     tag_sets: object
 
@@ -314,30 +328,46 @@ def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, works
     ):
         if not delivery.files:
             raise DeliveryRefused(source.name, delivery.scope, "lists no files: an empty delivery is not a success")
-        export = open_export(connection, source.name, delivery.scope, root, [f.key for f in delivery.files], workspace)
-        _require_charge_period(connection, source, delivery, export)
+        opened = open_export(connection, source.name, delivery.scope, root, [f.key for f in delivery.files], workspace)
+        export = in_focus(connection, source, delivery, opened)
+        written = how_written(connection, export)
+        _require_charge_period(connection, source, delivery, export, written)
+        marketplace = marketplace_charges(connection, export)
         tags = raw_tags(export)
         met = read_tag_sets(connection, export, tags)
         flush = max(LEAST_FLUSH_ROWS, FLUSH_ROWS // threads(connection))
         connection.execute("SET partitioned_write_flush_threshold = ?", [flush])
         connection.execute(
-            f"COPY ({canonical_rows(export, tags.join)}) TO {literal(str(folder))}"
+            f"COPY ({canonical_rows(export, tags.join, written, marketplace)}) TO {literal(str(folder))}"
             " (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (charge_date))"
         )
         days = slice_totals(connection, folder, [n for n in export.other_columns if n.casefold() in STATUS_COLUMNS])
         rows = sum(day.rows for day in days.values())
-        if delivery.expected_rows is not None and delivery.expected_rows != rows:
+        # What a converter leaves out is held by another set of the delivery; it is counted, never silent.
+        delivered = rows + export.left_out
+        empty = sum(r.rows for r in export.counted if r.rule == EMPTY_ROW)
+        if delivery.expected_rows is not None and delivery.expected_rows not in (delivered, delivered + empty):
             raise DeliveryRefused(
-                source.name, delivery.scope, f"has {rows} rows, the manifest says {delivery.expected_rows}"
+                source.name, delivery.scope, f"has {delivered} rows, the manifest says {delivery.expected_rows}"
             )
-        read = connection.execute(f"SELECT count(*) FROM ({export.sql})").fetchone()
-        if read is None or read[0] != rows:
-            raise DeliveryRefused(source.name, delivery.scope, f"{read and read[0]} rows were read but {rows} written")
-        version = delivery.focus_version or detect_version(export.types)
-        repairs = _repair_counts(connection, folder) if days else {}
+        read = connection.execute(f"SELECT count(*) FROM ({opened.sql})").fetchone()
+        if read is None or read[0] != delivered:
+            raise DeliveryRefused(
+                source.name, delivery.scope, f"{read and read[0]} rows were read but {delivered} written or left out"
+            )
+        version = delivery.focus_version or stated_version(delivery.schemas, opened.types)
+        repaired = [*export.counted, *written.counted, *(row_repairs(connection, folder) if days else ())]
         if met.duplicated_keys:
-            repairs["repeated_key Tags"] = met.duplicated_keys
-        return _Split(folder, rows, version, tuple(export.types), repairs, days, met.register)
+            repaired.append(Repair("", "repeated_key", "Tags", met.duplicated_keys))
+        return _Split(
+            folder,
+            rows,
+            version or detect_version(export.types),
+            tuple(export.types),
+            tuple(repaired),
+            days,
+            met.register,
+        )
 
 
 @contextmanager
@@ -355,7 +385,7 @@ def _refusing_what_cannot_be_read(source: Source, delivery: Delivery) -> Iterato
 
 
 def _require_charge_period(
-    connection: duckdb.DuckDBPyConnection, source: Source, delivery: Delivery, export: ExportTable
+    connection: duckdb.DuckDBPyConnection, source: Source, delivery: Delivery, export: ExportTable, written: Written
 ) -> None:
     """Without a charge day a row has no place in the lake; then nothing of the delivery is landed."""
     name = export.focus_columns.get("ChargePeriodStart")
@@ -366,37 +396,50 @@ def _require_charge_period(
             f"has no column ChargePeriodStart; it is not a FOCUS CostAndUsage data set (columns: {', '.join(export.types)})",
         )
     column = next(c for c in all_columns() if c.name == "ChargePeriodStart")
-    mapped = map_column(column, name, export.types[name])
+    mapped = map_column(column, name, export.types[name], written)
     bad = connection.execute(
         f"SELECT count(*), any_value(CAST(e.{identifier(name)} AS VARCHAR)), min(e.{SOURCE_FILE}), min(e.{SOURCE_ROW})"
         f" FROM ({export.sql}) e WHERE ({mapped.sql}) IS NULL"
     ).fetchone()
     if bad and bad[0]:
+        order = (
+            "; its dates have both a first and a second number above 12, so neither is always the month"
+            if bad[2] in written.unread_dates("ChargePeriodStart")
+            else ""
+        )
         raise DeliveryRefused(
             source.name,
             delivery.scope,
-            f"{bad[0]} rows have no readable ChargePeriodStart (first at row {bad[3]}, found {bad[1]!r}),"
+            f"{bad[0]} rows have no readable ChargePeriodStart (first at row {bad[3]}, found {bad[1]!r}{order}),"
             " so their day is unknown; nothing of this delivery was landed",
             file=bad[2],
         )
 
 
-def canonical_rows(export: ExportTable, tag_join: str) -> str:
+def canonical_rows(
+    export: ExportTable, tag_join: str, written: Written = AS_SPECIFIED, marketplace: str = "false"
+) -> str:
     """SQL: an export's rows in the lake's form. Every row in gives exactly one row out.
+
+    `written` tells how the files write what is not as FOCUS says, `marketplace` is SQL (over the rows, alias e) of a
+    charge that the publisher sells through the provider.
 
     The inner query reads: canonical columns, and beside each what was found where it may need repair.
     The outer one says what was repaired.
     """
-    mapped = []
+    columns = {}
     for column in all_columns():
         if column.name not in ("Tags", "AllocatedTags"):
             name = export.focus_columns.get(column.name)
-            mapped.append(map_column(column, name, export.types[name] if name else ""))
+            columns[column.name] = map_column(column, name, export.types[name] if name else "", written)
+    mapped = [*(columns | with_participants(columns, export.focus_columns, marketplace)).values()]
     found = [f"{m.found} AS {m.found_name}" for m in mapped if m.found]
     bad_tags = [
         ("not_a_tag_set", "Tags", "bad_tags IS NOT NULL", "bad_tags"),
         ("not_a_tag_set", "AllocatedTags", "bad_allocated_tags IS NOT NULL", "bad_allocated_tags"),
     ]
+    bad_tags += [(n.rule, n.column, f"note_{i} IS NOT NULL", f"note_{i}") for i, n in enumerate(export.notes)]
+    notes = "".join(f"CAST({note.found} AS VARCHAR) AS note_{i}, " for i, note in enumerate(export.notes))
     renamed = {n: f"x_{n}" if n.casefold() in RESERVED_COLUMNS else n for n in export.other_columns}
     others = [f"e.{identifier(n)} AS {identifier(kept)}" for n, kept in renamed.items()]
     kept = [*(m.name for m in mapped), "Tags", "AllocatedTags", "tag_set_id", SOURCE_FILE, SOURCE_ROW]
@@ -409,6 +452,7 @@ def canonical_rows(export: ExportTable, tag_join: str) -> str:
             SELECT {", ".join(f"{m.sql} AS {m.name}" for m in mapped)},
                 {"".join(f"{f}, " for f in found)}
                 {"".join(f"{o}, " for o in others)}
+                {notes}
                 t."Tags" AS Tags, t."AllocatedTags" AS AllocatedTags, t.tag_set_id, t.bad_tags, t.bad_allocated_tags,
                 e.{SOURCE_FILE}, CAST(e.{SOURCE_ROW} AS BIGINT) AS {SOURCE_ROW}
             FROM ({export.sql}) e LEFT JOIN met_tags t ON {tag_join}
@@ -456,15 +500,3 @@ def day_totals(connection: duckdb.DuckDBPyConnection, rows: str, also: Sequence[
             before.fingerprint + f"{count:x}.{fingerprint:x};",
         )
     return result
-
-
-def _repair_counts(connection: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for text, rows in connection.execute(
-        f"SELECT repairs, count(*) FROM read_parquet({literal(str(folder / 'charge_date=*' / '*.parquet'))},"
-        " union_by_name = true) WHERE repairs IS NOT NULL GROUP BY 1"
-    ).fetchall():
-        for item in json.loads(text):
-            name = f"{item['rule']} {item['column']}"
-            counts[name] = counts.get(name, 0) + rows
-    return counts

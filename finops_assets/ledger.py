@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -12,6 +12,7 @@ import pandas as pd
 
 from finops_assets.lake import Lake
 from finops_assets.sources.delivery import Sector, generation_identity, scope_month
+from finops_assets.sources.spelling import Repair
 from finops_assets.sources.store import StoredFile
 
 State = Literal["live", "superseded", "waiting", "refused"]
@@ -64,6 +65,12 @@ class Generation:
     days: Mapping[date, DayTotals] = field(default_factory=dict)
     changed: tuple[date, ...] = ()
     """The days whose rows differ from those of the generation before."""
+    verified: bool = True
+    """As `Delivery.verified`: did a manifest say what belongs to it?"""
+    repaired: tuple[Repair, ...] = ()
+    """`repairs` in detail, by file; of the live generation only."""
+    form: int = 0
+    """The canonical form that it was landed in: `landing.CANONICAL_FORM` then. An older one is landed again."""
 
     @property
     def identity(self) -> str:
@@ -91,6 +98,9 @@ class Generation:
             "sectors": [list(s) for s in self.sectors],
             "days": {d.isoformat(): t.as_json() for d, t in self.days.items()},
             "changed": [d.isoformat() for d in self.changed],
+            "verified": self.verified,
+            "repaired": [r.as_json() for r in self.repaired],
+            "form": self.form,
         }
 
     @classmethod
@@ -111,6 +121,9 @@ class Generation:
             sectors=tuple((a, b, c) for a, b, c in body["sectors"]),
             days={date.fromisoformat(d): DayTotals.from_json(t) for d, t in body["days"].items()},
             changed=tuple(date.fromisoformat(d) for d in body["changed"]),
+            verified=body.get("verified", True),
+            repaired=tuple(Repair.from_json(r) for r in body.get("repaired", ())),
+            form=body.get("form", 0),
         )
 
 
@@ -220,11 +233,14 @@ def ledger_table(lake: Lake, sources: Iterable[str], at: datetime | None = None)
                         "scope": scope,
                         "generation": g.generation,
                         "state": shown_state(g, moment),
+                        "verified": g.verified,
                         "seen_at": g.seen_at,
                         "delivered_at": g.delivered_at,
                         "files": len(g.files),
                         "bytes": sum(size for _, size, _ in g.files),
                         "rows": g.rows,
+                        "focus_version": g.focus_version,
+                        "repairs": sum(g.repairs.values()),
                         "first_day": min(g.days, default=None),
                         "last_day": max(g.days, default=None),
                         "days_changed": len(g.changed),
@@ -235,8 +251,8 @@ def ledger_table(lake: Lake, sources: Iterable[str], at: datetime | None = None)
 
 
 LEDGER_COLUMNS = [
-    "source", "scope", "generation", "state", "seen_at", "delivered_at", "files", "bytes", "rows",
-    "first_day", "last_day", "days_changed", "reason",
+    "source", "scope", "generation", "state", "verified", "seen_at", "delivered_at", "files", "bytes", "rows",
+    "focus_version", "repairs", "first_day", "last_day", "days_changed", "reason",
 ]  # fmt: skip
 
 
@@ -258,7 +274,7 @@ def total_cost(days: Iterable[DayTotals]) -> dict[str, Decimal]:
 
 
 def superseded(generation: Generation) -> Generation:
-    return Generation.from_json({**generation.as_json(), "state": "superseded"})
+    return replace(generation, state="superseded", repaired=())
 
 
 def now() -> datetime:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from finops_assets.attribution.rules import Rules
 from finops_assets.lake import Lake
+from finops_assets.lake_store import open_lake
 from finops_assets.settings import Settings
 from finops_assets.warehouse import Warehouse
 
@@ -17,9 +18,14 @@ class Platform:
 
     settings: Settings
 
-    @cached_property
+    @property
     def lake(self) -> Lake:
-        return Lake(self.settings.lake)
+        """The lake as it is now. One is for one piece of work: what other machines write meanwhile the next one sees."""
+        return self._lake.anew()
+
+    @cached_property
+    def _lake(self) -> Lake:
+        return open_lake(self.settings.lake, state=self.settings.warehouse.parent)
 
     @cached_property
     def warehouse(self) -> Warehouse:
@@ -31,4 +37,15 @@ class Platform:
 
     @property
     def source_names(self) -> list[str]:
+        """The sources whose cost is in facts and rollup."""
+        return [source.name for source in self.settings.counted]
+
+    @property
+    def shadow_names(self) -> list[str]:
+        """The sources that are only there to be compared with another."""
+        return [source.name for source in self.settings.shadows]
+
+    @property
+    def landed_names(self) -> list[str]:
+        """Every source that is landed, whether its cost counts or not."""
         return [source.name for source in self.settings.sources]

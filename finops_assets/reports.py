@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Literal, get_args
 
 import duckdb
 import pandas as pd
@@ -21,6 +22,8 @@ TEAMS_BY = ("department", "team")
 SERVICES_BY = ("ServiceCategory",)
 CAN_GROUP_BY = ("charge_date", "provider", *GROUPED, "ServiceCategory")
 UNTAGGED_DAYS = 30
+Basis = Literal["effective", "billed", "accrued"]
+"""What a cost is: accrued by the provider, cash, or accrued by day (charges longer than a day given to their days)."""
 
 
 @dataclass(frozen=True)
@@ -77,20 +80,29 @@ def missing_days(connection: duckdb.DuckDBPyConnection, period: Period, rollup: 
 
 
 def cost_by(
-    connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str, ...], rollup: str = TABLE
+    connection: duckdb.DuckDBPyConnection,
+    period: Period,
+    by: tuple[str, ...],
+    rollup: str = TABLE,
+    basis: Basis | None = None,
 ) -> pd.DataFrame:
-    """Effective and billed cost by some of the rollup's columns and currency, against the period before.
+    """Cost by some of the rollup's columns and currency, against the period before.
 
-    Columns: by…, currency, effective_cost, billed_cost, effective_cost_before (Decimal),
-    change_percent, share_percent (of the currency's positive effective cost; float or NaN), row_count.
-    A missing day counts nothing. `rollup` is the table asked, or SQL of the rollup as of a day.
+    Columns: by…, currency, the amounts (Decimal), change_percent, share_percent (of the currency's positive
+    effective cost; float or NaN), row_count. The amounts are effective_cost, billed_cost and
+    effective_cost_before; of one basis alone its cost and cost before: billed_cost (without shares, whose base
+    is effective), effective_cost, or accrued_cost with apportioned_cost, the part of it that long charges
+    gave to their days. For that `rollup` is `accrual.accrued_rollup()`. A missing day counts nothing.
+    `rollup` is the table asked, or SQL of the rollup as of a day.
 
     Raises:
-        ValueError: a column that the rollup is not grouped by.
+        ValueError: a column that the rollup is not grouped by, or no such basis.
     """
     unknown = [b for b in by if b not in CAN_GROUP_BY]
     if unknown:
         raise ValueError(f"found {', '.join(unknown)}; allowed: {', '.join(CAN_GROUP_BY)}")
+    if basis is not None and basis not in get_args(Basis):
+        raise ValueError(f"found {basis}; allowed: {', '.join(get_args(Basis))}")
     before = period.before
     keys = ", ".join(identifier(b) for b in by)
     now = "charge_date >= $first AND charge_date < $end"
@@ -100,22 +112,26 @@ def cost_by(
         "charge_date" if "charge_date" not in by else f"CASE WHEN {now} THEN charge_date ELSE charge_date + $shift END"
     )
     selected = keys.replace('"charge_date"', f"{day} AS charge_date")
+    cost = "billed_cost" if basis == "billed" else "effective_cost"
+    name = f"{basis or 'effective'}_cost"
+    beside = {None: ("billed_cost", now), "accrued": (cost, f"{now} AND is_apportioned")}.get(basis)
+    second = f"coalesce(sum(CASE WHEN {beside[1]} THEN {beside[0]} END), 0)" if beside else "NULL"
     rows = connection.execute(
         f"""
         WITH grouped AS (
             SELECT {selected}, BillingCurrency AS currency,
-                coalesce(sum(CASE WHEN {now} THEN effective_cost END), 0) AS effective_cost,
-                coalesce(sum(CASE WHEN {now} THEN billed_cost END), 0) AS billed_cost,
-                coalesce(sum(CASE WHEN {then} THEN effective_cost END), 0) AS effective_cost_before,
+                coalesce(sum(CASE WHEN {now} THEN {cost} END), 0) AS cost_now,
+                {second} AS beside,
+                coalesce(sum(CASE WHEN {then} THEN {cost} END), 0) AS cost_before,
                 coalesce(sum(CASE WHEN {now} THEN positive_effective_cost END), 0) AS positive_cost,
                 coalesce(sum(CASE WHEN {now} THEN row_count END), 0) AS row_count
             FROM {rollup}
             WHERE ({now}) OR ({then})
             GROUP BY ALL
         )
-        SELECT {keys}, currency, effective_cost, billed_cost, effective_cost_before, positive_cost,
+        SELECT {keys}, currency, cost_now, beside, cost_before, positive_cost,
             sum(positive_cost) OVER (PARTITION BY currency) AS all_positive, CAST(row_count AS BIGINT) AS row_count
-        FROM grouped ORDER BY currency, {"charge_date" if "charge_date" in by else "effective_cost DESC"}, {keys}
+        FROM grouped ORDER BY currency, {"charge_date" if "charge_date" in by else "cost_now DESC"}, {keys}
         """,
         {
             "first": period.first,
@@ -125,31 +141,29 @@ def cost_by(
             **({"shift": (period.first - before.first).days} if "charge_date" in by else {}),
         },
     ).fetchall()
-    return pd.DataFrame(
+    width = len(by) + 1
+    table = pd.DataFrame(
         [
-            {
-                **dict(zip(by, row)),
-                "currency": row[len(by)],
-                "effective_cost": row[len(by) + 1],
-                "billed_cost": row[len(by) + 2],
-                "effective_cost_before": row[len(by) + 3],
-                "change_percent": percent(row[len(by) + 1] - row[len(by) + 3], row[len(by) + 3]),
-                "share_percent": percent(row[len(by) + 4], row[len(by) + 5]),
-                "row_count": row[len(by) + 6],
-            }
+            (
+                *row[: width + 3],
+                percent(row[width] - row[width + 2], row[width + 2]),
+                percent(row[width + 3], row[width + 4]),
+                row[width + 5],
+            )
             for row in rows
         ],
         columns=[
             *by,
             "currency",
-            "effective_cost",
-            "billed_cost",
-            "effective_cost_before",
+            name,
+            "apportioned_cost" if basis == "accrued" else "beside" if basis else "billed_cost",
+            f"{name}_before",
             "change_percent",
             "share_percent",
             "row_count",
         ],
     )
+    return table.drop(columns=["beside", *(["share_percent"] if basis == "billed" else [])], errors="ignore")
 
 
 def untagged_by(
@@ -201,6 +215,51 @@ def untagged_by(
     for dimension in GROUPED:
         columns += [f"untagged_{dimension}", f"untagged_{dimension}_percent", f"untagged_{dimension}_percent_before"]
     return pd.DataFrame(result, columns=columns)
+
+
+def savings_by(
+    connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str, ...], rollup: str = TABLE
+) -> pd.DataFrame:
+    """List and contracted cost beside billed cost, each counted once where commitments were bought (`rollup.once`).
+
+    Columns: by…, currency, list_cost, contracted_cost, billed_cost, negotiated (list less contracted), saved
+    (list less billed; Decimal), saved_percent (of list; float or NaN), without_prices (billed cost of rows whose
+    list or contracted cost the provider does not give: it is in no other column).
+
+    List and contracted cost stand where BilledCost does, on the purchase; so billed cost is what they are
+    compared with. What a commitment saved over its own cost is in the report of commitments.
+
+    Raises:
+        ValueError: a column that the rollup is not grouped by.
+    """
+    unknown = [b for b in by if b not in CAN_GROUP_BY]
+    if unknown:
+        raise ValueError(f"found {', '.join(unknown)}; allowed: {', '.join(CAN_GROUP_BY)}")
+    keys = ", ".join(identifier(b) for b in by)
+    priced = "list_cost IS NOT NULL AND contracted_cost IS NOT NULL"
+    rows = connection.execute(
+        f"""
+        SELECT {keys}, BillingCurrency, {
+            ", ".join(f"coalesce(sum({c}) FILTER (WHERE {priced}), 0) AS {c}" for c in ("list_cost", "contracted_cost"))
+        }, coalesce(sum(billed_cost) FILTER (WHERE {priced}), 0) AS billed,
+            coalesce(sum(billed_cost) FILTER (WHERE NOT ({priced})), 0) AS without_prices
+        FROM {rollup} WHERE charge_date >= $first AND charge_date < $end
+        GROUP BY ALL ORDER BY BillingCurrency, list_cost DESC, {keys}
+        """,
+        {"first": period.first, "end": period.end},
+    ).fetchall()
+    width = len(by) + 1
+    return pd.DataFrame(
+        [
+            (*row[: width + 3], row[width] - row[width + 1], row[width] - row[width + 2],
+             percent(row[width] - row[width + 2], row[width]), row[width + 3])
+            for row in rows
+        ],
+        columns=[
+            *by, "currency", "list_cost", "contracted_cost", "billed_cost", "negotiated", "saved", "saved_percent",
+            "without_prices",
+        ],
+    )  # fmt: skip
 
 
 def percent(part: Decimal, whole: Decimal) -> float:

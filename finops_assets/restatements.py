@@ -16,7 +16,11 @@ TABLE = "reported_cost"
 
 
 def keep_history(
-    connection: duckdb.DuckDBPyConnection, days: Iterable[date], reported: str | None, at: datetime | None = None
+    connection: duckdb.DuckDBPyConnection,
+    days: Iterable[date],
+    reported: str | None,
+    at: datetime | None = None,
+    table: str = TABLE,
 ) -> list[date]:
     """Within a transaction: close the versions of the days that changed and open new ones; returns those days.
 
@@ -25,19 +29,19 @@ def keep_history(
     wanted = list(days)
     moment = (at or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)
     if reported is None:
-        if not _there(connection):
+        if not _there(connection, table):
             return []
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE reported_new AS SELECT * EXCLUDE (reported_from, reported_to) FROM {TABLE} LIMIT 0"
+            f"CREATE OR REPLACE TEMP TABLE reported_new AS SELECT * EXCLUDE (reported_from, reported_to) FROM {table} LIMIT 0"
         )
     else:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE reported_new AS {reported}")
         connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {TABLE} AS SELECT *, TIMESTAMP '2000-01-01' AS reported_from,"
+            f"CREATE TABLE IF NOT EXISTS {table} AS SELECT *, TIMESTAMP '2000-01-01' AS reported_from,"
             " CAST(NULL AS TIMESTAMP) AS reported_to FROM reported_new LIMIT 0"
         )
     current = (
-        f"SELECT * EXCLUDE (reported_from, reported_to) FROM {TABLE}"
+        f"SELECT * EXCLUDE (reported_from, reported_to) FROM {table}"
         " WHERE reported_to IS NULL AND list_contains($days, charge_date)"
     )
     changed = [
@@ -52,11 +56,11 @@ def keep_history(
         ).fetchall()
     ]
     connection.execute(
-        f"UPDATE {TABLE} SET reported_to = $at WHERE reported_to IS NULL AND list_contains($days, charge_date)",
+        f"UPDATE {table} SET reported_to = $at WHERE reported_to IS NULL AND list_contains($days, charge_date)",
         {"at": moment, "days": changed},
     )
     connection.execute(
-        f"INSERT INTO {TABLE} BY NAME SELECT *, CAST($at AS TIMESTAMP) AS reported_from, CAST(NULL AS TIMESTAMP) AS"
+        f"INSERT INTO {table} BY NAME SELECT *, CAST($at AS TIMESTAMP) AS reported_from, CAST(NULL AS TIMESTAMP) AS"
         " reported_to FROM reported_new WHERE list_contains($days, charge_date)",
         {"at": moment, "days": changed},
     )
@@ -64,15 +68,15 @@ def keep_history(
     return changed
 
 
-def _there(connection: duckdb.DuckDBPyConnection) -> bool:
-    return bool(connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [TABLE]).fetchall())
+def _there(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    return bool(connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]).fetchall())
 
 
-def as_of_relation(as_of: date) -> str:
-    """SQL: the rollup as it was reported at the end of a UTC day."""
+def as_of_relation(as_of: date, table: str = TABLE) -> str:
+    """SQL: the rollup, or another table with such a history, as it was reported at the end of a UTC day."""
     end = as_of + timedelta(days=1)
     return (
-        f"(SELECT * FROM {TABLE} WHERE reported_from < TIMESTAMP '{end}'"
+        f"(SELECT * FROM {table} WHERE reported_from < TIMESTAMP '{end}'"
         f" AND (reported_to IS NULL OR reported_to >= TIMESTAMP '{end}'))"
     )
 
@@ -87,7 +91,7 @@ def restatements(connection: duckdb.DuckDBPyConnection, since: date | None = Non
         "restated_at", "charge_date", "source", "department", "team", "currency",
         "effective_cost_before", "effective_cost_after", "moved", "billed_moved", "rows_moved",
     ]  # fmt: skip
-    if not _there(connection):
+    if not _there(connection, TABLE):
         return pd.DataFrame(columns=columns)
     rows = connection.execute(
         f"""

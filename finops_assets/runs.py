@@ -11,11 +11,17 @@ from pathlib import Path
 
 import dagster as dg
 
-from finops_assets.assets.daily import ROLLUP
-from finops_assets.checks.raw import FACTS, raw_key
+from finops_assets.assets.converted import CONVERTED
+from finops_assets.assets.daily import BUILD_STEP, ROLLUP
+from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
+from finops_assets.checks.recording import held_days
+from finops_assets.currency.conversion import days_to_convert
+from finops_assets.days import changed_days
 from finops_assets.engine import days_between
 from finops_assets.errors import FinopsError
 from finops_assets.facts import facts_rules
+from finops_assets.gates import facts as facts_gates
+from finops_assets.gates import rollup as rollup_gates
 from finops_assets.landing import unknown_deliveries
 from finops_assets.platform import Platform
 
@@ -72,11 +78,20 @@ def run_range(
             for e in _events(instance, result.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
         ]
         failed = {day: reasons for day in chunk if (reasons := [_text(e) for e in evaluations if _holds(e, day)])}
-        outcome.built += sorted(built - failed.keys())
+        # A day without its exchange rates is held for the converted figures only: its rollup is built.
+        unbuilt = {day for day in failed if any(_holds(e, day) for e in evaluations if e.asset_key != CONVERTED)}
+        outcome.built += sorted(built - unbuilt)
         outcome.held |= failed
         unexplained = [d for d in chunk if d not in built and d not in failed]
         if unexplained:
             outcome.errors += _failures(result)
+            if not any(e.is_step_start and e.step_key == BUILD_STEP for e in result.all_events):
+                # Dagster's own line names steps, and stands in the run's log only.
+                outcome.errors.append(
+                    f"{FACTS.to_user_string()} and {ROLLUP.to_user_string()} did not run for {chunk[0]} to {chunk[-1]},"
+                    " because what they are built from failed (see above). What was there before stands; mend the cause,"
+                    " then run these days again"
+                )
     return outcome
 
 
@@ -85,6 +100,12 @@ def publish(
 ) -> list[str]:
     """Make the reports and the published copy; returns what went wrong."""
     result = _execute(defs.resolve_job_def("publish"), instance, {}, on_step)
+    return [] if result.success else _failures(result)
+
+
+def run_owners(defs: dg.Definitions, instance: dg.DagsterInstance) -> list[str]:
+    """Suggest owners and publish them; returns what went wrong."""
+    result = _execute(defs.resolve_job_def("owners"), instance, {}, lambda _: None)
     return [] if result.success else _failures(result)
 
 
@@ -174,22 +195,32 @@ def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
 def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, end: date) -> list[date]:
     """The days from `first` to before `end` that are not what a run now would make of them.
 
-    All of them if a source has a delivery that was not landed yet; else those whose facts are missing or
-    were attributed under other rules, unless they were judged since and are held.
+    All of them if a source has a delivery that was not landed yet; else those that the sensors would ask for
+    (also to convert them),
+    and those whose facts are missing or were attributed under other rules, unless they were judged since and
+    are held.
     """
     wanted = days_between(first, end)
     settings = platform.settings
     if any(unknown_deliveries(platform.lake, source, settings.first_day) for source in settings.sources):
         return wanted
+    changed = {d for source in settings.sources for d in changed_days(platform.lake, source.name, first, end)}
+    if settings.currency:
+        with platform.warehouse.reading() as connection:
+            changed |= set(days_to_convert(connection, settings.currency))
     tried = {date.fromisoformat(k) for k in instance.get_materialized_partitions(raw_key(settings.sources[0].name))}
     built = built_days(instance)
     started = {date.fromisoformat(k) for k in instance.get_materialized_partitions(FACTS)}
-    stale = []
+    lake, stale = platform.lake, []
     for day in wanted:
-        files = platform.lake.day_files("facts", platform.source_names, [day])
-        current = files and all(facts_rules(f) == platform.rules.version for f in files)
+        files = lake.day_files("facts", platform.source_names, [day])
+        # A source that was a shadow has raw days without facts, one that became a shadow has facts that do not count.
+        moved = len(files) < sum(lake.holds(lake.day_file("raw", s, day)) for s in platform.source_names) or any(
+            lake.holds(lake.day_file("facts", s, day)) for s in platform.shadow_names
+        )
+        current = files and not moved and all(facts_rules(f) == platform.rules.version for f in files)
         held = day in tried and day not in built and (current or day not in started)
-        if not held and not (current and day in built):
+        if day in changed or (not held and not (current and day in built)):
             stale.append(day)
     return stale
 
@@ -197,3 +228,12 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
 def built_days(instance: dg.DagsterInstance) -> set[date]:
     """The days that the rollup holds, by Dagster's history."""
     return {date.fromisoformat(key) for key in instance.get_materialized_partitions(ROLLUP)}
+
+
+def held_by_gates(platform: Platform, instance: dg.DagsterInstance, days: list[date]) -> dict[date, list[str]]:
+    """The days that have not passed every blocking gate on their newest version, and why: facts of them are not to leave."""
+    counted = platform.settings.counted
+    keys = [key for source in counted if source.required for key in raw_check_keys(source.name)]
+    keys += [dg.AssetCheckKey(FACTS, gate) for gate in facts_gates.GATES if gate != facts_gates.ADVICE]
+    keys += [dg.AssetCheckKey(ROLLUP, gate) for gate in rollup_gates.GATES]
+    return held_days(instance, keys, days)

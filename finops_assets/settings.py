@@ -11,16 +11,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from finops_assets.attribution.normal import normal_key, normal_value
 from finops_assets.errors import ConfigError, Mistake
 from finops_assets.focus.specification import canonical_name, columns
+from finops_assets.sources.store import bucket_place
 
 CONFIG_ENV = "FINOPS_CONFIG"
 DEFAULT_CONFIG = "finops.yaml"
 
-Layout = Literal["aws-data-exports", "azure-exports", "gcs-export", "oci-focus", "files"]
+Layout = Literal[
+    "aws-data-exports", "azure-exports", "gcs-export", "oci-focus", "files",
+    "aws-cur", "azure-actual-amortized", "gcp-detailed", "oci-cost-report",
+]  # fmt: skip
 Percent = Annotated[float, Field(ge=0, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 UtcTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
@@ -42,6 +56,9 @@ class Source(_Strict):
     layout: Layout
     provider: str | None = None
     required: bool = True
+    shadow_of: Name | None = None
+    """The source whose cost this one holds a second time: landed, judged without blocking, compared with it by
+    `finops reconcile`, and never part of facts or rollup."""
     known_gaps: tuple[str, ...] = ()
     """Mandatory FOCUS columns that this provider is known to leave out or empty: reported, not blocking."""
     endpoint_url: str | None = None
@@ -52,6 +69,13 @@ class Source(_Strict):
     """Layout files: a regular expression with the groups year, month and, if wanted, day of a file's period."""
     deadline: UtcTime | None = None
     """By when yesterday must have been delivered; None: as `night.deadline` says."""
+    department: str | None = None
+    """Whose bill the whole source is: alerts about it carry the name. Costs are attributed by their tags alone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_shadow_holds_no_day(cls, raw: Any) -> Any:
+        return {"required": False, **raw} if isinstance(raw, dict) and raw.get("shadow_of") is not None else raw
 
     @field_validator("period_pattern")
     @classmethod
@@ -110,6 +134,16 @@ class Engine(_Strict):
 
     memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s?(MB|GB)$")] = "800MB"
     threads: Annotated[int, Field(ge=1)] | None = None
+
+
+class Currency(_Strict):
+    """The reporting currency. Without it every figure stays in the currency that it was billed in."""
+
+    reporting: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    rates: Path
+    """A CSV of dated rates, see docs/money.md."""
+    per: Literal["day", "month"] = "day"
+    """day: the newest rate up to the day; month: the newest before the month began, for all of its days."""
 
 
 Cron = Annotated[str, Field(pattern=r"^\s*\S+\s+\S+\s+\S+\s+\S+\s+\S+\s*$")]
@@ -200,11 +234,47 @@ class Alerts(_Strict):
     """The address of Dagster's UI, for links."""
 
 
+class LakeStore(_Strict):
+    """A lake on an object store. Credentials come from the provider's own chain, as those of sources."""
+
+    uri: str
+    endpoint_url: str | None = None
+    """Of a store that speaks a cloud's protocol but is not that cloud's own, or of an emulator."""
+
+    @field_validator("uri")
+    @classmethod
+    def _names_a_folder(cls, uri: str) -> str:
+        if "://" not in uri:
+            raise ValueError("a local folder is written without uri, as lake: data/lake")
+        if _SECRET.search(uri):
+            raise ValueError(
+                "it has credentials in it; take them out: they come from the provider's own chain (environment,"
+                " profile, role)"
+            )
+        if bucket_place(uri).pattern:
+            raise ValueError("it must name a folder, without * and without a file's name")
+        return uri.rstrip("/")
+
+
+def _lake_form(value: object) -> object:
+    if isinstance(value, str) and "://" in value:
+        return value.removeprefix("file://") if value.startswith("file://") else {"uri": value}
+    return value
+
+
+LakePlace = Annotated[
+    Annotated[Path, Tag("path")] | Annotated[LakeStore, Tag("store")],
+    Discriminator(lambda value: "store" if isinstance(value, dict | LakeStore) else "path"),
+    BeforeValidator(_lake_form),
+]
+"""A local folder, the URI of a store, or that URI with what else is needed to reach it."""
+
+
 class Settings(_Strict):
     """The whole of finops.yaml. Relative paths are relative to the file's folder."""
 
     first_day: date
-    lake: Path
+    lake: LakePlace
     warehouse: Path
     published: Path
     sources: tuple[Source, ...] = Field(min_length=1)
@@ -217,6 +287,17 @@ class Settings(_Strict):
     owner: Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")] = "team:finops"
     night: Night = Night()
     alerts: Alerts = Alerts()
+    currency: Currency | None = None
+
+    @property
+    def counted(self) -> tuple[Source, ...]:
+        """The sources whose cost is in facts and rollup: all but the shadows."""
+        return tuple(source for source in self.sources if source.shadow_of is None)
+
+    @property
+    def shadows(self) -> tuple[Source, ...]:
+        """The sources that are only there to be compared with another."""
+        return tuple(source for source in self.sources if source.shadow_of is not None)
 
     def source(self, name: str) -> Source:
         """The source of that name; KeyError names the known ones."""
@@ -297,9 +378,11 @@ def parse_settings(text: str, file: Path) -> Settings:
     base = file.parent
     return settings.model_copy(
         update={
-            "lake": _resolve(base, settings.lake),
+            "lake": _resolve(base, settings.lake) if isinstance(settings.lake, Path) else settings.lake,
             "warehouse": _resolve(base, settings.warehouse),
             "published": _resolve(base, settings.published),
+            "currency": settings.currency
+            and settings.currency.model_copy(update={"rates": _resolve(base, settings.currency.rates)}),
             "sources": tuple(s.model_copy(update={"uri": _resolve_uri(base, s.uri)}) for s in settings.sources),
         }
     )
@@ -354,6 +437,8 @@ def _duplicate_keys(node: yaml.Node | None, loc: tuple[str | int, ...]) -> Itera
 def _place(error: Any) -> tuple[str | int, ...]:
     """Where a mistake stands in the file; pydantic puts the channel's kind into the path, where no key is."""
     loc = tuple(error["loc"])
+    if loc[0] == "lake":
+        return (*loc[:1], *loc[2:])
     if loc[:2] == ("alerts", "channels") and len(loc) > 3:
         return (*loc[:3], *loc[4:])
     return (*loc, "kind") if error["type"] == "union_tag_invalid" else loc
@@ -388,6 +473,7 @@ def _explain(error: Any) -> str:
 
 
 ALLOWED = {
+    r"^[A-Z]{3}$": "a currency's three capital letters, as EUR",
     r"^[a-z][a-z0-9_]*$": "lower-case letters, digits and _, beginning with a letter, as aws_prod",
     r"^\d+(\.\d+)?\s?(MB|GB)$": "a size as 800MB or 2GB",
     r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$": "team:name or an e-mail address",
@@ -399,6 +485,7 @@ ALLOWED = {
 def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
     """The settings allowed at a place in the file."""
     named: dict[str, type[BaseModel]] = {
+        "lake": LakeStore,
         "sources": Source,
         "dimensions": Dimension,
         "tag_policy": TagPolicy,
@@ -408,6 +495,7 @@ def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
         "engine": Engine,
         "night": Night,
         "alerts": Alerts,
+        "currency": Currency,
     }
     if loc[:2] == ("alerts", "channels") and len(loc) > 3:
         return list(CHANNEL_KINDS[str(loc[3])].model_fields)
@@ -431,6 +519,7 @@ def _cross_mistakes(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...],
                 (("sources", i, "name"), f"found {name!r} again (first at sources[{names[name]}]); names are unique")
             )
         names.setdefault(name, i)
+    found += _shadow_mistakes(sources)
     for i, entry in sources:
         uri = entry.get("uri")
         if isinstance(uri, str) and without_secrets(uri) != uri:
@@ -450,6 +539,8 @@ def _cross_mistakes(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...],
     uris: dict[str, int] = {}
     for i, source in sources:
         uri = str(source.get("uri")).rstrip("/")
+        if source.get("shadow_of") is not None:
+            continue  # it is not counted at all
         if uri in uris:
             found.append(
                 (("sources", i, "uri"), f"found {uri!r}, as sources[{uris[uri]}] has; one cost would be counted twice")
@@ -464,6 +555,23 @@ def _cross_mistakes(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...],
                 (("acknowledged", i, "source"), f"found {item.get('source')!r}; allowed: {', '.join(sorted(names))}")
             )
     found += _channel_mistakes(_list(_mapping(raw.get("alerts")).get("channels")), set(names))
+    return found
+
+
+def _shadow_mistakes(sources: list[tuple[int, dict[str, Any]]]) -> list[tuple[tuple[str | int, ...], str]]:
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    counted = sorted(str(s.get("name")) for _, s in sources if s.get("shadow_of") is None)
+    for i, source in sources:
+        other = source.get("shadow_of")
+        if other is None:
+            continue
+        if str(other) not in counted:
+            allowed = ", ".join(counted) or "(a source without shadow_of, of which there is none)"
+            found.append((("sources", i, "shadow_of"), f"found {other!r}; allowed: {allowed}"))
+        if source.get("required") is True:
+            found.append(
+                (("sources", i, "required"), "found True, but a source with shadow_of holds no day; leave it out")
+            )
     return found
 
 

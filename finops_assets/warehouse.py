@@ -80,10 +80,15 @@ class Warehouse:
     def replace_days(
         self, connection: duckdb.DuckDBPyConnection, table: str, days: Iterable[date], query: str | None
     ) -> None:
-        """Replace these days of a table (by charge_date), within a transaction; no query: they become empty."""
+        """Replace these days of a table (by charge_date), within a transaction; no query: they become empty.
+
+        A column that the table does not have yet is added; days from before it have NULL there.
+        """
         name = identifier(table)
         if query is not None:
             connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS {query} LIMIT 0")
+            for column, kind, *_ in connection.execute(f"DESCRIBE {query}").fetchall():
+                connection.execute(f"ALTER TABLE {name} ADD COLUMN IF NOT EXISTS {identifier(column)} {kind}")
         if self.has(connection, table):
             connection.execute(f"DELETE FROM {name} WHERE list_contains(?, charge_date)", [list(days)])
         if query is not None:
@@ -101,7 +106,7 @@ class Warehouse:
         return self.published.stat().st_mtime_ns >= self.path.stat().st_mtime_ns
 
     def publish(self, lake: Lake) -> Path:
-        """Copy every table into a new published file with a view over the facts, and put it in place at once."""
+        """Copy every table and view into a new published file with a view over the facts, and put it in place at once."""
         self.published.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.published.with_name(f".tmp-{uuid.uuid4().hex}-{self.published.name}")
         try:
@@ -115,7 +120,15 @@ class Warehouse:
                     connection.execute(f"CREATE SCHEMA IF NOT EXISTS published.{identifier(schema)}")
                     target = f"published.{identifier(schema)}.{identifier(table)}"
                     connection.execute(f"CREATE TABLE {target} AS FROM {identifier(schema)}.{identifier(table)}")
-                if any(lake.root.glob("facts/*/*/data.parquet")):
+                views = "SELECT sql FROM duckdb_views() WHERE NOT internal AND database_name <> 'published'"
+                # Their texts name no database: in the copy they read the copy's tables.
+                [own] = connection.execute("SELECT current_database()").fetchone() or [""]
+                connection.execute("USE published")
+                for (text,) in connection.execute(views).fetchall():
+                    connection.execute(text)
+                connection.execute(f"USE {identifier(own)}")
+                # On a lake on a store the view is over the working copy, so all facts are fetched first.
+                if lake.files(lake.root / "facts", "*/*/data.parquet"):
                     everything = literal(str(lake.root.absolute() / "facts" / "*" / "*" / "data.parquet"))
                     connection.execute(
                         "CREATE VIEW published.main.cloud_cost_facts AS SELECT * FROM read_parquet("

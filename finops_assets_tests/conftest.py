@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from finops_assets.attribution.rules import Rules
+from finops_assets.daily_tables import build_rollup
 from finops_assets.days import RawDay, compose_days
 from finops_assets.engine import literal
 from finops_assets.facts import FactsDay, build_facts
@@ -25,7 +26,6 @@ from finops_assets.gates.verdict import Verdict
 from finops_assets.landing import land_source
 from finops_assets.ledger import Generation, Ledger
 from finops_assets.platform import Platform
-from finops_assets.rollup import build_rollup
 from finops_assets.settings import Source, parse_settings
 
 Row = dict[str, Any]

@@ -17,7 +17,7 @@ import urllib.request
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,6 +63,10 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+class Unavailable(Exception):
+    """A server cannot be started here, and why."""
+
+
 @contextmanager
 def server(command: list[str], port: int, **environment: str) -> Iterator[None]:
     """A server process for as long as the block lasts; ready when it answers whatever it answers."""
@@ -73,7 +77,7 @@ def server(command: list[str], port: int, **environment: str) -> Iterator[None]:
         deadline = time.monotonic() + READY_SECONDS
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
-                pytest.skip(f"{Path(command[0]).name} did not start (exit code {process.poll()})")
+                raise Unavailable(f"{Path(command[0]).name} did not start (exit code {process.poll()})")
             time.sleep(0.05)
         yield
     finally:
@@ -96,8 +100,8 @@ def _answers(port: int) -> bool:
     return True
 
 
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
+@contextmanager
+def s3_server() -> Iterator[str]:
     """moto's S3."""
     _need("moto.server", "moto[server]")
     _need("boto3", "boto3")
@@ -107,27 +111,27 @@ def s3_endpoint() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-@pytest.fixture(scope="session")
-def azure_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@contextmanager
+def azure_server(folder: Path) -> Iterator[str]:
     """Azurite, Microsoft's emulator: `npm install --prefix ~/.cache/finops_assets/azurite azurite`."""
     _need("azure.storage.blob", "azure-storage-blob")
     program = AZURITE_FOLDER / "node_modules" / ".bin" / "azurite-blob"
     if not program.is_file() or shutil.which("node") is None:
-        pytest.skip(f"{program} is not there; run: npm install --prefix {AZURITE_FOLDER} azurite")
+        raise Unavailable(f"{program} is not there; run: npm install --prefix {AZURITE_FOLDER} azurite")
     port = free_port()
     command = [str(program), "--silent", "--skipApiVersionCheck", "--blobPort", str(port), "--disableTelemetry"]
-    with server([*command, "--location", str(tmp_path_factory.mktemp("azurite"))], port):
+    with server([*command, "--location", str(folder)], port):
         yield f"http://127.0.0.1:{port}/{AZURITE_ACCOUNT}"
 
 
-@pytest.fixture(scope="session")
-def gcs_endpoint() -> Iterator[str]:
+@contextmanager
+def gcs_server() -> Iterator[str]:
     """gcp-storage-emulator. It knows neither pages nor preconditions; the rest is Google's JSON API."""
     _need("gcp_storage_emulator", "gcp-storage-emulator")
     with warnings.catch_warnings():
         # It recommends a package for gRPC, which the store does not use.
         warnings.simplefilter("ignore", ImportWarning)
-        pytest.importorskip("google.cloud.storage", reason="the package google-cloud-storage is not installed")
+        _need("google.cloud.storage", "google-cloud-storage")
     port = free_port()
     command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host=127.0.0.1", f"--port={port}"]
     with server([*command, "--in-memory"], port):
@@ -140,7 +144,36 @@ def _need(module: str, package: str) -> None:
     except ModuleNotFoundError:
         found = None
     if found is None:
-        pytest.skip(f"the package {package} is not installed")
+        raise Unavailable(f"the package {package} is not installed")
+
+
+@contextmanager
+def _or_skip(starting: AbstractContextManager[str]) -> Iterator[str]:
+    """A server for tests, which are skipped with the reason where it cannot be started."""
+    with ExitStack() as stack:
+        try:
+            endpoint = stack.enter_context(starting)
+        except Unavailable as reason:
+            pytest.skip(str(reason))
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    with _or_skip(s3_server()) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def azure_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with _or_skip(azure_server(tmp_path_factory.mktemp("azurite"))) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def gcs_endpoint() -> Iterator[str]:
+    with _or_skip(gcs_server()) as endpoint:
+        yield endpoint
 
 
 def local_place(folder: Path) -> Place:

@@ -654,6 +654,7 @@ def test_a_failed_step_is_told_and_ends_when_its_day_runs_through(
         assert told[f"step raw__gcp {FIRST}"]["severity"] == "CRITICAL"
         assert told[f"step raw__gcp {FIRST}"]["source"] == "gcp"
         assert "is damaged" in told[f"step raw__gcp {FIRST}"]["text"]
+        assert "cloud_cost_facts and daily_cost_by_team did not run" in told[f"step raw__gcp {FIRST}"]["text"]
         damaged.unlink()
         inbox.taken.clear()
         assert graph.run(FIRST, BAD, [["raw", "gcp"]]).success, "a range that holds the day"
@@ -735,6 +736,93 @@ def test_late_sources(tmp_path: Path) -> None:
     assert late("2026-09-01T08:00:00+00:00") == {}, "nothing is due before the first day"
 
 
+def test_untagged_cost_is_told_by_source_to_those_who_want_that_source(tmp_path: Path, inbox: Inbox) -> None:
+    gate = f"check cloud_cost_facts:untagged_within_threshold {BAD}"
+    small_estate(tmp_path, BAD, BAD, incidents=[Incident(s, BAD, "untagged") for s in ("aws", "azure")])
+    lenient = "  sources: {azure: {department: {warn_above: 100, block_above: 100}, team: {warn_above: 100, block_above: 100}}}\n"
+    with http_server() as azure_only, persistent_instance(tmp_path / "dagster") as instance:
+        channels = (webhook(inbox), webhook(azure_only, name="azure", sources=("azure",), min_severity="CRITICAL"))
+        graph = Graph(settings_for(tmp_path, BAD, not_required=["aws"]), instance)
+        graph.run(BAD)
+        watch = Watch(with_channels(graph.settings, tmp_path, *channels), instance)
+        watch.tick(NOW)
+        told = {m["key"]: m for m in inbox.taken if m["key"].startswith(gate)}
+        assert {key: (m["source"], m["severity"]) for key, m in told.items()} == {
+            f"{gate} aws": ("aws", "WARNING"),
+            f"{gate} azure": ("azure", "CRITICAL"),
+        }
+        assert "source azure: 100.0 %" in told[f"{gate} azure"]["text"]
+        assert "Next: tag the resources" in told[f"{gate} azure"]["text"]
+        assert "source aws" not in told[f"{gate} azure"]["text"]
+        assert {n.split()[1] for n in told[f"{gate} azure"]["figures"]} == {"azure"}
+        assert [m["key"] for m in azure_only.taken if "cloud_cost_facts" in m["key"]] == [f"{gate} azure"]
+
+        # One source heals, the other does not.
+        inbox.taken.clear()
+        Graph(settings_for(tmp_path, BAD, lenient, not_required=["aws"]), instance).run(BAD)
+        watch.tick(NOW + HOUR)
+        assert [(m["event"], m["source"]) for m in inbox.taken if m["key"].startswith(gate)] == [("resolved", "azure")]
+
+
+def test_a_refused_delivery_is_one_alert_with_the_days_that_it_holds_and_delays(tmp_path: Path, inbox: Inbox) -> None:
+    estate = small_estate(tmp_path, FIRST, LAST, deliver=False)
+    estate.deliver("gcp", "2026-09", through=BAD)
+    with persistent_instance(tmp_path / "dagster") as instance:
+        graph = Graph(only_gcp(settings_for(tmp_path, FIRST)), instance)
+        watch = Watch(with_channels(graph.settings, tmp_path, webhook(inbox)), instance)
+        assert graph.run(FIRST, BAD).success
+        watch.tick(NOW - HOUR * 24)
+        assert inbox.taken == []
+        # The next delivery lost a day, and the day that is due with it.
+        estate.deliver("gcp", "2026-09", through=FIRST, generation=2)
+        assert not graph.run(FIRST, BAD).success
+        watch.tick(NOW)
+        assert [(m["event"], m["key"], m["severity"]) for m in inbox.taken] == [
+            ("open", "delivery gcp 2026-09", "CRITICAL")
+        ]
+        text = inbox.taken[0]["text"]
+        assert "It holds 2 days (2026-09-01..2026-09-02)" in text
+        assert f"{BAD} is its newest whole day, {LAST} was due by 08:00 UTC" in text
+        # Delivered whole, and run again: one end of one alert.
+        inbox.taken.clear()
+        estate.deliver("gcp", "2026-09", generation=3)
+        assert graph.run(FIRST, LAST).success
+        watch.tick(NOW + HOUR)
+        assert [(m["event"], m["key"]) for m in inbox.taken] == [("resolved", "delivery gcp 2026-09")]
+
+
+def test_a_late_source_whose_delivery_then_comes_broken_is_told_by_the_delivery(tmp_path: Path, inbox: Inbox) -> None:
+    graph_settings = only_gcp(settings_for(tmp_path, FIRST))
+    with dg.DagsterInstance.ephemeral() as instance:
+        watch = Watch(with_channels(graph_settings, tmp_path, webhook(inbox)), instance)
+        ledger = Ledger(watch.platform.lake, "gcp")
+        ledger.enter(delivered("live", days=(FIRST,)))
+        watch.tick(NOW)
+        ledger.enter(delivered("waiting"))
+        watch.tick(NOW + HOUR)
+    assert [(m["event"], m["key"], m["severity"]) for m in inbox.taken] == [
+        ("open", "late gcp", "CRITICAL"),
+        ("open", "delivery gcp 2026-09", "CRITICAL"),
+        ("resolved", "late gcp", "CRITICAL"),
+    ]
+    assert inbox.taken[2]["note"] == "Told by the alert delivery gcp 2026-09."
+
+
+def test_a_source_that_is_one_departments_bill_is_told_to_that_department(held: Graph, tmp_path: Path) -> None:
+    with http_server() as mobile, http_server() as data:
+        platform = with_channels(
+            held.settings,
+            tmp_path,
+            webhook(mobile, name="mobile", departments=("mobile",)),
+            webhook(data, name="data", departments=("data",)),
+        )
+        [gcp] = platform.settings.sources
+        settings = platform.settings.model_copy(update={"sources": (gcp.model_copy(update={"department": "mobile"}),)})
+        Watch(Platform(settings), held.instance).tick(NOW)
+        assert [(m["key"], m["department"]) for m in mobile.taken] == [(KEY, "mobile")]
+        assert data.taken == []
+
+
 # --- the command line and the documents
 
 
@@ -756,7 +844,10 @@ def test_the_command_line(tmp_path: Path, inbox: Inbox, monkeypatch: pytest.Monk
         result = CliRunner().invoke(app, ["alerts", *arguments, "--config", str(config)])
         return result.exit_code, " ".join(result.output.split())
 
-    assert finops("list") == (0, "No alerts.")
+    code, text = finops("list")
+    assert code == 0
+    assert "none were ever looked for: Dagster's daemon collects them, with the sensor `alerts`" in text
+    assert "`make ui`" in text
     code, text = finops("test")
     assert code == 1
     assert "sent hook" in text

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import dagster as dg
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from finops_assets.assets import raw as assets_raw
 from finops_assets.cli import app
 from finops_assets.estate import Incident
+from finops_assets.landing import land_source
+from finops_assets.platform import Platform
 from finops_assets.runs import open_instance
+from finops_assets.settings import load_settings
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 4)
@@ -99,6 +105,65 @@ def test_config_check_of_the_shipped_file(finops: CliRunner) -> None:
     result = finops.invoke(app, ["config", "check", "-c", str(SHIPPED / "finops.yaml")])
     assert result.exit_code == 0
     assert "3 sources" in result.output
+
+
+def test_what_comes_after_a_source_that_cannot_be_read_does_not_run_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setattr(assets_raw, "INGESTION_RETRY", dg.RetryPolicy(max_retries=0))
+    small_estate(tmp_path, FIRST, LAST)
+    (tmp_path / "dagster.yaml").write_text((SHIPPED / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    config = (
+        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n"
+        "  - {name: aws, uri: estate/aws, layout: aws-data-exports}\n"
+        f"  - {{name: gcp, uri: estate/gcp, layout: gcs-export}}\n{DIMENSIONS}"
+    )
+    (tmp_path / "finops.yaml").write_text(config, encoding="utf-8")
+    assert CliRunner().invoke(app, ["run", "2026-09-01", "2026-09-03"]).exit_code == 0
+    published = (tmp_path / "p.duckdb").stat().st_mtime_ns
+
+    broken = config.replace("uri: estate/gcp", "uri: 's3://none/gcp', endpoint_url: 'http://127.0.0.1:9'")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    (tmp_path / "finops.yaml").write_text(broken, encoding="utf-8")
+    result = CliRunner().invoke(app, ["run", "2026-09-01", "2026-09-03"])
+    said = " ".join(result.output.split())
+    assert result.exit_code == 1
+    assert "0 days built, 0 held back." in said
+    assert "raw__gcp: finops_assets.errors.FinopsError: source 'gcp': s3://none/gcp/: cannot be reached" in said
+    assert "cloud_cost_facts and daily_cost_by_team did not run for 2026-09-01 to 2026-09-02, because" in said
+    assert "reports and the published copy did not run; they stand as they were" in said
+    assert (tmp_path / "p.duckdb").stat().st_mtime_ns == published
+    with open_instance() as instance:
+        [failed] = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+        log = [entry.user_message for entry in instance.all_logs(failed.run_id)]
+    assert any("Dependencies for step attribute_and_roll_up failed: ['raw__gcp']" in line for line in log)
+
+
+def test_a_delivery_that_no_manifest_vouches_for_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small_estate(tmp_path, FIRST, LAST)
+    for manifest in (tmp_path / "estate" / "gcp").rglob("manifest.json"):
+        manifest.unlink()
+    for shard in (tmp_path / "estate" / "gcp").rglob("*.parquet"):
+        os.utime(shard, (0, 0))
+    (tmp_path / "finops.yaml").write_text(
+        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n"
+        "  - {name: aws, uri: estate/aws, layout: aws-data-exports}\n"
+        f"  - {{name: gcp, uri: estate/gcp, layout: gcs-export, quiet_minutes: 10}}\n{DIMENSIONS}",
+        encoding="utf-8",
+    )
+    platform = Platform(load_settings())
+    for source in platform.settings.sources:
+        land_source(platform.lake, platform.settings.engine, source, FIRST)
+    rows = json.loads(CliRunner().invoke(app, ["deliveries", "-f", "json"]).stdout)
+    assert {r["source"]: r["verified"] for r in rows} == {"aws": True, "gcp": False}
+    lines = CliRunner().invoke(app, ["deliveries"]).output.splitlines()
+    assert "verified" in lines[0]
+    assert [line.split()[0] + (" yes" if " yes " in line else " no") for line in lines[1:3]] == ["aws yes", "gcp no"]
+    assert " no " in lines[2]
 
 
 def test_every_command_is_in_the_readme() -> None:

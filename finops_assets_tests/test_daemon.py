@@ -1,4 +1,4 @@
-"""The real thing: `dagster dev` with its daemon and sensors; a delivery is dropped, facts and rollup appear."""
+"""The real thing: `dagster dev` with its daemon and sensors; a delivery is dropped into a bucket, facts and rollup appear."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from finops_assets.estate import Incident
-from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, small_estate
+from finops_assets_tests.emulators import s3_endpoint, s3_place  # noqa: F401
+from finops_assets_tests.running import DIMENSIONS, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)
 PATIENCE_SECONDS = 300
-ROLLUP, FACTS = dg.AssetKey("daily_cost_by_team"), dg.AssetKey("cloud_cost_facts")
+RAW, FACTS, ROLLUP = dg.AssetKey(["raw", "aws"]), dg.AssetKey("cloud_cost_facts"), dg.AssetKey("daily_cost_by_team")
 
 
 @contextmanager
@@ -49,38 +51,76 @@ def dagster_dev(project: Path) -> Iterator[None]:
                 process.wait()
 
 
-def test_a_dropped_delivery_flows_and_a_bad_day_is_held(tmp_path: Path) -> None:
-    shipped = Path(__file__).parents[1]
+def test_a_delivery_dropped_into_a_bucket_flows_and_a_bad_day_is_held(
+    tmp_path: Path,
+    s3_endpoint: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bucket = s3_place(s3_endpoint)
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    shipped, project = Path(__file__).parents[1], tmp_path / "project"
+    project.mkdir()
     for name in ("dagster.yaml", "workspace.yaml"):
-        (tmp_path / name).write_text((shipped / name).read_text(encoding="utf-8"), encoding="utf-8")
-    sources = "".join(f"  - {{name: {s}, uri: estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in SOURCES)
-    (tmp_path / "finops.yaml").write_text(
-        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n{sources}{DIMENSIONS}"
-        "night: {watch_seconds: 5}\n",
+        (project / name).write_text((shipped / name).read_text(encoding="utf-8"), encoding="utf-8")
+    (project / "finops.yaml").write_text(
+        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n"
+        f"  - {{name: aws, uri: {bucket.uri}/aws, layout: aws-data-exports, endpoint_url: {s3_endpoint}}}\n"
+        f"{DIMENSIONS}night: {{watch_seconds: 5}}\n",
         encoding="utf-8",
     )
-    for source in SOURCES:
-        (tmp_path / "estate" / source).mkdir(parents=True)
-    with dagster_dev(tmp_path):
-        small_estate(tmp_path, FIRST, LAST, incidents=[Incident("gcp", BAD, "incomplete")])
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        good = {FIRST.isoformat(), LAST.isoformat()}
-        built: set[str] = set()
-        while time.monotonic() < deadline and not (built == good and (tmp_path / "p.duckdb").is_file()):
-            time.sleep(1)
-            if (tmp_path / ".dagster").is_dir():
-                built = _materialized(tmp_path, ROLLUP)
-    log = (tmp_path / "dev.log").read_text(encoding="utf-8")
-    assert built == good, log[-6000:]
-    assert _materialized(tmp_path, FACTS) == good
-    assert (tmp_path / "p.duckdb").is_file(), "the reports did not follow the rollup"
+    small_estate(tmp_path, FIRST, LAST, incidents=[Incident("aws", BAD, "incomplete")])
+    good = {FIRST.isoformat(), LAST.isoformat()}
+    published = project / "p.duckdb"
+    with dagster_dev(project):
+        wait_for(project, lambda: bool(_ticks(project)), "the sensor has not looked at the empty bucket")
+        assert _materialized(project, RAW) == set()
+        bucket.put_folder(tmp_path / "estate")
+        wait_for(
+            project,
+            lambda: _materialized(project, ROLLUP) == good and published.is_file(),
+            "facts, rollup and reports did not follow the delivery",
+        )
+        # Held stays held: the sensor looks again and again and asks for nothing.
+        looked, runs = _ticks(project), _days_runs(project)
+        wait_for(project, lambda: _ticks(project) >= looked + 3, "the sensor looks no more")
+        assert _days_runs(project) == runs == 1
+    assert _materialized(project, RAW) == {*good, BAD.isoformat()}
+    assert _materialized(project, FACTS) == _materialized(project, ROLLUP) == good
+
+
+def wait_for(project: Path, come: Callable[[], bool], otherwise: str) -> None:
+    """Until something has come; the log of `dagster dev` tells why it has not."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not ((project / ".dagster").is_dir() and come()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"{otherwise}:\n{(project / 'dev.log').read_text(encoding='utf-8')[-6000:]}")
+        time.sleep(1)
+
+
+def _ticks(project: Path) -> int:
+    """How often the source's sensor has looked."""
+    with _instance(project) as instance:
+        states = [s for s in instance.all_instigator_state() if s.instigator_name == "watch_aws"]
+        return sum(len(instance.get_ticks(s.instigator_origin_id, s.selector_id)) for s in states)
+
+
+def _days_runs(project: Path) -> int:
+    with _instance(project) as instance:
+        return len(instance.get_runs(dg.RunsFilter(job_name="days_aws")))
 
 
 def _materialized(project: Path, asset: dg.AssetKey) -> set[str]:
+    with _instance(project) as instance:
+        return set(instance.get_materialized_partitions(asset))
+
+
+@contextmanager
+def _instance(project: Path) -> Iterator[dg.DagsterInstance]:
     here = Path.cwd()
     os.chdir(project)
     try:
         with dg.DagsterInstance.from_config(str(project), "dagster.yaml") as instance:
-            return set(instance.get_materialized_partitions(asset))
+            yield instance
     finally:
         os.chdir(here)

@@ -17,7 +17,7 @@ from finops_assets.cli import app
 from finops_assets.errors import ConfigError
 from finops_assets.settings import Source, parse_settings
 from finops_assets.sources.delivery import Delivery
-from finops_assets.sources.inspect import check, inspect
+from finops_assets.sources.inspect import check, inspect, inspect_all
 from finops_assets.sources.layouts import known_manifests, newest_deliveries
 from finops_assets.sources.store import StoredFile
 from finops_assets_tests.conftest import Site, csv_text, focus_row
@@ -608,6 +608,49 @@ def test_inspect_proposes_a_period_for_monthly_parts(exports: Place) -> None:
     assert found.layout == "files"
     assert "period_pattern: (?P<year>" in found.yaml
     assert "quiet_minutes: 15" in found.yaml
+
+
+def test_inspect_of_a_folder_above_several_exports_names_each(exports: Place, tmp_path: Path) -> None:
+    with small_estate(tmp_path, date(2026, 9, 1), date(2026, 9, 3)) as estate:
+        exports.put_folder(estate.root)
+    with small_estate(tmp_path / "second", date(2026, 9, 1), date(2026, 9, 3)) as second:
+        for path in (p for p in (second.root / "aws").rglob("*") if p.is_file()):
+            exports.put(f"payer2/{path.relative_to(second.root / 'aws').as_posix()}", path.read_bytes())
+    exports.put("saas/2026-09/a.csv", ROW)
+    exports.put("readme.txt", b"not one")
+    shown = finops("inspect", exports.uri, *(("--endpoint-url", exports.endpoint_url) if exports.endpoint_url else ()))
+    assert shown.exit_code == 0, shown.output
+    assert "5 below" in shown.output
+    yaml = shown.output.partition("To paste into finops.yaml:")[2]
+    settings = (
+        "first_day: 2026-09-01\nlake: l\nwarehouse: w.duckdb\npublished: p.duckdb\n"
+        f"dimensions: {{team: {{keys: [team]}}}}\n{yaml}"
+    )
+    sources = parse_settings(settings, tmp_path / "finops.yaml").sources
+    assert {(s.name, s.uri.removeprefix(f"{exports.uri}/"), s.layout) for s in sources} == {
+        ("focus", "aws/focus", "aws-data-exports"),
+        ("payer2_focus", "payer2/focus", "aws-data-exports"),
+        ("focus_daily", "azure/focus-daily", "azure-exports"),
+        ("gcp", "gcp", "gcs-export"),
+        ("saas", "saas", "files"),
+    }
+    for source in sources:
+        assert f"{source.uri}\n" in shown.output
+
+
+def test_inspect_takes_two_azure_exports_of_one_billing_scope_for_one_source(exports: Place, tmp_path: Path) -> None:
+    put_azure(exports, "1", "2026-09-03T00:00:00Z")
+    for file in (tmp_path / "exports" / "focus").rglob("*"):
+        if file.is_file():
+            exports.put(f"once/{file.relative_to(tmp_path / 'exports' / 'focus').as_posix()}", file.read_bytes())
+    assert [i.uri for i in inspect_all(exports.uri)] == [exports.uri]
+
+
+def test_check_of_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
+    checked = check(Source(name="bill", uri=str(tmp_path / "none"), layout="files"), landed=None)
+    [finding] = checked.findings
+    assert finding.state == "problem"
+    assert "none does not exist" in finding.what
 
 
 def test_inspect_of_nothing_says_so(exports: Place) -> None:

@@ -3,19 +3,22 @@ the days that ran are exactly the days that changed, and the ledger tells the st
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
 import duckdb
+import pyarrow as pa
 import pytest
 
-from finops_assets.estate import Estate, EstateSpec
+from finops_assets.estate import Estate, EstateSpec, Incident
 from finops_assets.ledger import Ledger, ledger_table
-from finops_assets.runs import QUIET
+from finops_assets.runs import QUIET, days_to_run
 from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for
 
 FIRST, LAST = date(2026, 9, 20), date(2026, 10, 6)
@@ -32,6 +35,36 @@ class Watched:
     graph: Graph
     estate: Estate
     asked: list[str] = field(default_factory=list)
+    second: Estate | None = None
+    manifests_before: dict[Path, bytes] = field(default_factory=dict)
+    held_back: dict[Path, bytes] = field(default_factory=dict)
+
+    @property
+    def payer2(self) -> Estate:
+        """The second AWS payer."""
+        assert self.second is not None
+        return self.second
+
+    def deliver(self, generation: int, through: date | None = None) -> None:
+        """September again, from the three clouds and the second payer."""
+        for source in SOURCES:
+            self.estate.deliver(source, "2026-09", through=through, generation=generation)
+        self.payer2.deliver("aws", "2026-09", through=through, generation=generation, create_new=True)
+
+    def manifests(self) -> list[Path]:
+        return [p for root in (self.estate.root, self.payer2.root) for p in root.rglob("*anifest.json")]
+
+    def hold_manifests_back(self) -> None:
+        """Take away the manifests that are new, and put those back that they replaced."""
+        self.held_back = {p: c for p in self.manifests() if (c := p.read_bytes()) != self.manifests_before.get(p)}
+        assert self.held_back
+        for path in self.held_back:
+            if path in self.manifests_before:
+                path.write_bytes(self.manifests_before[path])
+                # Older than the data, by more than the minute that is forgiven.
+                os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 3600))
+            else:
+                path.unlink()
 
     def settle(self, *sources: str) -> dict[str, list[date]]:
         """Tick the sensors and run what they ask for; returns the days that ran by source."""
@@ -64,7 +97,8 @@ class Watched:
     def check_totals(self) -> None:
         """The rollup equals the estate's truth for every day, currency and team, to the last digit."""
         connection = duckdb.connect()
-        connection.register("truth", self.estate.truth())
+        truths = [estate.truth() for estate in (self.estate, self.second) if estate is not None]
+        connection.register("truth", pa.concat_tables(truths))
         expected = connection.execute(
             "SELECT charge_date, coalesce(team, '__untagged__'), BillingCurrency, sum(billed_cost), sum(effective_cost),"
             " sum(row_count) FROM truth GROUP BY ALL ORDER BY ALL"
@@ -87,40 +121,78 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         yield Watched(Graph(settings_for(tmp_path, FIRST), instance), estate)
 
 
-def test_a_month_of_deliveries(watched: Watched) -> None:
-    estate, september = watched.estate, date(2026, 9, 30)
-    # The month to date, from all three clouds.
-    for source in SOURCES:
-        estate.deliver(source, "2026-09", through=date(2026, 9, 24))
-    first = watched.settle(*SOURCES)
-    assert dict(first.items()) == {s: days(FIRST, date(2026, 9, 24)) for s in SOURCES}
-    watched.check_totals()
-    assert all(watched.tick(s) == [] for s in SOURCES)
+ALL = (*SOURCES, "payer2")
+RETAGGED = date(2026, 9, 21)
+INVOICED = {"aws", "payer2"}
+LENIENT = "{warn_above: 100, block_above: 100}"
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Iterator[Watched]:
+    """Three clouds that write over their last delivery, and a second AWS payer whose export is create-new."""
+    spec = EstateSpec(FIRST, LAST, 1_200, incidents=(Incident("aws", RETAGGED, "untagged"),))
+    second = Estate(EstateSpec(FIRST, LAST, 1_200, seed=11), tmp_path / "second")
+    settings = settings_for(tmp_path, FIRST, f"  sources: {{aws: {{department: {LENIENT}, team: {LENIENT}}}}}\n")
+    payer2 = settings.source("aws").model_copy(update={"name": "payer2", "uri": str(tmp_path / "second" / "aws")})
+    with persistent_instance(tmp_path / "dagster") as instance:
+        graph = Graph(settings.model_copy(update={"sources": (*settings.sources, payer2)}), instance)
+        yield Watched(graph, Estate(spec, tmp_path / "estate"), second=second)
+
+
+def test_a_month_of_deliveries(four: Watched) -> None:
+    september = date(2026, 9, 30)
+    # The month to date, from all three clouds and the second payer.
+    four.deliver(1, through=date(2026, 9, 22))
+    assert four.settle(*ALL) == {s: days(FIRST, date(2026, 9, 22)) for s in ALL}
+    four.check_totals()
+    assert all(four.tick(s) == [] for s in ALL)
 
     # The daily refresh delivers the whole month again with one day more: one day runs.
-    for generation, day in ((2, 25), (3, 26)):
-        for source in SOURCES:
-            estate.deliver(source, "2026-09", through=date(2026, 9, day), generation=generation)
-        assert watched.settle(*SOURCES) == {s: [date(2026, 9, day)] for s in SOURCES}
-    watched.check_totals()
+    for generation, day in ((2, 23), (3, 24)):
+        four.deliver(generation, through=date(2026, 9, day))
+        assert four.settle(*ALL) == {s: [date(2026, 9, day)] for s in ALL}
+        four.check_totals()
 
-    # The month is closed; corrections of it come with the next one, and a restated day with them.
-    for source in SOURCES:
-        estate.deliver(source, "2026-09", generation=4)
-    watched.settle(*SOURCES)
+    # The manifests come later than the data: until then nothing runs, and what stood stands.
+    before = four.graph.rollup()
+    with manifests_come_late(four):
+        four.deliver(4, through=date(2026, 9, 25))
+        four.hold_manifests_back()
+        assert four.settle(*ALL) == {s: [] for s in ALL}
+        assert four.graph.rollup() == before
+    assert four.settle(*ALL) == {s: [date(2026, 9, 25)] for s in ALL}
+    four.check_totals()
+
+    # Old rows get their tags in mid-month: their cost stays, their teams change, one day of one source runs.
+    four.estate = Estate(replace(four.estate.spec, incidents=()), four.estate.root)
+    four.deliver(5, through=date(2026, 9, 25))
+    assert four.settle(*ALL) == {"aws": [RETAGGED], "azure": [], "gcp": [], "payer2": []}
+    four.check_totals()
+
+    # The month is closed: with the invoice every row gets its number, so every day has changed.
+    four.deliver(6)
+    assert four.settle(*ALL) == {s: days(FIRST if s in INVOICED else date(2026, 9, 26), september) for s in ALL}
+    four.check_totals()
+    # A day of each AWS export is restated: of the one that writes over its last delivery, of the one that does not.
     restated = date(2026, 9, 22)
-    estate.deliver("aws", "2026-09", generation=5, restate={restated: Decimal("1.25")})
-    assert watched.settle(*SOURCES) == {"aws": [restated], "azure": [], "gcp": []}
-    watched.check_totals()
+    four.estate.deliver("aws", "2026-09", generation=7, restate={restated: Decimal("1.25")})
+    assert four.settle(*ALL) == {"aws": [restated], "azure": [], "gcp": [], "payer2": []}
+    four.check_totals()
+    four.payer2.deliver("aws", "2026-09", generation=7, create_new=True, restate={FIRST: Decimal("0.5")})
+    assert four.settle(*ALL) == {"aws": [], "azure": [], "gcp": [], "payer2": [FIRST]}
+    four.check_totals()
+    runs = {p.parent.name for p in (four.payer2.root / "aws").rglob("*.parquet") if "BILLING_PERIOD=2026-09" in str(p)}
+    assert len(runs) == 7, "every create-new delivery still lies there"
 
-    estate.deliver("aws", "2026-10", generation=1)
-    [ran] = watched.settle("aws").values()
+    # Corrections of September come with October's bill.
+    four.estate.deliver("aws", "2026-10", generation=1)
+    [ran] = four.settle("aws").values()
     october = days(date(2026, 10, 1), LAST)
     assert [d for d in ran if d > september] == october
     corrected = [d for d in ran if d <= september]
     assert corrected, "a correction from October's bill lands on a day of September"
     with duckdb.connect() as connection:
-        files = watched.graph.platform.lake.day_files("raw", ["aws"], corrected)
+        files = four.graph.platform.lake.day_files("raw", ["aws"], corrected)
         found = connection.execute(
             "SELECT count(DISTINCT charge_date) FROM read_parquet(?, hive_partitioning = true, union_by_name = true)"
             " WHERE ChargeClass = 'Correction'",
@@ -128,11 +200,22 @@ def test_a_month_of_deliveries(watched: Watched) -> None:
         ).fetchone()
     assert found == (len(corrected),)
     for source in ("azure", "gcp"):
-        estate.deliver(source, "2026-10", generation=1)
-    watched.settle("azure", "gcp")
-    watched.check_totals()
-    assert watched.states("aws", "2026-09") == ["superseded"] * 4 + ["live"]
-    assert len(set(watched.asked)) == len(watched.asked)
+        four.estate.deliver(source, "2026-10", generation=1)
+    four.payer2.deliver("aws", "2026-10", create_new=True)
+    four.settle("azure", "gcp", "payer2")
+    four.check_totals()
+    for source in ("aws", "payer2"):
+        assert [s for s in four.states(source, "2026-09") if s != "waiting"] == ["superseded"] * 6 + ["live"]
+    assert len(set(four.asked)) == len(four.asked)
+
+
+@contextmanager
+def manifests_come_late(four: Watched) -> Iterator[None]:
+    """What is delivered within the block lies there without its manifests until the block ends."""
+    four.manifests_before = {p: p.read_bytes() for p in four.manifests()}
+    yield
+    for path, content in four.held_back.items():
+        path.write_bytes(content)
 
 
 def test_create_new_next_to_overwrite_changes_nothing(watched: Watched) -> None:
@@ -167,6 +250,26 @@ def test_a_vanished_file_waits_and_the_last_good_delivery_stands(watched: Watche
     newest.write_bytes(content)
     assert watched.settle("gcp") == {"gcp": [date(2026, 9, 22), date(2026, 9, 23)]}
     assert watched.states("gcp", "2026-09") == ["superseded", "live"]
+
+
+def test_a_backfill_runs_what_the_sensors_would_ask_for(watched: Watched, tmp_path: Path) -> None:
+    for source in SOURCES:
+        watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22))
+    watched.settle(*SOURCES)
+    platform, instance, end = watched.graph.platform, watched.graph.instance, date(2026, 10, 1)
+    assert days_to_run(platform, instance, FIRST, end) == days(date(2026, 9, 23), date(2026, 9, 30))
+    watched.estate.deliver("gcp", "2026-09", through=date(2026, 9, 22), generation=2)
+    newest = max((tmp_path / "estate" / "gcp").rglob("shard-*.parquet"), key=lambda p: p.parent.name)
+    content = newest.read_bytes()
+    newest.unlink()
+    assert not watched.graph.run(date(2026, 9, 21)).success, "held by the delivery that waits"
+    newest.write_bytes(content)
+    [land] = watched.tick("gcp")
+    assert land.job_name == "land_gcp"
+    watched.graph.defs.resolve_job_def("land_gcp").execute_in_process(instance=instance, run_config=QUIET)
+    [asked] = watched.tick("gcp")
+    assert asked.tags["dagster/asset_partition_range_start"] == asked.tags["dagster/asset_partition_range_end"]
+    assert days_to_run(platform, instance, FIRST, date(2026, 9, 23)) == [date(2026, 9, 21)]
 
 
 def test_a_delivery_that_lost_days_is_refused_until_it_is_accepted(watched: Watched) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finops_assets.errors import ConfigError
-from finops_assets.settings import CONFIG_ENV, load_settings, parse_settings, without_secrets
+from finops_assets.settings import CONFIG_ENV, LakeStore, load_settings, parse_settings, without_secrets
 
 FILE = Path("/conf/finops.yaml")
 GOOD = """\
@@ -126,6 +126,14 @@ def test_a_uri_with_a_scheme_stays_as_it_is() -> None:
         ("lake: data/lake", "lake: data/lake\nlake: other", "lake", "stands twice"),
         ("acknowledged:", "engine: {memory_limit: lots}\nacknowledged:", "engine.memory_limit", "found 'lots'"),
         ("acknowledged:", "engine: {thread: 2}\nacknowledged:", "engine.thread", "did you mean 'threads'?"),
+        ("lake: data/lake", "lake: s3:///lake", "lake.uri", "names no bucket or container"),
+        ("lake: data/lake", "lake: ftp://host/lake", "lake.uri", "found ftp://; allowed: a local path"),
+        ("lake: data/lake", "lake: s3://bucket/lake/*", "lake.uri", "it must name a folder"),
+        ("lake: data/lake", "lake: gs://bucket/lake.parquet", "lake.uri", "it must name a folder"),
+        ("lake: data/lake", "lake: {uri: data/lake}", "lake.uri", "a local folder is written without uri"),
+        ("lake: data/lake", "lake: {uri: 's3://b/l', endpoint: x}", "lake.endpoint", "did you mean 'endpoint_url'?"),
+        ("lake: data/lake", "lake: {endpoint_url: x}", "lake.uri", "is missing"),
+        ("lake: data/lake", "lake: 7", "lake", "found 7"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_said_with_its_place_and_value(old: str, new: str, path: str, said: str) -> None:
@@ -137,6 +145,35 @@ def test_a_mistake_is_said_with_its_place_and_value(old: str, new: str, path: st
     if "is missing" not in said:
         assert line is not None
         assert text.splitlines()[line - 1].strip()
+
+
+@pytest.mark.parametrize(
+    ("written", "uri", "endpoint"),
+    [
+        ("s3://bucket/finops/lake/", "s3://bucket/finops/lake", None),
+        ("az://container", "az://container", None),
+        ("https://acc.blob.core.windows.net/container/lake", "https://acc.blob.core.windows.net/container/lake", None),
+        ("{uri: 'gs://bucket/lake'}", "gs://bucket/lake", None),
+        ("{uri: 's3://b/lake', endpoint_url: 'http://minio:9000'}", "s3://b/lake", "http://minio:9000"),
+    ],
+)
+def test_a_lake_may_lie_on_a_store(written: str, uri: str, endpoint: str | None) -> None:
+    found = parse_settings(replaced("lake: data/lake", f"lake: {written}"), FILE)
+    assert found.lake == LakeStore(uri=uri, endpoint_url=endpoint)
+
+
+def test_a_local_lake_may_be_written_as_a_file_uri() -> None:
+    assert parse_settings(replaced("lake: data/lake", "lake: file:///srv/lake"), FILE).lake == Path("/srv/lake")
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://AKIA:hush@bucket/lake", "https://acc.blob.core.windows.net/c/lake?sv=1&sig=hush"]
+)
+def test_credentials_in_the_lakes_uri_are_refused_and_not_shown(uri: str) -> None:
+    text = replaced("lake: data/lake", f"lake: '{uri}'")
+    _, message = mistakes(text)["lake.uri"]
+    assert "provider's own chain" in message or "a SAS token does not belong into finops.yaml" in message
+    assert "hush" not in message
 
 
 def test_every_mistake_is_reported_at_once_with_its_line() -> None:

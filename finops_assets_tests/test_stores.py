@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -185,6 +188,41 @@ def test_the_packages_own_variables_name_the_endpoint(
     store, _ = open_store(made.uri)
     assert [f.key for f in store.list()] == ["a.csv"]
     assert store.read("a.csv") == b"one"
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "resource"), [("s3", "dagster_aws.s3", "S3Resource"), ("gcs", "dagster_gcp.gcs", "GCSResource")]
+)
+def test_clients_are_made_by_dagsters_resources(
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    module: str,
+    resource: str,
+) -> None:
+    made = make_place(request, kind, tmp_path, monkeypatch)
+    made.put("a.csv", b"one")
+    of_dagster = getattr(importlib.import_module(module), resource)
+    clients: list[Any] = []
+    real = of_dagster.get_client
+    monkeypatch.setattr(of_dagster, "get_client", lambda self: clients.append(real(self)) or clients[-1])
+    if kind == "gcs":
+        # Google's resource takes no endpoint; the package's own variable names it.
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", str(made.endpoint_url))
+    store: Any = open_store(made.uri, made.endpoint_url if kind == "s3" else None)[0]
+    assert [store._client] == clients
+    assert store.read("a.csv") == b"one"
+
+
+def test_no_providers_package_is_imported_until_its_store_is_opened() -> None:
+    program = (
+        "import sys, finops_assets.definitions, finops_assets.sources.s3_store, finops_assets.sources.gcs_store,"
+        " finops_assets.alerts.channels\n"
+        "print([m for m in ('boto3', 'dagster_aws', 'dagster_gcp', 'google.cloud', 'azure') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 def test_a_connection_string_of_another_account_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,16 +6,20 @@ Every function here only reads. What it returns may be entered any number of tim
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
 
-from finops_assets.alerts.alert import Alert, Figure, Observation, OpenAlert, minute
+from finops_assets.alerts.alert import RANK, Alert, Figure, Observation, OpenAlert, minute
+from finops_assets.assets.daily import ROLLUP
+from finops_assets.checks.raw import FACTS
+from finops_assets.checks.recording import OF_SOURCES
 from finops_assets.errors import FinopsError
-from finops_assets.ledger import Generation, Ledger
+from finops_assets.gates.raw import ONLY_PENDING
+from finops_assets.ledger import Generation, Ledger, concerns
 from finops_assets.platform import Platform
-from finops_assets.settings import Source, without_secrets
+from finops_assets.settings import Settings, Source, without_secrets
 from finops_assets.sources.delivery import incomplete_sectors
 
 FINISHED = (
@@ -71,9 +75,16 @@ def finished_runs(instance: dg.DagsterInstance, after: int) -> tuple[list[Finish
 
 
 def run_observations(
-    instance: dg.DagsterInstance, platform: Platform, run: FinishedRun, open_alerts: Collection[OpenAlert]
+    instance: dg.DagsterInstance,
+    platform: Platform,
+    run: FinishedRun,
+    open_alerts: Collection[OpenAlert],
+    told: Collection[str] = (),
 ) -> Iterator[Observation]:
-    """What one run showed: its checks, failed and passed, and steps that failed for another reason than a gate."""
+    """What one run showed: its checks, failed and passed, and steps that failed for another reason than a gate.
+
+    A day that only a delivery holds is told of by that delivery's alert, if its key is among those `told`.
+    """
     ui = platform.settings.alerts.ui
     link = f"{ui.rstrip('/')}/runs/{run.run_id}" if ui else None
     record = instance.get_run_by_id(run.run_id)
@@ -89,7 +100,7 @@ def run_observations(
             case dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 evaluation = event.asset_check_evaluation_data
                 if REPEATS_THE_CAUSE not in evaluation.metadata:
-                    yield _of_check(evaluation, at, link)
+                    yield from _of_check(evaluation, at, link, platform.source_names, told)
             case dg.DagsterEventType.STEP_FAILURE:
                 failed_steps += 1
                 step = event.step_key or ""
@@ -98,7 +109,13 @@ def run_observations(
                     explained += 1
                     yield from about.recovered(f"step {step}", at, open_alerts)
                 else:
-                    yield about.failed(f"step {step}", at, _cause(event), _source_of(step, platform))
+                    source = _source_of(step, platform)
+                    cause = _cause(event)
+                    if source and step.startswith("raw_"):
+                        cause += (
+                            f". So {FACTS.to_user_string()} and {ROLLUP.to_user_string()} did not run for these days"
+                        )
+                    yield about.failed(f"step {step}", at, cause, source)
             case dg.DagsterEventType.STEP_SUCCESS:
                 yield from about.recovered(f"step {event.step_key}", at, open_alerts)
     if run.ended is dg.DagsterEventType.RUN_FAILURE and not failed_steps:
@@ -122,28 +139,65 @@ def _entries(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.EventLogE
         cursor = page.cursor
 
 
-def _of_check(evaluation: dg.AssetCheckEvaluation, at: datetime, link: str | None) -> Observation:
+def _of_check(
+    evaluation: dg.AssetCheckEvaluation,
+    at: datetime,
+    link: str | None,
+    sources: Collection[str],
+    told: Collection[str],
+) -> Iterator[Observation]:
+    """One verdict; or, of a gate over all sources that names the faulty ones, one of each source."""
     name = f"{evaluation.asset_key.to_user_string()}:{evaluation.check_name}"
     key = f"check {name} {evaluation.partition}" if evaluation.partition else f"check {name}"
     text = without_secrets(evaluation.description or "")[:TEXT_MOST]
+    of_sources = _of_sources(evaluation) if not evaluation.passed else {}
+    if evaluation.asset_key == FACTS:
+        for known in {*sources} - of_sources.keys():
+            yield Observation(f"{key} {known}", at, note=text if evaluation.passed else "Passed for this source.")
     if evaluation.passed:
-        return Observation(key, at, note=text)
+        yield Observation(key, at, note=text)
+        return
     figures = {n: f for n, value in evaluation.metadata.items() if (f := _figure(value)) is not None}
-    source = figures.pop("source", None)
-    for told_elsewhere in ("day", "next_step"):
+    source = str(figures.pop("source", "")) or _source_in(evaluation.asset_key)
+    pending = [f"delivery {source} {scope}" for scope in str(figures.get(ONLY_PENDING, "")).split(", ")]
+    for told_elsewhere in ("day", "next_step", ONLY_PENDING):
         figures.pop(told_elsewhere, None)
+    if found := [k for k in pending if k in told]:
+        yield Observation(key, at, note=f"Told by the alert {found[0]}.")
+        return
     blocks = evaluation.blocking or evaluation.severity is dg.AssetCheckSeverity.ERROR
     alert = Alert(
         key=key,
         severity="CRITICAL" if blocks else "WARNING",
         title=f"{name} failed" + (f", {evaluation.partition}" if evaluation.partition else ""),
         text=text or f"{name} failed; it says no more",
-        source=str(source) if source is not None else _source_in(evaluation.asset_key),
+        source=source,
         day=_day(evaluation.partition),
         figures=figures,
         link=link,
     )
-    return Observation(key, at, alert)
+    if not of_sources:
+        yield Observation(key, at, alert)
+        return
+    yield Observation(key, at, note="Told by source.")
+    for name, (said, holds) in of_sources.items():
+        own = replace(
+            alert,
+            key=f"{key} {name}",
+            severity="CRITICAL" if holds else "WARNING",
+            title=f"{alert.title}, {name}",
+            text=without_secrets(said)[:TEXT_MOST],
+            source=name,
+            figures={n: figure for n, figure in figures.items() if name in n.split()},
+        )
+        yield Observation(own.key, at, own)
+
+
+def _of_sources(evaluation: dg.AssetCheckEvaluation) -> dict[str, tuple[str, bool]]:
+    """Source -> what a gate over all sources found wrong with it, and whether that holds the day."""
+    found = evaluation.metadata.get(OF_SOURCES)
+    parts = found.value if isinstance(found, dg.JsonMetadataValue) else None
+    return {source: (part["text"], part["blocks"]) for source, part in parts.items()} if isinstance(parts, dict) else {}
 
 
 def _figure(value: dg.MetadataValue) -> Figure | None:
@@ -157,7 +211,7 @@ def _source_in(asset: dg.AssetKey) -> str | None:
 
 def _source_of(step: str, platform: Platform) -> str | None:
     """The source that a step is about, if it is about one."""
-    return next((s for s in platform.source_names if step in (f"deliveries__{s}", f"raw__{s}", f"raw_{s}_gates")), None)
+    return next((s for s in platform.landed_names if step in (f"deliveries__{s}", f"raw__{s}", f"raw_{s}_gates")), None)
 
 
 def _day(text: str | None) -> date | None:
@@ -250,7 +304,8 @@ def delivery_observations(platform: Platform, now: datetime, open_alerts: Iterab
                 if latest is not None and latest.state in ("refused", "waiting"):
                     since = opened[key].detected_at if key in opened else latest.seen_at
                     limit = timedelta(hours=platform.settings.alerts.waiting_hours)
-                    current[key] = _of_delivery(key, source, latest, since, too_long=now - since > limit)
+                    held = _held_by(ledger, latest)
+                    current[key] = _of_delivery(key, source, latest, since, held, too_long=now - since > limit)
         except FinopsError as error:
             # One damaged record must not keep every other alert back.
             key = f"delivery {source.name} (ledger)"
@@ -264,9 +319,27 @@ def delivery_observations(platform: Platform, now: datetime, open_alerts: Iterab
                 yield Observation(key, now, note="The delivery was landed or withdrawn.")
 
 
-def _of_delivery(key: str, source: Source, latest: Generation, since: datetime, *, too_long: bool) -> Alert:
+def _held_by(ledger: Ledger, pending: Generation) -> list[date]:
+    """The days that were run while a delivery that concerns them waited or was refused: its gate holds them."""
+    live = list(ledger.all_live())
+    run = (date.fromisoformat(name) for name in ledger.lake.records(ledger.source, "days"))
+    return [
+        day
+        for day in run
+        if concerns(pending, day, live)
+        and (ledger.lake.read_record(ledger.source, "days", day.isoformat()) or {}).get("pending")
+    ]
+
+
+def _of_delivery(
+    key: str, source: Source, latest: Generation, since: datetime, held: list[date], *, too_long: bool
+) -> Alert:
     figures: dict[str, Figure] = {"scope": latest.scope, "generation": latest.generation, "files": len(latest.files)}
-    reason = without_secrets(latest.reason or "no reason was recorded")[:TEXT_MOST]
+    reason = without_secrets(latest.reason or "no reason was recorded")[:TEXT_MOST].rstrip(".")
+    if held:
+        days = "1 day" if len(held) == 1 else f"{len(held)} days"
+        figures["days_held"] = len(held)
+        reason += f". It holds {days} ({_span(str(min(held)), str(max(held)))})"
     if latest.state == "refused":
         return Alert(
             key,
@@ -278,7 +351,7 @@ def _of_delivery(key: str, source: Source, latest: Generation, since: datetime, 
         )
     return Alert(
         key,
-        "WARNING" if too_long else "INFO",
+        ("CRITICAL" if source.required else "WARNING") if held else "WARNING" if too_long else "INFO",
         f"delivery {latest.scope} of {source.name} is not all there",
         f"source {source.name}, delivery {latest.scope} waits since {minute(since)}: {reason}."
         " Next: if it does not come by itself, have it delivered again.",
@@ -344,12 +417,62 @@ def _newest_whole_day(platform: Platform, source: Source) -> date | None:
     return None
 
 
-def late_observations(late: Iterable[Alert], now: datetime, open_alerts: Iterable[OpenAlert]) -> Iterator[Observation]:
-    """The late sources, and that those told of before are late no more."""
+def told_once(
+    platform: Platform, deliveries: Iterable[Observation], late: Iterable[Alert]
+) -> tuple[list[Observation], list[Alert], dict[str, str]]:
+    """A source that is late because its delivery waits or was refused is one matter, told by the delivery's alert.
+
+    Returns the deliveries with what lateness adds to them, the late sources that remain, and of those that do
+    not (their key) the key that tells of them.
+    """
+    told = {o.key: o for o in deliveries}
+    remaining: list[Alert] = []
+    because: dict[str, str] = {}
+    for alert in late:
+        found = _delivery_due(platform, alert, [o.alert for o in told.values() if o.alert])
+        if found is None:
+            remaining.append(alert)
+            continue
+        because[alert.key] = found.key
+        severity = max(found.severity, alert.severity, key=RANK.__getitem__)
+        text = f"{found.text} The source is late by it: {alert.figures['newest_day']} is its newest whole day,"
+        text += f" {alert.day} was due by {alert.figures['deadline']} UTC the day after."
+        told[found.key] = replace(told[found.key], alert=replace(found, severity=severity, text=text, day=alert.day))
+    return list(told.values()), remaining, because
+
+
+def _delivery_due(platform: Platform, late: Alert, deliveries: Iterable[Alert]) -> Alert | None:
+    """The delivery, waiting or refused, that should have brought the day that a source is late with."""
+    candidates = [d for d in deliveries if d.source == late.source and "scope" in d.figures]
+    if not candidates or late.source is None or late.day is None:
+        return None
+    ledger = Ledger(platform.lake, late.source)
+    live = list(ledger.all_live())
+    for delivery in candidates:
+        latest = ledger.latest(str(delivery.figures["scope"]))
+        if latest is not None and concerns(latest, late.day, live):
+            return delivery
+    return None
+
+
+def of_department(settings: Settings, seen: Observation) -> Observation:
+    """What was seen of a source that is one department's bill is that department's."""
+    alert = seen.alert
+    if alert is None or alert.department or alert.source not in {s.name for s in settings.sources}:
+        return seen
+    return replace(seen, alert=replace(alert, department=settings.source(alert.source).department))
+
+
+def late_observations(
+    late: Iterable[Alert], now: datetime, open_alerts: Iterable[OpenAlert], because: Mapping[str, str] | None = None
+) -> Iterator[Observation]:
+    """The late sources, and that those told of before are late no more; or are, and another alert tells of it."""
     current = {alert.key: alert for alert in late}
     for key, alert in current.items():
         yield Observation(key, now, alert)
     for opened in open_alerts:
         key = opened.alert.key
         if key.startswith("late ") and key not in current:
-            yield Observation(key, now, note="The day that was due has been delivered.")
+            other = (because or {}).get(key)
+            note = f"Told by the alert {other}." if other else "The day that was due has been delivered."
+            yield Observation(key, now, note=note)

@@ -283,6 +283,10 @@ class OpenHistory:
         )
         return {row["alert_id"]: OpenAlert(_alert(row), unstamp(row["detected_at"])) for row in found}
 
+    def has_seen(self) -> bool:
+        """Was anything ever entered, good or bad? If not, no sensor has looked at anything yet."""
+        return self._connection.execute("SELECT 1 FROM seen LIMIT 1").fetchone() is not None
+
     def told(self) -> dict[tuple[int, str], Told]:
         """What each channel was last told of each open alert."""
         found = self._connection.execute(

@@ -10,6 +10,7 @@ from datetime import date
 
 import dagster as dg
 
+from finops_assets.assets.converted import CONVERTED, converted_check_specs, converted_spec, materialize_converted
 from finops_assets.assets.describe import (
     cost_by_currency,
     facts_lineage,
@@ -19,18 +20,21 @@ from finops_assets.assets.describe import (
 )
 from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
 from finops_assets.checks.recording import explain_held, held_days, record
+from finops_assets.daily_tables import build_rollup
 from finops_assets.days import sum_totals
 from finops_assets.facts import build_facts, facts_stamp
+from finops_assets.gates import currency as currency_gates
 from finops_assets.gates import facts as facts_gates
 from finops_assets.gates import rollup as rollup_gates
 from finops_assets.gates.verdict import Verdict
 from finops_assets.ledger import Ledger
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
-from finops_assets.rollup import build_rollup, rollup_totals
+from finops_assets.rollup import rollup_totals
 from finops_assets.run_days import run_days
 
 ROLLUP = dg.AssetKey("daily_cost_by_team")
+BUILD_STEP = "attribute_and_roll_up"
 POOL = "warehouse"
 DATA_VERSION = "dagster/data_version"
 
@@ -52,12 +56,14 @@ def rollup_check_specs(days: dg.PartitionsDefinition[str]) -> list[dg.AssetCheck
 def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
     """Facts and rollup. A held day is neither built nor shown as built; it fails the run after all others are done."""
     settings, rules = platform.settings, platform.rules
-    sources = [raw_key(source.name) for source in settings.sources]
-    raw_gates = [key for s in settings.sources if s.required for key in raw_check_keys(s.name)]
+    sources = [raw_key(source.name) for source in settings.counted]
+    raw_gates = [key for s in settings.counted if s.required for key in raw_check_keys(s.name)]
+    currency = settings.currency
+    rollup_gate_keys = [dg.AssetCheckKey(ROLLUP, g) for g in rollup_gates.GATES]
     facts_gate_keys = [dg.AssetCheckKey(FACTS, g) for g in facts_gates.GATES if g != facts_gates.ADVICE]
 
     @dg.multi_asset(
-        name="attribute_and_roll_up",
+        name=BUILD_STEP,
         specs=[
             dg.AssetSpec(
                 FACTS,
@@ -96,8 +102,13 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
                     "dagster/table_name": "daily_cost_by_team",
                 },
             ),
+            *([converted_spec(settings, currency, ROLLUP, days)] if currency else []),
         ],
-        check_specs=[*facts_check_specs(days), *rollup_check_specs(days)],
+        check_specs=[
+            *facts_check_specs(days),
+            *rollup_check_specs(days),
+            *(converted_check_specs(days) if currency else []),
+        ],
         can_subset=True,
         backfill_policy=RANGE_RUNS,
         pool=POOL,
@@ -113,8 +124,11 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
         free = [day for day in wanted if day not in held]
 
         if FACTS in selected:
-            build_facts(platform.lake, settings.engine, platform.rules, platform.source_names, free)
-        verdicts = facts_gates.judge_facts(platform, free)
+            build_facts(
+                platform.lake, settings.engine, platform.rules, platform.source_names, free, platform.shadow_names
+            )
+        judged = FACTS in selected or any(key.asset_key == FACTS for key in checks)
+        verdicts = facts_gates.judge_facts(platform, free) if judged else []
         if FACTS in selected:
             _log_facts(context, platform, free, verdicts)
         if any(key.asset_key == FACTS for key in checks):
@@ -132,6 +146,19 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
             for verdict in recorded:
                 if verdict.holds:
                     held.setdefault(verdict.day, []).append(f"{ROLLUP.to_user_string()}:{verdict.gate} failed")
+
+        to_convert = currency and (CONVERTED in selected or any(key.asset_key == CONVERTED for key in checks))
+        if currency and to_convert:
+            held |= held_days(context.instance, rollup_gate_keys, [day for day in wanted if day not in held])
+            free = [day for day in wanted if day not in held]
+            converted = materialize_converted(context, platform, currency, free, CONVERTED in selected)
+            _record(context, CONVERTED, _not_judged(currency_gates.GATES, held))
+            for verdict in _record(context, CONVERTED, converted):
+                if verdict.holds:
+                    reason = (
+                        f"{CONVERTED.to_user_string()}:{verdict.gate} failed: {verdict.message} (the rollup is built)"
+                    )
+                    held.setdefault(verdict.day, []).append(reason)
 
         if held:
             raise dg.Failure(explain_held(held), allow_retries=False)
@@ -168,10 +195,11 @@ def _log_facts(
         if v.gate == facts_gates.ADVICE
     }
     inputs = _versions_by_day(context.instance, [raw_key(s) for s in platform.source_names], days)
+    lake = platform.lake
     for day in days:
-        held = {s: t for s in platform.source_names if (t := Ledger(platform.lake, s).day_totals(day))}
+        held = {s: t for s in platform.source_names if (t := Ledger(lake, s).day_totals(day))}
         totals = sum_totals([*held.values()])
-        stamps = [facts_stamp(platform.lake, platform.rules, source, day) for source in held]
+        stamps = [facts_stamp(lake, platform.rules, source, day) for source in held]
         context.log_event(
             dg.AssetMaterialization(
                 FACTS,

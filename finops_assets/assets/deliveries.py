@@ -12,6 +12,7 @@ from finops_assets.errors import LakeError
 from finops_assets.landing import land_source
 from finops_assets.ledger import ledger_table
 from finops_assets.platform import Platform
+from finops_assets.repairs import repairs_table
 from finops_assets.settings import Settings, Source, without_secrets
 
 # Reading exports is the one thing worth trying again: the network, the provider's store, a file just replaced.
@@ -103,7 +104,7 @@ def ledger_asset(settings: Settings, io_manager_key: str, pool: str) -> dg.Asset
         ),
     )
     def delivery_ledger(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
-        table = ledger_table(platform.lake, platform.source_names)
+        table = ledger_table(platform.lake, platform.landed_names)
         context.add_output_metadata(
             {
                 "dagster/row_count": len(table),
@@ -113,3 +114,36 @@ def ledger_asset(settings: Settings, io_manager_key: str, pool: str) -> dg.Asset
         return table
 
     return delivery_ledger
+
+
+def repairs_asset(settings: Settings, io_manager_key: str, pool: str) -> dg.AssetsDefinition:
+    """What was repaired in the bills of all sources, as a table that people can query."""
+
+    @dg.asset(
+        key=["reports", "repairs"],
+        deps=[deliveries_key(source.name) for source in settings.sources],
+        group_name="deliveries",
+        kinds={"pandas", "duckdb"},
+        owners=[settings.owner],
+        pool=pool,
+        io_manager_key=io_manager_key,
+        automation_condition=FOLLOW,
+        description=(
+            "What was repaired on the way in, by delivery, file, rule and column: how many rows, what the first of them"
+            " said, and for rounding the furthest that a value and a sum were moved. The delivery's own text stays in"
+            " the row's `repairs`."
+        ),
+    )
+    def repairs(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
+        table = repairs_table(platform.lake, platform.landed_names)
+        context.add_output_metadata(
+            {
+                "dagster/row_count": len(table),
+                "most rows": dg.MetadataValue.md(
+                    table.nlargest(SHOWN, "rows").drop(columns="generation").to_markdown(index=False)
+                ),
+            }
+        )
+        return table
+
+    return repairs

@@ -32,6 +32,15 @@ def file_list(generations: Iterable[Generation]) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("\n".join(lines))
 
 
+def repair_counts(generations: Iterable[Generation]) -> str:
+    """What was repaired in whole deliveries: rows by rule and column."""
+    total: dict[str, int] = {}
+    for generation in generations:
+        for name, rows in generation.repairs.items():
+            total[name] = total.get(name, 0) + rows
+    return ", ".join(f"{name}: {rows:,}" for name, rows in sorted(total.items())) or "none"
+
+
 def facts_schema(rules: Rules) -> dg.TableSchema:
     """Columns of cloud_cost_facts: FOCUS, the dimensions with their reasons, and where a row came from."""
     focus = [
@@ -74,7 +83,7 @@ def rollup_schema() -> dg.TableSchema:
     """Columns of daily_cost_by_team."""
     described = {
         "charge_date": ("DATE", "UTC day of the charge"),
-        "provider": ("VARCHAR", "ProviderName, else ServiceProviderName, else the source's provider"),
+        "provider": ("VARCHAR", "ProviderName; in FOCUS 1.4 the participant that it named before; else the source's"),
         "department": ("VARCHAR", "__untagged__ where no tag gives it"),
         "team": ("VARCHAR", "__untagged__ where no tag gives it"),
         "environment": ("VARCHAR", "__unknown__ where no tag gives it"),
@@ -86,6 +95,11 @@ def rollup_schema() -> dg.TableSchema:
             "DECIMAL(38, 18)",
             "effective cost without credits and refunds: the base of percentages",
         ),
+        "list_cost": (
+            "DECIMAL(38, 18)",
+            "sum of ListCost, of commitments on the purchase only; NULL where a row has none",
+        ),
+        "contracted_cost": ("DECIMAL(38, 18)", "sum of ContractedCost, counted as list_cost"),
         "resource_count": ("BIGINT", "distinct ResourceId"),
         "row_count": ("BIGINT", "facts rows"),
         "untagged_rows": ("BIGINT", "rows without department or team"),
@@ -98,7 +112,7 @@ def rollup_lineage(facts: dg.AssetKey) -> dg.TableColumnLineage:
     """Which facts columns each rollup column comes from."""
     sources = {
         "charge_date": ["charge_date"],
-        "provider": ["ProviderName", "ServiceProviderName", "source"],
+        "provider": ["ProviderName", "ServiceProviderName", "HostProviderName", "InvoiceIssuerName", "source"],
         "department": ["department"],
         "team": ["team"],
         "environment": ["environment"],
@@ -107,6 +121,8 @@ def rollup_lineage(facts: dg.AssetKey) -> dg.TableColumnLineage:
         "billed_cost": ["BilledCost"],
         "effective_cost": ["EffectiveCost", "BilledCost"],
         "positive_effective_cost": ["EffectiveCost", "BilledCost"],
+        "list_cost": ["ListCost", "ChargeCategory", "BilledCost", "EffectiveCost"],
+        "contracted_cost": ["ContractedCost", "ChargeCategory", "BilledCost", "EffectiveCost"],
         "resource_count": ["ResourceId"],
         "row_count": ["source_row"],
         "untagged_rows": ["department", "team"],

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from finops_assets.assets.deliveries import INGESTION_RETRY, landing_pool, tried_once
-from finops_assets.assets.describe import cost_by_currency, file_list
+from finops_assets.assets.describe import cost_by_currency, file_list, repair_counts
 from finops_assets.checks.raw import raw_key
 from finops_assets.days import compose_days
 from finops_assets.landing import land_source
@@ -35,6 +35,7 @@ def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) ->
             "uri": without_secrets(source.uri),
             "layout": source.layout,
             "required": source.required,
+            **({"shadow_of": source.shadow_of} if source.shadow_of else {}),
         },
     )
     def raw(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
@@ -54,6 +55,7 @@ def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) ->
                     "effective cost": cost_by_currency(day.totals.effective),
                     "changed": day.changed,
                     "deliveries": file_list(holding),
+                    "repairs of these deliveries": repair_counts(holding),
                 },
                 partition_key=day.day.isoformat(),
             )

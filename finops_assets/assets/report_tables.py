@@ -25,6 +25,13 @@ class _Anew(DuckDBPandasTypeHandler):
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
         connection.execute(f"DROP TABLE IF EXISTS {identifier(table_slice.schema)}.{identifier(table_slice.table)}")
+        # The engine types a column of decimals by a sample of its rows; one beyond it may not fit.
+        connection.execute(f"SET pandas_analyze_sample = {len(obj) + 1}")
+        if obj.empty:
+            # The library would leave no table at all; a table without rows says that there is nothing.
+            connection.execute(
+                f"CREATE TABLE {identifier(table_slice.schema)}.{identifier(table_slice.table)} AS FROM obj"
+            )
         super().handle_output(context, table_slice, obj, connection)
 
 

@@ -1,16 +1,19 @@
 """Reports for people: small tables of the latest month, and the copy of the warehouse that people open."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 import duckdb
 import pandas as pd
 
+from finops_assets.accrual import committed
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.assets.daily import POOL, ROLLUP
 from finops_assets.assets.describe import bar_chart
 from finops_assets.assets.follow import FOLLOW
 from finops_assets.checks.raw import FACTS
+from finops_assets.commitments import commitments, unused_by_owner
+from finops_assets.corrections import corrections
 from finops_assets.platform import Platform
 from finops_assets.reports import (
     SERVICES_BY,
@@ -76,7 +79,39 @@ def _report(
     return report
 
 
-def report_assets(owner: str) -> list[dg.AssetsDefinition]:
+def _table(
+    name: str, description: str, query: Callable[[duckdb.DuckDBPyConnection], pd.DataFrame], owner: str
+) -> dg.AssetsDefinition:
+    """A report over all days that are held, without a period."""
+
+    @dg.asset(
+        key=["reports", name],
+        deps=[ROLLUP],
+        group_name="reports",
+        kinds={"pandas", "duckdb"},
+        owners=[owner],
+        pool=POOL,
+        io_manager_key=IO_MANAGER,
+        automation_condition=FOLLOW,
+        description=description,
+    )
+    def report(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
+        with platform.warehouse.reading() as connection:
+            if not platform.warehouse.has(connection, TABLE):
+                raise dg.Failure(NOT_YET, allow_retries=False)
+            table = query(connection)
+        context.add_output_metadata(
+            {
+                "dagster/row_count": len(table),
+                "table": dg.MetadataValue.md(table.head(30).to_markdown(index=False)),
+            }
+        )
+        return table
+
+    return report
+
+
+def report_assets(owner: str, converted: Sequence[dg.AssetKey] = ()) -> list[dg.AssetsDefinition]:
     """The three reports and the published warehouse."""
     teams = _report(
         "cost_by_team",
@@ -109,35 +144,45 @@ def report_assets(owner: str) -> list[dg.AssetsDefinition]:
         owner,
     )
 
-    @dg.asset(
-        key=["reports", "restatements"],
-        deps=[ROLLUP],
-        group_name="reports",
-        kinds={"pandas", "duckdb"},
-        owners=[owner],
-        pool=POOL,
-        io_manager_key=IO_MANAGER,
-        automation_condition=FOLLOW,
-        description=(
-            "What moved since it was reported: per restatement, day, source, team and currency, the cost before and"
-            " after. Reports as of a day: `finops report … --as-of`."
-        ),
+    moved = _table(
+        "restatements",
+        "What moved since it was reported: per restatement, day, source, team and currency, the cost before and"
+        " after. Reports as of a day: `finops report … --as-of`.",
+        restatements,
+        owner,
     )
-    def moved(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
-        with platform.warehouse.reading() as connection:
-            table = restatements(connection)
-        context.add_output_metadata(
-            {
-                "dagster/row_count": len(table),
-                "days": int(table["charge_date"].nunique()),
-                "newest": dg.MetadataValue.md(table.head(30).to_markdown(index=False)),
-            }
-        )
-        return table
+    money = [
+        _table(
+            "commitments",
+            "Per commitment discount and currency, over all days held: what the purchase was billed, what of it was used"
+            " and not used, and whether its term is wholly held. Over a whole term both sides are equal.",
+            commitments,
+            owner,
+        ),
+        _table(
+            "unused_commitments",
+            "Unused commitment by its owner: the department and team that the Unused rows are attributed to.",
+            unused_by_owner,
+            owner,
+        ),
+        _table(
+            "corrections",
+            "What later bills brought to days before, by the billing period that brought it. The amounts are in those"
+            " days' figures already.",
+            corrections,
+            owner,
+        ),
+        _table(
+            "committed_cost",
+            "What charges longer than a day still hold for days that are not reached, by month. These are no actuals.",
+            committed,
+            owner,
+        ),
+    ]
 
     @dg.asset(
         key="published_warehouse",
-        deps=[ROLLUP, FACTS, teams, untagged, services, moved, ["reports", "delivery_ledger"]],
+        deps=[ROLLUP, FACTS, *converted, teams, untagged, services, moved, *money, ["reports", "delivery_ledger"], ["reports", "repairs"], ["reports", "conformance"], "owner_acceptance"],
         group_name="reports",
         kinds={"duckdb"},
         owners=[owner],
@@ -154,4 +199,4 @@ def report_assets(owner: str) -> list[dg.AssetsDefinition]:
         path = platform.warehouse.publish(platform.lake)
         return dg.MaterializeResult(metadata={"path": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size})
 
-    return [teams, untagged, services, moved, published_warehouse]
+    return [teams, untagged, services, moved, *money, published_warehouse]

@@ -137,7 +137,7 @@ def enter_tag_sets(lake: Lake, source: str, met: pa.Table) -> int:
         TagSetCollision: an id stands in the register with other tags.
     """
     file = _register(lake, source)
-    held = pq.read_table(file) if file.is_file() else REGISTER_SCHEMA.empty_table()
+    held = pq.read_table(file) if lake.fetch([file]) else REGISTER_SCHEMA.empty_table()
     known = dict(zip(held["tag_set_id"].to_pylist(), zip(held["Tags"].to_pylist(), held["AllocatedTags"].to_pylist())))
     new = []
     for i, (ident, pair) in enumerate(
@@ -168,12 +168,12 @@ def attribution(lake: Lake, rules: Rules, sources: list[str]) -> pa.Table:
     """
     file = lake.root / "tag_sets" / f"rules={rules.version}" / "attribution.parquet"
     schema = attribution_schema(rules)
-    held = pq.read_table(file, schema=schema) if file.is_file() else schema.empty_table()
+    held = pq.read_table(file, schema=schema) if lake.fetch([file]) else schema.empty_table()
     known = set(held["tag_set_id"].to_pylist())
     rows: dict[str, list[str | None]] = {name: [] for name in schema.names}
     for source in sources:
         register = _register(lake, source)
-        if not register.is_file():
+        if not lake.fetch([register]):
             continue
         for ident, tags, allocated in zip(
             *(column.to_pylist() for column in pq.read_table(register, schema=REGISTER_SCHEMA).columns)
@@ -190,7 +190,7 @@ def attribution(lake: Lake, rules: Rules, sources: list[str]) -> pa.Table:
     if not rows["tag_set_id"]:
         return held
     table = pa.concat_tables([held, pa.table(rows, schema=schema)])
-    with lake.replacing(file) as temporary:
+    with lake.replacing(file, blind=True) as temporary:
         pq.write_table(table, temporary, compression="zstd")
     return table
 

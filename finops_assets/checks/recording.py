@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
@@ -21,6 +22,9 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
 from finops_assets.gates.verdict import Verdict
+
+OF_SOURCES = "of_sources"
+"""Metadata of a verdict over all sources: source -> {text, blocks}, from which each gets an alert of its own."""
 
 
 def record(
@@ -44,7 +48,7 @@ def record(
                 description=describe(asset, verdict),
                 blocking=verdict.blocking,
                 partition=day,
-                metadata=_metadata(verdict),
+                metadata=_metadata(asset, verdict),
                 target_materialization_data=None
                 if target is None
                 else AssetCheckEvaluationTargetMaterializationData(
@@ -62,7 +66,7 @@ def describe(asset: dg.AssetKey, verdict: Verdict) -> str:
     return f"{where}: {verdict.message}.{step}"
 
 
-def _metadata(verdict: Verdict) -> dict[str, dg.MetadataValue]:
+def _metadata(asset: dg.AssetKey, verdict: Verdict) -> dict[str, dg.MetadataValue]:
     entries: dict[str, dg.MetadataValue] = {"day": dg.MetadataValue.text(verdict.day.isoformat())}
     if verdict.source:
         entries["source"] = dg.MetadataValue.text(verdict.source)
@@ -76,6 +80,16 @@ def _metadata(verdict: Verdict) -> dict[str, dg.MetadataValue]:
                 entries[name] = dg.MetadataValue.float(value)
     if verdict.next_step:
         entries["next_step"] = dg.MetadataValue.text(verdict.next_step)
+    if verdict.of_sources:
+        entries[OF_SOURCES] = dg.MetadataValue.json(
+            {
+                part.source: {
+                    "text": describe(asset, replace(verdict, message=part.message)),
+                    "blocks": part.blocking,
+                }
+                for part in verdict.of_sources
+            }
+        )
     return entries
 
 

@@ -6,7 +6,13 @@ import typer
 
 from finops_assets.cli.alerts import alerts_app
 from finops_assets.cli.config import config_app
+from finops_assets.cli.conformance import conformance
 from finops_assets.cli.deliveries import deliveries_app
+from finops_assets.cli.export import export_app
+from finops_assets.cli.owners import owners_app
+from finops_assets.cli.rates import rates_app
+from finops_assets.cli.reconcile import reconcile_app
+from finops_assets.cli.repairs import repairs
 from finops_assets.cli.report import report_app
 from finops_assets.cli.restatements import restatements
 from finops_assets.cli.run import backfill, demo, run
@@ -17,8 +23,14 @@ app.command()(demo)
 app.command()(run)
 app.command()(backfill)
 app.command()(restatements)
+app.command()(repairs)
+app.command()(conformance)
 app.add_typer(deliveries_app, name="deliveries")
 app.add_typer(report_app, name="report")
+app.add_typer(reconcile_app, name="reconcile")
+app.add_typer(export_app, name="export")
+app.add_typer(rates_app, name="rates")
 app.add_typer(config_app, name="config")
 app.add_typer(alerts_app, name="alerts")
+app.add_typer(owners_app, name="owners")
 app.add_typer(sources_app, name="sources")

@@ -35,6 +35,17 @@ def alerts_list(
         history = AlertHistory.beside(load_settings(config).warehouse)
         with history.opened() as opened:
             rows = opened.rows(only_open, since.replace(tzinfo=UTC) if since else None)
+            has_seen = opened.has_seen()
+    if not rows and not has_seen:
+        out.print(
+            "No alerts, because none were ever looked for: Dagster's daemon collects them, with the sensor `alerts`"
+            " (every 30 s). Start it: `make ui`, `dagster dev` or `dagster-daemon run`; what was run before is then"
+            " looked at too. Until then `finops deliveries` says what waits or was refused, `finops sources check`"
+            " what is late, and `finops alerts test` tries the channels.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return
     if not rows:
         out.print("No alerts.")
         return

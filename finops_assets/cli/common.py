@@ -76,9 +76,10 @@ def write_table(table: pd.DataFrame, format: Format, output: Path | None) -> Non
         case "table":
             show(table)
         case "csv":
-            table.to_csv(target, index=False)
+            # Plain digits: a spreadsheet reads Python's 1E-18 as a double.
+            table.map(lambda v: f"{v:f}" if isinstance(v, Decimal) else v).to_csv(target, index=False)
         case "json":
-            exact = table.map(lambda v: str(v) if isinstance(v, Decimal | date) else v)
+            exact = table.map(lambda v: f"{v:f}" if isinstance(v, Decimal) else str(v) if isinstance(v, date) else v)
             text = exact.to_json(orient="records", date_format="iso", indent=1) + "\n"
             if output:
                 output.write_text(text, encoding="utf-8")
@@ -112,6 +113,28 @@ HEADINGS = {
     "seen_at": "seen (UTC)",
     "days_changed": "days changed",
     "positive_effective_cost": "positive effective",
+    "billed_cost_before": "before",
+    "accrued_cost": "accrued",
+    "accrued_cost_before": "before",
+    "apportioned_cost": "apportioned",
+    "committed_cost": "committed",
+    "CommitmentDiscountId": "commitment",
+    "purchase_billed_cost": "purchased",
+    "used_cost": "used",
+    "unused_cost": "unused",
+    "utilisation_percent": "used %",
+    "first_day": "first day",
+    "last_day": "last day",
+    "focus_version": "FOCUS",
+    "first_row": "first row",
+    "largest_drift": "largest drift",
+    "drift_bound": "drift bound",
+    "term_held": "term held",
+    "billing_period": "billing period",
+    "list_cost": "list",
+    "contracted_cost": "contracted",
+    "saved_percent": "saved %",
+    "without_prices": "without prices",
     **{f"untagged_{d}_percent": f"no {d} %" for d in GROUPED},
     **{f"untagged_{d}_percent_before": "before %" for d in GROUPED},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from finops_assets.cli.common import ConfigOption, explained, out
+from finops_assets.currency.rates import read_rates
 from finops_assets.settings import config_path, load_settings
 
 config_app = typer.Typer(no_args_is_help=True, help="The configuration, finops.yaml.")
@@ -15,6 +16,9 @@ def config_check(config: ConfigOption = None) -> None:
     """Read finops.yaml and report every mistake, with its place, what was found and what is allowed."""
     with explained():
         settings = load_settings(config)
+        if settings.currency:
+            # Runs go on without it, with the converted figures held; whoever checks wants to know now.
+            read_rates(settings.currency.rates)
         out.print(
             f"{config_path(config)}: fine. {len(settings.sources)} sources, dimensions"
             f" {', '.join(settings.dimensions)}, from {settings.first_day}.",

@@ -12,6 +12,8 @@ from finops_assets.ledger import Ledger, ledger_table
 from finops_assets.platform import Platform
 from finops_assets.settings import load_settings
 
+SHOWN_ID = 13
+"""Characters of a generation in the table."""
 deliveries_app = typer.Typer(help="What was delivered: source, period, generation, state, days changed.")
 
 
@@ -24,19 +26,26 @@ def deliveries(
     output: OutputOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """List the ledger: source, period, generation, state, rows and how many days it changed."""
+    """List the ledger: source, period, generation, state, rows and how many days it changed.
+
+    Verified: by a manifest, in which the provider says which files belong to the delivery. Without one nobody did;
+    that nothing is missing is then for the gates to notice.
+    """
     if context.invoked_subcommand is not None:
         return
     with explained():
         platform = Platform(load_settings(config))
-        names = [source] if source else platform.source_names
-        if source and source not in platform.source_names:
-            raise FinopsError(f"found {source!r}; allowed: {', '.join(platform.source_names)}")
+        names = [source] if source else platform.landed_names
+        if source and source not in platform.landed_names:
+            raise FinopsError(f"found {source!r}; allowed: {', '.join(platform.landed_names)}")
         table = ledger_table(platform.lake, names)
         if state:
             table = table[table["state"] == state]
         if format == "table":
-            shown = table.drop(columns=["delivered_at", "bytes", "files"])
+            shown = table.drop(columns=["delivered_at", "bytes", "files", "repairs"])
+            shown["verified"] = ["yes" if verified else "no" for verified in shown["verified"]]
+            # Whole in the other formats: a provider's id would push the columns that matter out of the terminal.
+            shown["generation"] = [g if len(g) <= SHOWN_ID else f"{g[: SHOWN_ID - 1]}…" for g in shown["generation"]]
             reasons = shown.pop("reason")
             write_table(shown, "table", None)
             for (_, row), reason in zip(shown.iterrows(), reasons):
@@ -51,8 +60,8 @@ def accept(source: str, scope: str, config: ConfigOption = None) -> None:
     """Accept the newest delivery of a scope that was refused; the next landing takes it whatever it lost."""
     with explained():
         platform = Platform(load_settings(config))
-        if source not in platform.source_names:
-            raise FinopsError(f"found {source!r}; allowed: {', '.join(platform.source_names)}")
+        if source not in platform.landed_names:
+            raise FinopsError(f"found {source!r}; allowed: {', '.join(platform.landed_names)}")
         try:
             entry = Ledger(platform.lake, source).accept(scope)
         except ValueError as error:

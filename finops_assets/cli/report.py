@@ -1,16 +1,17 @@
-"""finops report: the three answers."""
+"""finops report: the answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import duckdb
 import pandas as pd
 import typer
 
+from finops_assets.accrual import HISTORY, accrued_rollup, committed
 from finops_assets.cli.common import (
     ConfigOption,
     Format,
@@ -22,26 +23,51 @@ from finops_assets.cli.common import (
     err,
     explained,
     published,
+    write_table,
 )
+from finops_assets.commitments import TABLE as COMMITMENTS
+from finops_assets.commitments import commitments, unused_by_owner
+from finops_assets.corrections import TABLE as CORRECTIONS
+from finops_assets.corrections import corrections
+from finops_assets.currency.conversion import TABLE as CONVERTED
+from finops_assets.currency.conversion import converted_rollup
 from finops_assets.errors import FinopsError
 from finops_assets.reports import (
     SERVICES_BY,
     TEAMS_BY,
+    Basis,
     Period,
     cost_by,
     latest_days,
     latest_month,
     missing_days,
+    savings_by,
     untagged_by,
 )
 from finops_assets.restatements import as_of_relation
 from finops_assets.rollup import TABLE
+from finops_assets.settings import load_settings
+from finops_assets.warehouse import Warehouse
 
-report_app = typer.Typer(no_args_is_help=True, help="The three answers. Ends are exclusive, days are UTC.")
+COMMITMENT_FIGURES = [
+    "CommitmentDiscountId", "currency", "purchase_billed_cost", "used_cost", "unused_cost", "difference",
+    "utilisation_percent", "first_day", "last_day", "term_held",
+]  # fmt: skip
+
+report_app = typer.Typer(no_args_is_help=True, help="The answers. Ends are exclusive, days are UTC.")
 
 
 AsOfOption = Annotated[
     datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As it was reported at the end of this UTC day")
+]
+
+
+BasisOption = Annotated[
+    Basis | None,
+    typer.Option(help="One basis alone: effective, billed (cash), or accrued (charges longer than a day by day)"),
+]
+CurrencyOption = Annotated[
+    Literal["billing", "reporting"], typer.Option(help="As billed, or in the reporting currency of finops.yaml")
 ]
 
 
@@ -64,19 +90,21 @@ def _period(
 @report_app.command("teams")
 def report_teams(
     first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated")] = ",".join(TEAMS_BY),
-    format: FormatOption = "table", output: OutputOption = None, as_of: AsOfOption = None, config: ConfigOption = None,
+    format: FormatOption = "table", output: OutputOption = None, as_of: AsOfOption = None,
+    basis: BasisOption = None, currency: CurrencyOption = "billing", config: ConfigOption = None,
 ) -> None:  # fmt: skip
     """What did each team spend? By default the latest month, against the same days of the month before."""
-    _report_cost(config, first, end, by, format, output, as_of)
+    _report_cost(config, first, end, by, format, output, as_of, basis, currency)
 
 
 @report_app.command("services")
 def report_services(
     first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated")] = ",".join(SERVICES_BY),
-    format: FormatOption = "table", output: OutputOption = None, as_of: AsOfOption = None, config: ConfigOption = None,
+    format: FormatOption = "table", output: OutputOption = None, as_of: AsOfOption = None,
+    basis: BasisOption = None, currency: CurrencyOption = "billing", config: ConfigOption = None,
 ) -> None:  # fmt: skip
     """What did each service category cost?"""
-    _report_cost(config, first, end, by, format, output, as_of)
+    _report_cost(config, first, end, by, format, output, as_of, basis, currency)
 
 
 @report_app.command("untagged")
@@ -100,12 +128,83 @@ def _report_cost(
     format: Format,
     output: Path | None,
     as_of: datetime | None,
+    basis: Basis | None,
+    currency: Literal["billing", "reporting"],
 ) -> None:
     with explained(), published(config) as connection:
-        rollup = _rollup(as_of)
+        rollup = _converted(connection, config, as_of, basis) if currency == "reporting" else _rollup(as_of)
         period = _period(connection, rollup, first, end)
         _say_gaps(connection, period, rollup)
-        emit(_checked(lambda: cost_by(connection, period, _columns(by), rollup)), period, format, output)
+        asked = accrued_rollup(as_of.date() if as_of else None) if basis == "accrued" else rollup
+        table = _checked(lambda: cost_by(connection, period, _columns(by), asked, basis))
+        emit(table, period, format, output)
+
+
+def _converted(
+    connection: duckdb.DuckDBPyConnection, config: Path | None, as_of: datetime | None, basis: Basis | None
+) -> str:
+    if load_settings(config).currency is None:
+        raise FinopsError("--currency reporting: finops.yaml has no currency section (docs/money.md)")
+    if as_of or basis == "accrued":
+        what = "--as-of" if as_of else "--basis accrued"
+        raise FinopsError(f"{what} is answered in the currencies of the bills only; leave out --currency reporting")
+    if not Warehouse.has(connection, CONVERTED):
+        raise FinopsError(
+            "no day is converted yet: run days, or see the check daily_cost_converted:rates_present for what is missing"
+        )
+    return converted_rollup()
+
+
+@report_app.command("savings")
+def report_savings(
+    first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated")] = ",".join(TEAMS_BY),
+    format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """List and contracted cost beside what was billed. Commitments count once, where they were bought."""
+    with explained(), published(config) as connection:
+        period = _period(connection, TABLE, first, end)
+        _say_gaps(connection, period, TABLE)
+        emit(_checked(lambda: savings_by(connection, period, _columns(by))), period, format, output)
+
+
+@report_app.command("commitments")
+def report_commitments(
+    unused: Annotated[bool, typer.Option("--unused", help="Unused commitment by its owner instead")] = False,
+    format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """What of each commitment was used, over all days held, beside what it was bought for."""
+    with explained(), published(config) as connection:
+        if not Warehouse.has(connection, COMMITMENTS):
+            raise FinopsError("no day was built yet (`finops run FROM TO`)")
+        table = unused_by_owner(connection) if unused else commitments(connection)
+        if format == "table" and not unused:
+            table = table[COMMITMENT_FIGURES]
+        write_table(table, format, output)
+
+
+@report_app.command("corrections")
+def report_corrections(
+    first: FromOption = None, end: ToOption = None,
+    format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """What later bills brought to days before, and which bill. The amounts are in those days' figures."""
+    with explained(), published(config) as connection:
+        if not Warehouse.has(connection, CORRECTIONS):
+            raise FinopsError("no day was built yet (`finops run FROM TO`)")
+        table = corrections(connection, first.date() if first else None, end.date() if end else None)
+        write_table(table, format, output)
+
+
+@report_app.command("committed")
+def report_committed(
+    by: Annotated[str, typer.Option(help="Columns, comma-separated")] = ",".join(TEAMS_BY),
+    format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """What charges longer than a day still hold for days that are not reached, by month. These are no actuals."""
+    with explained(), published(config) as connection:
+        if not Warehouse.has(connection, HISTORY):
+            raise FinopsError("no day was built yet (`finops run FROM TO`)")
+        write_table(_checked(lambda: committed(connection, _columns(by))), format, output)
 
 
 def _say_gaps(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str) -> None:

@@ -121,6 +121,8 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
                 errors = outcome.errors + (publish(defs, instance, told) if outcome.built or not days else [])
                 progress.update(task, completed=steps, description="done")
     out.print(f"{len(outcome.built)} days built, {len(outcome.held)} held back.")
+    if days and not outcome.built:
+        out.print("No day was built, so reports and the published copy did not run; they stand as they were.")
     for day, reasons in sorted(outcome.held.items()):
         out.print(f"  [yellow]held[/] {day}: {reasons[0]}", highlight=False, soft_wrap=True)
     for text in errors:

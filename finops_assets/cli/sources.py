@@ -8,10 +8,10 @@ import typer
 
 from finops_assets.cli.common import ConfigOption, explained, out
 from finops_assets.errors import FinopsError
-from finops_assets.lake import Lake
 from finops_assets.ledger import Ledger
-from finops_assets.settings import load_settings
-from finops_assets.sources.inspect import Inspection, Sample, check, inspect
+from finops_assets.platform import Platform
+from finops_assets.settings import load_settings, without_secrets
+from finops_assets.sources.inspect import Inspection, Sample, check, inspect_all
 
 sources_app = typer.Typer(no_args_is_help=True, help="Billing exports: what lies at a URI, and whether it can be used.")
 
@@ -25,9 +25,21 @@ def sources_inspect(
     uri: Annotated[str, typer.Argument(help="s3://, az://, https://<account>.blob…, gs://, or a local folder or file")],
     endpoint_url: Annotated[str | None, typer.Option(help="Of an S3-compatible store or an emulator")] = None,
 ) -> None:
-    """Find out layout, FOCUS version, columns, periods and tags of an export; print the YAML to paste."""
+    """Find out layout, FOCUS version, columns, periods and tags of an export; print the YAML to paste.
+
+    Of a folder above several exports each is named.
+    """
     with explained():
-        _print(inspect(uri, endpoint_url))
+        found = inspect_all(uri, endpoint_url)
+    if len(found) > 1:
+        _line("exports    ", f"{len(found)} below {without_secrets(uri)}; each is a source of its own")
+    for each in found:
+        if len(found) > 1:
+            out.print(f"\n[bold]{each.uri}[/]", highlight=False, soft_wrap=True)
+        _print(each)
+    out.print("\nTo paste into finops.yaml:\n")
+    first, *more = (each.yaml for each in found)
+    out.print(first + "".join(y.partition("\n")[2] for y in more), highlight=False, markup=False, soft_wrap=True)
 
 
 @sources_app.command("check")
@@ -42,9 +54,9 @@ def sources_check(
             sources = settings.sources if name is None else (settings.source(name),)
         except KeyError as error:
             raise FinopsError(str(error.args[0])) from error
-        usable = True
+        usable, lake = True, Platform(settings).lake
         for source in sources:
-            days = [day for g in Ledger(Lake(settings.lake), source.name).all_live() for day in g.days]
+            days = [day for g in Ledger(lake, source.name).all_live() for day in g.days]
             checked = check(source, max(days, default=None))
             usable &= checked.usable
             out.print(f"\n[bold]{source.name}[/] ({source.layout})", highlight=False)
@@ -71,8 +83,6 @@ def _print(found: Inspection) -> None:
         _line("[red]problem[/]    ", found.problem)
     if found.sample is not None:
         _print_sample(found.sample)
-    out.print("\nTo paste into finops.yaml:\n")
-    out.print(found.yaml, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_sample(sample: Sample) -> None:

@@ -1,18 +1,29 @@
 """Money as DECIMAL(38, 18), from whatever the file holds, without a binary fraction on the way.
 
 Nearly every number is cast by the engine. What a cast would get wrong, more than 18 decimal places, goes
-through Python's decimal module: two functions that `register` gives to a connection.
+through Python's decimal module: functions that `register` gives to a connection.
+
+A number may be written for people: `$50,000.00 `, `(1,234.50)`, `1.234,50 €`. Which of comma and point is the decimal
+one is never guessed from one value: `plain_number` is told.
 """
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from typing import Literal
 
 import duckdb
 from duckdb.func import SPECIAL
 
 DECIMAL = "DECIMAL(38, 18)"
 SCALE = 18
+Point = Literal[".", ","]
+LARGEST_DRIFT = Decimal("0.5e-18")
+"""What rounding can move one value by."""
+
+# A number as FOCUS wants it (NumericFormat): digits, a point, an exponent; no sign but the minus.
+_PLAIN = r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+_SIGN = "([ \u00a0]*[$\u20ac\u00a3\u00a5][ \u00a0]*)?"  # dollar, euro, pound, yen
 _GRAIN = Decimal(1).scaleb(-SCALE)
 _EXACT = Context(prec=400)
 _LARGEST = Decimal(10) ** (38 - SCALE)
@@ -37,6 +48,15 @@ def too_fine(text: str | None) -> bool:
     return value is not None and abs(value) < _LARGEST and value.quantize(_GRAIN, ROUND_HALF_EVEN, _EXACT) != value
 
 
+def drift(text: str | None) -> str | None:
+    """How far rounding moves a number, as a text of 36 places, the last rounded up; None if it is no number."""
+    value = _number(text)
+    if value is None:
+        return None
+    moved = abs(_EXACT.subtract(value, value.quantize(_GRAIN, ROUND_HALF_EVEN, _EXACT)))
+    return format(moved.quantize(Decimal("1e-36"), ROUND_CEILING, _EXACT), "f")
+
+
 def _number(text: str | None) -> Decimal | None:
     if text is None:
         return None
@@ -53,6 +73,7 @@ def register(connection: duckdb.DuckDBPyConnection) -> None:
     # Without SPECIAL the engine forbids a function to answer NULL, which is what a text that is no number gets.
     connection.create_function("finops_rounded", rounded, ["VARCHAR"], "VARCHAR", null_handling=SPECIAL)
     connection.create_function("finops_too_fine", too_fine, ["VARCHAR"], "BOOLEAN", null_handling=SPECIAL)
+    connection.create_function("finops_drift", drift, ["VARCHAR"], "VARCHAR", null_handling=SPECIAL)
 
 
 def _may_be_fine(text: str) -> str:
@@ -96,3 +117,54 @@ def decimal_from_double(value: str) -> str:
 def was_too_fine(text: str) -> str:
     """SQL: was this number rounded when it became a DECIMAL(38, 18)?"""
     return f"({_may_be_fine(text)} AND finops_too_fine({text}))"
+
+
+def largest_drift(text: str) -> str:
+    """SQL: the largest distance by which rounding moved any of these numbers, as DECIMAL(38, 36)."""
+    tail = f"TRY_CAST('0.' || substr({text}, instr({text}, '.') + {SCALE + 1}, {SCALE}) AS DECIMAL(19, {SCALE}))"
+    moved = f"least({tail}, 1 - {tail})"
+    grain = f"CAST(0.{'0' * (SCALE - 1)}1 AS DECIMAL({SCALE}, {SCALE}))"
+    digits = f"regexp_full_match({text}, ' *-?[0-9]*[.][0-9]+')"
+    return (
+        f"max(CASE WHEN {digits} THEN CAST({moved} AS DECIMAL(19, {SCALE})) * {grain}"
+        f" ELSE CAST(finops_drift({text}) AS DECIMAL(38, 36)) END)"
+    )
+
+
+def is_plain(text: str) -> str:
+    """SQL: is this text a number as the specification writes it?"""
+    return f"regexp_full_match({text}, '{_PLAIN}')"
+
+
+def plain_number(text: str, point: str) -> str:
+    """SQL: a number written for people -> the same as a plain number's text; NULL if it is none.
+
+    Spaces around it, a currency sign before or behind it, one sign or accountants' parentheses, digits in groups of
+    three. `point` is SQL of its decimal point: '.' or ','. NULL: unknown, then a number with a comma is not read.
+    """
+    trimmed = f"replace(trim({text}, ' \t\u00a0\u202f'), '\u2212', '-')"
+
+    def read(point: Point, group: Point | None) -> str:
+        whole = rf"(\d+|\d{{1,3}}([{group}]\d{{3}})+)" if group else r"\d+"
+        body = rf"({whole}([{point}]\d*)?|[{point}]\d+)"
+        forms = rf"[+-]?{_SIGN}{body}{_SIGN}|{_SIGN}[+-]?{body}|\({_SIGN}{body}{_SIGN}\)"
+        digits = f"replace(regexp_replace({trimmed}, '[^0-9{point}]', '', 'g'), '{point}', '.')"
+        minus = f"CASE WHEN contains({trimmed}, '-') OR starts_with({trimmed}, '(') THEN '-' ELSE '' END"
+        return f"CASE WHEN regexp_full_match({trimmed}, '{forms}') THEN {minus} || {digits} END"
+
+    return (
+        f"CASE WHEN {point} = ',' THEN {read(',', '.')}"
+        f" WHEN {is_plain(f'trim({text})')} THEN trim({text})"
+        f" WHEN {point} = '.' THEN {read('.', ',')} ELSE {read('.', None)} END"
+    )
+
+
+def shows_point(text: str, point: Point) -> str:
+    """SQL: does this number prove which character is its decimal point?
+
+    A point does that is followed by other than three digits, or that stands behind groups; one with three digits
+    behind it alone, as in 1,234, could be either.
+    """
+    p, o = ("[.]", ",") if point == "." else (",", "[.]")
+    proofs = rf"{p}(\d{{0,2}}|\d{{4,}})\D*$|{p}\d+[eE]|{o}\d{{3}}{p}|{o}\d{{3}}{o}\d{{3}}|^\D*0{p}\d"
+    return f"regexp_matches({text}, '{proofs}')"

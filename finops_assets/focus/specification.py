@@ -54,6 +54,16 @@ def _folded() -> dict[str, str]:
     return {name.casefold(): name for name in columns()}
 
 
+@cache
+def former_values() -> dict[tuple[str, str], str]:
+    """(column, letters and digits of a value that its closed list had before) -> the value that it has become."""
+    with (files("finops_assets.focus") / "former_values.csv").open(encoding="utf-8") as file:
+        return {
+            (row["column"], "".join(ch for ch in row["former"].casefold() if ch.isalnum())): row["value"]
+            for row in csv.DictReader(file)
+        }
+
+
 def canonical_name(name: str) -> str | None:
     """The specification's spelling of a column name, whatever its case; None if it is not a FOCUS column."""
     return _folded().get(name.strip().casefold())

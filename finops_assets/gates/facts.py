@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +13,7 @@ import duckdb
 
 from finops_assets.engine import connect, identifier
 from finops_assets.facts import facts_relation, raw_relation
-from finops_assets.gates.verdict import Figure, Verdict, money
+from finops_assets.gates.verdict import Figure, OfSource, Verdict, money
 from finops_assets.platform import Platform
 
 CONSERVED, WITHIN, ADVICE = "conserved", "untagged_within_threshold", "untagged_below_warning"
@@ -57,17 +57,18 @@ def _conserved(connection: duckdb.DuckDBPyConnection, platform: Platform, days: 
     facts = _totals(connection, facts_relation(facts_files) if facts_files else None)
     for day in days:
         keys = sorted(k for k in raw.keys() | facts.keys() if k[0] == day)
-        problems = []
+        problems: dict[str, list[str]] = {}
         for key in keys:
             expected, found = raw.get(key, (0, Decimal(0), Decimal(0))), facts.get(key, (0, Decimal(0), Decimal(0)))
             for what, a, b in zip(("rows", "billed cost", "effective cost"), expected, found):
                 if a != b:
-                    problems.append(f"source {key[1]}, {key[2]}: {what} raw {a}, facts {b}, difference {b - a}")
+                    text = f"source {key[1]}, {key[2]}: {what} raw {a}, facts {b}, difference {b - a}"
+                    problems.setdefault(key[1], []).append(text)
         yield Verdict(
             CONSERVED,
             day,
             not problems,
-            "; ".join(problems) or f"{sum(raw[k][0] for k in keys if k in raw):,} rows and their cost, equal to raw",
+            _joined(problems) or f"{sum(raw[k][0] for k in keys if k in raw):,} rows and their cost, equal to raw",
             figures={
                 "rows_raw": sum(v[0] for k, v in raw.items() if k[0] == day),
                 "rows_facts": sum(v[0] for k, v in facts.items() if k[0] == day),
@@ -76,6 +77,7 @@ def _conserved(connection: duckdb.DuckDBPyConnection, platform: Platform, days: 
             next_step="run the day's raw and facts again; if it stays, report it: a row was lost or doubled"
             if problems
             else "",
+            of_sources=tuple(OfSource(source, "; ".join(texts)) for source, texts in problems.items()),
         )
 
 
@@ -85,9 +87,8 @@ def _untagged(connection: duckdb.DuckDBPyConnection, platform: Platform, days: l
     files = platform.lake.day_files("facts", platform.source_names, days)
     shares = untagged_shares(connection, files, required)
     for day in days:
-        over: dict[str, list[str]] = {WITHIN: [], ADVICE: []}
+        over: dict[str, dict[str, list[str]]] = {WITHIN: {}, ADVICE: {}}
         figures: dict[str, Figure] = {}
-        blocks = False
         for (found_day, source, currency, dimension), (untagged, total) in sorted(shares.items()):
             if found_day != day:
                 continue
@@ -96,34 +97,40 @@ def _untagged(connection: duckdb.DuckDBPyConnection, platform: Platform, days: l
             figures[f"{dimension} {source} {currency} %"] = round(float(share), 2)
             text = f"source {source}: {share:.1f} % of positive effective {currency} cost has no {dimension}"
             if share > Decimal(str(threshold.block_above)):
-                blocks = blocks or platform.settings.source(source).required
-                over[WITHIN].append(
+                over[WITHIN].setdefault(source, []).append(
                     f"{text} (limit {threshold.block_above:g} %); {_who(connection, platform, source, day, dimension)}"
                 )
             if share > Decimal(str(threshold.warn_above)):
-                over[ADVICE].append(f"{text} (warning above {threshold.warn_above:g} %)")
+                over[ADVICE].setdefault(source, []).append(f"{text} (warning above {threshold.warn_above:g} %)")
         step = (
             "tag the resources named, or add their keys as aliases under dimensions in finops.yaml;"
             " then run the day's facts again (raw need not be read again)"
         )
+        blocking = {source: platform.settings.source(source).required for source in over[WITHIN]}
         yield Verdict(
             WITHIN,
             day,
             not over[WITHIN],
-            "; ".join(over[WITHIN]) or "within every threshold",
-            blocks or not over[WITHIN],
+            _joined(over[WITHIN]) or "within every threshold",
+            any(blocking.values()) or not over[WITHIN],
             figures=figures,
             next_step=step if over[WITHIN] else "",
+            of_sources=tuple(OfSource(s, "; ".join(texts), blocking[s]) for s, texts in over[WITHIN].items()),
         )
         yield Verdict(
             ADVICE,
             day,
             not over[ADVICE],
-            "; ".join(over[ADVICE]) or "below every warning",
+            _joined(over[ADVICE]) or "below every warning",
             False,
             figures=figures,
             next_step=step if over[ADVICE] else "",
+            of_sources=tuple(OfSource(s, "; ".join(texts), False) for s, texts in over[ADVICE].items()),
         )
+
+
+def _joined(problems: Mapping[str, Iterable[str]]) -> str:
+    return "; ".join(text for texts in problems.values() for text in texts)
 
 
 def untagged_shares(

@@ -28,6 +28,8 @@ GATES = {
     PLAUSIBLE: "Rows and cost have not fallen beyond the limit against the version that this one replaces.",
 }
 STATUS_COLUMN = "x_DatasetCompletionStatus"
+ONLY_PENDING = "deliveries_pending"
+"""Figure of a day that nothing holds but deliveries that wait or were refused: their scopes."""
 
 Totals = Mapping[date, DayTotals | None]
 
@@ -60,6 +62,7 @@ def _complete(
     not_complete = _not_complete(connection, platform, source, days)
     for day in days:
         problems: list[str] = []
+        figures: dict[str, int | float | str] = {}
         covering = [g for g in live if day in g.days]
         pending = [g for g in latest if g.state != "live" and concerns(g, day, live)]
         for generation in pending:
@@ -78,13 +81,15 @@ def _complete(
                 if not latest
                 else f"no rows in any of {len(latest)} deliveries (newest scope: {max(g.scope for g in latest)})"
             )
+        if pending and len(problems) == len(pending):
+            figures[ONLY_PENDING] = ", ".join(g.scope for g in pending)
         yield _verdict(
             COMPLETE,
             source,
             day,
             problems,
             f"{rows[day]:,} rows from {len(covering)} {'delivery' if len(covering) == 1 else 'deliveries'}",
-            {"rows": rows[day], "rows_not_complete": count, "deliveries": len(covering)},
+            {"rows": rows[day], "rows_not_complete": count, "deliveries": len(covering), **figures},
             "wait for the provider to finish the delivery or have it delivered again; then run the day again",
         )
 

@@ -6,23 +6,25 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from decimal import Decimal
 
+from finops_assets.accrual import APPORTIONED, HISTORY, LONG
 from finops_assets.engine import connect, identifier
 from finops_assets.facts import facts_relation
-from finops_assets.gates.verdict import Verdict, money
+from finops_assets.gates.verdict import Verdict, counted, money
 from finops_assets.platform import Platform
-from finops_assets.rollup import KEY, TABLE, rollup_totals
+from finops_assets.rollup import EFFECTIVE, KEY, TABLE, rollup_totals
 
-CONSERVED, UNIQUE = "conserved", "unique_key"
+CONSERVED, UNIQUE, ACCRUED = "conserved", "unique_key", "accrual_conserved"
 GATES = {
     CONSERVED: "Rows, billed and effective cost by currency equal the facts, to the last digit.",
     UNIQUE: f"({', '.join(KEY)}) is unique and never null.",
+    ACCRUED: "By currency, the daily parts of charges longer than a day sum to the charges, to the last digit.",
 }
 
 
 def judge_rollup(platform: Platform, days: Iterable[date]) -> list[Verdict]:
     """All verdicts on these days of the rollup."""
     days = sorted(days)
-    return [*_conserved(platform, days), *_unique(platform, days)]
+    return [*_conserved(platform, days), *_unique(platform, days), *_accrued(platform, days)]
 
 
 def _conserved(platform: Platform, days: list[date]) -> Iterator[Verdict]:
@@ -93,4 +95,57 @@ def _unique(platform: Platform, days: list[date]) -> Iterator[Verdict]:
             f"{groups:,} keys, {repeated} repeated, {nulls} rows with a null in the key",
             figures={"keys": groups, "repeated": repeated, "nulls": nulls},
             next_step="" if fine else "run the day's rollup again; if it stays, report it",
+        )
+
+
+def _accrued(platform: Platform, days: list[date]) -> Iterator[Verdict]:
+    """What the day's long charges cost by its facts, what was taken from the day for them, and what their days got."""
+    nothing = (0, Decimal(0), 0)
+    charges: dict[date, dict[str, tuple[int, Decimal, int]]] = {}
+    entries: dict[date, dict[str, tuple[Decimal, Decimal]]] = {}
+    files = platform.lake.day_files("facts", platform.source_names, days)
+    if files:
+        with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
+            for day, currency, *figures in connection.execute(
+                f"""
+                SELECT charge_date, coalesce(BillingCurrency, ''), count(*) FILTER (WHERE {APPORTIONED}),
+                    coalesce(sum({EFFECTIVE}) FILTER (WHERE {APPORTIONED}), 0), count(*) FILTER (WHERE NOT {APPORTIONED})
+                FROM {facts_relation(files)} WHERE {LONG} GROUP BY 1, 2
+                """
+            ).fetchall():
+                charges.setdefault(day, {})[currency] = (figures[0], figures[1], figures[2])
+    with platform.warehouse.reading() as connection:
+        if platform.warehouse.has(connection, HISTORY):
+            for day, currency, taken, given in connection.execute(
+                f"""
+                SELECT charge_date, BillingCurrency, sum(CASE WHEN is_apportioned THEN 0 ELSE -effective_cost END),
+                    sum(CASE WHEN is_apportioned THEN effective_cost ELSE 0 END)
+                FROM {HISTORY} WHERE reported_to IS NULL AND list_contains(?, charge_date) GROUP BY 1, 2
+                """,
+                [days],
+            ).fetchall():
+                entries.setdefault(day, {})[currency] = (taken, given)
+    for day in days:
+        facts, found = charges.get(day, {}), entries.get(day, {})
+        problems = []
+        for currency in sorted(facts.keys() | found.keys()):
+            _, cost, _ = facts.get(currency, nothing)
+            taken, given = found.get(currency, (Decimal(0), Decimal(0)))
+            if not cost == taken == given:
+                problems.append(f"{currency}: long charges {cost}, taken from the day {taken}, given to days {given}")
+        count, left = sum(f[0] for f in facts.values()), sum(f[2] for f in facts.values())
+        fine = f"{counted(count)} longer than a day, apportioned whole" if count else "no charge is longer than a day"
+        if left:
+            fine += f"; {counted(left)} longer than ten years, left on the day"
+        yield Verdict(
+            ACCRUED,
+            day,
+            not problems,
+            "; ".join(problems) or fine,
+            figures={
+                "long_charges": count,
+                "left_whole": left,
+                **{f"apportioned {c}": money(given) for c, (_, given) in found.items()},
+            },
+            next_step="run the day's rollup again; if it stays, report it" if problems else "",
         )

@@ -11,6 +11,15 @@ Figure = int | float | str | Decimal
 
 
 @dataclass(frozen=True)
+class OfSource:
+    """What a gate over all sources found wrong with one of them."""
+
+    source: str
+    message: str
+    blocking: bool = True
+
+
+@dataclass(frozen=True)
 class Verdict:
     """One gate, one asset, one day. A verdict that does not block is advice."""
 
@@ -22,6 +31,8 @@ class Verdict:
     source: str | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
     next_step: str = ""
+    of_sources: tuple[OfSource, ...] = ()
+    """The message by source, where a gate over all sources can tell whose fault it is."""
 
     @property
     def holds(self) -> bool:

@@ -17,7 +17,9 @@ from finops_assets.alerts.collect import (
     finished_runs,
     late_observations,
     late_sources,
+    of_department,
     run_observations,
+    told_once,
 )
 from finops_assets.alerts.dispatch import Dispatched, dispatch
 from finops_assets.alerts.history import AlertHistory
@@ -69,14 +71,19 @@ def tick(
     before = _Cursor.parse(cursor)
     runs, place = finished_runs(instance, before.place)
     seen: list[Observation] = []
-    for run in runs:
-        of_run = list(run_observations(instance, platform, run, open_alerts))
-        open_alerts += [OpenAlert(o.alert, o.at) for o in of_run if o.alert]
-        seen += of_run
     look = bool(runs) or before.looked_at is None or now - before.looked_at >= LEDGER_EVERY
     if look:
-        seen += delivery_observations(platform, now, open_alerts)
-        seen += late_observations(late_sources(platform, now), now, open_alerts)
+        deliveries, late, because = told_once(
+            platform, delivery_observations(platform, now, open_alerts), late_sources(platform, now)
+        )
+        seen += deliveries
+        seen += late_observations(late, now, open_alerts, because)
+    told = {o.key for o in seen if o.alert}
+    for run in runs:
+        of_run = list(run_observations(instance, platform, run, open_alerts, told))
+        open_alerts += [OpenAlert(o.alert, o.at) for o in of_run if o.alert]
+        seen += of_run
+    seen = [of_department(platform.settings, o) for o in seen]
     done = dispatch(history, platform.settings.alerts, seen, now, environment, log_error)
     return str(_Cursor(place, now if look else before.looked_at)), done
 

@@ -7,7 +7,7 @@ later. A day that a gate holds was committed; it is not asked for again until it
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -15,6 +15,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from finops_assets.assets.deliveries import deliveries_key
 from finops_assets.checks.raw import FACTS, raw_key
+from finops_assets.checks.shadow import shadow_check_key
 from finops_assets.days import changed_days
 from finops_assets.landing import unknown_deliveries
 from finops_assets.ledger import Generation, Ledger
@@ -32,8 +33,16 @@ ACTIVE = [
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=6)
 
 
-def source_jobs(source: Source, rollup: dg.AssetKey) -> list[UnresolvedAssetJobDefinition]:
-    """The two jobs that a source's sensor asks for."""
+def source_jobs(
+    source: Source, daily: Sequence[dg.AssetKey], shadows: Sequence[Source] = ()
+) -> list[UnresolvedAssetJobDefinition]:
+    """The two jobs that a source's sensor asks for. A shadow's days end with raw; its source's judge it anew."""
+    days: dg.AssetSelection = dg.AssetSelection.assets(raw_key(source.name))
+    if source.shadow_of is None:
+        days |= dg.AssetSelection.assets(FACTS, *daily)
+    for shadow in shadows:
+        if shadow.shadow_of == source.name:
+            days |= dg.AssetSelection.checks(shadow_check_key(shadow))
     return [
         dg.define_asset_job(
             f"land_{source.name}",
@@ -42,7 +51,7 @@ def source_jobs(source: Source, rollup: dg.AssetKey) -> list[UnresolvedAssetJobD
         ),
         dg.define_asset_job(
             f"days_{source.name}",
-            selection=dg.AssetSelection.assets(raw_key(source.name), FACTS, rollup),
+            selection=days,
             description=f"Days of {source.name} that changed, from raw to rollup.",
         ),
     ]
@@ -80,7 +89,7 @@ def _landing(
         (d.scope, d.generation, [(f.key, f.etag) for f in d.files], d.problems, ledger.accepted(d.scope) or "")
         for d in unknown
     )
-    yield from _asked(instance, f"land {source.name} {_digest(seen)}", f"land_{source.name}", {}, now)
+    yield from asked(instance, f"land {source.name} {digest(seen)}", f"land_{source.name}", {}, now)
 
 
 def _days(instance: dg.DagsterInstance, platform: Platform, source: Source, now: datetime) -> Iterator[dg.RunRequest]:
@@ -92,8 +101,8 @@ def _days(instance: dg.DagsterInstance, platform: Platform, source: Source, now:
             "dagster/asset_partition_range_start": days[0].isoformat(),
             "dagster/asset_partition_range_end": days[-1].isoformat(),
         }
-        key = f"days {source.name} {days[0]}..{days[-1]} {_digest(content)}"
-        yield from _asked(instance, key, f"days_{source.name}", tags, now)
+        key = f"days {source.name} {days[0]}..{days[-1]} {digest(content)}"
+        yield from asked(instance, key, f"days_{source.name}", tags, now)
 
 
 def _content(live: list[Generation], day: date) -> list[str]:
@@ -101,11 +110,11 @@ def _content(live: list[Generation], day: date) -> list[str]:
     return [f"{g.scope} {g.generation} {g.days[day].fingerprint} {g.sectors}" for g in live if day in g.days]
 
 
-def _asked(
+def asked(
     instance: dg.DagsterInstance, key: str, job: str, tags: dict[str, str], now: datetime
 ) -> Iterator[dg.RunRequest]:
     """Ask once; again only when the run before ended without committing, after a wait that doubles."""
-    request = _digest(key)
+    request = digest(key)
     before = instance.get_run_records(dg.RunsFilter(tags={REQUEST_TAG: request}))
     if any(record.dagster_run.status in ACTIVE for record in before):
         return
@@ -117,5 +126,6 @@ def _asked(
     yield dg.RunRequest(run_key=f"{key} attempt {len(before) + 1}", job_name=job, tags={**tags, REQUEST_TAG: request})
 
 
-def _digest(value: object) -> str:
+def digest(value: object) -> str:
+    """A short hash of anything that prints."""
     return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:16]

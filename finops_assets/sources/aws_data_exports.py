@@ -22,16 +22,18 @@ _PARTITION_MANIFEST = re.compile(
 )
 _PARTITION = re.compile(r"(?:.*/)?billing_period=(?P<period>\d{4}-\d{2})/$", re.IGNORECASE)
 _LEGACY = re.compile(r"(?:.*/)?(?P<year>\d{4})(?P<month>\d{2})01-\d{8}/$")
+_MONTH = re.compile(r"(?:.*/)?year=\d{4}/month=\d{1,2}/$")
 _FOLDERS_DEEP = 4
 # While overwrite mode writes, the old manifest names files that are new already. A copy may have lost the
 # order of times for good, so the suspicion ends.
 _WRITING = timedelta(hours=6)
 _SLACK = timedelta(minutes=1)
 _ADVICE = "create a Data Export of the table FOCUS_1_2_AWS (docs/providers/aws.md)"
+_CONVERT = f"{_ADVICE}, or set layout: aws-cur to have it converted (docs/native-bills.md)"
 
 
-def deliveries(store: ListedStore, now: datetime | None = None) -> Iterator[Delivery]:
-    """The newest delivery of every billing period."""
+def deliveries(store: ListedStore, now: datetime | None = None, native: bool = False) -> Iterator[Delivery]:
+    """The newest delivery of every billing period; of Cost and Usage Reports (legacy and 2.0) if `native`."""
     moment = now or datetime.now(UTC)
     for export in _exports(store, "", _FOLDERS_DEEP):
         told = set()
@@ -39,7 +41,7 @@ def deliveries(store: ListedStore, now: datetime | None = None) -> Iterator[Deli
             found = _PARTITION_MANIFEST.fullmatch(file.key)
             if found is not None:
                 told.add(found["period"])
-                yield _delivery(store, file, found["period"], found["export"], moment)
+                yield _delivery(store, file, found["period"], found["export"], moment, native)
         # A uri that ends at data/ itself has the partitions directly below it.
         for folder in (*store.level(f"{export}data/").folders, *store.level(export).folders):
             partition = _PARTITION.fullmatch(folder)
@@ -48,10 +50,19 @@ def deliveries(store: ListedStore, now: datetime | None = None) -> Iterator[Deli
                 yield _without_manifest(partition["period"], folder)
         for folder in store.level(export).folders:
             legacy = _LEGACY.fullmatch(folder)
+            if legacy is None:
+                continue
+            period = f"{legacy['year']}-{legacy['month']}"
+            if native:
+                # The newest assembly's manifest lies directly in the period's folder, copies of it beside its files.
+                for file in store.level(folder).files:
+                    if file.key.endswith("-Manifest.json"):
+                        yield _delivery(store, file, period, export, moment, native)
             # Azure names folders like this, too.
-            if legacy is not None and store.list(folder, "-Manifest.json"):
-                problem = f"{folder} is a folder of the legacy Cost and Usage Report; {_ADVICE}"
-                yield unreadable(f"{legacy['year']}-{legacy['month']}", folder, problem)
+            elif store.list(folder, "-Manifest.json"):
+                yield unreadable(
+                    period, folder, f"{folder} is a folder of the legacy Cost and Usage Report; {_CONVERT}"
+                )
 
 
 def _exports(store: ListedStore, folder: str, deep: int) -> Iterator[str]:
@@ -78,7 +89,7 @@ def _without_manifest(period: str, folder: str) -> Delivery:
     )
 
 
-def _delivery(store: ListedStore, file: StoredFile, period: str, export: str, now: datetime) -> Delivery:
+def _delivery(store: ListedStore, file: StoredFile, period: str, export: str, now: datetime, native: bool) -> Delivery:
     before = store.unchanged(file)
     if before:
         return Delivery(
@@ -92,7 +103,9 @@ def _delivery(store: ListedStore, file: StoredFile, period: str, export: str, no
         )
     try:
         manifest = read_manifest(store, file.key)
-        keys = [_key(item, export) for item in manifest.get("dataFiles") or manifest["reportKeys"]]
+        named = manifest.get("dataFiles") or manifest["reportKeys"]
+        legacy = native and "reportKeys" in manifest
+        keys = _report_keys(store, named, file.key) if legacy else [_key(item, export) for item in named]
         names = [str(c.get("name") if isinstance(c, dict) else c) for c in manifest.get("columns") or ()]
     except (ValueError, KeyError, TypeError) as error:
         return unreadable(period, file.key, f"manifest {file.key} is not one of AWS Data Exports: {error!r}")
@@ -100,27 +113,34 @@ def _delivery(store: ListedStore, file: StoredFile, period: str, export: str, no
     problems += tuple(f"file {f.key} is empty (0 bytes)" for f in files if f.size == 0)
     return Delivery(
         scope=period,
-        generation=str(manifest.get("executionId") or file.etag),
+        generation=str(manifest.get("executionId") or manifest.get("assemblyId") or file.etag),
         files=files,
         manifest=file.key,
         manifest_etag=file.etag,
         export=export or "/",
-        problems=(*problems, *_wrong_dataset(names), *_being_overwritten(files, file, now)),
+        problems=(*problems, *_wrong_dataset(names, native), *_being_overwritten(files, file, now)),
     )
 
 
-def _wrong_dataset(columns: list[str]) -> Iterator[str]:
-    folded = {name.replace("/", "_").casefold() for name in columns}
-    if not folded or "chargeperiodstart" in folded:
+def _wrong_dataset(columns: list[str], native: bool) -> Iterator[str]:
+    # The manifest of a legacy report gives a column's name without its category.
+    folded = {re.sub("[^a-z]", "", name.casefold()) for name in columns}
+    is_native = bool(folded & {"lineitemusagestartdate", "usagestartdate"})
+    if not folded or (is_native if native else "chargeperiodstart" in folded):
         return
-    # Native bills are judged by what reads them.
-    if not folded & {"line_item_usage_start_date", "lineitem_usagestartdate"}:
-        yield f"the export's dataset is not FOCUS (its columns begin with {', '.join(columns[:3])}); {_ADVICE}"
+    begin = f"its columns begin with {', '.join(columns[:3])}"
+    if native and "chargeperiodstart" in folded:
+        yield f"the export's dataset is FOCUS already ({begin}); set layout: aws-data-exports"
+    elif native:
+        yield f"the export's dataset is no Cost and Usage Report ({begin})"
+    else:
+        yield f"the export's dataset is not FOCUS ({begin}); {_CONVERT if is_native else _ADVICE}"
 
 
 def _being_overwritten(files: tuple[StoredFile, ...], manifest: StoredFile, now: datetime) -> Iterator[str]:
     for file in files:
-        in_place = _PARTITION.fullmatch(file.key.rpartition("/")[0] + "/")
+        folder = file.key.rpartition("/")[0] + "/"
+        in_place = _PARTITION.fullmatch(folder) or _LEGACY.fullmatch(folder) or _MONTH.fullmatch(folder)
         if not in_place or file.modified is None or manifest.modified is None:
             continue
         if file.modified > manifest.modified + _SLACK and now - file.modified < _WRITING:
@@ -140,3 +160,17 @@ def _key(item: object, export: str) -> str:
     if at is None:
         raise ValueError(f"data file {uri!r} does not lie in a data/BILLING_PERIOD= folder")
     return export + uri[at.start() :].lstrip("/")
+
+
+def _report_keys(store: ListedStore, named: object, manifest: str) -> list[str]:
+    """The files of a legacy report. Keys are the bucket's; the root may be any folder of it, or a copy of one."""
+    if not isinstance(named, list) or not named:
+        raise ValueError(f"reportKeys {named!r} is no list of files")
+    first, at = str(named[0]).split("/"), manifest.split("/")
+    # The end of a key is the same in every copy; before it stands a folder in which the manifest lies, too.
+    for above in range(len(at)):
+        for depth in range(len(first) - 1):
+            key = "/".join([*at[:above], *first[depth:]])
+            if store.stat(key) is not None:
+                return ["/".join([*at[:above], *str(each).split("/")[depth:]]) for each in named]
+    return [str(each) for each in named]

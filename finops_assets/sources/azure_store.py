@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from finops_assets.sources.store import FileChanged, Level, StoredFile, StoreError, downloaded, hidden, sdk
+from finops_assets.sources.store import ANY, FileChanged, Level, StoredFile, StoreError, downloaded, hidden, sdk
 
 
 class AzureStore:
@@ -89,6 +89,22 @@ class AzureStore:
         self.requests += len(wanted)
         return downloaded(wanted, scratch, self._fetch)
 
+    def put(self, key: str, file: Path, over: str | None = ANY) -> StoredFile:
+        """Write a blob; large ones come in blocks, which count when the last is committed."""
+        self.requests += 1
+        size = file.stat().st_size
+        condition: dict[str, Any] = {"overwrite": over is not None}
+        if over is not None and over != ANY:
+            condition |= {"etag": f'"{over}"', "match_condition": self._unmodified}
+        with self._explaining(StoredFile(key, size, str(over)), writing=True), file.open("rb") as body:
+            found = self._client.get_blob_client(self.prefix + key).upload_blob(body, length=size, **condition)
+        return StoredFile(key, size, str(found["etag"]).strip('"'))
+
+    def delete(self, key: str) -> None:
+        self.requests += 1
+        with suppress(FileNotFoundError), self._explaining(writing=True):
+            self._client.get_blob_client(self.prefix + key).delete_blob()
+
     def _fetch(self, file: StoredFile, path: Path) -> None:
         with self._explaining(file), path.open("wb") as target:
             blob = self._client.get_blob_client(self.prefix + file.key)
@@ -100,12 +116,12 @@ class AzureStore:
         return StoredFile(blob.name[len(self.prefix) :], int(blob.size), str(blob.etag).strip('"'), blob.last_modified)
 
     @contextmanager
-    def _explaining(self, file: StoredFile | None = None) -> Iterator[None]:
+    def _explaining(self, file: StoredFile | None = None, writing: bool = False) -> Iterator[None]:
         """The client's errors as ours: what is wrong with which container and what to do. Never with credentials."""
         where = f"container {self.container}, folder {self.prefix or '/'}"
         try:
             yield
-        except self._errors.ResourceModifiedError as error:
+        except (self._errors.ResourceModifiedError, self._errors.ResourceExistsError) as error:
             raise FileChanged(file.key if file else where, "another etag") from error
         except self._errors.ResourceNotFoundError as error:
             if error.error_code == "ContainerNotFound":
@@ -122,8 +138,9 @@ class AzureStore:
             if error.status_code == 416:
                 raise _EmptyRange from error
             if error.status_code == 403:
+                role = "Contributor" if writing else "Reader"
                 raise StoreError(
-                    f"{where}: access denied ({error.error_code}); the identity needs the role Storage Blob Data Reader"
+                    f"{where}: access denied ({error.error_code}); the identity needs the role Storage Blob Data {role}"
                     " on the container, and the storage account's firewall must admit this network"
                 ) from error
             raise StoreError(f"{where}: failed with {error.error_code or error.status_code}") from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from finops_assets.sources.metadata import Schema
 from finops_assets.sources.store import Store, StoredFile
 
 # From this many files of one folder on, a listing of the folder is cheaper than a request for each.
@@ -44,12 +45,18 @@ class Delivery:
     expected_rows: int | None = None
     problems: tuple[str, ...] = ()
     sectors: tuple[Sector, ...] = ()
+    schemas: tuple[Schema, ...] = ()
+    """What FOCUS metadata beside the data says of versions."""
     manifest_etag: str | None = None
     export: str | None = None
     verified: bool = True
     """Did the provider say what belongs to it? Without a manifest nobody did."""
     unchanged: bool = False
     superseded: tuple[tuple[str, str], ...] = ()
+    datasets: tuple[tuple[str, str], ...] = ()
+    """(file, data set) where a delivery holds two sets that are read together: Azure's actual and amortised cost."""
+    companions: tuple[tuple[str, str], ...] = ()
+    """Further manifests (key, etag) of this delivery, besides `manifest`."""
 
     @property
     def month(self) -> str | None:

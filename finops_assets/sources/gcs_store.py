@@ -1,14 +1,14 @@
-"""Google Cloud Storage: a store on google-cloud-storage, with application default credentials."""
+"""Google Cloud Storage: a store on Dagster's resource for it, with application default credentials."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from finops_assets.sources.store import CHUNK, FileChanged, Level, StoredFile, StoreError, downloaded, hidden, sdk
+from finops_assets.sources.store import ANY, CHUNK, FileChanged, Level, StoredFile, StoreError, downloaded, hidden, sdk
 
 FIELDS = "items(name,size,generation,crc32c,updated),prefixes,nextPageToken"
 
@@ -23,19 +23,11 @@ class GCSStore:
         self.bucket = bucket
         self.prefix = prefix
         self.requests = 0
-        storage = sdk("google.cloud.storage", "gcp")
         self._errors, self._auth = sdk("google.api_core.exceptions", "gcp"), sdk("google.auth.exceptions", "gcp")
         self._transport = sdk("requests.exceptions", "gcp")
         self._crc32c = sdk("google_crc32c", "gcp")
-        options: dict[str, Any] = {}
-        if endpoint_url:
-            options["client_options"] = {"api_endpoint": endpoint_url}
-            if endpoint_url.startswith("http://"):
-                # An emulator: a token must not travel unencrypted.
-                options["credentials"] = sdk("google.auth.credentials", "gcp").AnonymousCredentials()
         with self._explaining():
-            # Reading an object needs no project; an identity may have none.
-            self._client: Any = storage.Client(project=None, **options)
+            self._client: Any = _client(endpoint_url)
         self._bucket: Any = self._client.bucket(bucket)
 
     def list(self, prefix: str = "", suffix: str = "") -> list[StoredFile]:
@@ -74,6 +66,26 @@ class GCSStore:
         wanted = list(files)
         self.requests += len(wanted)
         return downloaded(wanted, scratch, self._fetch)
+
+    def put(self, key: str, file: Path, over: str | None = ANY) -> StoredFile:
+        """Write an object; a large one counts when its last part has come."""
+        self.requests += 1
+        blob = self._bucket.blob(self.prefix + key)
+        # Generation 0 is that of an object which is not there.
+        generation = None if over == ANY else int((over or "0").partition("-")[0])
+        with self._explaining(writing=True):
+            blob.upload_from_filename(
+                str(file),
+                content_type="application/octet-stream",
+                if_generation_match=generation,
+                checksum="crc32c",
+            )
+        return self._stored(blob)
+
+    def delete(self, key: str) -> None:
+        self.requests += 1
+        with suppress(FileNotFoundError), self._explaining(writing=True):
+            self._bucket.blob(self.prefix + key).delete()
 
     def _fetch(self, file: StoredFile, path: Path) -> None:
         generation, _, checksum = file.etag.partition("-")
@@ -115,7 +127,7 @@ class GCSStore:
         return StoredFile(key, int(blob.size), f"{blob.generation}-{blob.crc32c or ''}", blob.updated)
 
     @contextmanager
-    def _explaining(self, file: StoredFile | None = None) -> Iterator[None]:
+    def _explaining(self, file: StoredFile | None = None, writing: bool = False) -> Iterator[None]:
         """The client's errors as ours: what is wrong with which bucket and what to do. Never with credentials."""
         where = f"gs://{self.bucket}/{self.prefix}"
         try:
@@ -131,9 +143,10 @@ class GCSStore:
                 raise FileNotFoundError(f"{where}: not found") from error
             raise StoreError(f"{where}: there is no bucket {self.bucket!r}; check `uri`") from error
         except (self._errors.Forbidden, self._errors.Unauthorized) as error:
+            role, rights = ("User", "list, get, create and delete") if writing else ("Viewer", "list and get")
             raise StoreError(
-                f"{where}: access denied; the identity needs roles/storage.objectViewer"
-                f" (storage.objects.list and storage.objects.get) on bucket {self.bucket}"
+                f"{where}: access denied; the identity needs roles/storage.object{role}"
+                f" (storage.objects: {rights}) on bucket {self.bucket}"
             ) from error
         except self._auth.DefaultCredentialsError as error:
             raise StoreError(
@@ -143,6 +156,18 @@ class GCSStore:
         except (self._errors.GoogleAPIError, self._auth.GoogleAuthError, self._transport.RequestException) as error:
             kind = type(error).__name__
             raise StoreError(f"{where}: cannot be reached ({kind}); check the network and `endpoint_url`") from error
+
+
+def _client(endpoint_url: str | None) -> Any:
+    """Reading an object needs no project; an identity may have none."""
+    if not endpoint_url:
+        return sdk("dagster_gcp.gcs", "gcp").GCSResource(project=None).get_client()
+    # Dagster's resource takes neither an endpoint nor credentials.
+    options: dict[str, Any] = {"client_options": {"api_endpoint": endpoint_url}}
+    if endpoint_url.startswith("http://"):
+        # An emulator: a token must not travel unencrypted.
+        options["credentials"] = sdk("google.auth.credentials", "gcp").AnonymousCredentials()
+    return sdk("google.cloud.storage", "gcp").Client(project=None, **options)
 
 
 class _EmptyRange(Exception):

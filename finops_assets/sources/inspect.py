@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from posixpath import commonpath
 from typing import Any, Literal
 
 import duckdb
 import yaml
 
+from finops_assets.conversion.convert import converted, native_bill
+from finops_assets.conversion.source_columns import SourceColumns
 from finops_assets.engine import connect, identifier
 from finops_assets.errors import DeliveryRefused, FinopsError
 from finops_assets.focus.specification import columns, detect_version, mandatory_columns
 from finops_assets.settings import Engine, Layout, Source, without_secrets
-from finops_assets.sources.delivery import Delivery
+from finops_assets.sources.azure_exports import ACTUAL, AMORTIZED
+from finops_assets.sources.delivery import Delivery, read_manifest
 from finops_assets.sources.layouts import newest_deliveries
 from finops_assets.sources.reading import ExportTable, map_column, open_export
-from finops_assets.sources.store import DATA_SUFFIXES, Store, StoredFile, StoreError, matches, open_store
+from finops_assets.sources.spelling import how_written
+from finops_assets.sources.store import DATA_SUFFIXES, LocalStore, Store, StoredFile, StoreError, matches, open_store
 
 TAG_COLUMNS = ("Tags", "AllocatedTags", "x_Labels", "x_Tags", "x_SystemLabels", "x_ProjectLabels")
 STALE_AFTER = timedelta(hours=48)
@@ -31,9 +37,19 @@ _SIGNS: tuple[tuple[Layout, str, str], ...] = (
     ("gcs-export", r"(?:.*/)?billing_period=\d{4}-\d{2}/run=[^/]+/[^/]+", "folders billing_period=…/run=…"),
     ("aws-data-exports", r"(?:.*/)?metadata/billing_period=\d{4}-\d{2}/.*-manifest\.json", "metadata/BILLING_PERIOD=…"),
     ("aws-data-exports", r"(?:.*/)?billing_period=\d{4}-\d{2}/.*", "folders BILLING_PERIOD=…"),
-    ("aws-data-exports", r"(?:.*/)?\d{6}01-\d{8}/(?:.*/)?[^/]+-manifest\.json", "a legacy Cost and Usage Report"),
+    ("aws-cur", r"(?:.*/)?\d{6}01-\d{8}/(?:.*/)?[^/]+-manifest\.json", "a legacy Cost and Usage Report"),
     ("oci-focus", r"(?:.*/)?focus reports/.*", "the folder 'FOCUS Reports/'"),
+    ("oci-cost-report", r"(?:.*/)?reports/cost-csv/.*", "the folder 'reports/cost-csv/'"),
 )
+_EXPORT_SIGNS = tuple(
+    re.compile(rf"(?P<export>(?:.*?/)?){sign}", re.IGNORECASE)
+    for sign in (
+        r"(?:(?:data|metadata)/)?billing_period=\d{4}-\d{2}/.*",
+        r"\d{6}01-\d{8}/(?:.*/)?[^/]+-manifest\.json",
+        r"focus reports/.*",
+    )
+)
+_DATED = re.compile(r"(?P<export>(?:.*?/)?)\d{8}-\d{8}/")
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,8 @@ class Sample:
 
     key: str
     rows: int
+    native: Layout | None
+    """The layout of a bill that is not FOCUS; what is said of its columns is said of them converted."""
     focus_version: str
     columns: tuple[str, ...]
     missing: tuple[str, ...]
@@ -67,7 +85,67 @@ class Inspection:
     yaml: str
 
 
-def inspect(uri: str, endpoint_url: str | None = None) -> Inspection:
+def inspect_all(uri: str, endpoint_url: str | None = None) -> list[Inspection]:
+    """Look at a place: one inspection, or, where several exports lie below it, one of each.
+
+    Raises:
+        FinopsError: as `inspect`.
+    """
+    try:
+        store, pattern = open_store(uri, endpoint_url)
+        folders = [] if pattern else _exports(store, store.list())
+    except (ValueError, OSError) as error:
+        raise FinopsError(f"uri {without_secrets(uri)}: {error}") from error
+    if len(folders) < 2:
+        return [inspect(uri, endpoint_url)]
+    names: set[str] = set()
+    found = []
+    for folder in folders:
+        below = f"{uri.rstrip('/')}/{folder.rstrip('/')}"
+        # The last part alone if it is unique, else the whole way: aws/focus and azure/focus.
+        name = _name(below) if _name(below) not in names else _name(folder.strip("/").replace("/", "_"))
+        names.add(name)
+        found.append(inspect(below, endpoint_url, name))
+    return found
+
+
+def _exports(store: Store, listed: Sequence[StoredFile]) -> list[str]:
+    """The folders below a root ("" for itself) that are each an export of its own."""
+    folders: dict[str, None] = {}
+    unclaimed: list[StoredFile] = []
+    scopes: dict[str, list[str]] = {}
+    for file in listed:
+        export = next((m["export"] or "" for sign in _EXPORT_SIGNS if (m := sign.fullmatch(file.key))), None)
+        if export is not None:
+            folders[export] = None
+            continue
+        unclaimed.append(file)
+        if file.key.endswith("manifest.json") and (scope := _azure_scope(store, file)) is not None:
+            dated = _DATED.match(file.key)
+            scopes.setdefault(scope, []).append(dated["export"] if dated else file.key.rpartition("/")[0] + "/")
+    # Exports of one billing scope, the daily one and one of selected dates, are one source.
+    for below in scopes.values():
+        common = f"{commonpath(below)}/".lstrip("/")
+        mixed = any(other.startswith(common) for other in folders)
+        folders |= dict.fromkeys(below if mixed else [common])
+    # What no manifest claims: each folder of the root is one, since the root holds exports.
+    rest = (f.key for f in unclaimed if f.key.endswith(DATA_SUFFIXES) and not f.key.startswith(tuple(folders)))
+    if folders:
+        folders |= {key.partition("/")[0] + "/": None for key in rest if "/" in key}
+    return sorted(folders)
+
+
+def _azure_scope(store: Store, manifest: StoredFile) -> str | None:
+    """The billing scope whose Azure export a manifest is of; None: it is of none."""
+    try:
+        body = read_manifest(store, manifest.key)
+    except (ValueError, StoreError):
+        return None
+    config = body.get("exportConfig") or {}
+    return str(config.get("resourceId") or "").partition("/exports/")[0].casefold() if "runInfo" in body else None
+
+
+def inspect(uri: str, endpoint_url: str | None = None, name: str | None = None) -> Inspection:
     """Look at a place: its layout, its deliveries, and inside the smallest file of the newest one.
 
     Raises:
@@ -88,7 +166,7 @@ def inspect(uri: str, endpoint_url: str | None = None) -> Inspection:
         )
     # A relative path means another folder in finops.yaml.
     uri = uri if "://" in uri else str(Path(uri).absolute())
-    source = Source(name=_name(uri), uri=uri, layout=layout, endpoint_url=endpoint_url)
+    source = Source(name=name or _name(uri), uri=uri, layout=layout, endpoint_url=endpoint_url)
     _, deliveries = newest_deliveries(source)
     sample, problem = None, None
     file = _smallest_of_newest(deliveries)
@@ -97,9 +175,13 @@ def inspect(uri: str, endpoint_url: str | None = None) -> Inspection:
             sample = _look_into(store, source, file)
         except (DeliveryRefused, StoreError) as error:
             problem = str(error)
+    if sample is not None and sample.native is not None and sample.native != layout:
+        source = source.model_copy(update={"layout": sample.native})
+        sign += f", with the columns of layout {sample.native}"
+        _, deliveries = newest_deliveries(source)
     return Inspection(
         uri=shown,
-        layout=layout,
+        layout=source.layout,
         sign=sign,
         files=len(listed),
         size=sum(f.size for f in listed),
@@ -124,7 +206,9 @@ def _layout(store: Store, listed: Sequence[StoredFile], pattern: str) -> tuple[L
         except (ValueError, OSError):
             continue
         if isinstance(body, dict) and "runInfo" in body:
-            return "azure-exports", f"{file.key}, a manifest of an Azure export"
+            kind = (body.get("exportConfig") or {}).get("type")
+            layout = "azure-actual-amortized" if kind in (ACTUAL, AMORTIZED) else "azure-exports"
+            return layout, f"{file.key}, a manifest of an Azure export"
     return ("files", f"{len(data)} data files without a manifest") if data else (None, "")
 
 
@@ -161,6 +245,9 @@ def _look_into(store: Store, source: Source, file: StoredFile) -> Sample:
         connect(Engine(), Path(name) / "spill") as connection,
     ):
         export = open_export(connection, source.name, file.key, root, [file.key], Path(name))
+        bill = native_bill(SourceColumns(connection, export), export)
+        if bill is not None:
+            export = converted(connection, export, bill)
         present = set(export.focus_columns)
         version = detect_version(export.types)
         [(rows,)] = connection.execute(f"SELECT count(*) FROM ({export.sql})").fetchall()
@@ -169,6 +256,7 @@ def _look_into(store: Store, source: Source, file: StoredFile) -> Sample:
         return Sample(
             key=file.key,
             rows=rows,
+            native=bill.layout if bill else None,
             focus_version=version,
             columns=tuple(n for n in export.types if n not in ("source_file", "source_row")),
             missing=tuple(c.name for c in mandatory_columns(version) if c.name not in present),
@@ -184,7 +272,7 @@ def _charges(connection: duckdb.DuckDBPyConnection, export: ExportTable) -> tupl
     name = export.focus_columns.get("ChargePeriodStart")
     if name is None:
         return None, None
-    sql = map_column(columns()["ChargePeriodStart"], name, export.types[name]).sql
+    sql = map_column(columns()["ChargePeriodStart"], name, export.types[name], how_written(connection, export)).sql
     [(first, last)] = connection.execute(f"SELECT min({sql}), max({sql}) FROM ({export.sql}) e").fetchall()
     return first, last
 
@@ -291,6 +379,14 @@ def _findings(source: Source, landed: date | None, now: datetime) -> Iterator[Fi
         store, deliveries = newest_deliveries(source, now=now)
     except FinopsError as error:
         yield Finding("problem", str(error))
+        return
+    if isinstance(store, LocalStore) and not os.access(store.root, os.R_OK | os.X_OK):
+        how = "may not be read by this user" if store.root.exists() else "does not exist"
+        yield Finding(
+            "problem",
+            f"{uri}: {store.root} {how}",
+            "check `uri` in finops.yaml; a relative one is relative to that file",
+        )
         return
     yield Finding("ok", f"{uri} can be listed ({store.requests} requests)")
     if not deliveries:

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
+from finops_assets.conversion.mapping import native_layouts
 from finops_assets.errors import FinopsError
 from finops_assets.settings import Source, without_secrets
-from finops_assets.sources import aws_data_exports, azure_exports, gcs_export, oci_focus, plain_files
+from finops_assets.sources import aws_data_exports, azure_exports, gcs_export, native_bills, oci_focus
 from finops_assets.sources.delivery import Delivery
 from finops_assets.sources.listing import Known, ListedStore
+from finops_assets.sources.metadata import stated_schemas
 from finops_assets.sources.recency import recency_sectors
 from finops_assets.sources.store import Store, StoreError, open_store
 
@@ -19,6 +21,8 @@ KNOWN_GAPS: dict[str, tuple[str, ...]] = {
     "aws-data-exports": ("InvoiceIssuerName", "PublisherName", "PricingUnit"),
     "gcs-export": ("BillingAccountName", "ServiceCategory", "InvoiceIssuerName"),
     "oci-focus": ("ChargeClass", "ContractedCost"),
+    # Of a native bill what its mapping calls impossible.
+    **{layout: dialect.impossible for layout, dialect in native_layouts().items()},
 }
 
 
@@ -44,14 +48,14 @@ def newest_deliveries(
     try:
         deliveries = _one_per_scope(_one_export(_deliveries(source, look, pattern, now)))
         try:
-            sectors = recency_sectors(look)
+            sectors, schemas = recency_sectors(look), stated_schemas(look)
         except ValueError as error:
             return store, [replace(d, problems=(*d.problems, str(error))) for d in deliveries]
     except OSError as error:
         raise FinopsError(f"source {source.name!r}: {shown} cannot be listed: {error}") from error
     except StoreError as error:
         raise FinopsError(f"source {source.name!r}: {error}") from error
-    return store, [replace(d, sectors=sectors) for d in deliveries]
+    return store, [replace(d, sectors=sectors, schemas=schemas) for d in deliveries]
 
 
 def known_manifests(deliveries: Iterable[Delivery]) -> dict[str, tuple[str, str, str]]:
@@ -63,10 +67,12 @@ def known_manifests(deliveries: Iterable[Delivery]) -> dict[str, tuple[str, str,
             continue
         known[delivery.manifest] = delivery.manifest_etag, delivery.generation, delivery.scope
         known |= {key: (etag, "", "") for key, etag in delivery.superseded}
+        known |= azure_exports.companions_known(delivery)
     return known
 
 
 def _deliveries(source: Source, store: ListedStore, pattern: str, now: datetime | None) -> Iterator[Delivery]:
+    plain = native_bills.Files(pattern, source.quiet_minutes, source.period_pattern, now)
     match source.layout:
         case "aws-data-exports":
             return aws_data_exports.deliveries(store, now)
@@ -76,8 +82,16 @@ def _deliveries(source: Source, store: ListedStore, pattern: str, now: datetime 
             return gcs_export.deliveries(store, source.quiet_minutes, now)
         case "oci-focus":
             return oci_focus.deliveries(store, source.quiet_minutes, now)
+        case "aws-cur":
+            return iter(native_bills.aws_cur(store, plain))
+        case "azure-actual-amortized":
+            return iter(native_bills.azure_actual_amortized(store, plain))
+        case "gcp-detailed":
+            return iter(native_bills.gcp_detailed(store, plain))
+        case "oci-cost-report":
+            return iter(native_bills.oci_cost_report(store, plain))
         case "files":
-            return plain_files.deliveries(store, pattern, source.quiet_minutes, source.period_pattern, now)
+            return plain.below(store)
 
 
 def _one_export(found: Iterable[Delivery]) -> list[Delivery]:

@@ -26,7 +26,8 @@ def deliveries(store: ListedStore, quiet_minutes: int = 0, now: datetime | None 
         problem = (
             f"{_NATIVE} holds OCI's own cost reports and there is no folder {_FOLDER!r}; give the uri of the bucket"
         )
-        yield unreadable(_NATIVE, _NATIVE, f"{problem}, or of a copy that has {_FOLDER!r}")
+        convert = "set layout: oci-cost-report to have them converted"
+        yield unreadable(_NATIVE, _NATIVE, f"{problem}, or of a copy that has {_FOLDER!r}, or {convert}")
         return
     # The same bucket holds the reports in Oracle's own format; they are the same cost.
     for file in store.list(_FOLDER if _FOLDER in top else ""):

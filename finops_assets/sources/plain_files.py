@@ -22,11 +22,12 @@ def deliveries(
     quiet_minutes: int = 0,
     period_pattern: str | None = None,
     now: datetime | None = None,
+    folder: str = "",
 ) -> Iterator[Delivery]:
-    """One delivery per matching file, or per period."""
+    """One delivery per matching file below a folder ("a/b/"), or per period."""
     moment = now or datetime.now(UTC)
     scopes: dict[str, list[StoredFile]] = {}
-    for file in store.list():
+    for file in store.list(folder):
         if not file.key.endswith(DATA_SUFFIXES) or not matches(file.key, pattern):
             continue
         scope = file.key if period_pattern is None else _period(period_pattern, file.key)

@@ -16,9 +16,33 @@ from finops_assets.engine import identifier, literal
 from finops_assets.errors import DeliveryRefused
 from finops_assets.focus import money
 from finops_assets.focus.specification import Column, canonical_name, columns
+from finops_assets.focus.times import is_slashed, time_from_text
+from finops_assets.sources.spelling import (
+    AS_SPECIFIED,
+    ASSUMED,
+    NULL_SPELLINGS,
+    RENAMED,
+    RESPELLED,
+    SLASHED,
+    Repair,
+    Written,
+    without_empty_rows,
+    without_null_words,
+)
+from finops_assets.sources.spelling import SOURCE_FILE as SOURCE_FILE
+from finops_assets.sources.spelling import SOURCE_ROW as SOURCE_ROW
 
-NULL_SPELLINGS = ("", "NULL", "null", "N/A")
-SOURCE_FILE, SOURCE_ROW = "source_file", "source_row"
+
+@dataclass(frozen=True)
+class Note:
+    """Something to say in a row's `repairs` besides what reading its columns finds.
+
+    `found` is SQL over the export's rows (alias e) for what was found, NULL in a row of which there is nothing to say.
+    """
+
+    rule: str
+    column: str
+    found: str
 
 
 @dataclass(frozen=True)
@@ -27,6 +51,12 @@ class ExportTable:
 
     sql: str
     types: dict[str, str]
+    counted: tuple[Repair, ...] = ()
+    """What opening repaired (words for no value, rows without any), and what conversion to FOCUS did."""
+    notes: tuple[Note, ...] = ()
+    """What conversion to FOCUS has to say of single rows."""
+    left_out: int = 0
+    """Rows that conversion left out because another set of the same delivery holds their cost."""
 
     @property
     def focus_columns(self) -> dict[str, str]:
@@ -46,17 +76,23 @@ def open_export(
     root: Path,
     keys: Sequence[str],
     staging: Path,
+    nulls: Sequence[str] = NULL_SPELLINGS,
 ) -> ExportTable:
     """Open a delivery's files below `root`; CSV files are staged as Parquet below `staging` on the way.
+
+    `nulls` are the texts that stand for no value, in any case; what they stood in is counted, and so are rows without
+    any value, which are left out. With the empty text alone everything is left as it was written.
 
     Raises:
         DeliveryRefused: a file is not what its name says, is cut off, or a CSV row is broken.
     """
-    parts = []
+    parts: list[str] = []
+    files: list[str] = []
     for number, key in enumerate(keys):
         if key.endswith((".csv", ".csv.gz")):
             staged = staging / f"{number:05}.parquet"
             _stage_csv(connection, source, scope, root / key, key, staged)
+            files.append(str(staged))
             parts.append(f"SELECT * FROM read_parquet({literal(str(staged))})")
         else:
             _check_parquet(connection, source, scope, root / key, key)
@@ -82,7 +118,13 @@ def open_export(
             raise DeliveryRefused(source, scope, f"has {focus} twice, as {folded[focus]!r} and {name!r}")
         if focus:
             folded[focus] = name
-    return ExportTable(sql, types)
+    if set(nulls) == {""}:
+        return ExportTable(sql, types)
+    texts = [name for name, kind in types.items() if kind == "VARCHAR" and name != SOURCE_FILE]
+    sql, words = without_null_words(connection, sql, texts, [*files, *parquet])
+    names = [name for name in types if name not in (SOURCE_FILE, SOURCE_ROW)]
+    sql, empty = without_empty_rows(connection, sql, names, folded.get("ChargePeriodStart"))
+    return ExportTable(sql, types, (*words, *empty))
 
 
 def _check_parquet(connection: duckdb.DuckDBPyConnection, source: str, scope: str, path: Path, key: str) -> None:
@@ -98,14 +140,13 @@ def _stage_csv(
     connection: duckdb.DuckDBPyConnection, source: str, scope: str, path: Path, key: str, staged: Path
 ) -> None:
     names = _csv_header(source, scope, path, key)
-    nulls = "[" + ", ".join(literal(n) for n in NULL_SPELLINGS) + "]"
     # Nothing is sniffed: a sniffer skips lines until what is left fits together.
     declared = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
     query = f"""
         COPY (
             SELECT *, {literal(key)} AS {SOURCE_FILE}, row_number() OVER () AS {SOURCE_ROW}
             FROM read_csv({literal(str(path))}, auto_detect = false, columns = {{{declared}}}, header = true,
-                delim = ',', quote = '"', escape = '"', nullstr = {nulls}, strict_mode = true, null_padding = false,
+                delim = ',', quote = '"', escape = '"', nullstr = '', strict_mode = true, null_padding = false,
                 max_line_size = 16777216)
         ) TO {literal(str(staged))} (FORMAT parquet, COMPRESSION snappy)
     """
@@ -177,25 +218,27 @@ class Mapped:
         return f"found_{self.name}"
 
 
-def map_column(column: Column, name: str | None, kind: str) -> Mapped:
-    """The SQL that turns a column as written (`e.<name>` of DuckDB type `kind`) into its canonical form."""
+def map_column(column: Column, name: str | None, kind: str, written: Written = AS_SPECIFIED) -> Mapped:
+    """The SQL that turns a column as written (`e.<name>` of DuckDB type `kind`) into its canonical form.
+
+    `written` tells how the files write it; the SQL may then ask for their `source_file`.
+    """
     if name is None:
         return Mapped(column.name, f"CAST(NULL AS {canonical_type(column)})")
     value = f"e.{identifier(name)}"
     if kind == "VARCHAR" and column.type != "json":
-        # CSV has no other null; in Parquet the empty text stands for it often enough.
         value = f"nullif({value}, '')"
     match column.type:
         case "decimal":
-            return _decimal(column.name, value, kind)
+            return _decimal(column.name, value, kind, written)
         case "datetime":
-            return _datetime(column.name, value, kind)
+            return _datetime(column.name, value, kind, written)
         case "json":
             nested = kind != "VARCHAR"
             return Mapped(column.name, f"CAST(to_json({value}) AS VARCHAR)" if nested else value)
         case "string":
             text = value if kind == "VARCHAR" else f"CAST({value} AS VARCHAR)"
-            return _closed(column, text) if column.allowed else Mapped(column.name, text)
+            return _closed(column.name, text, written)
 
 
 def canonical_type(column: Column) -> str:
@@ -203,7 +246,7 @@ def canonical_type(column: Column) -> str:
     return {"decimal": money.DECIMAL, "datetime": "TIMESTAMP"}.get(column.type, "VARCHAR")
 
 
-def _decimal(name: str, value: str, kind: str) -> Mapped:
+def _decimal(name: str, value: str, kind: str, written: Written) -> Mapped:
     found = f"found_{name}"
     unread = ("not_a_number", f"({found} IS NOT NULL AND {name} IS NULL)")
     if kind in ("DOUBLE", "FLOAT"):
@@ -214,8 +257,15 @@ def _decimal(name: str, value: str, kind: str) -> Mapped:
     if _scale(kind) <= money.SCALE:
         return Mapped(name, f"TRY_CAST({value} AS {money.DECIMAL})", value, (unread,))
     text = value if kind == "VARCHAR" else f"CAST({value} AS VARCHAR)"
-    fine = ("rounded", f"({money.was_too_fine(found)} AND {name} IS NOT NULL)")
-    return Mapped(name, money.decimal_from_text(text), text, (unread, fine))
+    if name not in written.numbers:
+        fine = ("rounded", f"({money.was_too_fine(found)} AND {name} IS NOT NULL)")
+        return Mapped(name, money.decimal_from_text(text), text, (unread, fine))
+    plain = money.plain_number(text, written.point(f"e.{SOURCE_FILE}"))
+    point = written.point(SOURCE_FILE)
+    as_read = money.plain_number(found, point)
+    spelled = ("number_spelling", f"({name} IS NOT NULL AND {as_read} <> {found})")
+    fine = ("rounded", f"({money.was_too_fine(as_read)} AND {name} IS NOT NULL)")
+    return Mapped(name, money.decimal_from_text(f"({plain})"), text, (unread, spelled, fine))
 
 
 def _scale(kind: str) -> float:
@@ -225,34 +275,35 @@ def _scale(kind: str) -> float:
     return 0 if kind.removeprefix("U") in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT") else math.inf
 
 
-def _datetime(name: str, value: str, kind: str) -> Mapped:
+def _datetime(name: str, value: str, kind: str, written: Written) -> Mapped:
     if kind.startswith(("TIMESTAMP", "DATE")):
         # A time with a zone is rendered in the session's, which is UTC.
         return Mapped(name, f"CAST({value} AS TIMESTAMP)")
-    found = value if kind == "VARCHAR" else f"CAST({value} AS VARCHAR)"
-    # The two usual shapes are cast as they are. Everything else may carry a zone, which a cast to TIMESTAMP
-    # would drop: it goes through TIMESTAMPTZ (a text without zone is UTC). FOCUS 1.0 of Azure has no seconds.
-    usual = (
-        f"substr({found}, 5, 1) = '-' AND (length({found}) = 19 AND substr({found}, 17, 1) = ':'"
-        f" OR length({found}) >= 20 AND {found} LIKE '%Z')"
-    )
-    text = f"replace(trim({found}), 'z', 'Z')"
-    seconds = f"regexp_replace({text}, '^(.{{10}}[T ][0-9]{{2}}:[0-9]{{2}})(Z|[+-][0-9:]+)?$', '\\1:00\\2')"
-    sql = (
-        f"CASE WHEN {usual} THEN TRY_CAST({found} AS TIMESTAMP)"
-        # "infinity", "epoch" and years that no calendar has are texts that DuckDB reads, too.
-        f" WHEN {text} LIKE '____-__-__%' THEN CAST(TRY_CAST({seconds} AS TIMESTAMPTZ) AS TIMESTAMP) END"
-    )
-    unread = ("not_a_time", f"(found_{name} IS NOT NULL AND {name} IS NULL)")
-    return Mapped(name, sql, found, (unread,))
+    text = value if kind == "VARCHAR" else f"CAST({value} AS VARCHAR)"
+    found = f"found_{name}"
+    repairs = [("not_a_time", f"({found} IS NOT NULL AND {name} IS NULL)")]
+    order = written.order(name, f"e.{SOURCE_FILE}")
+    if order is not None:
+        slashed = f"{name} IS NOT NULL AND {is_slashed(found)}"
+        assumed = written.assumed(name, SOURCE_FILE)
+        repairs.append((SLASHED, f"({slashed} AND NOT {assumed})" if assumed else f"({slashed})"))
+        if assumed:
+            repairs.append((ASSUMED, f"({slashed} AND {assumed})"))
+    return Mapped(name, time_from_text(text, order), text, tuple(repairs))
 
 
-def _closed(column: Column, text: str) -> Mapped:
+def _closed(name: str, text: str, written: Written) -> Mapped:
     """A closed list in the specification's spelling; what is not in it stays as found, for the gate to see."""
-    listed = ", ".join(literal(v) for v in column.allowed)
-    whens = " ".join(f"WHEN {literal(v.lower())} THEN {literal(v)}" for v in column.allowed)
-    sql = f"CASE WHEN {text} NOT IN ({listed}) THEN CASE lower(trim({text})) {whens} ELSE {text} END ELSE {text} END"
-    return Mapped(column.name, sql, text, (("closed_value_spelling", f"(found_{column.name} <> {column.name})"),))
+    meant = written.closed.get(name)
+    if not meant:
+        return Mapped(name, text)
+    whens = " ".join(f"WHEN {literal(found)} THEN {literal(value)}" for found, (_, value) in meant.items())
+    repairs = []
+    for rule in (RESPELLED, RENAMED):
+        listed = ", ".join(literal(found) for found, (why, _) in meant.items() if why == rule)
+        if listed:
+            repairs.append((rule, f"(found_{name} IN ({listed}))"))
+    return Mapped(name, f"CASE {text} {whens} ELSE {text} END", text, tuple(repairs))
 
 
 def repairs_json(mapped: Iterable[Mapped], extra: Iterable[tuple[str, str, str, str]] = ()) -> str:

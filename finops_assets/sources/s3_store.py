@@ -1,4 +1,4 @@
-"""S3, and what speaks its protocol: a store on boto3, with the credentials of boto3's ordinary chain."""
+"""S3, and what speaks its protocol: a store on Dagster's S3 resource, with the credentials of boto3's ordinary chain."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from finops_assets.sources.store import (
+    ANY,
     CHUNK,
-    PARALLEL_DOWNLOADS,
     FileChanged,
     Level,
     StoredFile,
@@ -32,18 +32,12 @@ class S3Store:
         self.bucket = bucket
         self.prefix = prefix
         self.requests = 0
-        boto3, config = sdk("boto3", "aws"), sdk("botocore.config", "aws")
+        resources = sdk("dagster_aws.s3", "aws")
         self._errors = sdk("botocore.exceptions", "aws")
         self._transport = sdk("urllib3.exceptions", "aws")
         with self._explaining():
-            # A session of its own: boto3's default one is not safe across threads and keeps the first credentials.
-            self._client: Any = boto3.session.Session().client(
-                "s3",
-                endpoint_url=endpoint_url,
-                config=config.Config(
-                    retries={"mode": "standard", "max_attempts": 4}, max_pool_connections=2 * PARALLEL_DOWNLOADS
-                ),
-            )
+            # It makes a session of its own: boto3's default one is not safe across threads and keeps the first credentials.
+            self._client: Any = resources.S3Resource(endpoint_url=endpoint_url, max_attempts=4).get_client()
 
     def list(self, prefix: str = "", suffix: str = "") -> list[StoredFile]:
         """Every object below the root whose key starts and ends so, sorted. A request for each 1,000."""
@@ -87,6 +81,20 @@ class S3Store:
         wanted = list(files)
         self.requests += len(wanted)
         return downloaded(wanted, scratch, self._fetch)
+
+    def put(self, key: str, file: Path, over: str | None = ANY) -> StoredFile:
+        """Write an object in one request: 5 GB at the most."""
+        self.requests += 1
+        condition = {} if over == ANY else {"IfNoneMatch": "*"} if over is None else {"IfMatch": f'"{over}"'}
+        size = file.stat().st_size
+        with self._explaining(StoredFile(key, size, str(over))), file.open("rb") as body:
+            found = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=body, **condition)
+        return StoredFile(key, size, found["ETag"].strip('"'))
+
+    def delete(self, key: str) -> None:
+        self.requests += 1
+        with self._explaining():
+            self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
     def _fetch(self, file: StoredFile, path: Path) -> None:
         for attempt in range(READ_ATTEMPTS):
@@ -138,14 +146,16 @@ class S3Store:
                 raise StoreError(f"{where}: there is no bucket {self.bucket!r}; check `uri`") from error
             if code == "InvalidRange":
                 raise _EmptyRange from error
-            if file is not None and (status in (404, 412) or code in ("PreconditionFailed", "NoSuchKey")):
+            if file is not None and (status in (404, 409, 412) or code in ("PreconditionFailed", "NoSuchKey")):
                 raise FileChanged(file.key, "it is gone" if status == 404 else "another etag") from error
             if status == 404:
                 raise FileNotFoundError(f"{where}: not found") from error
             if status in (401, 403):
+                writing = error.operation_name in ("PutObject", "DeleteObject")
+                actions = "s3:GetObject, s3:PutObject and s3:DeleteObject" if writing else "s3:GetObject"
                 raise StoreError(
                     f"{where}: access denied ({code}) to {error.operation_name}; the identity needs s3:ListBucket on"
-                    f" arn:aws:s3:::{self.bucket} and s3:GetObject on arn:aws:s3:::{self.bucket}/{self.prefix}*,"
+                    f" arn:aws:s3:::{self.bucket} and {actions} on arn:aws:s3:::{self.bucket}/{self.prefix}*,"
                     " and kms:Decrypt if the bucket has its own key"
                 ) from error
             raise StoreError(f"{where}: {error.operation_name} failed: {code or status}") from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from finops_assets.errors import FinopsError
 
@@ -22,6 +22,8 @@ PARALLEL_DOWNLOADS = 4
 CHUNK = 1 << 20
 # An export's own bytes, the workspace of the split and the written days lie on one disk for a while.
 SPARE_SPACE = 64 << 20
+ANY = "*"
+"""For `put`: replace whatever is there. No etag is this."""
 
 
 class StoreError(FinopsError):
@@ -74,6 +76,19 @@ class Store(Protocol):
     def read(self, key: str, first: int | None = None) -> bytes: ...
 
     def local_root(self, files: Iterable[StoredFile], scratch: Path | None = None) -> AbstractContextManager[Path]: ...
+
+
+@runtime_checkable
+class WritableStore(Store, Protocol):
+    """A store that a lake can lie on.
+
+    `put` writes a file whole or not at all, and only over what it is told to: the etag that must be there, None
+    for nothing, ANY; else it raises FileChanged. `delete` leaves nothing there, whether or not something was.
+    """
+
+    def put(self, key: str, file: Path, over: str | None = ANY) -> StoredFile: ...
+
+    def delete(self, key: str) -> None: ...
 
 
 class LocalStore:
@@ -155,37 +170,52 @@ def open_store(uri: str, endpoint_url: str | None = None) -> tuple[Store, str]:
         StoreError: the provider's package is not installed or finds no credentials.
     """
     scheme, _, rest = uri.partition("://")
-    if not rest:
-        return _open_local(uri)
+    if not rest or scheme == "file":
+        return _open_local(rest or uri)
+    place = bucket_place(uri)
     match scheme:
-        case "file":
-            return _open_local(rest)
         case "s3":
             from finops_assets.sources.s3_store import S3Store
 
-            bucket, prefix, pattern = _bucket_and_prefix(rest)
-            return S3Store(bucket, prefix, endpoint_url), pattern
+            return S3Store(place.bucket, place.prefix, endpoint_url), place.pattern
         case "gs":
             from finops_assets.sources.gcs_store import GCSStore
 
-            bucket, prefix, pattern = _bucket_and_prefix(rest)
-            return GCSStore(bucket, prefix, endpoint_url), pattern
-        case "az":
+            return GCSStore(place.bucket, place.prefix, endpoint_url), place.pattern
+        case _:
             from finops_assets.sources.azure_store import AzureStore
 
-            container, prefix, pattern = _bucket_and_prefix(rest)
-            return AzureStore(container, prefix, endpoint_url), pattern
+            return AzureStore(place.bucket, place.prefix, endpoint_url or place.account_url), place.pattern
+
+
+@dataclass(frozen=True)
+class BucketPlace:
+    """What the URI of an object store names; `prefix` is "" or ends in a slash, `pattern` is a glob or a file below it."""
+
+    bucket: str
+    prefix: str
+    pattern: str
+    account_url: str | None = None
+
+
+def bucket_place(uri: str) -> BucketPlace:
+    """The parts of an object store's URI.
+
+    Raises:
+        ValueError: for a URI that cannot be understood or a scheme that is not supported.
+    """
+    scheme, _, rest = uri.partition("://")
+    match scheme:
+        case "s3" | "gs" | "az":
+            return BucketPlace(*_bucket_and_prefix(rest))
         case "https" if ".blob." in rest.partition("/")[0]:
-            from finops_assets.sources.azure_store import AzureStore
-
             if "?" in rest:
                 raise ValueError(
                     "a SAS token does not belong into finops.yaml; remove all from '?' on and give the credentials"
                     " by AZURE_STORAGE_CONNECTION_STRING, or by an identity with the role Storage Blob Data Reader"
                 )
             host, _, path = rest.partition("/")
-            container, prefix, pattern = _bucket_and_prefix(path)
-            return AzureStore(container, prefix, endpoint_url or f"https://{host}"), pattern
+            return BucketPlace(*_bucket_and_prefix(path), f"https://{host}")
     raise ValueError(
         f"found {scheme}://; allowed: a local path, file://, s3://bucket/folder, gs://bucket/folder,"
         " az://container/folder, https://<account>.blob.core.windows.net/container/folder"
@@ -252,8 +282,9 @@ def downloaded(
         needed, free = sum(f.size for f in wanted) + SPARE_SPACE, shutil.disk_usage(root).free
         if needed > free:
             raise StoreError(
-                f"the delivery's {len(wanted)} files need {needed / 1e9:.1f} GB on the disk of {scratch or root},"
-                f" {free / 1e9:.1f} GB are free; free space or move `lake:` in finops.yaml"
+                f"{len(wanted)} files need {needed / 1e9:.1f} GB on the disk of {scratch or root},"
+                f" {free / 1e9:.1f} GB are free; free space or move `lake:` in finops.yaml (`warehouse:` if the lake"
+                " lies on a store)"
             )
         for file in wanted:
             path = (root / file.key).resolve()

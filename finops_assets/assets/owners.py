@@ -1,0 +1,239 @@
+"""Correlation: owner suggestions for untagged resources, people's decisions on them, and how often they were right."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+import dagster as dg
+import pandas as pd
+from pydantic import Field
+
+from finops_assets.assets.daily import POOL, ROLLUP, facts_check_specs, rollup_check_specs
+from finops_assets.assets.follow import FOLLOW
+from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
+from finops_assets.checks.recording import held_days
+from finops_assets.engine import days_between
+from finops_assets.gates.facts import ADVICE
+from finops_assets.owners.decisions import (
+    Decision,
+    OwnerDecisions,
+    acceptance,
+    accepted_rules,
+    decide,
+    decisions_table,
+    settled,
+)
+from finops_assets.owners.resources import WINDOW_DAYS, read_resources
+from finops_assets.owners.suggest import MIN_CONFIDENCE, SUGGESTION_COLUMNS, Coverage, Suggested, suggest
+from finops_assets.partitions import utc_days
+from finops_assets.platform import Platform
+
+SUGGESTIONS, DECISIONS, ACCEPTANCE = "owner_suggestions", "owner_decisions", "owner_acceptance"
+IN_MAIN = {"schema": "main"}
+GROUP = "correlation"
+
+
+class DecisionConfig(dg.Config):
+    """One decision in run config."""
+
+    source: str
+    resource_id: str
+    dimension: str
+    verdict: Literal["accepted", "rejected"]
+    value: str | None = Field(default=None, description="Another value than the suggested one")
+    valid_from: str | None = Field(default=None, description="First UTC day that it holds for; none: always")
+    note: str = ""
+
+
+class DecisionsConfig(dg.Config):
+    """Decisions to take in this run; without any the table is made anew from what was decided elsewhere."""
+
+    decided_by: str | None = None
+    decisions: list[DecisionConfig] = []  # noqa: RUF012  pydantic copies it
+
+
+def owner_assets(platform: Platform, io_manager: str) -> list[dg.AssetsDefinition]:
+    """owner_suggestions, owner_decisions and owner_acceptance."""
+    settings = platform.settings
+    days = utc_days(settings.first_day)
+    gates = [
+        *(key for s in settings.sources if s.required for key in raw_check_keys(s.name)),
+        *(spec.key for spec in facts_check_specs(days) if spec.name != ADVICE),
+        *(spec.key for spec in rollup_check_specs(days)),
+    ]
+    wanted = settings.tag_policy.required or tuple(settings.dimensions)
+
+    @dg.asset(
+        key=SUGGESTIONS,
+        deps=[ROLLUP, FACTS],
+        group_name=GROUP,
+        kinds={"pandas", "duckdb"},
+        owners=[settings.owner],
+        pool=POOL,
+        io_manager_key=io_manager,
+        metadata=IN_MAIN,
+        automation_condition=FOLLOW,
+        description=(
+            f"Who probably owns what nobody tagged in the last {WINDOW_DAYS} days: ranked values of"
+            f" {', '.join(wanted)} with evidence and a confidence learned from tagged resources, abstaining below"
+            f" {MIN_CONFIDENCE:.0%}. Does not run while the newest days are held or failed. docs/owners.md"
+        ),
+    )
+    def owner_suggestions(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
+        newest = newest_days(platform)
+        if not newest:
+            raise dg.Failure("owners are not suggested: no day has been built yet", allow_retries=False)
+        span = days_between(max(newest) - timedelta(days=WINDOW_DAYS - 1), max(newest) + timedelta(days=1))
+        there = {day for s in platform.source_names for day in platform.lake.days("facts", s)} | newest
+        held = _not_built(context.instance, platform, gates, [day for day in span if day in there])
+        bad = {day: reasons for day, reasons in held.items() if day in newest}
+        if bad:
+            reasons = "\n".join(f"{day}: {'; '.join(r)}" for day, r in sorted(bad.items()))
+            raise dg.Failure(
+                "owners are not suggested: the newest of the rollup is held back by a gate or by a failed run."
+                f" Release it or run it again (docs/gates.md); the suggestions made before stand.\n{reasons}",
+                metadata={"days": ", ".join(map(str, sorted(bad)))},
+                allow_retries=False,
+            )
+        used = [day for day in span if day in there and day not in held]
+        resources = read_resources(platform.lake, settings.engine, platform.rules, platform.source_names, used)
+        if resources is None:
+            raise dg.Failure("owners are not suggested: the lake has no facts of these days", allow_retries=False)
+        decisions = OwnerDecisions.beside(settings.warehouse).all()
+        made = suggest(resources, wanted, settled(decisions))
+        context.add_output_metadata(_figures(made, used, sorted(held)))
+        return typed(made.table)
+
+    @dg.asset(
+        key=DECISIONS,
+        deps=[owner_suggestions],
+        group_name=GROUP,
+        kinds={"pandas", "duckdb"},
+        owners=[settings.owner],
+        pool=POOL,
+        io_manager_key=io_manager,
+        metadata=IN_MAIN,
+        automation_condition=FOLLOW,
+        description=(
+            "What people decided about suggestions: who, when, on what evidence. Takes decisions by run config; those"
+            " of `finops owners` are kept in the same place. Accepted ones become rules."
+        ),
+    )
+    def owner_decisions(
+        context: dg.AssetExecutionContext, config: DecisionsConfig, platform: dg.ResourceParam[Platform]
+    ) -> pd.DataFrame:
+        store = OwnerDecisions.beside(settings.warehouse)
+        new: list[Decision] = []
+        if config.decisions:
+            with platform.warehouse.reading() as connection:
+                known = platform.warehouse.has(connection, SUGGESTIONS)
+                # By Arrow: amounts stay decimals.
+                table = connection.sql(f"FROM {SUGGESTIONS}").to_arrow_table().to_pandas() if known else pd.DataFrame()
+            suggestions = typed(table)
+            now = datetime.now(UTC)
+            for given in config.decisions:
+                about = (given.source, given.resource_id, given.dimension)
+                first = date.fromisoformat(given.valid_from) if given.valid_from else None
+                new.append(
+                    decide(
+                        suggestions,
+                        tuple(settings.dimensions),
+                        about,
+                        given.verdict,
+                        now,
+                        given.value,
+                        config.decided_by,
+                        first,
+                        given.note,
+                    )
+                )
+            new = store.enter(new)
+        everything = store.all()
+        rates = acceptance(everything)
+        context.add_output_metadata(
+            {
+                "dagster/row_count": len(everything),
+                "taken in this run": len(new),
+                "accepted rules": len(accepted_rules(everything)),
+                "acceptance rate by week": dg.MetadataValue.md(rates.tail(12).to_markdown(index=False, floatfmt=".2f")),
+            }
+        )
+        return decisions_table(everything)
+
+    @dg.asset(
+        key=ACCEPTANCE,
+        deps=[owner_decisions],
+        group_name=GROUP,
+        kinds={"pandas", "duckdb"},
+        owners=[settings.owner],
+        pool=POOL,
+        io_manager_key=io_manager,
+        metadata=IN_MAIN,
+        automation_condition=FOLLOW,
+        description="How often suggestions proved right, by week and dimension, beside the confidence that was promised.",
+    )
+    def owner_acceptance(context: dg.AssetExecutionContext) -> pd.DataFrame:
+        table = acceptance(OwnerDecisions.beside(settings.warehouse).all())
+        context.add_output_metadata({"dagster/row_count": len(table)})
+        return table
+
+    return [owner_suggestions, owner_decisions, owner_acceptance]
+
+
+def newest_days(platform: Platform) -> set[date]:
+    """The newest day of each source whose cost counts and must not be missing, by its raw files."""
+    found = (platform.lake.days("raw", s.name) for s in platform.settings.counted if s.required)
+    return {days[-1] for days in found if days}
+
+
+def _not_built(
+    instance: dg.DagsterInstance, platform: Platform, gates: list[dg.AssetCheckKey], days: list[date]
+) -> dict[date, list[str]]:
+    """The days whose rollup is held, failed, or older than their raw data, and why."""
+    held = held_days(instance, gates, days)
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+    keys = {day.isoformat() for day in days}
+    rolled = instance.get_latest_storage_id_by_partition(ROLLUP, kind, keys)
+    for source in platform.source_names:
+        for key, at in instance.get_latest_storage_id_by_partition(raw_key(source), kind, keys).items():
+            if at > rolled.get(key, 0):
+                name = raw_key(source).to_user_string()
+                held.setdefault(date.fromisoformat(key), []).append(
+                    f"{name} is newer than {ROLLUP.to_user_string()}: its run failed or is not over"
+                )
+    return held
+
+
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Suggestions with a type for each column, also where there are none."""
+    table = table.reindex(columns=list(SUGGESTION_COLUMNS))
+    kinds = {"rank": "int32", "confidence": "float64", "first_seen": "datetime64[us]", "effective_cost": "object"}
+    return table.astype({name: kinds.get(name, "string") for name in SUGGESTION_COLUMNS})
+
+
+def _figures(
+    made: Suggested, used: list[date], left_out: list[date]
+) -> dict[str, dg.MetadataValue | int | float | str]:
+    first = made.table[made.table["rank"] == 1]
+    shown = first.head(30)[
+        ["dimension", "value", "confidence", "name", "ResourceId", "effective_cost", "BillingCurrency", "evidence"]
+    ]
+    return {
+        "days": f"{used[0]} to {used[-1]}",
+        "days left out": ", ".join(map(str, left_out)) or "none",
+        "dagster/row_count": len(made.table),
+        **{c.dimension: c.note or _told(c) for c in made.coverage},
+        "top suggestions": dg.MetadataValue.md(shown.to_markdown(index=False, floatfmt=".2f")),
+    }
+
+
+def _told(covered: Coverage) -> str:
+    """Coverage by resources and by money, and what precision is expected."""
+    if not covered.suggested:
+        return f"none of {covered.untagged} untagged resources: the evidence is too thin"
+    money = ", ".join(
+        f"{covered.cost_suggested.get(c, 0):,.2f} of {amount:,.2f} {c}" for c, amount in covered.cost.items()
+    )
+    return (
+        f"{covered.suggested} of {covered.untagged} untagged resources ({covered.suggested / covered.untagged:.0%}),"
+        f" {money}; expected precision {covered.expected_precision:.0%}"
+    )

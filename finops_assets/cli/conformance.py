@@ -1,0 +1,109 @@
+"""finops conformance: does a file, or a source's days, keep to FOCUS?"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+import typer
+from rich.markup import escape
+
+from finops_assets.cli.common import ConfigOption, FromOption, OutputOption, ToOption, explained, out, write_table
+from finops_assets.conformance.judging import Finding
+from finops_assets.conformance.report import (
+    breaks,
+    findings_table,
+    judge_files,
+    judge_source,
+    over_days,
+    summary,
+    write_junit,
+)
+from finops_assets.errors import FinopsError
+from finops_assets.platform import Platform
+from finops_assets.settings import Engine, Settings, config_path, load_settings
+
+SHOWN = {"failed": 0, "known_gap": 1, "passed": 2, "not_judged": 3}
+
+
+def conformance(
+    targets: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE|SOURCE…", help="A source of finops.yaml, or files, folders, globs, URIs"),
+    ],
+    version: Annotated[
+        str | None, typer.Option(help="Judge by this FOCUS version, 1.0 to 1.4; by default the data's own")
+    ] = None,
+    first: FromOption = None,
+    end: ToOption = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML for a CI system")] = None,
+    fail_on: Annotated[Literal["error", "warning", "never"], typer.Option(help="What makes the exit code 1")] = "error",
+    examples: Annotated[int, typer.Option(min=1, max=100, help="How many rows to sample for each broken rule")] = 3,
+    everything: Annotated[bool, typer.Option("--all", help="Show kept and unjudged rules, too")] = False,
+    format: Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f")] = "table",
+    output: OutputOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Judge a data set by the rules of FOCUS that its rows can tell.
+
+    Files are judged as written, before anything is repaired. A source is judged from the lake's raw days.
+    Exits with 1 if a rule of severity error is broken; known gaps of the provider do not count.
+    """
+    with explained():
+        settings = _settings(config)
+        name = targets[0]
+        if settings and len(targets) == 1 and name in [s.name for s in settings.sources]:
+            platform = Platform(settings)
+            held = platform.lake.days("raw", name)
+            days = [d for d in held if not (first and d < first.date()) and not (end and d >= end.date())]
+            if not days:
+                span = f"; it holds {held[0]} to {held[-1]}" if held else ""
+                raise FinopsError(f"source {name!r}: the lake holds no raw day in that range{span}; run days first")
+            findings = judge_source(platform, settings.source(name), days, version, examples)
+        else:
+            if first or end:
+                raise FinopsError("--from and --to choose days of a source; a file is judged whole")
+            with tempfile.TemporaryDirectory(prefix="finops-") as scratch:
+                engine = settings.engine if settings else Engine()
+                findings = judge_files(targets, engine, Path(scratch), version, examples)
+            name = "conformance" if len(targets) > 1 else targets[0]
+        if junit:
+            write_junit(findings, name, junit)
+        if format == "table" and not output:
+            _show(findings, everything)
+        else:
+            table = findings_table(findings)
+            write_table(
+                table.astype(object).where(pd.notna(table), None), "csv" if format == "table" else format, output
+            )
+        if fail_on != "never" and breaks(findings, fail_on):
+            raise typer.Exit(1)
+
+
+def _settings(config: Path | None) -> Settings | None:
+    """finops.yaml, if there is one: a file can be judged without."""
+    if config is None and not config_path().is_file():
+        return None
+    return load_settings(config)
+
+
+def _show(findings: list[Finding], everything: bool) -> None:
+    """Broken rules first: what is wrong, in how many rows, and where."""
+    marks = {"error": "[red]error[/]  ", "warning": "[yellow]warning[/]", "known_gap": "[cyan]gap[/]    "}
+    marks |= {"passed": "[green]kept[/]   ", "not_judged": "[dim]-[/]      "}
+    for f in sorted(over_days(findings), key=lambda f: (SHOWN[f.state], f.rule.severity != "error")):
+        if f.state in ("passed", "not_judged") and not everything:
+            continue
+        mark = marks[f.rule.severity if f.state == "failed" else f.state]
+        rows = "columns" if f.rule.kind in ("columns", "presence") else "rows"
+        figures = f.reason if f.state == "not_judged" else f"{f.failing:,} of {f.judged:,} {rows}"
+        out.print(f"{mark} {f.rule.id} ({f.rule.version})  {escape(figures)}", highlight=False, soft_wrap=True)
+        if f.failing:
+            out.print(f"          {escape(f.rule.says)}", highlight=False, soft_wrap=True)
+            for example in f.examples:
+                out.print(f"          {escape(str(example))}", highlight=False, soft_wrap=True, style="dim")
+    days = {f.day for f in findings if f.day}
+    span = f", {len(days)} days {min(days)} to {max(days)}" if days else ""
+    out.print(f"{summary(findings)}{span}", highlight=False, soft_wrap=True)

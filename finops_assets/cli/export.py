@@ -1,0 +1,86 @@
+"""finops export: facts for other tools."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from finops_assets.cli.common import ConfigOption, err, explained, out
+from finops_assets.engine import days_between
+from finops_assets.errors import FinopsError
+from finops_assets.focus_export import ExportVersion, FocusExport, export_focus
+from finops_assets.platform import Platform
+from finops_assets.settings import load_settings
+
+export_app = typer.Typer(no_args_is_help=True, help="The attributed facts, for other tools.")
+SHOWN = 6
+
+
+@export_app.command("focus")
+def export_focus_command(
+    target: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="A folder; an export of the same kind goes on")],
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First UTC charge day")],
+    end: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="The day after the last")],
+    version: Annotated[ExportVersion, typer.Option(help="FOCUS version to write")] = "1.2",
+    source: Annotated[list[str] | None, typer.Option(help="Only this source; may be repeated")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write the facts as FOCUS Parquet, a file a charge day, with the dimensions as x_ columns.
+
+    Days that a gate holds are not exported and are named. Exits with 0 if every day was written, 3 if some are held or
+    have no facts, 1 on an error.
+    """
+    with explained():
+        settings = load_settings(config)
+        platform = Platform(settings)
+        unknown = [name for name in source or () if name not in platform.source_names]
+        if unknown:
+            raise FinopsError(f"--source: found {', '.join(unknown)}; allowed: {', '.join(platform.source_names)}")
+        days = days_between(first.date(), end.date())
+        if not days:
+            raise FinopsError(f"the range {first.date()} to {end.date()} is empty; --to is exclusive")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from finops_assets.runs import held_by_gates, open_instance
+
+            with open_instance() as instance:
+                held = held_by_gates(platform, instance, days)
+        # In the settings' order, so that the same choice is the same export.
+        chosen = [name for name in platform.source_names if not source or name in source]
+        export = export_focus(platform, days, target, version, chosen, held)
+        _tell(export, target)
+    if export.held or export.missing:
+        raise typer.Exit(3)
+
+
+def _tell(export: FocusExport, target: Path) -> None:
+    rows = sum(export.rows.values())
+    out.print(
+        f"FOCUS {export.version}: {len(export.rows)} days, {rows:,} rows in {target}; rows and costs equal the facts'.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for day, reasons in list(export.held.items())[:SHOWN]:
+        out.print(f"  [yellow]held[/] {day}: {reasons[0]}", highlight=False, soft_wrap=True)
+    if len(export.held) > SHOWN:
+        out.print(f"  … and {len(export.held) - SHOWN} more held days", highlight=False)
+    if export.missing:
+        shown = ", ".join(map(str, export.missing[:SHOWN])) + (", …" if len(export.missing) > SHOWN else "")
+        out.print(f"  [yellow]no facts[/] of {len(export.missing)} days: {shown}", highlight=False, soft_wrap=True)
+    if export.custom:
+        out.print(
+            f"  as x_ columns, because a source has them not: {', '.join(export.custom)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for name, count in export.gaps.items():
+        err.print(
+            f"[yellow]note[/] {name} must not be null in FOCUS {export.version} and is in {count:,} rows: the provider"
+            " gave none",
+            highlight=False,
+            soft_wrap=True,
+        )

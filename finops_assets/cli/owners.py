@@ -1,0 +1,278 @@
+"""finops owners: suggestions for what nobody tagged, and what people decide about them."""
+
+from __future__ import annotations
+
+import getpass
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.markup import escape
+
+from finops_assets.cli.common import (
+    ConfigOption,
+    FormatOption,
+    OutputOption,
+    err,
+    explained,
+    out,
+    published,
+    write_table,
+)
+from finops_assets.errors import FinopsError
+from finops_assets.owners.decisions import (
+    Decision,
+    OwnerDecisions,
+    Verdict,
+    acceptance,
+    accepted_rules,
+    decide,
+    export_table,
+    read_decided,
+    rules_yaml,
+    undecided,
+)
+from finops_assets.settings import Settings, load_settings
+
+owners_app = typer.Typer(no_args_is_help=True, help="Owner suggestions for untagged resources, and decisions on them.")
+HELD = 3
+TABLE = "owner_suggestions"
+SHOWN = 20
+
+DimensionOption = Annotated[str | None, typer.Option("--dimension", "-d", help="Only this one, as team")]
+ByOption = Annotated[str | None, typer.Option("--by", help="Who decides (default: you, by the name of your account)")]
+NoteOption = Annotated[str, typer.Option("--note", help="Why; kept with the decision")]
+ValueOption = Annotated[str | None, typer.Option("--value", help="Another value than the suggested one")]
+FromDayOption = Annotated[
+    datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First UTC day that it holds for (default: all)")
+]
+SourceArgument = Annotated[str, typer.Argument(help="The source, as in finops.yaml")]
+ResourceArgument = Annotated[str, typer.Argument(metavar="RESOURCE", help="The ResourceId")]
+
+
+@owners_app.command("suggest")
+def owners_suggest(
+    dimension: DimensionOption = None,
+    format: FormatOption = "table",
+    output: OutputOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Suggest anew through Dagster and show what nobody has decided on. Exits with 3 if the newest days are held."""
+    with explained():
+        settings = load_settings(config)
+        errors = _run_owners(settings)
+        if errors:
+            err.print(f"[bold red]error[/] {escape(errors[0])}", highlight=False, soft_wrap=True)
+            raise typer.Exit(HELD if "are not suggested" in errors[0] else 1)
+        table = _open_suggestions(settings, config, dimension)
+        if format != "table":
+            write_table(table, format, output)
+            return
+        first = table[table["rank"] == 1]
+        for row in first.head(SHOWN).itertuples():
+            _show(row, table)
+        out.print(f"{len(first)} suggestions without a decision; `finops owners review` goes through them.")
+
+
+@owners_app.command("review")
+def owners_review(dimension: DimensionOption = None, by: ByOption = None, config: ConfigOption = None) -> None:
+    """Go through the suggestions, the costliest first: accept, reject, give another value, skip or quit."""
+    with explained():
+        settings = load_settings(config)
+        table = _open_suggestions(settings, config, dimension)
+        first = table[table["rank"] == 1]
+        store, taken = OwnerDecisions.beside(settings.warehouse), 0
+        for number, row in enumerate(first.itertuples(), start=1):
+            out.print(f"\n[dim]{number} of {len(first)}[/]", highlight=False)
+            _show(row, table)
+            answer = typer.prompt("accept, reject, other value, skip, quit [a/r/o/s/q]", default="s").strip().lower()
+            if answer.startswith("q"):
+                break
+            if answer[:1] not in ("a", "r", "o"):
+                continue
+            verdict: Verdict = "rejected" if answer[0] == "r" else "accepted"
+            value = typer.prompt("value") if answer[0] == "o" else None
+            about = (str(row.source), str(row.ResourceId), str(row.dimension))
+            taken += len(
+                store.enter(
+                    [decide(table, tuple(settings.dimensions), about, verdict, datetime.now(UTC), value, _who(by))]
+                )
+            )
+        out.print(f"{taken} decisions kept.")
+
+
+@owners_app.command("accept")
+def owners_accept(
+    source: SourceArgument,
+    resource: ResourceArgument,
+    dimension: Annotated[str, typer.Option("--dimension", "-d")],
+    value: ValueOption = None,
+    by: ByOption = None,
+    valid_from: FromDayOption = None,
+    note: NoteOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """Accept the suggested owner of a resource, or name another one; it becomes a rule."""
+    _decide(config, (source, resource, dimension), "accepted", value, by, valid_from, note)
+
+
+@owners_app.command("reject")
+def owners_reject(
+    source: SourceArgument,
+    resource: ResourceArgument,
+    dimension: Annotated[str, typer.Option("--dimension", "-d")],
+    value: Annotated[
+        str | None, typer.Option("--value", help="The value that is wrong (default: the suggested)")
+    ] = None,
+    by: ByOption = None,
+    note: NoteOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """Reject a suggested owner, or take back an accepted one; it is not suggested again for this resource."""
+    _decide(config, (source, resource, dimension), "rejected", value, by, None, note)
+
+
+@owners_app.command("export")
+def owners_export(
+    file: Annotated[Path, typer.Argument(help="CSV for a person to fill")],
+    dimension: DimensionOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write the undecided suggestions as CSV: fill `decision` with accept or reject, correct `value` where needed."""
+    with explained():
+        table = export_table(_open_suggestions(load_settings(config), config, dimension))
+        try:
+            # The mark lets spreadsheets see that it is UTF-8.
+            table.to_csv(file, index=False, encoding="utf-8-sig")
+        except OSError as error:
+            raise FinopsError(f"{file}: cannot be written: {error.strerror}") from error
+    out.print(f"{len(table)} suggestions in {file}; fill `decision`, then `finops owners import {file}`.")
+
+
+@owners_app.command("import")
+def owners_import(
+    file: Annotated[Path, typer.Argument(help="A CSV of `finops owners export`, filled")],
+    by: ByOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Take over the decisions of a filled CSV; all of them, or none if one is wrong. Twice does no harm."""
+    with explained():
+        settings = load_settings(config)
+        decided, left = read_decided(
+            file, tuple(settings.dimensions), [s.name for s in settings.sources], datetime.now(UTC), _who(by)
+        )
+        new = OwnerDecisions.beside(settings.warehouse).enter(decided)
+    out.print(f"{len(new)} decisions kept, {len(decided) - len(new)} stood already, {left} rows are undecided.")
+
+
+@owners_app.command("rules")
+def owners_rules(output: OutputOption = None, config: ConfigOption = None) -> None:
+    """The accepted owners as attribution rules, in YAML."""
+    with explained():
+        rules = accepted_rules(OwnerDecisions.beside(load_settings(config).warehouse).all())
+        text = rules_yaml(rules)
+        if output is None:
+            typer.echo(text, nl=False)
+            return
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise FinopsError(f"{output}: cannot be written: {error.strerror}") from error
+    out.print(f"{len(rules)} rules in {output}.")
+
+
+@owners_app.command("acceptance")
+def owners_acceptance(format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None) -> None:
+    """How often suggestions were right, by week and dimension, beside the confidence that was promised."""
+    with explained():
+        write_table(acceptance(OwnerDecisions.beside(load_settings(config).warehouse).all()), format, output)
+
+
+def _decide(
+    config: Path | None,
+    about: tuple[str, str, str],
+    verdict: Verdict,
+    value: str | None,
+    by: str | None,
+    valid_from: datetime | None,
+    note: str,
+) -> None:
+    with explained():
+        settings = load_settings(config)
+        if about[0] not in {s.name for s in settings.sources}:
+            raise FinopsError(f"found source {about[0]!r}; allowed: {', '.join(s.name for s in settings.sources)}")
+        decision: Decision = decide(
+            _suggestions(config),
+            tuple(settings.dimensions),
+            about,
+            verdict,
+            datetime.now(UTC),
+            value,
+            _who(by),
+            valid_from.date() if valid_from else None,
+            note,
+        )
+        new = OwnerDecisions.beside(settings.warehouse).enter([decision])
+    what = f"{decision.dimension} {decision.value} of {decision.ResourceId}"
+    out.print(f"{verdict} {what}" if new else f"{what} was {verdict} already", highlight=False, soft_wrap=True)
+
+
+def _who(by: str | None) -> str | None:
+    if by:
+        return by
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without a user database
+        return None
+
+
+def _suggestions(config: Path | None) -> pd.DataFrame:
+    with published(config) as connection:
+        if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [TABLE]).fetchall():
+            raise FinopsError("no owners were suggested yet; run `finops owners suggest`")
+        # By Arrow: amounts stay decimals.
+        table: pd.DataFrame = connection.sql(f"FROM {TABLE}").to_arrow_table().to_pandas()
+        return table
+
+
+def _open_suggestions(settings: Settings, config: Path | None, dimension: str | None) -> pd.DataFrame:
+    """What nobody has decided on, also since it was published."""
+    if dimension is not None and dimension not in settings.dimensions:
+        raise FinopsError(f"found dimension {dimension!r}; allowed: {', '.join(settings.dimensions)}")
+    table = undecided(_suggestions(config), OwnerDecisions.beside(settings.warehouse).all())
+    return table[table["dimension"] == dimension] if dimension else table
+
+
+def _show(row: object, table: pd.DataFrame) -> None:
+    """One suggestion: what, whose, how sure, how much it costs, and why."""
+    source, resource, dimension = (str(getattr(row, n)) for n in ("source", "ResourceId", "dimension"))
+    name, account, currency = (getattr(row, n) for n in ("name", "account_name", "BillingCurrency"))
+    cost, confidence = float(getattr(row, "effective_cost")), float(getattr(row, "confidence"))  # noqa: B009
+    out.print(
+        f"[bold]{dimension} {escape(str(getattr(row, 'value')))}[/] ({confidence:.0%})  "  # noqa: B009
+        f"{escape(str(name)) if pd.notna(name) else ''} {escape(resource)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    out.print(f"  {source}, {escape(str(account))}, {cost:,.2f} {currency} in 30 days", style="dim", highlight=False)
+    for sentence in str(getattr(row, "evidence")).split("; "):  # noqa: B009
+        out.print(f"  - {escape(sentence)}", highlight=False, soft_wrap=True)
+    mine = (table["source"] == source) & (table["ResourceId"] == resource) & (table["dimension"] == dimension)
+    others = table[mine & (table["rank"] > 1)]
+    if len(others):
+        listed = ", ".join(f"{o.value} ({float(str(o.confidence)):.0%})" for o in others.itertuples())
+        out.print(f"  or: {escape(listed)}", style="dim", highlight=False, soft_wrap=True)
+
+
+def _run_owners(settings: Settings) -> list[str]:
+    """Run the job `owners` into the history that the UI shows; returns what went wrong."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from finops_assets.definitions import build_definitions
+        from finops_assets.runs import open_instance, run_owners
+
+        with open_instance() as instance, out.status("suggesting owners"):
+            return run_owners(build_definitions(settings), instance)

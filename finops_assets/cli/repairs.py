@@ -1,0 +1,55 @@
+"""finops repairs: what was repaired in the bills on the way in."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from finops_assets.cli.common import (
+    ConfigOption,
+    FormatOption,
+    FromOption,
+    OutputOption,
+    ToOption,
+    explained,
+    out,
+    write_table,
+)
+from finops_assets.errors import FinopsError
+from finops_assets.platform import Platform
+from finops_assets.repairs import repairs_table
+from finops_assets.settings import load_settings
+
+
+def repairs(
+    source: Annotated[str | None, typer.Argument(help="One source only")] = None,
+    scope: Annotated[str | None, typer.Option(help="One delivery: a billing period, or a file")] = None,
+    first: FromOption = None,
+    end: ToOption = None,
+    format: FormatOption = "table",
+    output: OutputOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Per delivery, file, rule and column: rows, the first value as written, and how far rounding moved it.
+
+    With --from and --to: the deliveries that hold any of these days.
+    """
+    with explained():
+        platform = Platform(load_settings(config))
+        if source and source not in platform.landed_names:
+            raise FinopsError(f"found {source!r}; allowed: {', '.join(platform.landed_names)}")
+        names = [source] if source else platform.landed_names
+        table = repairs_table(platform.lake, names, scope, first.date() if first else None, end.date() if end else None)
+        if format != "table":
+            write_table(table, format, output)
+        elif table.empty:
+            out.print("Nothing was repaired.")
+        else:
+            shown = table.drop(columns=["generation"])
+            # Of a delivery of one file the file says nothing more.
+            if (shown["file"] == shown["scope"]).all():
+                shown = shown.drop(columns="file")
+            drift = shown[["largest_drift", "drift_bound"]].map(lambda each: None if each is None else f"{each:.2E}")
+            shown = shown.drop(columns=list(drift))
+            write_table(shown.join(drift) if drift.notna().any(axis=None) else shown, "table", None)

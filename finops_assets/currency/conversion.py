@@ -1,0 +1,140 @@
+"""daily_cost_converted: the rollup in the reporting currency, each row with the rate that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+import duckdb
+import pyarrow as pa
+
+from finops_assets.currency.rates import Conversion, RateTable, convert, read_rates
+from finops_assets.errors import RatesError
+from finops_assets.focus.money import DECIMAL
+from finops_assets.rollup import KEY
+from finops_assets.rollup import TABLE as ROLLUP
+from finops_assets.settings import Currency
+from finops_assets.warehouse import Warehouse
+
+TABLE = "daily_cost_converted"
+AMOUNTS = ("billed_cost", "effective_cost", "positive_effective_cost")
+
+
+@dataclass(frozen=True)
+class DayRates:
+    """The conversions of a day by currency, and what is missing."""
+
+    conversions: Mapping[str, Conversion]
+    missing: tuple[str, ...] = ()
+
+
+def day_rates(
+    connection: duckdb.DuckDBPyConnection, currency: Currency, days: Iterable[date] | None = None
+) -> dict[date, DayRates]:
+    """The rates of each day of the rollup (all, or these); a rate file that cannot be used is missing for every day."""
+    found: dict[date, list[str]] = {} if days is None else {day: [] for day in days}
+    where = "" if days is None else " WHERE list_contains($days, charge_date)"
+    for day, original in connection.execute(
+        f"SELECT DISTINCT charge_date, BillingCurrency FROM {ROLLUP}{where} ORDER BY ALL",
+        None if days is None else {"days": list(found)},
+    ).fetchall():
+        found.setdefault(day, []).append(original)
+    try:
+        table = read_rates(currency.rates)
+    except RatesError as error:
+        return {day: DayRates({}, (str(error),)) for day in found}
+    return {day: _of_day(table, currency, day, originals) for day, originals in found.items()}
+
+
+def _of_day(table: RateTable, currency: Currency, day: date, originals: list[str]) -> DayRates:
+    looked = {o: table.in_force(day, o, currency.reporting, currency.per) for o in originals}
+    return DayRates(
+        {o: c for o, c in looked.items() if isinstance(c, Conversion)},
+        tuple(reason for reason in looked.values() if isinstance(reason, str)),
+    )
+
+
+def convert_days(warehouse: Warehouse, currency: Currency, rates: Mapping[date, DayRates]) -> None:
+    """Replace these days of the converted table, each as a whole, from the rollup.
+
+    Amounts are converted row by row with the exact factor and rounded once, half to even, at 18 places.
+    """
+    with warehouse.writing() as connection, warehouse.transaction(connection):
+        _load(connection, currency, rates)
+        amounts = ", ".join(
+            f"CAST(finops_converted(CAST({a} AS VARCHAR), rate_exact) AS {DECIMAL}) AS {a}" for a in AMOUNTS
+        )
+        query = f"""
+            SELECT {", ".join(KEY)}, currency, {amounts}, row_count, billed_cost AS original_billed_cost,
+                effective_cost AS original_effective_cost, rate, rate_exact, rate_date, rate_source
+            FROM {ROLLUP} JOIN day_rates USING (charge_date, BillingCurrency)
+        """
+        warehouse.replace_days(connection, TABLE, rates, query)
+
+
+def _load(connection: duckdb.DuckDBPyConnection, currency: Currency, rates: Mapping[date, DayRates]) -> None:
+    """The rates of these days as a temporary table, and the function that converts with them."""
+    rows = [(day, original, c) for day, of_day in rates.items() for original, c in of_day.conversions.items()]
+    factors = {c.exact: c.factor for *_, c in rows}
+    connection.create_function(
+        "finops_converted",
+        lambda amount, exact: f"{convert(Decimal(amount), factors[exact]):f}",
+        ["VARCHAR", "VARCHAR"],
+        "VARCHAR",
+    )
+    connection.register(
+        "day_rates_arrow",
+        pa.table(
+            {
+                "charge_date": pa.array([day for day, *_ in rows], pa.date32()),
+                "BillingCurrency": pa.array([original for _, original, _ in rows], pa.string()),
+                "currency": pa.array([currency.reporting for _ in rows], pa.string()),
+                "rate": pa.array([c.rate for *_, c in rows], pa.decimal128(38, 18)),
+                "rate_exact": pa.array([c.exact for *_, c in rows], pa.string()),
+                "rate_date": pa.array([c.day for *_, c in rows], pa.date32()),
+                "rate_source": pa.array([c.source for *_, c in rows], pa.string()),
+            }
+        ),
+    )
+    connection.execute("CREATE OR REPLACE TEMP TABLE day_rates AS SELECT * FROM day_rates_arrow")
+    connection.unregister("day_rates_arrow")
+
+
+def days_to_convert(connection: duckdb.DuckDBPyConnection, currency: Currency) -> list[date]:
+    """The days whose conversion is not what it would be now, and whose rates are all there.
+
+    That is: the rollup moved, a rate changed or came, or the configured currency did.
+    """
+    if not Warehouse.has(connection, ROLLUP):
+        return []
+    wanted = {day: rates for day, rates in day_rates(connection, currency).items() if not rates.missing}
+    if not Warehouse.has(connection, TABLE):
+        return sorted(wanted)
+    held: dict[date, set[tuple[object, ...]]] = {}
+    for day, *rate in connection.execute(
+        f"SELECT DISTINCT charge_date, BillingCurrency, currency, rate_exact, rate_date, rate_source FROM {TABLE}"
+    ).fetchall():
+        held.setdefault(day, set()).add(tuple(rate))
+    costs = f"{', '.join(KEY)}, row_count"
+    rollup = f"SELECT {costs}, billed_cost, effective_cost FROM {ROLLUP}"
+    converted = f"SELECT {costs}, original_billed_cost, original_effective_cost FROM {TABLE}"
+    moved = {
+        day
+        for (day,) in connection.execute(
+            f"SELECT DISTINCT charge_date FROM (({rollup} EXCEPT {converted}) UNION ALL ({converted} EXCEPT {rollup}))"
+        ).fetchall()
+    }
+    return sorted(
+        day
+        for day, rates in wanted.items()
+        if day in moved
+        or held.get(day, set())
+        != {(o, currency.reporting, c.exact, c.day, c.source) for o, c in rates.conversions.items()}
+    )
+
+
+def converted_rollup() -> str:
+    """SQL: the converted table as a relation with the rollup's columns, for reports."""
+    return f"(SELECT * REPLACE (currency AS BillingCurrency) FROM {TABLE})"

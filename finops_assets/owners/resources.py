@@ -1,0 +1,136 @@
+"""The resources of the latest days, from the facts: what is known of each, and whose each is where its tags say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from finops_assets.attribution.rules import Rules
+from finops_assets.engine import connect, identifier
+from finops_assets.facts import facts_relation
+from finops_assets.focus.money import DECIMAL
+from finops_assets.lake import Lake
+from finops_assets.settings import Engine
+
+WINDOW_DAYS = 30
+DAYS_AT_ONCE = 2
+
+DESCRIBED = {
+    "account": "coalesce(SubAccountId, BillingAccountId)",
+    "account_name": "coalesce(SubAccountName, BillingAccountName)",
+    "name": "ResourceName",
+    "type": "ResourceType",
+    "service": "ServiceName",
+    "region": "RegionId",
+    "sku": "SkuId",
+}
+"""What describes a resource, and the FOCUS columns that tell it."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Resources with usage in some days; row i of every part is the same resource.
+
+    `table`: source, ResourceId, the columns of DESCRIBED, tags (canonical JSON or None), first_seen,
+    last_seen (UTC days), BillingCurrency and effective_cost (Decimal, positive effective cost in the currency
+    with most of it), currencies (how many there are), and a column for each of `dimensions`: its value, None
+    where no tag gave it on any day. `daily`: effective cost by resource and day, for its shape only.
+    `aliases`: the normalised tag keys that carry each dimension.
+    """
+
+    table: pd.DataFrame
+    daily: npt.NDArray[np.float32]
+    days: tuple[date, ...]
+    aliases: Mapping[str, frozenset[str]]
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        return tuple(self.aliases)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+def read_resources(
+    lake: Lake, engine: Engine, rules: Rules, sources: Sequence[str], days: Iterable[date]
+) -> Resources | None:
+    """The resources with usage on these days (UTC); None where the lake has no facts for any of them.
+
+    A resource is what a source calls by one ResourceId. The newest value of a dimension counts: who moved
+    belongs to the new owner. Commitments are no resources here: their unused part bills under their own id.
+    """
+    wanted = sorted(days)
+    files = lake.day_files("facts", sources, wanted)
+    if not files:
+        return None
+    # The newest first: what is greatest by its day is then met first, and the engine keeps every text that it replaces.
+    files.reverse()
+    with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
+        return _read(connection, facts_relation(files), rules, tuple(wanted))
+
+
+def _read(connection: duckdb.DuckDBPyConnection, facts: str, rules: Rules, days: tuple[date, ...]) -> Resources:
+    usage = (
+        f"{facts} WHERE ResourceId IS NOT NULL AND ChargeCategory = 'Usage'"
+        " AND ResourceId IS DISTINCT FROM CommitmentDiscountId"
+    )
+    effective = "coalesce(EffectiveCost, BilledCost, 0)"
+    # The day before the value makes the greatest text the newest; what is equal to the day is decided by the text.
+    newest = {"tags": "CASE WHEN Tags <> '{}' THEN Tags END"} | {d: identifier(d) for d in rules.dimensions}
+    # Three groupings instead of one: all texts of all resources at once would not fit the engine's memory.
+    parts = {
+        "described": f"""
+            SELECT source, ResourceId, {", ".join(f"max({column}) AS {name}" for name, column in DESCRIBED.items())}
+            FROM {usage} GROUP BY ALL""",
+        "attributed": f"""
+            SELECT source, ResourceId, min(charge_date) AS first_seen, max(charge_date) AS last_seen,
+                {", ".join(f"max(CAST(charge_date AS VARCHAR) || {c}) AS {identifier(n)}" for n, c in newest.items())}
+            FROM {usage} GROUP BY ALL""",
+        "priced": f"""
+            SELECT source, ResourceId, coalesce(BillingCurrency, '') AS BillingCurrency,
+                CAST(sum(greatest({effective}, 0)) AS {DECIMAL}) AS effective_cost
+            FROM {usage} GROUP BY ALL""",
+    }
+    for name, query in parts.items():
+        connection.execute(f"CREATE TEMP TABLE {name} AS {query}")
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE resource AS
+        SELECT row_number() OVER (ORDER BY source, ResourceId) - 1 AS resource, d.*,
+            {", ".join(f"substr(a.{identifier(n)}, 11) AS {identifier(n)}" for n in newest)},
+            a.first_seen, a.last_seen, p.BillingCurrency, p.effective_cost, p.currencies
+        FROM described d JOIN attributed a USING (source, ResourceId) JOIN (
+            SELECT source, ResourceId, max_by(BillingCurrency, (effective_cost, BillingCurrency)) AS BillingCurrency,
+                max(effective_cost) AS effective_cost, CAST(count(*) AS INTEGER) AS currencies
+            FROM priced GROUP BY ALL
+        ) p USING (source, ResourceId)
+        """
+    )
+    for name in parts:
+        connection.execute(f"DROP TABLE {name}")
+    table: pa.Table = connection.sql("SELECT * EXCLUDE (resource) FROM resource ORDER BY resource").to_arrow_table()
+    daily = np.zeros((table.num_rows, len(days)), dtype=np.float32)
+    position = {day: number for number, day in enumerate(days)}
+    for start in range(0, len(days), DAYS_AT_ONCE):
+        # A group for each resource and day of a month would not fit the engine's memory in a large estate.
+        cost = connection.execute(
+            f"""
+            SELECT resource, charge_date, CAST(sum(cost) AS FLOAT) AS cost
+            FROM (
+                SELECT source, ResourceId, charge_date, {effective} AS cost
+                FROM {usage} AND charge_date BETWEEN $first AND $last
+            ) JOIN resource USING (source, ResourceId) GROUP BY ALL
+            """,
+            {"first": days[start], "last": days[min(start + DAYS_AT_ONCE, len(days)) - 1]},
+        ).fetchnumpy()
+        number = pd.Series(cost["charge_date"]).dt.date.map(position) if len(cost["cost"]) else []
+        daily[cost["resource"], np.asarray(number, dtype=np.int64)] = cost["cost"]
+    aliases = {d: frozenset(rules.aliases[d]) for d in rules.dimensions}
+    return Resources(table.to_pandas(), daily, days, aliases)
