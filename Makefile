@@ -42,6 +42,8 @@ format: $(READY) ## let the formatter have its way
 bench: $(READY)  ## measure against the floor and against the naive way; prints a table, writes JSON
 	$(BIN)/python -m benchmarks.attribution
 	$(BIN)/python -m benchmarks.deliveries
+	$(BIN)/python -m benchmarks.owners
+	$(BIN)/python -m benchmarks.forecast
 
 lock: $(READY)   ## pin what pyproject.toml asks for
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

@@ -11,6 +11,7 @@ from finops_assets.assets.conformance import conformance_asset
 from finops_assets.assets.converted import CONVERTED
 from finops_assets.assets.daily import POOL, ROLLUP, daily_assets
 from finops_assets.assets.deliveries import deliveries_asset, ledger_asset, repairs_asset
+from finops_assets.assets.forecast import forecast_asset
 from finops_assets.assets.owners import owner_assets
 from finops_assets.assets.raw import raw_asset
 from finops_assets.assets.report_tables import ReportTables
@@ -38,6 +39,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     converted = [CONVERTED] if settings.currency else []
     reports = [*report_assets(settings.owner, converted), conformance_asset(settings, IO_MANAGER, POOL)]
     reports.append(repairs_asset(settings, IO_MANAGER, POOL))
+    evaluation = [forecast_asset(settings.owner, IO_MANAGER)]
     correlation = owner_assets(platform, IO_MANAGER)
     deliveries = [deliveries_asset(source, settings.owner) for source in settings.sources]
     ledger = ledger_asset(settings, IO_MANAGER, POOL)
@@ -47,7 +49,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     )
     convert = [conversion_job(CONVERTED)] if settings.currency else []
     return dg.Definitions(
-        assets=[*deliveries, ledger, *raw, daily, *reports, *correlation],
+        assets=[*deliveries, ledger, *raw, daily, *reports, *evaluation, *correlation],
         asset_checks=[
             *(raw_checks(source, days) for source in settings.sources),
             *(shadow_check(source, days) for source in settings.shadows),
@@ -58,7 +60,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             ),
             dg.define_asset_job(
                 "publish",
-                selection=dg.AssetSelection.assets(ledger, *reports),
+                selection=dg.AssetSelection.assets(ledger, *evaluation, *reports),
                 description="Reports and the published copy.",
             ),
             dg.define_asset_job(
@@ -94,7 +96,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             alerts_sensor(platform),
             dg.AutomationConditionSensorDefinition(
                 "reports_follow_the_rollup",
-                target=dg.AssetSelection.assets(ledger, *reports),
+                target=dg.AssetSelection.assets(ledger, *evaluation, *reports),
                 default_status=dg.DefaultSensorStatus.RUNNING,
             ),
             # A sensor of its own: where the newest days are held its runs fail, and the reports' must not.

@@ -113,7 +113,7 @@ def _filled(platform: Platform, version: str) -> dict[str, str]:
     billing currency (1.2, PricingCurrency).
     """
     named = " ".join(
-        f"WHEN {literal(s.name)} THEN {literal(s.provider)}" for s in platform.settings.sources if s.provider
+        f"WHEN {literal(s.name)} THEN {literal(s.provider)}" for s in platform.settings.counted if s.provider
     )
     provider = f"CASE source {named} END" if named else "NULL"
     same_currency = "coalesce(PricingCurrency, BillingCurrency) = BillingCurrency"

@@ -81,6 +81,15 @@ def rollup_query(rules: Rules, facts: str, providers: Mapping[str, str], by_sour
     """
 
 
+def totals_query(rollup: str) -> str:
+    """SQL: charge_date, currency, rows, billed and effective cost of a relation like the rollup."""
+    return f"""
+        SELECT charge_date, BillingCurrency, sum(row_count) AS row_total, sum(billed_cost) AS billed_total,
+            sum(effective_cost) AS effective_total
+        FROM {rollup} GROUP BY 1, 2
+    """
+
+
 def rollup_totals(warehouse: Warehouse, days: Iterable[date]) -> dict[date, dict[str, tuple[int, Decimal, Decimal]]]:
     """Rows, billed and effective cost of the rollup by day and currency."""
     result: dict[date, dict[str, tuple[int, Decimal, Decimal]]] = {}
@@ -88,10 +97,7 @@ def rollup_totals(warehouse: Warehouse, days: Iterable[date]) -> dict[date, dict
         if not warehouse.has(connection, TABLE):
             return {}
         for day, currency, rows, billed, effective in connection.execute(
-            f"""
-            SELECT charge_date, BillingCurrency, sum(row_count), sum(billed_cost), sum(effective_cost)
-            FROM {TABLE} WHERE list_contains(?, charge_date) GROUP BY 1, 2
-            """,
+            totals_query(f"(SELECT * FROM {TABLE} WHERE list_contains(?, charge_date)) AS wanted"),
             [list(days)],
         ).fetchall():
             result.setdefault(day, {})[currency] = (int(rows), billed, effective)

@@ -789,6 +789,18 @@ def test_closed_lists_hold_only_allowed_values_and_every_broken_rule_is_listed(
     assert verdict.passed, verdict.message
 
 
+@pytest.mark.parametrize("layout", sorted(native_layouts()))
+def test_a_bill_with_no_more_columns_than_it_needs_is_read(make_site: Callable[..., Site], layout: str) -> None:
+    known = {"lineItem/LineItemType": "Usage", "ChargeType": "Usage", "invoice.month": "202609"}
+    needed = [name.partition("|")[0] for name in native_layouts()[layout].needs]
+    times = {n: "2026-09-01 00:00:00" for n in needed if n.casefold().endswith(("date", "time", "start"))}
+    site = make_site(layout=layout)
+    site.put_csv("bill.csv", {name: (known | times).get(name, "0.5") for name in needed})
+    [landed] = site.run("2026-09-01")
+    assert (landed.state, landed.rows) == ("live", 1), landed.reason
+    assert site.rows("2026-09-01", "BilledCost", "EffectiveCost", "Tags") == [(Decimal("0.5"), Decimal("0.5"), None)]
+
+
 def test_columns_of_another_bill_are_refused_with_the_layout_to_choose(make_site: Callable[..., Site]) -> None:
     site = make_site(layout="files")
     site.put_csv("cur.csv", cur_row("Usage", "1"))

@@ -107,6 +107,17 @@ def test_labels_at_random_give_hardly_any_suggestion() -> None:
     assert covered.suggested <= 5
 
 
+def test_one_tagged_resource_in_an_account_of_untagged_ones_does_not_tell_the_account() -> None:
+    """Tidy accounts teach that one resource tells all; the account that everybody uses is where tags are missing."""
+    rows = []
+    for account in range(30):
+        rows += [resource(len(rows) + i, account=f"a{account}", team=f"t{account % 10}") for i in range(8)]
+    dump = [resource(len(rows) + i, account="dump", team="t3" if i == 0 else None) for i in range(40)]
+    done = suggest(made([*rows, *dump]), ["team"])
+    assert done.coverage[0].untagged == 39
+    assert done.table.empty
+
+
 def test_too_few_tagged_resources_teach_nothing_and_that_is_said() -> None:
     rows = [resource(i, name=f"checkout-{i}", team="payments" if i < 20 else None) for i in range(40)]
     done = suggest(made(rows), ["team"])

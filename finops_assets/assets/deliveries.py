@@ -9,6 +9,7 @@ import pandas as pd
 
 from finops_assets.assets.follow import FOLLOW
 from finops_assets.errors import LakeError
+from finops_assets.lake import LakeChanged
 from finops_assets.landing import land_source
 from finops_assets.ledger import ledger_table
 from finops_assets.platform import Platform
@@ -25,6 +26,8 @@ def tried_once() -> Iterator[None]:
     """What no retry can heal, a lake without space or permission, fails the step at once."""
     try:
         yield
+    except LakeChanged:
+        raise  # another machine was first: the next try begins with what it wrote
     except LakeError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 

@@ -56,7 +56,7 @@ def owner_assets(platform: Platform, io_manager: str) -> list[dg.AssetsDefinitio
     settings = platform.settings
     days = utc_days(settings.first_day)
     gates = [
-        *(key for s in settings.sources if s.required for key in raw_check_keys(s.name)),
+        *(key for s in settings.counted if s.required for key in raw_check_keys(s.name)),
         *(spec.key for spec in facts_check_specs(days) if spec.name != ADVICE),
         *(spec.key for spec in rollup_check_specs(days)),
     ]

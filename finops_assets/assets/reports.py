@@ -182,7 +182,21 @@ def report_assets(owner: str, converted: Sequence[dg.AssetKey] = ()) -> list[dg.
 
     @dg.asset(
         key="published_warehouse",
-        deps=[ROLLUP, FACTS, *converted, teams, untagged, services, moved, *money, ["reports", "delivery_ledger"], ["reports", "repairs"], ["reports", "conformance"], "owner_acceptance"],
+        deps=[
+            ROLLUP,
+            FACTS,
+            *converted,
+            teams,
+            untagged,
+            services,
+            moved,
+            *money,
+            ["reports", "delivery_ledger"],
+            ["reports", "repairs"],
+            ["reports", "conformance"],
+            "owner_acceptance",
+            "forecast",
+        ],
         group_name="reports",
         kinds={"duckdb"},
         owners=[owner],

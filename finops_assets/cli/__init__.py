@@ -9,6 +9,7 @@ from finops_assets.cli.config import config_app
 from finops_assets.cli.conformance import conformance
 from finops_assets.cli.deliveries import deliveries_app
 from finops_assets.cli.export import export_app
+from finops_assets.cli.forecast import forecast
 from finops_assets.cli.owners import owners_app
 from finops_assets.cli.rates import rates_app
 from finops_assets.cli.reconcile import reconcile_app
@@ -25,6 +26,7 @@ app.command()(backfill)
 app.command()(restatements)
 app.command()(repairs)
 app.command()(conformance)
+app.command()(forecast)
 app.add_typer(deliveries_app, name="deliveries")
 app.add_typer(report_app, name="report")
 app.add_typer(reconcile_app, name="reconcile")

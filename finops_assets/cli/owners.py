@@ -252,7 +252,7 @@ def _show(row: object, table: pd.DataFrame) -> None:
     name, account, currency = (getattr(row, n) for n in ("name", "account_name", "BillingCurrency"))
     cost, confidence = float(getattr(row, "effective_cost")), float(getattr(row, "confidence"))  # noqa: B009
     out.print(
-        f"[bold]{dimension} {escape(str(getattr(row, 'value')))}[/] ({confidence:.0%})  "  # noqa: B009
+        f"[bold]{dimension} {escape(str(getattr(row, 'value')))}[/] ({min(confidence, 0.99):.0%})  "  # noqa: B009
         f"{escape(str(name)) if pd.notna(name) else ''} {escape(resource)}",
         highlight=False,
         soft_wrap=True,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from finops_assets.estate.deliver import write_delivery
-from finops_assets.estate.model import build_resources, prepare
+from finops_assets.estate.model import build_resources, prepare, resource_table
 from finops_assets.estate.plan import Delivery, check_delivery
 from finops_assets.estate.spec import SOURCES, EstateSpec
 from finops_assets.estate.truth import add_truth, read_truth, start_truth
@@ -113,6 +113,23 @@ class Estate:
             if latest:
                 add_truth(self._connection(source), self.spec, source, latest)
         return read_truth(self._connection())
+
+    def owners(self) -> pa.Table:
+        """Who owns each resource, also where no tag of the bills tells: source, ResourceId, department, team.
+
+        Nothing that is delivered says it of the untagged; it is there to judge guesses. Of a resource that moved,
+        the first owner.
+        """
+        tables = [
+            self._connection(source)
+            .sql(
+                f"SELECT '{source}' AS source, resource_id AS ResourceId, owner_department AS department,"
+                f" owner_team AS team FROM {resource_table(source)} WHERE NOT is_line_item AND NOT is_commitment ORDER BY rid"
+            )
+            .to_arrow_table()
+            for source in SOURCES
+        ]
+        return pa.concat_tables(tables)
 
     def totals(self) -> dict[str, tuple[int, Decimal, Decimal]]:
         """Per source: rows, billed cost and effective cost (its currency) after the latest deliveries."""

@@ -162,7 +162,8 @@ def resource_table(source: str) -> str:
 def build_resources(con: duckdb.DuckDBPyConnection, spec: EstateSpec, source: str) -> None:
     """Create the table of one source's resources.
 
-    Beside what the files show, it holds the truth: ``known_department``, ``known_team``, ``known_team_later``
+    Beside what the files show, it holds the truth: ``owner_department`` and ``owner_team`` are who owned the
+    resource first, whatever its tags came to; ``known_department``, ``known_team``, ``known_team_later``
     and ``known_environment`` are what a right reading of the tags yields (NULL: lost), decided here and only
     then spelled as tags. ``tags`` and ``tags_later`` are in the source's own encoding. The later ones count
     from the day ``moves_on`` (inclusive) on which the resource moved to another team; NULL: it never moved.
@@ -251,6 +252,7 @@ SELECT rid, is_commitment, is_line_item,
   -- Typical cost of one usage row, in units; one resource in a thousand is a giant, always a tagged one.
   [{patterns}][1 + rid % 10] * (600 + draw(bits, 52, 1001)) // 1000
     * CASE WHEN rid % 1000 = 500 THEN 15 ELSE 1 END AS row_cost,
+  department AS owner_department, team AS owner_team,
   CASE WHEN department_known THEN department END AS known_department,
   CASE WHEN team_known THEN team END AS known_team,
   CASE WHEN team_known AND moves_on IS NOT NULL THEN next_team

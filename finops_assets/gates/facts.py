@@ -39,14 +39,17 @@ def _totals(
         return {}
     return {
         (day, source, currency): tuple(figures)
-        for day, source, currency, *figures in connection.execute(
-            f"""
-            SELECT charge_date, source, coalesce(BillingCurrency, ''), count(*),
-                coalesce(sum(BilledCost), 0), coalesce(sum(EffectiveCost), 0)
-            FROM {relation} GROUP BY 1, 2, 3
-            """
-        ).fetchall()
+        for day, source, currency, *figures in connection.execute(totals_query(relation)).fetchall()
     }
+
+
+def totals_query(relation: str) -> str:
+    """SQL: charge_date, source, currency, rows, billed and effective cost of a relation of raw rows or of facts."""
+    return f"""
+        SELECT charge_date, source, coalesce(BillingCurrency, '') AS currency, count(*) AS row_count,
+            coalesce(sum(BilledCost), 0) AS billed_cost, coalesce(sum(EffectiveCost), 0) AS effective_cost
+        FROM {relation} GROUP BY 1, 2, 3
+    """
 
 
 def _conserved(connection: duckdb.DuckDBPyConnection, platform: Platform, days: list[date]) -> Iterator[Verdict]:
@@ -142,18 +145,25 @@ def untagged_shares(
     """
     if not files or not dimensions:
         return {}
-    cost = "coalesce(EffectiveCost, BilledCost)"
-    sums = ", ".join(f"coalesce(sum(CASE WHEN {identifier(d)} IS NULL THEN {cost} END), 0)" for d in dimensions)
     result = {}
-    for day, source, currency, total, *untagged in connection.execute(
-        f"""
-        SELECT charge_date, source, coalesce(BillingCurrency, ''), sum({cost}), {sums}
-        FROM {facts_relation(files)} WHERE {cost} > 0 GROUP BY 1, 2, 3
-        """
-    ).fetchall():
+    query = shares_query(facts_relation(files), dimensions)
+    for day, source, currency, total, *untagged in connection.execute(query).fetchall():
         for dimension, amount in zip(dimensions, untagged):
             result[day, source, currency, dimension] = (Decimal(amount), Decimal(total))
     return result
+
+
+def shares_query(facts: str, dimensions: list[str]) -> str:
+    """SQL: charge_date, source, currency, positive effective cost, and how much of it lacks each dimension."""
+    cost = "coalesce(EffectiveCost, BilledCost)"
+    sums = ", ".join(
+        f"coalesce(sum(CASE WHEN {identifier(d)} IS NULL THEN {cost} END), 0) AS {identifier(f'without_{d}')}"
+        for d in dimensions
+    )
+    return f"""
+        SELECT charge_date, source, coalesce(BillingCurrency, '') AS currency, sum({cost}) AS positive_cost, {sums}
+        FROM {facts} WHERE {cost} > 0 GROUP BY 1, 2, 3
+    """
 
 
 def _who(connection: duckdb.DuckDBPyConnection, platform: Platform, source: str, day: date, dimension: str) -> str:

@@ -33,11 +33,7 @@ def _conserved(platform: Platform, days: list[date]) -> Iterator[Verdict]:
     if files:
         with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
             for day, currency, rows, billed, effective in connection.execute(
-                f"""
-                SELECT charge_date, coalesce(BillingCurrency, ''), count(*), coalesce(sum(BilledCost), 0),
-                    coalesce(sum(coalesce(EffectiveCost, BilledCost)), 0)
-                FROM {facts_relation(files)} GROUP BY 1, 2
-                """
+                facts_totals_query(facts_relation(files))
             ).fetchall():
                 facts.setdefault(day, {})[currency] = (rows, billed, effective)
     rollup = rollup_totals(platform.warehouse, days)
@@ -66,22 +62,38 @@ def _conserved(platform: Platform, days: list[date]) -> Iterator[Verdict]:
         )
 
 
-def _unique(platform: Platform, days: list[date]) -> Iterator[Verdict]:
+def facts_totals_query(facts: str) -> str:
+    """SQL: charge_date, currency, rows, billed and effective cost of a relation of facts."""
+    return f"""
+        SELECT charge_date, coalesce(BillingCurrency, '') AS currency, count(*) AS row_count,
+            coalesce(sum(BilledCost), 0) AS billed_cost,
+            coalesce(sum(coalesce(EffectiveCost, BilledCost)), 0) AS effective_cost
+        FROM {facts} GROUP BY 1, 2
+    """
+
+
+def unique_query(rollup: str) -> str:
+    """SQL: charge_date, keys, keys that are there twice, rows with a null in the key, of a relation like the rollup."""
     key = ", ".join(identifier(c) for c in KEY)
     null = " OR ".join(f"{identifier(c)} IS NULL" for c in KEY)
+    return f"""
+        SELECT charge_date, count(*) AS key_count, sum(CASE WHEN n > 1 THEN 1 ELSE 0 END) AS repeated,
+            sum(nulls) AS null_count
+        FROM (
+            SELECT {key}, count(*) AS n, count(CASE WHEN {null} THEN 1 END) AS nulls
+            FROM {rollup} GROUP BY {key}
+        ) AS keyed GROUP BY 1
+    """
+
+
+def _unique(platform: Platform, days: list[date]) -> Iterator[Verdict]:
     found: dict[date, tuple[int, int, int]] = {}
     with platform.warehouse.reading() as connection:
         if platform.warehouse.has(connection, TABLE):
             found = {
                 day: (groups, repeated, nulls)
                 for day, groups, repeated, nulls in connection.execute(
-                    f"""
-                    SELECT charge_date, count(*), sum(CASE WHEN n > 1 THEN 1 ELSE 0 END), sum(nulls)
-                    FROM (
-                        SELECT {key}, count(*) AS n, count(CASE WHEN {null} THEN 1 END) AS nulls
-                        FROM {TABLE} WHERE list_contains(?, charge_date) GROUP BY {key}
-                    ) GROUP BY 1
-                    """,
+                    unique_query(f"(SELECT * FROM {TABLE} WHERE list_contains(?, charge_date)) AS wanted"),
                     [days],
                 ).fetchall()
             }

@@ -31,7 +31,7 @@ Bools = npt.NDArray[np.bool_]
 SHRINK = 1.0
 """How many resources' worth the coarser evidence counts for beside a feature's own."""
 FOLDS = 4
-LEARN_FROM = 10_000
+LEARN_FROM = 6_000
 """Tagged resources that the calibration is learned from, at the most; shares are counted over all."""
 WEIGH = 3_000
 """Cases that the weights are learned from, at the most: there are two dozen of them."""
@@ -43,6 +43,8 @@ BIN = 50
 """Held-out resources behind each point of the calibration curve, at the least."""
 BINS = 40
 AN_ACCOUNT = 5.0
+PROVEN_BY = 3
+UNPROVEN = 2 / 3
 RIDGE = 1.0
 STEPS = 25
 
@@ -76,6 +78,8 @@ class Candidates:
     best: npt.NDArray[np.int32]
     unseen: Bools
     """By row: no resource of its account is tagged."""
+    proven: Bools
+    """By row: some feature has at least PROVEN_BY resources of the value, and they are most of it."""
 
     @property
     def starts(self) -> Ints:
@@ -115,15 +119,16 @@ class Shares:
         at = np.minimum(np.searchsorted(self._key, key), len(self._key) - 1)
         return np.where(self._key[at] == key, self._count[at], 0)
 
-    def share(self, feature: Ints, label: Ints) -> tuple[Floats, Floats]:
-        """The shrunk share of a value, and that of the coarser feature which it is shrunk to."""
+    def share(self, feature: Ints, label: Ints) -> tuple[Ints, Floats, Floats]:
+        """How many have a value, its shrunk share, and that of the coarser feature which it is shrunk to."""
         coarser: Floats = self.common[label].copy()
         parent = self._parent[feature]
         deeper = parent != NONE
         if deeper.any():
-            coarser[deeper] = self.share(parent[deeper], label[deeper])[0]
-        share: Floats = (self.count(feature, label) + SHRINK * coarser) / (self.size[feature] + SHRINK)
-        return share, coarser
+            coarser[deeper] = self.share(parent[deeper], label[deeper])[1]
+        count = self.count(feature, label)
+        share: Floats = (count + SHRINK * coarser) / (self.size[feature] + SHRINK)
+        return count, share, coarser
 
     def top(self, feature: Ints) -> tuple[Ints, Ints]:
         """(position in `feature`, value) of the values that each feature goes with most."""
@@ -220,7 +225,7 @@ def candidates(evidence: Evidence, shares: Shares, says: Said, allowed: Bools, r
     pair_feature = np.repeat(feature, repeat)
     offset = np.arange(len(pair_feature)) - np.repeat(np.cumsum(repeat) - repeat, repeat)
     row = np.repeat(first[owner], repeat) + offset
-    share, coarser = shares.share(pair_feature, row_label[row])
+    count, share, coarser = shares.share(pair_feature, row_label[row])
     beyond = _logit(share) - _logit(coarser)
 
     x = np.zeros((len(key), len(COLUMNS)), dtype=np.float32)
@@ -231,6 +236,8 @@ def candidates(evidence: Evidence, shares: Shares, says: Said, allowed: Bools, r
     np.maximum.at(most_said, cell, beyond)
     winner = np.flatnonzero(beyond == most_said[cell])
     best.ravel()[cell[winner]] = pair_feature[winner]
+    proves = (count >= PROVEN_BY) & (2 * count > shares.size[pair_feature])
+    proven = np.bincount(row[proves], minlength=len(key)) > 0
     x[:, FIRST_KIND:FIRST_SAYS] = np.where(best == NONE, 0, most_said.reshape(best.shape))
 
     account = KIND_NUMBER["account"]
@@ -239,7 +246,7 @@ def candidates(evidence: Evidence, shares: Shares, says: Said, allowed: Bools, r
     x[:, UNSEEN] = unseen
     x[:, COMMON] = _logit(shares.common[row_label])
     x[:, FIRST_SAYS:] = says.of(resources[row_owner], row_label)
-    return Candidates(resources[row_owner], row_label, x, best, unseen)
+    return Candidates(resources[row_owner], row_label, x, best, unseen, proven)
 
 
 def _logit(share: Floats) -> Floats:
@@ -387,29 +394,30 @@ def fit(evidence: Evidence, dimension: str, labels: Labels, judged: Ints) -> Fit
     says = said(evidence, labels.values)
     learners = seen if len(seen) <= LEARN_FROM else seen[np.linspace(0, len(seen) - 1, LEARN_FROM).astype(np.int64)]
     account = _accounts(evidence)
-    folds = list(_folds(account, learners))
-    visible = [labels.without(hidden) for hidden, _ in folds]
-    counted = [Shares(evidence, v, allowed) for v in visible]
     tagless = allowed & ~np.isin(evidence.kind, [KIND_NUMBER[k] for k in FROM_TAGS])
     shares = Shares(evidence, labels, allowed)
-
-    def regime(may_tell: Bools, of_these: Bools | None) -> Regime:
-        parts = []
-        for number, (_, members) in enumerate(folds):
-            wanted = members if of_these is None else members[of_these[members]]
-            if len(wanted):
-                parts.append((number, candidates(evidence, counted[number], says, may_tell, wanted)))
-        return _learn(parts, labels, account)
-
     speaking = has_tag_evidence(evidence, allowed, shares)
+    with_tags = bool(speaking[judged].any()) and int(speaking[learners].sum()) >= LEAST_TAGGED
+    bare: list[tuple[int, Candidates]] = []
+    tagged: list[tuple[int, Candidates]] = []
+    for number, (hidden, members) in enumerate(_folds(account, learners)):
+        judging = np.zeros(len(evidence.resources), dtype=bool)
+        judging[members] = True
+        asked = np.zeros(len(evidence.kind), dtype=bool)
+        asked[evidence.feature[judging[evidence.of_resource]]] = True
+        counted = Shares(evidence, labels.without(hidden), allowed & asked)
+        bare.append((number, candidates(evidence, counted, says, tagless, members)))
+        members = members[speaking[members]]
+        if with_tags and len(members):
+            tagged.append((number, candidates(evidence, counted, says, allowed, members)))
     return Fitted(
         evidence,
         labels,
         shares,
         says,
         allowed,
-        regime(tagless, None),
-        regime(allowed, speaking) if speaking[judged].any() and speaking[learners].sum() >= LEAST_TAGGED else None,
+        _learn(bare, labels, account),
+        _learn(tagged, labels, account) if with_tags else None,
     )
 
 
@@ -493,6 +501,19 @@ def best_of(found: Candidates, probability: Floats) -> tuple[Ints, Floats]:
     return first, probability[first]
 
 
+def sureness(found: Candidates, regime: Regime, rows: Ints, probability: Floats) -> Floats:
+    """The calibrated confidence in these rows of `found`, whose probability is given.
+
+    What is untagged is not like what is tagged: in a tidy estate one tagged resource tells the whole account, in
+    the account that everybody uses it tells nothing, and calibration has mostly seen the tidy ones. So a value that
+    does not have most of at least PROVEN_BY resources of anything behind it is no surer than UNPROVEN, but where
+    the resource's own words name it.
+    """
+    confidence = regime.confidence(probability, found.unseen[rows])
+    stands = found.proven[rows] | (found.x[rows, FIRST_SAYS:] > 0).any(axis=1)
+    return np.where(stands, confidence, np.minimum(confidence, UNPROVEN))
+
+
 @dataclass(frozen=True)
 class Judged:
     """What was found for some resources: candidates with probability, and each resource's calibrated best.
@@ -524,7 +545,8 @@ def judge(fitted: Fitted, resources: Ints) -> Iterator[Judged]:
             found = candidates(evidence, fitted.shares, fitted.says, may_tell, group[start : start + RESOURCES_AT_ONCE])
             probability = probabilities(found.resource, found.x, regime.weights)
             best, top = best_of(found, probability)
-            yield Judged(found, probability, best, regime.confidence(top, found.unseen[best]), regime)
+            confidence = sureness(found, regime, best, top)
+            yield Judged(found, probability, best, confidence, regime)
 
 
 def labels_of(evidence: Evidence, dimension: str) -> Labels:

@@ -22,6 +22,7 @@ from finops_assets.owners.model import (
     fit,
     judge,
     labels_of,
+    sureness,
 )
 from finops_assets.owners.resources import Resources
 
@@ -191,7 +192,8 @@ def _entries(
             lost = np.bincount(found.resource[barred], probability[barred], minlength=int(found.resource.max()) + 1)
             probability = np.where(barred, 0, probability / np.maximum(1 - lost[found.resource], 1e-9))
             best, top = best_of(found, probability)
-            confidence = np.where(barred[best], 0, judged.regime.confidence(top, found.unseen[best]))
+            confidence = sureness(found, judged.regime, best, top)
+            confidence = np.where(barred[best], 0, confidence)
     sure = confidence >= min_confidence
     ends = np.r_[found.starts[1:], len(found.resource)]
     told = sentences(fitted, judged, best[sure])

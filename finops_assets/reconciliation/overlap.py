@@ -36,15 +36,16 @@ def compare_sources(
 ) -> Comparison:
     """The raw days of two sources, day by day, by service and account. A day that one of them lacks does not agree."""
     wanted = sorted(days)
+    lake = platform.lake
     missing: dict[Unit, str] = {}
     for day in wanted:
-        absent = [name for name in (a, b) if not platform.lake.holds(platform.lake.day_file("raw", name, day))]
+        absent = [name for name in (a, b) if not lake.holds(lake.day_file("raw", name, day))]
         if absent:
             missing[day] = f"no raw day of {' and '.join(absent)}: run the day"
-    with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
+    with lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
 
         def side(name: str) -> Side:
-            return Side(name, f"SELECT charge_date AS unit, * FROM ({raw_days(platform.lake, name, wanted)})")
+            return Side(name, f"SELECT charge_date AS unit, * FROM ({raw_days(lake, name, wanted)})")
 
         return compare_cost(
             connection,

@@ -1,0 +1,54 @@
+"""forecast: what the running month will have cost at its end."""
+
+import dagster as dg
+import pandas as pd
+
+from finops_assets.accrual import HISTORY
+from finops_assets.assets.daily import POOL, ROLLUP
+from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.reports import NOT_YET
+from finops_assets.forecast.period import FORECAST, forecasts
+from finops_assets.platform import Platform
+
+GROUP = "evaluation"
+
+
+def forecast_asset(owner: str, io_manager: str) -> dg.AssetsDefinition:
+    """The table `forecast` of the warehouse."""
+
+    @dg.asset(
+        key=FORECAST,
+        deps=[ROLLUP],
+        group_name=GROUP,
+        kinds={"numpy", "duckdb"},
+        owners=[owner],
+        pool=POOL,
+        io_manager_key=io_manager,
+        metadata={"schema": "main"},
+        automation_condition=FOLLOW,
+        description=(
+            "What the month will have cost at its end, in total, by department, team and service category and per"
+            " currency, with 80 % and 95 % intervals learned from past forecasts. Held days are gaps, not falls;"
+            " refused below two weeks of history. docs/forecast.md"
+        ),
+    )
+    def forecast(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
+        with platform.warehouse.reading() as connection:
+            if not platform.warehouse.has(connection, HISTORY):
+                raise dg.Failure(NOT_YET, allow_retries=False)
+            table = forecasts(connection)
+        if table.empty:
+            raise dg.Failure(NOT_YET, allow_retries=False)
+        context.add_output_metadata(
+            {
+                "period": f"{table['period_start'].iloc[0]} up to {table['period_end'].iloc[0]}, exclusive",
+                "dagster/row_count": len(table),
+                "refused": int(table["refused"].notna().sum()),
+                "table": dg.MetadataValue.md(
+                    table.drop(columns=["period_start", "period_end"]).head(30).to_markdown(index=False)
+                ),
+            }
+        )
+        return table
+
+    return forecast

@@ -1,0 +1,65 @@
+"""finops forecast: what a period will have cost at its end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from finops_assets.accrual import HISTORY
+from finops_assets.cli.common import (
+    ConfigOption,
+    FormatOption,
+    OutputOption,
+    err,
+    explained,
+    out,
+    published,
+    write_table,
+)
+from finops_assets.errors import FinopsError
+from finops_assets.forecast.period import SERIES, forecasts, period_of
+from finops_assets.warehouse import Warehouse
+
+SHOWN = ["key", "currency", "actual_to_date", "forecast", "low80", "high80", "low95", "high95", "history_days"]
+
+
+def forecast(
+    by: Annotated[Literal["total", "department", "team", "service"], typer.Option(help="Which series")] = "total",
+    period: Annotated[
+        str | None, typer.Option(help="2026-11, 2026-Q4 or 2026 (default: the month of the day after the newest)")
+    ] = None,
+    format: FormatOption = "table",
+    output: OutputOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """What will the period have cost at its end? With 80 % and 95 % intervals; accrued cost, per currency."""
+    assert by in SERIES
+    with explained(), published(config) as connection:
+        if not Warehouse.has(connection, HISTORY):
+            raise FinopsError("no day was built yet (`finops run FROM TO`)")
+        try:
+            table = forecasts(connection, period_of(period) if period else None, [by])
+        except ValueError as error:
+            raise FinopsError(f"--period: {error}") from error
+        if table.empty:
+            raise FinopsError("nothing was reported: no day had passed its gates")
+        table = table.sort_values(["currency", "forecast"], ascending=[True, False], key=_sortable, kind="stable")
+        if format != "table":
+            write_table(table, format, output)
+            return
+        first = table.iloc[0]
+        out.print(f"{first['period_start']} up to {first['period_end']}, exclusive; accrued cost", style="dim")
+        made = table[table["refused"].isna()]
+        if len(made):
+            write_table(made[SHOWN], format, output)
+        for row in table[table["refused"].notna()].itertuples():
+            err.print(f"[yellow]refused[/] {row.key}, {row.currency}: {row.refused}", highlight=False, soft_wrap=True)
+        gaps = int(table["days_missing"].max())
+        if gaps:
+            err.print(f"[yellow]note[/] up to {gaps} days of the period are held or late; they are expected, not 0")
+
+
+def _sortable(column: object) -> object:
+    """Amounts as floats, so that a refused one (None) sorts too."""
+    return column.astype(float) if getattr(column, "name", "") == "forecast" else column  # type: ignore[attr-defined]

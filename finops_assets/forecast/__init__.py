@@ -1,0 +1,1 @@
+"""What a period will have cost at its end, with intervals: plain functions over daily series, no Dagster."""

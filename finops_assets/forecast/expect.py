@@ -1,0 +1,183 @@
+"""What the coming days are expected to cost, for many daily series at once.
+
+A matrix of float64 has a row a series and a column a UTC day, the oldest first. NaN is a gap: a day that is held or
+was not run, or one before the series began; a gap is never read as a fall. Floats are right here: an expectation
+has no exact value. What was spent stays Decimal and never passes through this module.
+"""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from datetime import date, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+Matrix = npt.NDArray[np.float64]
+
+WEEK = 7
+WEEKS = 8
+WINDOW = WEEK * WEEKS
+LEVEL_DAYS = 28
+HALF_LIFE_DAYS = 5.0
+# A spike of up to three days is no majority of a week; a shift of the level is one from its fourth day on.
+SPIKE_SIGMAS = 3.0
+MAD_TO_SIGMA = 1.4826
+DAMPING = 0.97
+# A series with so many days without cost is sparse: no day of it is usual, so all eight weeks are taken as they are.
+SPARSE_SHARE = 0.3
+CANDIDATES = ("mean", "recent", "trend")
+# A charge that comes each month: seen at least so often, always to the same side, and out of the noise.
+MONTHS_SEEN, MONTHS_KEPT, MONTH_SIGMAS = 2, 6, 4.0
+
+
+def filled(costs: Matrix) -> Matrix:
+    """The gaps given the cost of the same weekday of the week before (or after, at the beginning). All NaN: 0."""
+    result = costs.copy()
+    days = result.shape[1]
+    for day in range(WEEK, days):
+        column = result[:, day]
+        gap = np.isnan(column)
+        column[gap] = result[gap, day - WEEK]
+    for day in range(days - WEEK - 1, -1, -1):
+        column = result[:, day]
+        gap = np.isnan(column)
+        column[gap] = result[gap, day + WEEK]
+    result[np.isnan(result)] = 0.0
+    return result
+
+
+def noise(whole: Matrix) -> Matrix:
+    """The usual distance, as a standard deviation, of a day from the same weekday of the weeks before; a row a series."""
+    days = whole[:, -3 * LEVEL_DAYS :]
+    if days.shape[1] <= WEEK:
+        return np.zeros(len(whole))
+    apart = days[:, WEEK:] - days[:, :-WEEK]
+    # The difference of two noisy days has sqrt(2) of the noise of one.
+    sigma = MAD_TO_SIGMA / np.sqrt(2) * np.median(np.abs(apart), axis=1)
+    return np.asarray(sigma, dtype=np.float64)
+
+
+def expected(costs: Matrix, first: date, horizon: int) -> Matrix:
+    """The expected cost of the `horizon` days after the last column: shape (3 candidates, series, horizon).
+
+    `first` is the UTC day of the first column. The candidates share what is cleaned away (spikes) and what comes
+    back (weekdays, charges of a day of the month); they differ in the level: the mean of four weeks, the recent
+    days weighted by a half-life, and these with a damped trend. Which to believe is told by the backtest.
+    """
+    whole = filled(costs)
+    window, seen = _last(whole, np.isfinite(costs))
+    series = len(window)
+    weeks = window.reshape(series, WEEKS, WEEK)
+    week_level = np.median(weeks, axis=2)
+    by_ratio = (week_level > 0).all(axis=1)
+    safe = np.where(by_ratio[:, None], week_level, 1.0)
+    ratio = np.median(weeks / safe[:, :, None], axis=1)
+    apart = np.median(weeks - week_level[:, :, None], axis=1)
+    effect = np.where(
+        by_ratio[:, None, None], (ratio[:, None, :] - 1) * week_level[:, :, None], apart[:, None, :]
+    ).reshape(series, WINDOW)
+    level_of_day = winsorised(window - effect)
+
+    mean = _weighted(level_of_day[:, -LEVEL_DAYS:], seen[:, -LEVEL_DAYS:].astype(np.float64))
+    decay = 0.5 ** (np.arange(WINDOW - 1, -1, -1) / HALF_LIFE_DAYS)
+    recent = _weighted(level_of_day, seen * decay)
+    slope = _slope(level_of_day, seen)
+    sparse = ((window == 0) & seen).sum(axis=1) >= SPARSE_SHARE * np.maximum(seen.sum(axis=1), 1)
+    plain = _weighted(window, seen.astype(np.float64))
+    mean, recent = np.where(sparse, plain, mean), np.where(sparse, plain, recent)
+    slope, apart = np.where(sparse, 0.0, slope), np.where(sparse[:, None], 0.0, apart)
+    by_ratio &= ~sparse
+    ahead = np.cumsum(DAMPING ** np.arange(1, horizon + 1))
+    levels = np.stack(
+        [
+            np.repeat(mean[:, None], horizon, axis=1),
+            np.repeat(recent[:, None], horizon, axis=1),
+            recent[:, None] + slope[:, None] * ahead,
+        ]
+    )
+    weekday = np.arange(horizon) % WEEK
+    result = np.where(by_ratio[None, :, None], levels * ratio[None, :, weekday], levels + apart[None, :, weekday])
+    result = result + _month_charges(whole, np.isfinite(costs), first, horizon)[None]
+    # A cost that never was negative is not forecast to be.
+    never_negative = ~(costs < 0).any(axis=1)
+    return np.where(never_negative[None, :, None], np.maximum(result, 0.0), result)
+
+
+def winsorised(levels: Matrix) -> Matrix:
+    """Spikes cut to three sigmas (median absolute deviation of 28 days) around the running median of a week.
+
+    The running median follows a shift of the level from its fourth day on, so a shift is not cut away. Where most
+    days are equal (a sparse series) the limit is three times the median of what is above.
+    """
+    padded = np.pad(levels, ((0, 0), (3, 3)), mode="reflect")
+    centre = np.median(np.lib.stride_tricks.sliding_window_view(padded, WEEK, axis=1), axis=2)
+    centre[:, -3:] = np.median(levels[:, -WEEK:], axis=1)[:, None]
+    distance = np.abs(levels - centre)
+    mad = np.median(distance[:, -LEVEL_DAYS:], axis=1)
+    some = np.where(distance > 0, distance, np.nan)
+    sparse = mad <= 1e-12
+    limit = SPIKE_SIGMAS * MAD_TO_SIGMA * mad
+    if sparse.any():
+        rows = some[sparse]
+        rows[np.isnan(rows).all(axis=1)] = 0.0
+        limit[sparse] = SPIKE_SIGMAS * np.nanmedian(rows, axis=1)
+    return np.clip(levels, centre - limit[:, None], centre + limit[:, None])
+
+
+def _last(whole: Matrix, seen: npt.NDArray[np.bool_]) -> tuple[Matrix, npt.NDArray[np.bool_]]:
+    """The last eight weeks; where there are fewer days the first week stands for what was before, unseen."""
+    missing = WINDOW - whole.shape[1]
+    if missing <= 0:
+        return whole[:, -WINDOW:], seen[:, -WINDOW:]
+    first_week = whole[:, np.arange(-missing, 0) % WEEK]
+    return np.hstack([first_week, whole]), np.pad(seen, ((0, 0), (missing, 0)))
+
+
+def _weighted(values: Matrix, weights: Matrix) -> Matrix:
+    total = weights.sum(axis=1)
+    means = (values * weights).sum(axis=1) / np.where(total > 0, total, 1.0)
+    return np.where(total > 0, means, np.median(values, axis=1))
+
+
+def _slope(levels: Matrix, seen: npt.NDArray[np.bool_]) -> Matrix:
+    """Cost a day that the level moves: the median of the slopes between any two weeks; 0 below four weeks seen."""
+    weeks = levels.reshape(len(levels), WEEKS, WEEK).mean(axis=2)
+    later, earlier = np.tril_indices(WEEKS, -1)
+    slopes = np.median((weeks[:, later] - weeks[:, earlier]) / ((later - earlier) * WEEK), axis=1)
+    enough = seen.sum(axis=1) >= LEVEL_DAYS
+    return np.where(enough, slopes, 0.0)
+
+
+def _month_charges(whole: Matrix, seen: npt.NDArray[np.bool_], first: date, horizon: int) -> Matrix:
+    """What certain days of the month cost above their weekday: (series, horizon), 0 where history does not show it."""
+    series, days = whole.shape
+    result = np.zeros((series, horizon))
+    back = WEEK * 4
+    if days <= back + LEVEL_DAYS:
+        return result
+    usual = np.median(np.stack([whole[:, back - WEEK * k : days - WEEK * k] for k in range(1, 5)]), axis=0)
+    above = np.where(seen[:, back:], whole[:, back:] - usual, np.nan)
+    sigma = MAD_TO_SIGMA * np.median(np.abs(whole[:, back:] - usual), axis=1)
+    sigma = np.maximum(sigma, 0.02 * np.abs(np.median(whole[:, -LEVEL_DAYS:], axis=1)))
+    places = [month_place(first + timedelta(days=back + i)) for i in range(days - back)]
+    for i in range(horizon):
+        place = month_place(first + timedelta(days=days + i))
+        columns = [c for c, p in enumerate(places) if p == place][-MONTHS_KEPT:]
+        if len(columns) < MONTHS_SEEN:
+            continue
+        seen_above = above[:, columns]
+        known = np.isfinite(seen_above)
+        least = np.where(known, seen_above, np.inf).min(axis=1)
+        most = np.where(known, seen_above, -np.inf).max(axis=1)
+        limit = MONTH_SIGMAS * sigma
+        regular = (known.sum(axis=1) >= MONTHS_SEEN) & ((least > limit) | (most < -limit))
+        if regular.any():
+            result[regular, i] = np.nanmedian(seen_above[regular], axis=1)
+    return result
+
+
+def month_place(day: date) -> int:
+    """The day of the month counted from its beginning, in the last week from its end: 1 to 24, -6 to 0."""
+    last = monthrange(day.year, day.month)[1]
+    return day.day if day.day <= 24 else max(day.day - last, -6)

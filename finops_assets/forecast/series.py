@@ -1,0 +1,124 @@
+"""Daily series out of the warehouse: accrued cost by day, and the days that are no cost but a gap.
+
+The accrued cost is read, not the booked one: a charge longer than a day stands on the days it is for, so a yearly
+purchase is no spike of the day that booked it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+
+import duckdb
+import numpy as np
+
+from finops_assets.accrual import accrued_rollup
+from finops_assets.engine import identifier
+from finops_assets.forecast.expect import Matrix
+from finops_assets.reports import CAN_GROUP_BY
+
+# A provider without any row for longer than this is gone, its cost is 0; for less its bill is late, a gap.
+LATE_DAYS = 7
+HISTORY_DAYS = 420
+
+
+@dataclass(frozen=True)
+class DailySeries:
+    """Series that end on the same day. A row of `costs` (float64, NaN: a gap) is the series of the same place in `keys`.
+
+    `first` is the UTC day of the first column. `exact` has the reported amounts by (place, day).
+    """
+
+    by: tuple[str, ...]
+    keys: list[tuple[str, ...]]
+    currencies: list[str]
+    first: date
+    costs: Matrix
+    exact: dict[int, dict[date, Decimal]]
+
+    @property
+    def end(self) -> date:
+        """The day after the last."""
+        return self.first + timedelta(days=self.costs.shape[1])
+
+    def total(self, place: int, first: date, end: date) -> Decimal:
+        """What a series cost in [first, end), to the last digit; gaps count nothing."""
+        return sum((v for day, v in self.exact[place].items() if first <= day < end), Decimal(0))
+
+
+def daily_series(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...]) -> DailySeries | None:
+    """The accrued cost by some of the rollup's columns and currency, of up to HISTORY_DAYS days. None: no day yet.
+
+    A series begins on its first day with a row. A later day without rows of it is 0 where the rollup reports the
+    day, and a gap where it does not (held, not run), or where a provider that the series has cost of is late.
+
+    Raises:
+        ValueError: a column that the rollup is not grouped by.
+    """
+    unknown = [b for b in by if b not in CAN_GROUP_BY or b == "charge_date"]
+    if unknown:
+        allowed = ", ".join(c for c in CAN_GROUP_BY if c != "charge_date")
+        raise ValueError(f"found {', '.join(unknown)}; allowed: {allowed}")
+    keys = "".join(f"{identifier(b)}, " for b in by)
+    relation = accrued_rollup()
+    last = connection.execute("SELECT max(charge_date) FROM daily_cost_by_team").fetchone()
+    if last is None or last[0] is None:
+        return None
+    earliest = last[0] - timedelta(days=HISTORY_DAYS - 1)
+    # Whether a day and a provider are there is told by booked rows: parts of long charges fall on held days too.
+    there = connection.execute(
+        "SELECT provider, charge_date FROM daily_cost_by_team WHERE charge_date >= $earliest GROUP BY ALL",
+        {"earliest": earliest},
+    ).fetchall()
+    rows = connection.execute(
+        f"""
+        SELECT {keys} BillingCurrency, provider AS of_provider, charge_date, sum(effective_cost)
+        FROM {relation} WHERE charge_date >= $earliest AND charge_date <= $last GROUP BY ALL ORDER BY ALL
+        """,
+        {"earliest": earliest, "last": last[0]},
+    ).fetchall()
+    first = min(day for _, day in there)
+    days = (last[0] - first).days + 1
+    providers = sorted({p for p, _ in there} | {row[-3] for row in rows})
+    places: dict[tuple[str, ...], int] = {}
+    exact: dict[int, dict[date, Decimal]] = {}
+    of_providers: dict[int, set[str]] = {}
+    for *key, provider, day, cost in rows:
+        place = places.setdefault(tuple(key), len(places))
+        if first <= day:
+            booked = exact.setdefault(place, {})
+            booked[day] = booked.get(day, Decimal(0)) + cost
+        of_providers.setdefault(place, set()).add(provider)
+    missing = _missing(providers, there, first, days)
+    costs = np.full((len(places), days), np.nan)
+    for place in range(len(places)):
+        booked = exact.setdefault(place, {})
+        start = min(booked, default=last[0])
+        costs[place, (start - first).days :] = 0.0
+        for day, cost in booked.items():
+            costs[place, (day - first).days] = float(cost)
+        for provider in of_providers[place]:
+            costs[place, missing[provider]] = np.nan
+    own = list(places)
+    return DailySeries(by, [k[:-1] for k in own], [k[-1] for k in own], first, costs, exact)
+
+
+def _missing(
+    providers: list[str], there: list[tuple[str, date]], first: date, days: int
+) -> dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """By provider: the days that nobody can say anything about."""
+    reported = np.zeros(days, dtype=bool)
+    seen = {p: np.zeros(days, dtype=bool) for p in providers}
+    for provider, day in there:
+        reported[(day - first).days] = True
+        seen[provider][(day - first).days] = True
+    result = {}
+    for provider in providers:
+        gap = ~reported
+        on = np.flatnonzero(seen[provider])
+        for before, after in zip(on, [*on[1:], days]):
+            if 1 < after - before <= LATE_DAYS + 1:
+                gap[before + 1 : after] = True
+        result[provider] = gap
+    return result
