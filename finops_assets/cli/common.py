@@ -140,18 +140,36 @@ HEADINGS = {
 }
 
 
+LEAST_TEXT = 8
+
+
 def show(table: pd.DataFrame, limit: int | None = None) -> None:
     """A table for the eye: short headings, two decimals; amounts behind a percentage only in the other formats."""
     table = table.drop(columns=[f"untagged_{d}" for d in GROUPED], errors="ignore")
+    rows = [[cell(value) for value in row] for row in table.head(limit or len(table)).itertuples(index=False)]
+    headings = [HEADINGS.get(name, str(name)) for name in table.columns]
+    fixed = [len(table) > 0 and not isinstance(table[name].iloc[0], str) for name in table.columns]
+    widths = _fitting([max(map(len, each)) for each in zip(headings, *rows)], fixed, out.width)
     shown = Table(box=None, header_style="bold", pad_edge=False)
-    for name in table.columns:
+    for name, heading, width in zip(table.columns, headings, widths):
         numeric = len(table) and isinstance(table[name].iloc[0], Decimal | float | int | np.number)
-        shown.add_column(HEADINGS.get(name, str(name)), justify="right" if numeric else "left", no_wrap=True)
-    for row in table.head(limit or len(table)).itertuples(index=False):
-        shown.add_row(*(cell(value) for value in row))
+        shown.add_column(heading, justify="right" if numeric else "left", no_wrap=True, min_width=width)
+    for row in rows:
+        shown.add_row(*(text if len(text) <= width else f"…{text[1 - width :]}" for text, width in zip(row, widths)))
     out.print(shown)
     if limit and len(table) > limit:
         out.print(f"… and {len(table) - limit} more: finops report --help", style="dim")
+
+
+def _fitting(widths: list[int], fixed: list[bool], width: int) -> list[int]:
+    """Column widths that a line holds, if it can: long texts give way, whose ends tell more; figures never do."""
+    widths = list(widths)
+    while sum(widths) + 2 * (len(widths) - 1) > width:
+        longest = max((w for w, f in zip(widths, fixed) if not f), default=0)
+        if longest <= LEAST_TEXT:
+            break
+        widths[next(i for i, w in enumerate(widths) if w == longest and not fixed[i])] -= 1
+    return widths
 
 
 def cell(value: object) -> str:
