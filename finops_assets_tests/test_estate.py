@@ -218,6 +218,23 @@ def test_truth_counts_untagged_rows_and_resources_as_written(
     assert 0 < seen[0] < SPEC.rows / 10
 
 
+def test_owners_are_known_of_every_resource_and_agree_with_what_tags_tell(estate: Estate) -> None:
+    owners, truth = estate.owners(), estate.truth()
+    with duckdb.connect() as con:
+        con.register("owners", owners)
+        con.register("truth", truth)
+        [(resources, distinct, without)] = con.execute(
+            "SELECT count(*), count(DISTINCT (source, ResourceId)), count(*) FILTER (team IS NULL) FROM owners"
+        ).fetchall()
+        unknown = con.execute(
+            "SELECT DISTINCT source, department FROM truth WHERE department IS NOT NULL"
+            " EXCEPT SELECT DISTINCT source, department FROM owners"
+        ).fetchall()
+    assert resources == distinct > 100
+    assert without == 0
+    assert unknown == []
+
+
 def test_the_same_specification_gives_the_same_files(estate: Estate, tmp_path: Path) -> None:
     with Estate(SPEC, tmp_path) as again:
         again.deliver_all()
