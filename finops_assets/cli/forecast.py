@@ -18,7 +18,7 @@ from finops_assets.cli.common import (
     write_table,
 )
 from finops_assets.errors import FinopsError
-from finops_assets.forecast.period import SERIES, forecasts, period_of
+from finops_assets.forecast.period import forecasts, period_of
 from finops_assets.warehouse import Warehouse
 
 SHOWN = ["key", "currency", "actual_to_date", "forecast", "low80", "high80", "low95", "high95", "history_days"]
@@ -34,7 +34,6 @@ def forecast(
     config: ConfigOption = None,
 ) -> None:
     """What will the period have cost at its end? With 80 % and 95 % intervals; accrued cost, per currency."""
-    assert by in SERIES
     with explained(), published(config) as connection:
         if not Warehouse.has(connection, HISTORY):
             raise FinopsError("no day was built yet (`finops run FROM TO`)")
@@ -44,7 +43,9 @@ def forecast(
             raise FinopsError(f"--period: {error}") from error
         if table.empty:
             raise FinopsError("nothing was reported: no day had passed its gates")
-        table = table.sort_values(["currency", "forecast"], ascending=[True, False], key=_sortable, kind="stable")
+        amounts = [float(v) if v is not None else float("-inf") for v in table["forecast"]]
+        order = sorted(zip(table["currency"], [-a for a in amounts], range(len(table))))
+        table = table.iloc[[place for *_, place in order]]
         if format != "table":
             write_table(table, format, output)
             return
@@ -58,8 +59,3 @@ def forecast(
         gaps = int(table["days_missing"].max())
         if gaps:
             err.print(f"[yellow]note[/] up to {gaps} days of the period are held or late; they are expected, not 0")
-
-
-def _sortable(column: object) -> object:
-    """Amounts as floats, so that a refused one (None) sorts too."""
-    return column.astype(float) if getattr(column, "name", "") == "forecast" else column  # type: ignore[attr-defined]

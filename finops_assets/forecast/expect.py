@@ -70,7 +70,7 @@ def expected(costs: Matrix, first: date, horizon: int) -> Matrix:
     series = len(window)
     weeks = window.reshape(series, WEEKS, WEEK)
     week_level = np.median(weeks, axis=2)
-    by_ratio = (week_level > 0).all(axis=1)
+    by_ratio: npt.NDArray[np.bool_] = np.all(week_level > 0, axis=1)
     safe = np.where(by_ratio[:, None], week_level, 1.0)
     ratio = np.median(weeks / safe[:, :, None], axis=1)
     apart = np.median(weeks - week_level[:, :, None], axis=1)
@@ -83,7 +83,7 @@ def expected(costs: Matrix, first: date, horizon: int) -> Matrix:
     decay = 0.5 ** (np.arange(WINDOW - 1, -1, -1) / HALF_LIFE_DAYS)
     recent = _weighted(level_of_day, seen * decay)
     slope = _slope(level_of_day, seen)
-    sparse = ((window == 0) & seen).sum(axis=1) >= SPARSE_SHARE * np.maximum(seen.sum(axis=1), 1)
+    sparse: npt.NDArray[np.bool_] = ((window == 0) & seen).sum(axis=1) >= SPARSE_SHARE * np.maximum(seen.sum(axis=1), 1)
     plain = _weighted(window, seen.astype(np.float64))
     mean, recent = np.where(sparse, plain, mean), np.where(sparse, plain, recent)
     slope, apart = np.where(sparse, 0.0, slope), np.where(sparse[:, None], 0.0, apart)
@@ -100,28 +100,21 @@ def expected(costs: Matrix, first: date, horizon: int) -> Matrix:
     result = np.where(by_ratio[None, :, None], levels * ratio[None, :, weekday], levels + apart[None, :, weekday])
     result = result + _month_charges(whole, np.isfinite(costs), first, horizon)[None]
     # A cost that never was negative is not forecast to be.
-    never_negative = ~(costs < 0).any(axis=1)
+    never_negative = ~np.any(costs < 0, axis=1)
     return np.where(never_negative[None, :, None], np.maximum(result, 0.0), result)
 
 
 def winsorised(levels: Matrix) -> Matrix:
     """Spikes cut to three sigmas (median absolute deviation of 28 days) around the running median of a week.
 
-    The running median follows a shift of the level from its fourth day on, so a shift is not cut away. Where most
-    days are equal (a sparse series) the limit is three times the median of what is above.
+    The running median follows a shift of the level from its fourth day on, so a shift is not cut away.
     """
     padded = np.pad(levels, ((0, 0), (3, 3)), mode="reflect")
     centre = np.median(np.lib.stride_tricks.sliding_window_view(padded, WEEK, axis=1), axis=2)
     centre[:, -3:] = np.median(levels[:, -WEEK:], axis=1)[:, None]
     distance = np.abs(levels - centre)
     mad = np.median(distance[:, -LEVEL_DAYS:], axis=1)
-    some = np.where(distance > 0, distance, np.nan)
-    sparse = mad <= 1e-12
     limit = SPIKE_SIGMAS * MAD_TO_SIGMA * mad
-    if sparse.any():
-        rows = some[sparse]
-        rows[np.isnan(rows).all(axis=1)] = 0.0
-        limit[sparse] = SPIKE_SIGMAS * np.nanmedian(rows, axis=1)
     return np.clip(levels, centre - limit[:, None], centre + limit[:, None])
 
 

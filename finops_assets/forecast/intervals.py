@@ -133,4 +133,10 @@ def _half_widths(errors: Matrix, prior: Matrix, tested_on: int) -> dict[float, M
     if not len(scores):
         return {level: np.zeros_like(own) for level in LEVELS}
     # The conformal rank: of n scores the one at (n + 1) * level, the largest where n is too small for it.
-    return {level: own * scores[min(len(scores) - 1, int(np.ceil((len(scores) + 1) * level)) - 1)] for level in LEVELS}
+    half = {level: own * scores[min(len(scores) - 1, int(np.ceil((len(scores) + 1) * level)) - 1)] for level in LEVELS}
+    if np.ceil((len(scores) + 1) * LEVELS[-1]) > len(scores):
+        # Too few for a quantile so far out: as much wider as the normal distribution is there.
+        half[LEVELS[-1]] = np.maximum(half[LEVELS[-1]], half[LEVELS[0]] * UNTESTED[LEVELS[-1]] / UNTESTED[LEVELS[0]])
+    # The pool knows nothing of a series with rare large errors: the wide interval holds all that it was off by itself.
+    half[LEVELS[-1]] = np.maximum(half[LEVELS[-1]], np.where(there, size, 0.0).max(axis=1))
+    return half

@@ -86,7 +86,7 @@ def period_table(kind: str, series: DailySeries, period: Period) -> pd.DataFrame
     enough = np.flatnonzero(known >= LEAST_DAYS)
     made = outlook(series.costs[enough], series.first, ahead) if ahead and len(enough) else None
     row_of = {int(place): row for row, place in enumerate(enough)}
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for place, key in enumerate(series.keys):
         spent = series.total(place, period.first, period.end)
         missing = _missing(series, place, period)
