@@ -5,10 +5,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo ui emulators test lint format bench lock clean
+.PHONY: help demo ui emulators test test-engines lint format bench lock clean
 
 help:            ## what there is
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.13 is needed and was not found; set PYTHON=/path/to/python"; exit 1; }
@@ -29,6 +29,10 @@ emulators:       ## Azurite, for the tests on Azure Blob Storage; without it the
 
 test: $(READY)   ## the tests
 	$(BIN)/python -m pytest
+
+test-engines: $(READY) ## the statements on other engines: chDB, and Spark where Java is; installs both
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -e ".[clickhouse,spark]"
+	FINOPS_TEST_ENGINES=1 $(BIN)/python -m pytest -n 1 -rs finops_assets_tests/engines
 
 lint: $(READY)   ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -1,0 +1,131 @@
+"""ClickHouse: facts as a MergeTree table partitioned by day and source, replaced by partition.
+
+Tested on the real engine inside this process (chDB). A statement goes through one function, `query`, so that a
+server's client can stand in its place; the server must see the lake's files under the paths used here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from finops_assets.attribution.rules import Rules
+from finops_assets.engines.transformation import ATTRIBUTION, FACTS, RAW, Key
+from finops_assets.lake import Lake
+from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
+
+SETTINGS = {
+    # Without it what finds no tag set gets '' from a column that is not declared Nullable: untagged rows count as
+    # tagged, and nothing fails. The table made here declares them so; one that somebody else made may not.
+    "join_use_nulls": "1",
+    # Without it `coalesce(team, …) AS team` stands for the column `team` in all of the statement: no row is untagged.
+    "prefer_column_name_to_alias": "1",
+    "schema_inference_make_columns_nullable": "1",
+    "count_distinct_implementation": "'uniqExact'",
+    "decimal_check_overflow": "1",
+    "session_timezone": "'UTC'",
+}
+_TYPES = {"decimal": "Nullable(Decimal(38, 18))", "datetime": "Nullable(DateTime64(6, 'UTC'))"}
+_TEXT = "Nullable(String)"
+
+
+class ClickHouse:
+    """An `Engine` on a chDB session; `settings` are those of `SETTINGS` unless a test takes one away."""
+
+    dialect = "clickhouse"
+
+    def __init__(self, session: Any, lake: Lake, settings: dict[str, str] = SETTINGS) -> None:
+        self.session, self.lake = session, lake
+        for name, value in settings.items():
+            self.query(f"SET {name} = {value}")
+
+    def query(self, statement: str) -> None:
+        """Run a statement whose answer nobody needs."""
+        self.session.query(statement)
+
+    def table(self, query: str) -> pa.Table:
+        """What a rendered statement gives."""
+        return self.session.query(query, "ArrowTable")
+
+    def put_attribution(self, resolved: pa.Table) -> None:
+        """A new table in the place of the old one; a running statement keeps the one that it began with."""
+        columns = ", ".join(f"{_name(c)} {'String' if c == 'tag_set_id' else _TEXT}" for c in resolved.column_names)
+        names = ", ".join(map(_name, resolved.column_names))
+        fresh = f"{ATTRIBUTION}_{uuid.uuid4().hex}"
+        self.query(f"CREATE TABLE {fresh} ({columns}) ENGINE = MergeTree ORDER BY tag_set_id")
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "attribution.parquet"
+            pq.write_table(resolved, file)
+            self.query(f"INSERT INTO {fresh} ({names}) SELECT {names} FROM {_file(file)}")
+        self.query(f"CREATE TABLE IF NOT EXISTS {ATTRIBUTION} AS {fresh}")
+        self.query(f"EXCHANGE TABLES {ATTRIBUTION} AND {fresh}")
+        self.query(f"DROP TABLE {fresh}")
+
+    def show_raw(self, keys: Iterable[Key]) -> None:
+        """A view over the days' files."""
+        names = ", ".join(_name(c.name) for c in all_columns())
+        days = [
+            f"SELECT {names}, tag_set_id, {SOURCE_FILE}, {SOURCE_ROW}, {_text(source)} AS source,"
+            f" toDate('{day}') AS charge_date FROM {_file(self.lake.day_file('raw', source, day))}"
+            for source, day in keys
+        ]
+        self.query(f"CREATE OR REPLACE VIEW {RAW} AS {' UNION ALL '.join(days)}")
+
+    def replace_facts(self, key: Key, rules: Rules, query: str) -> None:
+        """The day is built in a table beside the facts, whose partition then takes the place of the old one."""
+        source, day = key
+        columns = _facts_columns(rules)
+        names = ", ".join(map(_name, columns))
+        declared = ", ".join(f"{_name(c)} {kind}" for c, kind in columns.items())
+        self.query(
+            f"CREATE TABLE IF NOT EXISTS {FACTS} ({declared}, source String, charge_date Date)"
+            " ENGINE = MergeTree PARTITION BY (charge_date, source) ORDER BY tuple()"
+        )
+        added = ", ".join(f"ADD COLUMN IF NOT EXISTS {_name(c)} {kind}" for c, kind in columns.items())
+        self.query(f"ALTER TABLE {FACTS} {added}")  # dimensions may have come since
+        stage = f"{FACTS}_{uuid.uuid4().hex}"
+        self.query(f"CREATE TABLE {stage} AS {FACTS}")
+        try:
+            self.query(
+                f"INSERT INTO {stage} ({names}, source, charge_date)"
+                f" SELECT {names}, {_text(source)}, toDate('{day}') FROM ({query})"
+            )
+            partition = f"PARTITION (toDate('{day}'), {_text(source)})"
+            if self.table(f"SELECT count(*) AS n FROM {stage}")["n"].to_pylist() == [0]:
+                self.query(f"ALTER TABLE {FACTS} DROP {partition}")  # nothing cannot take something's place
+            else:
+                self.query(f"ALTER TABLE {FACTS} REPLACE {partition} FROM {stage}")
+        finally:
+            self.query(f"DROP TABLE {stage}")
+
+    def show_facts(self, keys: Iterable[Key]) -> str:
+        """A view over the partitions of these days."""
+        wanted = ", ".join(f"(toDate('{day}'), {_text(source)})" for source, day in keys)
+        self.query(
+            f"CREATE OR REPLACE VIEW {FACTS}_shown AS SELECT * FROM {FACTS} WHERE (charge_date, source) IN ({wanted})"
+        )
+        return f"{FACTS}_shown"
+
+
+def _facts_columns(rules: Rules) -> dict[str, str]:
+    focus = {column.name: _TYPES.get(column.type, _TEXT) for column in all_columns()}
+    dimensions = {name: _TEXT for d in rules.dimensions for name in (d, f"{d}_key")}
+    return focus | dimensions | {"tag_set_id": _TEXT, SOURCE_FILE: _TEXT, SOURCE_ROW: "Nullable(Int64)"}
+
+
+def _file(path: Path) -> str:
+    return f"file({_text(str(path))}, Parquet)"
+
+
+def _name(name: str) -> str:
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
