@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 
 import dagster as dg
+from filelock import FileLock
 
 from finops_assets.assets.converted import CONVERTED
 from finops_assets.assets.daily import BUILD_STEP, ROLLUP
@@ -36,11 +37,17 @@ def open_instance() -> dg.DagsterInstance:
     Raises:
         FinopsError: neither is there.
     """
-    if os.environ.get("DAGSTER_HOME"):
-        return dg.DagsterInstance.get()
-    if not Path("dagster.yaml").is_file():
-        raise FinopsError(f"no dagster.yaml in {Path.cwd()} and no DAGSTER_HOME; run this in the project's folder")
-    return dg.DagsterInstance.from_config(str(Path.cwd()), "dagster.yaml")
+    home = os.environ.get("DAGSTER_HOME")
+    if not home and not Path("dagster.yaml").is_file():
+        raise FinopsError(
+            f"no dagster.yaml in {Path.cwd()} and no DAGSTER_HOME; run this in the project's folder, or copy the"
+            " project's dagster.yaml here"
+        )
+    # Two that make the history's tables at once leave them in a state that Dagster cannot open again.
+    with FileLock(Path(home or Path.cwd()) / ".finops-history.lock"):
+        if home:
+            return dg.DagsterInstance.get()
+        return dg.DagsterInstance.from_config(str(Path.cwd()), "dagster.yaml")
 
 
 @dataclass
@@ -50,6 +57,8 @@ class Outcome:
     built: list[date] = field(default_factory=list)
     held: dict[date, list[str]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    warned: dict[str, list[tuple[date, str]]] = field(default_factory=dict)
+    """By asset and check that did not pass and holds nothing back: the days, and what each said."""
 
 
 def run_range(
@@ -82,6 +91,11 @@ def run_range(
         unbuilt = {day for day in failed if any(_holds(e, day) for e in evaluations if e.asset_key != CONVERTED)}
         outcome.built += sorted(built - unbuilt)
         outcome.held |= failed
+        for each in evaluations:
+            if not each.passed and not each.blocking and each.partition and "held_before" not in each.metadata:
+                name = f"{each.asset_key.to_user_string()} {each.check_name}"
+                told = date.fromisoformat(each.partition), each.description or "did not pass"
+                outcome.warned.setdefault(name, []).append(told)
         unexplained = [d for d in chunk if d not in built and d not in failed]
         if unexplained:
             outcome.errors += _failures(result)

@@ -142,6 +142,31 @@ def test_what_comes_after_a_source_that_cannot_be_read_does_not_run_and_says_so(
     assert any("Dependencies for step attribute_and_roll_up failed: ['raw__gcp']" in line for line in log)
 
 
+def test_what_is_missing_of_a_source_that_is_not_required_is_told_in_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    small_estate(tmp_path, FIRST, LAST)
+    broken = tmp_path / "broken" / ("a" * 60)
+    broken.mkdir(parents=True)
+    (broken / "cut.parquet").write_bytes(b"PAR1")
+    (tmp_path / "dagster.yaml").write_text((SHIPPED / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "finops.yaml").write_text(
+        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n"
+        "  - {name: aws, uri: estate/aws, layout: aws-data-exports}\n"
+        f"  - {{name: saas, uri: broken, layout: files, required: false}}\n{DIMENSIONS}",
+        encoding="utf-8",
+    )
+    result = CliRunner().invoke(app, ["run", "2026-09-01", "2026-09-02"])
+    assert result.exit_code == 0
+    assert "1 days built, 0 held back." in result.output
+    [warning] = [line for line in result.output.splitlines() if "warning raw/saas complete, 2026-09-01:" in line]
+    assert "is not Parquet, or is cut off" in warning
+    # Nothing is cut off where there is no terminal: this key is what `deliveries accept` needs.
+    assert f"{'a' * 60}/cut.parquet" in CliRunner().invoke(app, ["deliveries"]).output
+
+
 def test_a_delivery_that_no_manifest_vouches_for_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     small_estate(tmp_path, FIRST, LAST)

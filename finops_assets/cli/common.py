@@ -23,7 +23,8 @@ from finops_assets.rollup import GROUPED
 from finops_assets.settings import load_settings
 
 # A pipe has no width of its own; tables need about this much.
-out = Console(width=None if sys.stdout.isatty() else 130)
+# A file or a pipe has no width: nothing of a table is cut there.
+out = Console(width=None if sys.stdout.isatty() else 1_000)
 err = Console(stderr=True)
 
 Format = Literal["table", "csv", "json", "parquet"]

@@ -93,8 +93,8 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
         settings = load_settings(config)
         _check_range(first, end, settings.first_day)
         platform = Platform(settings)
-        defs = build_definitions(settings)
         with open_instance() as instance:
+            defs = build_definitions(settings)
             days = days_to_run(platform, instance, first, end) if only_changed else days_between(first, end)
             if not days and platform.warehouse.is_published():
                 held = sorted(set(days_between(first, end)) - built_days(instance))
@@ -120,11 +120,17 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
                 outcome = run_range(defs, instance, days, told)
                 errors = outcome.errors + (publish(defs, instance, told) if outcome.built or not days else [])
                 progress.update(task, completed=steps, description="done")
-    out.print(f"{len(outcome.built)} days built, {len(outcome.held)} held back.")
+    converted = len(set(outcome.held) & set(outcome.built))
+    also = f"; of {converted} more the converted figures only" if converted else ""
+    out.print(f"{len(outcome.built)} days built, {len(outcome.held) - converted} held back{also}.")
     if days and not outcome.built:
         out.print("No day was built, so reports and the published copy did not run; they stand as they were.")
     for day, reasons in sorted(outcome.held.items()):
-        out.print(f"  [yellow]held[/] {day}: {reasons[0]}", highlight=False, soft_wrap=True)
+        for reason in reasons:
+            out.print(f"  [yellow]held[/] {day}: {reason}", highlight=False, soft_wrap=True)
+    for name, said in sorted(outcome.warned.items()):
+        days_text = f"{said[0][0]}" + (f" and {len(said) - 1} more days" if len(said) > 1 else "")
+        out.print(f"  [yellow]warning[/] {name}, {days_text}: {said[0][1]}", highlight=False, soft_wrap=True)
     for text in errors:
         err.print(f"[bold red]error[/] {text}", highlight=False)
     if errors:
