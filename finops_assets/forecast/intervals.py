@@ -121,7 +121,8 @@ def _half_widths(errors: Matrix, prior: Matrix, tested_on: int) -> dict[float, M
     if not tested_on or not there.any():
         return {level: UNTESTED[level] * prior for level in LEVELS}
     safe = np.where(prior > 0, prior, np.nan)
-    borrow = float(np.nanmedian(np.where(there, size / safe[:, None], np.nan))) if np.isfinite(safe).any() else 0.0
+    relative = np.where(there, size / safe[:, None], np.nan)
+    borrow = float(np.nanmedian(relative)) if np.isfinite(relative).any() else 0.0
     usual = borrow * prior
     total, count = np.where(there, size, 0.0).sum(axis=1), there.sum(axis=1)
     without = (total[:, None] - np.where(there, size, 0.0) + BORROWED * usual[:, None]) / (

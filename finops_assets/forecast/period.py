@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from finops_assets.forecast.expect import CANDIDATES
@@ -120,6 +121,11 @@ def _missing(series: DailySeries, place: int, period: Period) -> list[int]:
     return [c for c in range(low, high) if np.isnan(cost[c])]
 
 
+def _median(costs: npt.NDArray[np.float64]) -> float:
+    """Of the days that have a figure; nothing is expected of a series that has none."""
+    return float(np.nanmedian(costs)) if np.isfinite(costs).any() else 0.0
+
+
 def _amounts(
     series: DailySeries, place: int, period: Period, spent: Decimal, missing: list[int], made: Outlook | None, row: int
 ) -> tuple[Decimal, ...]:
@@ -127,13 +133,13 @@ def _amounts(
     cost = series.costs[place]
     # A gap is expected to have cost what its weekday did in the four weeks around it; what is booked on it already stays.
     around = [cost[[c + 7 * k for k in (-4, -3, -2, -1, 1, 2, 3, 4) if 0 <= c + 7 * k < len(cost)]] for c in missing]
-    usual = [float(np.nanmedian(a)) if np.isfinite(a).any() else float(np.nanmedian(cost)) for a in around]
+    usual = [_median(a) if np.isfinite(a).any() else _median(cost) for a in around]
     on_gaps = sum(series.exact[place].get(series.first + timedelta(days=c), Decimal(0)) for c in missing)
     filled_in = sum(usual) - float(on_gaps)
     skipped = max(0, (period.first - series.end).days)
     ahead = float(made.days[row, skipped:].sum()) if made else 0.0
     sure = spent if not (cost < 0).any() else None
-    deviation = float(np.nanstd(cost[-28:])) * len(missing) ** 0.5
+    deviation = float(np.nanstd(cost[-28:])) * len(missing) ** 0.5 if np.isfinite(cost[-28:]).any() else 0.0
     ends = []
     for level in LEVELS:
         half = float(made.half[level][row]) if made else 0.0
