@@ -29,8 +29,8 @@ _NOW = f"(SELECT * FROM {HISTORY} WHERE reported_to IS NULL)"
 # A period of more than ten years is no term that anyone sells but a placeholder, such as the year 9999:
 # such a charge stays whole on its day, and the gate counts it.
 LONGEST = "INTERVAL 3660 DAY"
-LONG = "ChargePeriodEnd - ChargePeriodStart > INTERVAL 1 DAY"
-APPORTIONED = f"({LONG} AND ChargePeriodEnd - ChargePeriodStart <= {LONGEST})"
+LONG = "ChargePeriodEnd > ChargePeriodStart + INTERVAL 1 DAY"
+APPORTIONED = f"({LONG} AND ChargePeriodEnd <= ChargePeriodStart + {LONGEST})"
 
 _UNITS = f"CAST(1{'0' * SCALE} AS DECIMAL({SCALE + 1}, 0))"
 _UNIT = f"CAST(0.{'0' * (SCALE - 1)}1 AS DECIMAL({SCALE}, {SCALE}))"
@@ -76,16 +76,20 @@ def parts_query(charges: str) -> str:
     """
 
 
-def adjustments_query(key: str, facts: str) -> str:
-    """SQL: the entries of a relation of facts, by the rollup's key (its SQL, see `key_of`), source and accrual_date.
-
-    is_apportioned is false for what is taken from the booked day, true for the parts.
-    """
-    charges = f"""(
+def charges_query(key: str, facts: str) -> str:
+    """SQL: the charges of a relation of facts that are apportioned, a row each, by the rollup's key (see `key_of`)."""
+    return f"""
         SELECT {key}, source, ChargePeriodStart AS starts, ChargePeriodEnd AS ends,
             CAST({EFFECTIVE} AS {DECIMAL}) AS cost
         FROM {facts} WHERE {APPORTIONED}
-    )"""
+    """
+
+
+def adjustments_query(charges: str) -> str:
+    """SQL: the entries of a relation like `charges_query`, by the rollup's key, source and accrual_date.
+
+    is_apportioned is false for what is taken from the booked day, true for the parts.
+    """
     keys = ", ".join((*KEY, "source"))
     return f"""
         SELECT {keys}, accrual_date, is_apportioned, CAST(sum(part) AS {DECIMAL}) AS effective_cost,

@@ -31,39 +31,42 @@ UNUSED_COLUMNS = (
 
 
 def daily_query(key: str, facts: str) -> str:
-    """SQL: the rows of a relation of facts under a commitment, by day, commitment, owner and currency.
+    """SQL: the rows of a relation of facts under a commitment, by day, commitment, the rollup's key and source.
 
     used_cost and unused_cost are amortised (EffectiveCost of Usage); unused is what CommitmentDiscountStatus
     says. covered_list_cost is the ListCost of the used rows, which is NULL where one of them does not say.
     term_start and term_end are of the purchases.
     """
-    usage, unused = "ChargeCategory = 'Usage'", "CommitmentDiscountStatus = 'Unused'"
+    usage, purchase = "ChargeCategory = 'Usage'", "ChargeCategory = 'Purchase'"
+    unused = "coalesce(CommitmentDiscountStatus, '') = 'Unused'"
 
     def total(cost: str, when: str) -> str:
-        return f"CAST(coalesce(sum({cost}) FILTER (WHERE {when}), 0) AS {DECIMAL})"
+        return f"CAST(coalesce(sum(CASE WHEN {when} THEN {cost} END), 0) AS {DECIMAL})"
 
-    used = f"{usage} AND NOT coalesce({unused}, false)"
+    used = f"{usage} AND NOT {unused}"
     return f"""
-        SELECT charge_date, source, provider, department, team, BillingCurrency, CommitmentDiscountId,
-            any_value(CommitmentDiscountName) AS CommitmentDiscountName,
-            any_value(CommitmentDiscountType) AS CommitmentDiscountType,
-            {total("billed", "ChargeCategory = 'Purchase'")} AS purchase_billed_cost,
-            {total("effective", "ChargeCategory = 'Purchase'")} AS purchase_effective_cost,
+        SELECT charge_date, source, provider, department, team, environment, ServiceCategory, BillingCurrency,
+            CommitmentDiscountId, min(CommitmentDiscountName) AS CommitmentDiscountName,
+            min(CommitmentDiscountType) AS CommitmentDiscountType,
+            {total("billed", purchase)} AS purchase_billed_cost,
+            {total("effective", purchase)} AS purchase_effective_cost,
             {total("effective", used)} AS used_cost,
             {total("effective", f"{usage} AND {unused}")} AS unused_cost,
-            {total("effective", "ChargeCategory IS DISTINCT FROM 'Purchase' AND ChargeCategory IS DISTINCT FROM 'Usage'")}
+            CAST(coalesce(sum(CASE WHEN {purchase} OR {usage} THEN 0 ELSE effective END), 0) AS {DECIMAL})
                 AS other_effective_cost,
-            CASE WHEN count(*) FILTER (WHERE {used} AND ListCost IS NULL) = 0
+            CASE WHEN count(CASE WHEN {used} AND ListCost IS NULL THEN 1 END) = 0
                 THEN {total("ListCost", used)} END AS covered_list_cost,
-            min(ChargePeriodStart) FILTER (WHERE ChargeCategory = 'Purchase') AS term_start,
-            max(ChargePeriodEnd) FILTER (WHERE ChargeCategory = 'Purchase') AS term_end,
+            min(CASE WHEN {purchase} THEN ChargePeriodStart END) AS term_start,
+            max(CASE WHEN {purchase} THEN ChargePeriodEnd END) AS term_end,
             count(*) AS row_count
         FROM (
             SELECT {key}, source, CommitmentDiscountId, CommitmentDiscountName, CommitmentDiscountType,
                 CommitmentDiscountStatus, ChargeCategory, ChargePeriodStart, ChargePeriodEnd, ListCost,
                 coalesce(BilledCost, 0) AS billed, {EFFECTIVE} AS effective
             FROM {facts} WHERE CommitmentDiscountId IS NOT NULL
-        ) GROUP BY charge_date, source, provider, department, team, BillingCurrency, CommitmentDiscountId
+        ) AS committed
+        GROUP BY charge_date, source, provider, department, team, environment, ServiceCategory, BillingCurrency,
+            CommitmentDiscountId
     """
 
 

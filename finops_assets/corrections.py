@@ -22,16 +22,17 @@ def daily_query(key: str, facts: str) -> str:
     FOCUS calls a charge a Correction (ChargeClass) only where the period that it belongs to was closed; a
     provider that does not is recognised by a billing period that begins after the day.
     """
+    by = "charge_date, source, provider, department, team, BillingCurrency, billing_period, ChargeClass"
     return f"""
-        SELECT charge_date, source, provider, department, team, BillingCurrency, billing_period, ChargeClass,
+        SELECT {by},
             CAST(sum(billed) AS {DECIMAL}) AS billed_cost, CAST(sum(effective) AS {DECIMAL}) AS effective_cost,
             count(*) AS row_count
         FROM (
             SELECT {key}, source, CAST(BillingPeriodStart AS DATE) AS billing_period, coalesce(ChargeClass, '') AS ChargeClass,
                 coalesce(BilledCost, 0) AS billed, {EFFECTIVE} AS effective
             FROM {facts}
-            WHERE ChargeClass = 'Correction' OR BillingPeriodStart >= charge_date + 1
-        ) GROUP BY ALL
+            WHERE ChargeClass = 'Correction' OR CAST(BillingPeriodStart AS DATE) > charge_date
+        ) AS corrected GROUP BY {by}
     """
 
 

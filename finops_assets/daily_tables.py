@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
+
+import pyarrow as pa
 
 from finops_assets import accrual, commitments, corrections, restatements
 from finops_assets.attribution.rules import Rules
+from finops_assets.engines.chosen import engine_on
 from finops_assets.facts import facts_relation
 from finops_assets.lake import Lake
 from finops_assets.ledger import Ledger
@@ -17,6 +20,10 @@ from finops_assets.warehouse import Warehouse
 
 # Exact distinct counts are held in memory: a long range is summed a few million facts at a time.
 ROWS_AT_ONCE = 5_000_000
+# Of another engine only what comes back has to fit here.
+ROWS_AT_ONCE_ELSEWHERE = 200_000_000
+
+ROLLED, CHARGES = "rolled", "long_charges"
 
 
 def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Settings, days: Iterable[date]) -> None:
@@ -27,9 +34,13 @@ def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Setti
     """
     sources = [s.name for s in settings.counted]
     providers = {s.name: s.provider for s in settings.counted if s.provider}
-    with warehouse.writing() as connection:
-        connection.execute("SET memory_limit = ?", [settings.engine.memory_limit.replace(" ", "")])
-        for chunk in _chunks(lake, sources, sorted(days)):
+    queries = statements_on_facts(rules, providers)
+    run_on = settings.engine.run_on
+    for chunk in _chunks(lake, sources, sorted(days), ROWS_AT_ONCE_ELSEWHERE if run_on else ROWS_AT_ONCE):
+        # Before the warehouse is taken: others may want it meanwhile.
+        found = _found_on(run_on, lake, sources, chunk, queries) if run_on else {}
+        with warehouse.writing() as connection:
+            connection.execute("SET memory_limit = ?", [settings.engine.memory_limit.replace(" ", "")])
             files = lake.day_files("facts", sources, chunk)
             with warehouse.transaction(connection):
                 if not files:
@@ -38,31 +49,64 @@ def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Setti
                     for history in (restatements.TABLE, accrual.HISTORY):
                         keep_history(connection, chunk, None, table=history)
                     continue
+                for name, table_found in found.items():
+                    connection.register(f"{name}_found", table_found)
                 facts = facts_relation(files)
+                made = {n: f"SELECT * FROM {n}_found" if n in found else query(facts) for n, query in queries.items()}
+                for name in (ROLLED, CHARGES):
+                    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {made[name]}")
                 # The history is kept by source: summed once at that grain, the rollup is the same table without
                 # it, unless two sources bill under one key and a resource could count twice.
-                by_source = rollup_query(rules, facts, providers, by_source=True)
-                connection.execute(f"CREATE OR REPLACE TEMP TABLE rolled AS {by_source}")
-                shared = f"SELECT 1 FROM rolled GROUP BY {', '.join(KEY)} HAVING count(*) > 1 LIMIT 1"
+                shared = f"SELECT 1 FROM {ROLLED} GROUP BY {', '.join(KEY)} HAVING count(*) > 1 LIMIT 1"
                 overlap = bool(connection.execute(shared).fetchall())
-                query = rollup_query(rules, facts, providers) if overlap else "SELECT * EXCLUDE (source) FROM rolled"
-                warehouse.replace_days(connection, TABLE, chunk, query)
-                keep_history(connection, chunk, f"SELECT {', '.join((*KEY, 'source', *REPORTED))} FROM rolled")
-                connection.execute("DROP TABLE rolled")
-                key = key_of(rules, providers)
-                keep_history(connection, chunk, accrual.adjustments_query(key, facts), table=accrual.HISTORY)
-                warehouse.replace_days(connection, commitments.TABLE, chunk, commitments.daily_query(key, facts))
-                warehouse.replace_days(connection, corrections.TABLE, chunk, corrections.daily_query(key, facts))
+                rollup = made[TABLE] if overlap else f"SELECT * EXCLUDE (source) FROM {ROLLED}"
+                warehouse.replace_days(connection, TABLE, chunk, rollup)
+                keep_history(connection, chunk, f"SELECT {', '.join((*KEY, 'source', *REPORTED))} FROM {ROLLED}")
+                keep_history(connection, chunk, accrual.adjustments_query(CHARGES), table=accrual.HISTORY)
+                warehouse.replace_days(connection, commitments.TABLE, chunk, made[commitments.TABLE])
+                warehouse.replace_days(connection, corrections.TABLE, chunk, made[corrections.TABLE])
+                for name in (ROLLED, CHARGES):
+                    connection.execute(f"DROP TABLE {name}")
                 accrual.create_views(connection)
 
 
-def _chunks(lake: Lake, sources: list[str], days: list[date]) -> Iterable[list[date]]:
-    """Days in runs of at most ROWS_AT_ONCE facts, at least one day each."""
+def statements_on_facts(rules: Rules, providers: Mapping[str, str]) -> dict[str, Callable[[str], str]]:
+    """What is asked of a relation of facts, by the name of what comes of it."""
+    key = key_of(rules, providers)
+    return {
+        ROLLED: lambda facts: rollup_query(rules, facts, providers, by_source=True),
+        TABLE: lambda facts: rollup_query(rules, facts, providers),
+        CHARGES: lambda facts: accrual.charges_query(key, facts),
+        commitments.TABLE: lambda facts: commitments.daily_query(key, facts),
+        corrections.TABLE: lambda facts: corrections.daily_query(key, facts),
+    }
+
+
+def _found_on(
+    run_on: str, lake: Lake, sources: list[str], days: list[date], queries: Mapping[str, Callable[[str], str]]
+) -> dict[str, pa.Table]:
+    """What another engine finds in the facts of these days; the rollup only where it is not `ROLLED` without source."""
+    from finops_assets.engines.transformation import answer, held_keys, shown  # needs the engine's extra
+
+    keys = held_keys(lake, "facts", sources, days)
+    if not keys:
+        return {}
+    engine = engine_on(run_on, lake)
+    with shown(engine, "facts", keys) as facts:
+        found = {name: answer(engine, query(facts)) for name, query in queries.items() if name != TABLE}
+        keyed = found[ROLLED].group_by(list(KEY)).aggregate([]).num_rows
+        if keyed < found[ROLLED].num_rows:
+            found[TABLE] = answer(engine, queries[TABLE](facts))
+    return found
+
+
+def _chunks(lake: Lake, sources: list[str], days: list[date], most: int) -> Iterable[list[date]]:
+    """Days in runs of at most so many facts, at least one day each."""
     chunk: list[date] = []
     rows = 0
     for day in days:
         count = sum(totals.rows for s in sources if (totals := Ledger(lake, s).day_totals(day)))
-        if chunk and rows + count > ROWS_AT_ONCE:
+        if chunk and rows + count > most:
             yield chunk
             chunk, rows = [], 0
         chunk.append(day)

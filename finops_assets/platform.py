@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from finops_assets.attribution.row_rules import OWNER, Given, OwnerRule
 from finops_assets.attribution.rules import Rules
 from finops_assets.lake import Lake
 from finops_assets.lake_store import open_lake
+from finops_assets.owners.decisions import OwnerDecisions, accepted_rules
 from finops_assets.settings import Settings
 from finops_assets.warehouse import Warehouse
 
@@ -33,7 +35,8 @@ class Platform:
 
     @cached_property
     def rules(self) -> Rules:
-        return Rules.from_settings(self.settings)
+        """The rules of finops.yaml and the accepted owners, as they stand when first asked."""
+        return Rules.from_settings(self.settings, accepted_owners(self.settings))
 
     @property
     def source_names(self) -> list[str]:
@@ -49,3 +52,16 @@ class Platform:
     def landed_names(self) -> list[str]:
         """Every source that is landed, whether its cost counts or not."""
         return [source.name for source in self.settings.sources]
+
+
+def accepted_owners(settings: Settings) -> list[OwnerRule]:
+    """What people accepted of the owners suggested, as rules of the lowest rank."""
+    return [
+        OwnerRule(
+            rule.source,
+            rule.ResourceId,
+            {d: Given(value, f"{OWNER}{rule.given_by[d]}") for d, value in rule.dimensions.items()},
+            rule.valid_from,
+        )
+        for rule in accepted_rules(OwnerDecisions.beside(settings.warehouse).all())
+    ]

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,6 +43,8 @@ UtcTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """The name of an environment variable. Secrets are named in finops.yaml, never written there."""
 Severity = Literal["INFO", "WARNING", "CRITICAL"]
+RUN_ON = r"^(local(\[(\d+|\*)\])?|spark://[^\s,:/]+:\d+(,[^\s,:/]+:\d+)*|yarn|k8s://\S+)$"
+"""Engines that the work can be run on, docs/engines.md."""
 
 
 class _Strict(BaseModel):
@@ -103,8 +106,24 @@ class Threshold(_Strict):
     block_above: Percent
 
 
+class TagTarget(_Strict):
+    """What is to be reached: less than this share of positive effective cost without a required dimension, in percent."""
+
+    untagged_below: Percent
+    by: date
+
+
 class TagPolicy(_Strict):
+    """What tags should be. docs/governance.md"""
+
     required: tuple[str, ...] = ()
+    canonical: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Dimension -> the values that it should have; a dimension that is not named may have any."""
+    organisation: Path | None = None
+    """A CSV of departments, teams, cost centers (a column a dimension) and each department's champion."""
+    champions: Mapping[str, str] = Field(default_factory=dict)
+    """Department -> who answers for its tags; before those of the file."""
+    target: TagTarget | None = None
     thresholds: Mapping[str, Threshold] = Field(default_factory=dict)
     sources: Mapping[str, Mapping[str, Threshold]] = Field(default_factory=dict)
 
@@ -112,6 +131,82 @@ class TagPolicy(_Strict):
         """The threshold in force: the source's own, else the dimension's, else warn 20 / block 50."""
         own = self.sources.get(source, {}).get(dimension)
         return own or self.thresholds.get(dimension) or Threshold(warn_above=20, block_above=50)
+
+
+class Condition(_Strict):
+    """What a value must be like: a glob or a list of them, of which one must match, or a regular expression."""
+
+    any_of: tuple[str, ...] = ()
+    regex: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, raw: Any) -> Any:
+        if isinstance(raw, str | list):
+            listed = [raw] if isinstance(raw, str) else raw
+            for value in listed:
+                if not isinstance(value, str):
+                    raise ValueError(
+                        f"{value!r} is no text; write it in quotes (a number without them loses its leading zeros)"
+                    )
+            if not listed:
+                raise ValueError("is an empty list, which nothing matches")
+            return {"any_of": listed}
+        if isinstance(raw, dict) and set(raw) == {"regex"}:
+            return raw
+        raise ValueError("allowed: a text with * and ? (in quotes if it is a number), a list of them, or {regex: …}")
+
+    @field_validator("regex")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"is not a regular expression ({error})") from error
+        return pattern
+
+
+class When(_Strict):
+    """All conditions of a rule. In the file the columns stand beside `source` and `tags`."""
+
+    source: Condition | None = None
+    tags: Mapping[str, Condition] = Field(default_factory=dict)
+    columns: Mapping[str, Condition] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns_apart(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        named = {key: raw[key] for key in ("source", "tags") if key in raw}
+        return {**named, "columns": {key: value for key, value in raw.items() if key not in named}}
+
+
+class AttributionRule(_Strict):
+    """A rule beyond tags: rows of this kind have these dimensions. docs/rules.md"""
+
+    name: Name
+    when: When
+    set: Mapping[Name, str] = Field(min_length=1)
+    valid_from: date | None = Field(default=None, alias="from")
+    """The first UTC charge day that it holds for."""
+    until: date | None = None
+    """The first UTC charge day that it holds for no more."""
+    overrides_tags: bool = False
+    """true: it comes before the tags; else it fills what they leave empty."""
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _holds_somewhere(self) -> AttributionRule:
+        if self.valid_from and self.until and self.until <= self.valid_from:
+            raise ValueError(f"until {self.until} is not after from {self.valid_from}; until is exclusive")
+        if not (self.when.columns or self.when.tags or self.when.source):
+            raise ValueError("has no condition, and would take everything; name a column, tags or source under when")
+        return self
+
+
+class _RulesAlone(_Strict):
+    attribution_rules: tuple[AttributionRule, ...]
 
 
 class Plausibility(_Strict):
@@ -134,6 +229,13 @@ class Engine(_Strict):
 
     memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s?(MB|GB)$")] = "800MB"
     threads: Annotated[int, Field(ge=1)] | None = None
+    run_on: Annotated[str, Field(pattern=RUN_ON)] | None = None
+    """Where facts, rollup and the figures of their gates are made: the master of a Spark; None: this machine's DuckDB."""
+
+    @property
+    def place(self) -> str:
+        """Where that is, in words."""
+        return f"Spark on {self.run_on}" if self.run_on else "DuckDB on this machine"
 
 
 class Currency(_Strict):
@@ -234,6 +336,142 @@ class Alerts(_Strict):
     """The address of Dagster's UI, for links."""
 
 
+def _budgets_form(value: object) -> object:
+    return {"file": value} if isinstance(value, str) else value
+
+
+class BudgetFile(_Strict):
+    """Where the budgets are, and for how long one that goes to and fro over a limit is one alert. docs/budgets.md"""
+
+    file: Path
+    suppress_days: Annotated[int, Field(ge=1)] = 7
+
+
+class AnomalyLimits(_Strict):
+    """Other limits for some series: every condition that is given must hold; the first entry that does counts."""
+
+    department: str | None = None
+    team: str | None = None
+    service: str | None = None
+    """A ServiceCategory."""
+    resource: str | None = None
+    """A ResourceId: for the series of that resource alone."""
+    sigma: Annotated[float, Field(gt=0)] | None = None
+    min_amount: Annotated[float, Field(ge=0)] | None = None
+    min_percent: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _says_of_what(self) -> AnomalyLimits:
+        if (self.department, self.team, self.service, self.resource) == (None,) * 4:
+            raise ValueError("says of nothing what it holds for; give department, team, service or resource")
+        return self
+
+
+class Anomalies(_Strict):
+    """When a day is an anomaly: it must exceed all three limits. docs/anomalies.md"""
+
+    sigma: Annotated[float, Field(gt=0)] = 2.5
+    """Standard deviations of the series' usual surprise."""
+    min_amount: Annotated[float, Field(ge=0)] = 10
+    """Deviation of a day, in the currency that was billed."""
+    min_percent: Annotated[float, Field(ge=0)] = 25
+    """Deviation of a day, in percent of what was expected."""
+    resource_floor: Annotated[float, Field(gt=0)] = 100
+    """A resource that costs so much on a day of the last week is a series of its own."""
+    overrides: tuple[AnomalyLimits, ...] = ()
+
+
+SplitMethod = Literal["even", "fixed", "proportional", "metric", "benefit"]
+SplitPercent = Annotated[Decimal, Field(gt=0, le=100)]
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+
+
+class SharedWhat(_Strict):
+    """Which cost a rule splits: all conditions hold. The names are the rollup's, such as __untagged__."""
+
+    department: OneOrMore = ()
+    team: OneOrMore = ()
+    environment: OneOrMore = ()
+    provider: OneOrMore = ()
+    ServiceCategory: OneOrMore = ()
+    commitments: Literal["unused", "purchase"] | None = None
+    """Only what commitment discounts cost: their unused part, or their purchases."""
+
+    @model_validator(mode="after")
+    def _something(self) -> SharedWhat:
+        if not self.model_fields_set:
+            raise ValueError("has no condition, and would split everything; name a department, team, …")
+        return self
+
+
+def _metric_form(value: object) -> object:
+    return {"file": value} if isinstance(value, str) else value
+
+
+class SharedMetric(_Strict):
+    """Quantities by day and team: a CSV with date, department, team, quantity, or a table of the warehouse with these."""
+
+    file: Path | None = None
+    table: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)?$")] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> SharedMetric:
+        if (self.file is None) == (self.table is None):
+            raise ValueError("needs a file or a table, not both")
+        return self
+
+
+class SharedCost(_Strict):
+    """A rule that gives cost of one or of nobody to the teams that bear it. docs/allocation.md"""
+
+    name: Name
+    cost: SharedWhat
+    method: SplitMethod
+    to: OneOrMore = ()
+    """department/team, or department/* for its teams with cost on the day; none: all teams with cost on the day."""
+    percent: Mapping[str, SplitPercent] = Field(default_factory=dict)
+    """Method fixed: department/team -> its share. What is left of 100 stays."""
+    metric: Annotated[SharedMetric, BeforeValidator(_metric_form)] | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_method(self) -> SharedCost:
+        for given, name, method in ((self.percent, "percent", "fixed"), (self.metric, "metric", "metric")):
+            if bool(given) != (self.method == method):
+                raise ValueError(f"method {method} needs {name}, and no other method has it")
+        if self.method == "benefit" and self.cost.commitments is None:
+            raise ValueError("method benefit splits what commitments cost; say cost: {commitments: unused} or purchase")
+        if self.to and self.method in ("fixed", "benefit"):
+            raise ValueError(f"method {self.method} names its teams itself; leave out to")
+        if sum(self.percent.values()) > 100:
+            raise ValueError(f"percent sums to {sum(self.percent.values())}, more than 100")
+        wrong = [to for to in (*self.to, *self.percent) if not re.fullmatch(r"[^/]+/[^/]+", to)]
+        if wrong or any(name.endswith("/*") for name in self.percent):
+            raise ValueError(f"found {', '.join(wrong or self.percent)}; teams are written department/team")
+        return self
+
+    @property
+    def chained(self) -> bool:
+        """Is all cost of an owner split, so also what earlier rules gave to it?"""
+        return self.cost.model_fields_set <= {"department", "team"}
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The teams that are named one by one."""
+        return (*(to for to in self.to if not to.endswith("/*")), *self.percent)
+
+    def splits(self, department: str, team: str) -> bool:
+        """Is this the cost of an owner that the rule splits?"""
+        return (not self.cost.department or department in self.cost.department) and (
+            not self.cost.team or team in self.cost.team
+        )
+
+
 class LakeStore(_Strict):
     """A lake on an object store. Credentials come from the provider's own chain, as those of sources."""
 
@@ -281,6 +519,8 @@ class Settings(_Strict):
     dimensions: Mapping[Name, Dimension] = Field(min_length=1)
     placeholders: tuple[str, ...] = ("none", "null", "n/a", "unknown")
     tag_policy: TagPolicy = TagPolicy()
+    attribution_rules: tuple[AttributionRule, ...] = ()
+    """In order; of each dimension the first that matches counts."""
     plausibility: Plausibility = Plausibility()
     acknowledged: tuple[Acknowledgement, ...] = ()
     engine: Engine = Engine()
@@ -288,6 +528,29 @@ class Settings(_Strict):
     night: Night = Night()
     alerts: Alerts = Alerts()
     currency: Currency | None = None
+    budgets: Annotated[BudgetFile, BeforeValidator(_budgets_form)] | None = None
+    shared_cost: tuple[SharedCost, ...] = ()
+    """In order: a later rule may split what an earlier one gave."""
+
+    @field_validator("shared_cost")
+    @classmethod
+    def _in_order(cls, rules: tuple[SharedCost, ...]) -> tuple[SharedCost, ...]:
+        for place, rule in enumerate(rules):
+            if rule.name in [other.name for other in rules[:place]]:
+                raise ValueError(f"the name {rule.name!r} stands twice; names are unique")
+            for team in rule.named:
+                owner = (team.split("/")[0], team.split("/")[1])
+                earlier = next((r for r in rules[: place + 1] if r.chained and r.splits(*owner)), None)
+                if earlier is rule:
+                    raise ValueError(f"rule {rule.name} gives to {team}, whose cost it splits; what is not given stays")
+                if earlier is not None:
+                    raise ValueError(
+                        f"rule {rule.name} gives to {team}, whose cost the earlier rule {earlier.name} has split;"
+                        f" {_untangle(rules, rule, earlier)}"
+                    )
+        return rules
+
+    anomalies: Anomalies = Anomalies()
 
     @property
     def counted(self) -> tuple[Source, ...]:
@@ -309,6 +572,19 @@ class Settings(_Strict):
     def deadline(self, source: Source) -> str:
         """By when ("HH:MM", UTC) the source must have delivered the day before."""
         return source.deadline or self.night.deadline
+
+
+def _untangle(rules: tuple[SharedCost, ...], later: SharedCost, earlier: SharedCost) -> str:
+    """What to do about a rule that gives to one whose cost is split already: another order, unless there is none."""
+    reached, path = [earlier], {earlier.name: earlier.name}
+    for rule in reached:
+        for other in rules:
+            if other.chained and other.name not in path and any(other.splits(*t.split("/", 1)) for t in rule.named):
+                path[other.name] = f"{path[rule.name]} -> {other.name}"
+                reached.append(other)
+    if later.name in path:
+        return f"they go round in a cycle ({path[later.name]} -> {earlier.name}): let one of them give to others"
+    return f"put {later.name} before {earlier.name}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -350,6 +626,40 @@ def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
     return parse_settings(text, file)
 
 
+def load_candidate(path: Path, settings: Settings) -> Settings:
+    """The settings with other attribution rules, to see what they would do: of a whole finops.yaml, or of a file that
+    holds `attribution_rules` alone.
+
+    Raises:
+        ConfigError: with every mistake found, its path and line in the file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = yaml.load(text, Loader=_Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(str(path), [Mistake("(file)", f"cannot be read as YAML: {error}")]) from error
+    if isinstance(raw, dict) and "sources" in raw:
+        whole = parse_settings(text, path.absolute())
+        decides = {name: getattr(whole, name) for name in ("dimensions", "placeholders", "attribution_rules")}
+        return settings.model_copy(update=decides)
+    if not isinstance(raw, dict) or set(raw) != {"attribution_rules"}:
+        allowed = "attribution_rules: and a list, or a whole finops.yaml"
+        raise ConfigError(str(path), [Mistake("(file)", f"holds something else; allowed: {allowed}")])
+    node = yaml.compose(text, Loader=_Loader)
+    found = list(_duplicate_keys(node, ()))
+    rules: tuple[AttributionRule, ...] = ()
+    try:
+        rules = _RulesAlone.model_validate(raw).attribution_rules
+    except ValidationError as error:
+        found += [(_place(e), _explain(e)) for e in error.errors()]
+    listed = _list(raw["attribution_rules"])
+    found += _rule_mistakes(listed, set(settings.dimensions), {s.name for s in settings.sources})
+    if found:
+        lines = dict(_lines(node, ()))
+        raise ConfigError(str(path), [Mistake(_dotted(loc), text, _line(lines, loc)) for loc, text in found])
+    return settings.model_copy(update={"attribution_rules": rules})
+
+
 def parse_settings(text: str, file: Path) -> Settings:
     """Settings from YAML text; `file` gives the name in messages and the base of relative paths."""
     try:
@@ -376,6 +686,7 @@ def parse_settings(text: str, file: Path) -> Settings:
     if found or settings is None:
         raise ConfigError(str(file), [Mistake(_dotted(loc), text, _line(lines, loc)) for loc, text in found])
     base = file.parent
+    policy_file = settings.tag_policy.organisation
     return settings.model_copy(
         update={
             "lake": _resolve(base, settings.lake) if isinstance(settings.lake, Path) else settings.lake,
@@ -383,6 +694,17 @@ def parse_settings(text: str, file: Path) -> Settings:
             "published": _resolve(base, settings.published),
             "currency": settings.currency
             and settings.currency.model_copy(update={"rates": _resolve(base, settings.currency.rates)}),
+            "shared_cost": tuple(
+                rule.model_copy(update={"metric": rule.metric.model_copy(update={"file": _resolve(base, given)})})
+                if rule.metric and (given := rule.metric.file)
+                else rule
+                for rule in settings.shared_cost
+            ),
+            "budgets": settings.budgets
+            and settings.budgets.model_copy(update={"file": _resolve(base, settings.budgets.file)}),
+            "tag_policy": settings.tag_policy.model_copy(
+                update={"organisation": policy_file and _resolve(base, policy_file)}
+            ),
             "sources": tuple(s.model_copy(update={"uri": _resolve_uri(base, s.uri)}) for s in settings.sources),
         }
     )
@@ -441,6 +763,8 @@ def _place(error: Any) -> tuple[str | int, ...]:
         return (*loc[:1], *loc[2:])
     if loc[:2] == ("alerts", "channels") and len(loc) > 3:
         return (*loc[:3], *loc[4:])
+    if loc[0] == "attribution_rules" and loc[2:4] == ("when", "columns"):
+        return (*loc[:3], *loc[4:])
     return (*loc, "kind") if error["type"] == "union_tag_invalid" else loc
 
 
@@ -473,6 +797,7 @@ def _explain(error: Any) -> str:
 
 
 ALLOWED = {
+    RUN_ON: "a Spark master, as spark://host:7077, local[2], yarn or k8s://https://host:443; without it DuckDB here does the work",
     r"^[A-Z]{3}$": "a currency's three capital letters, as EUR",
     r"^[a-z][a-z0-9_]*$": "lower-case letters, digits and _, beginning with a letter, as aws_prod",
     r"^\d+(\.\d+)?\s?(MB|GB)$": "a size as 800MB or 2GB",
@@ -489,13 +814,21 @@ def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
         "sources": Source,
         "dimensions": Dimension,
         "tag_policy": TagPolicy,
+        "attribution_rules": AttributionRule,
         "thresholds": Threshold,
+        "target": TagTarget,
         "plausibility": Plausibility,
         "acknowledged": Acknowledgement,
         "engine": Engine,
         "night": Night,
         "alerts": Alerts,
         "currency": Currency,
+        "budgets": BudgetFile,
+        "shared_cost": SharedCost,
+        "cost": SharedWhat,
+        "metric": SharedMetric,
+        "anomalies": Anomalies,
+        "overrides": AnomalyLimits,
     }
     if loc[:2] == ("alerts", "channels") and len(loc) > 3:
         return list(CHANNEL_KINDS[str(loc[3])].model_fields)
@@ -504,7 +837,7 @@ def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
     model: type[BaseModel] = Settings
     for part in loc:
         model = named.get(str(part), model)
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _cross_mistakes(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
@@ -549,6 +882,7 @@ def _cross_mistakes(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...],
     dimensions = _mapping(raw.get("dimensions"))
     found += _alias_mistakes(dimensions)
     found += _policy_mistakes(_mapping(raw.get("tag_policy")), {str(d) for d in dimensions}, set(names))
+    found += _rule_mistakes(_list(raw.get("attribution_rules")), {str(d) for d in dimensions}, set(names))
     for i, item in enumerate(_list(raw.get("acknowledged"))):
         if isinstance(item, dict) and str(item.get("source")) not in names:
             found.append(
@@ -669,6 +1003,8 @@ def _policy_mistakes(
 
     for i, dimension in enumerate(_list(policy.get("required"))):
         check(("tag_policy", "required", i), dimension)
+    for dimension in _mapping(policy.get("canonical")):
+        check(("tag_policy", "canonical", dimension), dimension)
     for dimension, body in _mapping(policy.get("thresholds")).items():
         check(("tag_policy", "thresholds", dimension), dimension, body)
     for source, bodies in _mapping(policy.get("sources")).items():
@@ -678,6 +1014,49 @@ def _policy_mistakes(
             )
         for dimension, body in _mapping(bodies).items():
             check(("tag_policy", "sources", source, dimension), dimension, body)
+    return found
+
+
+def _rule_mistakes(
+    rules: list[Any], dimensions: set[str], sources: set[str]
+) -> list[tuple[tuple[str | int, ...], str]]:
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    names: dict[str, int] = {}
+    for i, rule in enumerate(rules):
+        if not isinstance(rule, dict):
+            continue
+        loc = ("attribution_rules", i)
+        name = str(rule.get("name"))
+        if name in names:
+            first = f"attribution_rules[{names[name]}]"
+            found.append(((*loc, "name"), f"found {name!r} again (first at {first}); names are unique"))
+        names.setdefault(name, i)
+        for dimension in _mapping(rule.get("set")):
+            if str(dimension) not in dimensions:
+                found.append(
+                    ((*loc, "set", dimension), f"found {dimension!r}; allowed: {', '.join(sorted(dimensions))}")
+                )
+        when = _mapping(rule.get("when"))
+        for column in when:
+            if column in ("source", "tags"):
+                continue
+            known = columns().get(str(column))
+            if known is None:
+                close = difflib.get_close_matches(str(column), columns(), n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                found.append(
+                    ((*loc, "when", column), f"found {column!r}, which is no FOCUS column, source or tags{hint}")
+                )
+            elif known.type != "string":
+                found.append(
+                    (
+                        (*loc, "when", column),
+                        f"found {column!r}, whose values are no texts ({known.type}); rules read texts",
+                    )
+                )
+        source = when.get("source")
+        if isinstance(source, str) and not set(source) & {"*", "?"} and source not in sources:
+            found.append(((*loc, "when", "source"), f"found {source!r}; allowed: {', '.join(sorted(sources))}"))
     return found
 
 

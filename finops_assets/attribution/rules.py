@@ -1,28 +1,23 @@
-"""The attribution rules: one plain function from a tag set to its dimensions."""
+"""The attribution rules: one plain function from a tag set to its dimensions, and which rules on rows go with it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import cached_property
+from typing import Any
 
 from finops_assets.attribution.normal import normal_key, normal_value
-from finops_assets.settings import Settings
+from finops_assets.attribution.row_rules import Given, Matcher, OwnerRule, RowRule, RulesOfDay, TagValue
+from finops_assets.settings import AttributionRule, Condition, Settings
 
-TagValue = str | int | float | bool | None
+__all__ = ["Given", "Rules", "TagValue", "resolve"]
 
 # Part of the rules' version: a change of the algorithm below re-attributes history, as one of finops.yaml does.
 ALGORITHM = 1
-
-
-@dataclass(frozen=True)
-class Given:
-    """A dimension's value and the tag key, as written in the bill, that gave it."""
-
-    value: str
-    key: str
 
 
 @dataclass(frozen=True)
@@ -33,10 +28,14 @@ class Rules:
     aliases: Mapping[str, tuple[str, ...]]
     values: Mapping[str, Mapping[str, str]]
     placeholders: frozenset[str]
+    row_rules: tuple[RowRule, ...] = ()
+    owners: tuple[OwnerRule, ...] = ()
+    _of_day: dict[object, RulesOfDay] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Rules:
-        return cls(
+    def from_settings(cls, settings: Settings, owners: Iterable[OwnerRule] = ()) -> Rules:
+        """The rules of finops.yaml; `owners` are the accepted ones, of which unknown dimensions are left out."""
+        rules = cls(
             dimensions=tuple(settings.dimensions),
             aliases={d: tuple(normal_key(k) for k in body.keys) for d, body in settings.dimensions.items()},
             values={
@@ -45,21 +44,111 @@ class Rules:
             },
             placeholders=frozenset(normal_value(p) for p in settings.placeholders) | {""},
         )
+        return replace(
+            rules,
+            row_rules=tuple(rules._row_rule(rule) for rule in settings.attribution_rules),
+            owners=tuple(rules._known_owner(owner) for owner in owners),
+        )
+
+    def _row_rule(self, rule: AttributionRule) -> RowRule:
+        return RowRule(
+            rule.name,
+            {d: self._unified(d, value) for d, value in rule.set.items()},
+            {column: _matcher(condition) for column, condition in rule.when.columns.items()},
+            # Tag values are compared as dimensions carry them, trimmed and lower case.
+            {normal_key(key): _matcher(condition, tag=True) for key, condition in rule.when.tags.items()},
+            _matcher(rule.when.source) if rule.when.source else None,
+            rule.valid_from,
+            rule.until,
+            rule.overrides_tags,
+        )
+
+    def _known_owner(self, owner: OwnerRule) -> OwnerRule:
+        known = {d: Given(self._unified(d, g.value), g.key) for d, g in owner.gives.items() if d in self.dimensions}
+        return replace(owner, gives=known)
+
+    def _unified(self, dimension: str, value: str) -> str:
+        normal = normal_value(value)
+        return self.values[dimension].get(normal, normal)
 
     @cached_property
     def known(self) -> frozenset[str]:
         """Every alias of every dimension."""
         return frozenset(alias for aliases in self.aliases.values() for alias in aliases)
 
-    @property
-    def version(self) -> str:
-        """A hash of everything that decides, so that a change of rules is a change of version."""
+    @cached_property
+    def tags_version(self) -> str:
+        """A hash of everything that decides what a tag set gives."""
         decides = [
             ALGORITHM,
             [[d, self.aliases[d], sorted(self.values[d].items())] for d in self.dimensions],
             sorted(self.placeholders),
         ]
-        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
+        return _hash(decides)
+
+    @cached_property
+    def version(self) -> str:
+        """A hash of everything that decides, so that a change of rules is a change of version."""
+        if not self.row_rules and not self.owners:
+            return self.tags_version
+        return _hash([self.tags_version, *self.described()])
+
+    def described(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The rules on rows, and the accepted owners, as JSON: whatever decides, and nothing else."""
+        rules = [
+            {
+                "name": rule.name,
+                "source": _plain(rule.source),
+                "columns": {column: _plain(m) for column, m in sorted(rule.columns.items())},
+                "tags": {key: _plain(m) for key, m in sorted(rule.tags.items())},
+                "set": dict(sorted(rule.sets.items())),
+                "from": str(rule.first) if rule.first else None,
+                "until": str(rule.until) if rule.until else None,
+                "overrides_tags": rule.overrides_tags,
+            }
+            for rule in self.row_rules
+        ]
+        owners = [
+            {
+                "source": owner.source,
+                "ResourceId": owner.ResourceId,
+                "from": str(owner.first) if owner.first else None,
+                "gives": {d: [given.value, given.key] for d, given in sorted(owner.gives.items())},
+            }
+            for owner in self.owners
+        ]
+        return rules, owners
+
+    def of_day(self, source: str, day: date) -> RulesOfDay:
+        """The rules on rows that may apply to a source's rows of a day."""
+        rules = tuple(i for i, rule in enumerate(self.row_rules) if rule.applies(source, day))
+        owners = tuple(
+            i
+            for i, owner in enumerate(self.owners)
+            if owner.source == source and (owner.first is None or owner.first <= day)
+        )
+        # Days under the same rules share what was found out about values.
+        key = (rules, owners)
+        found = self._of_day.get(key)
+        if found is None:
+            found = RulesOfDay((self.row_rules[i] for i in rules), (self.owners[i] for i in owners))
+            self._of_day[key] = found
+        return found
+
+
+def _matcher(condition: Condition, tag: bool = False) -> Matcher:
+    globs = tuple(normal_value(glob) for glob in condition.any_of) if tag else condition.any_of
+    return Matcher(globs, condition.regex)
+
+
+def _plain(matcher: Matcher | None) -> object:
+    if matcher is None:
+        return None
+    return {"regex": matcher.regex} if matcher.regex is not None else sorted(matcher.globs)
+
+
+def _hash(decides: object) -> str:
+    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
 
 
 def resolve(

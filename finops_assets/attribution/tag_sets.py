@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from finops_assets.attribution.row_rules import Tags
 from finops_assets.attribution.rules import Rules, resolve
 from finops_assets.engine import identifier, literal
 from finops_assets.errors import TagSetCollision
@@ -42,8 +45,9 @@ class RawTags:
 def raw_tags(export: ExportTable) -> RawTags:
     """How to recognise equal tag sets of this export cheaply.
 
-    This is the one place with engine-specific functions on tags. Two 64-bit hashes of different
-    renderings stand for a set while it is joined: grouping by the map itself costs twice as much.
+    This is the one place with engine-specific functions on tags. Two 64-bit hashes, of the set and of another
+    rendering, stand for it while it is joined: grouping by the map itself costs twice as much. A map's values alone
+    are rendering enough: sets whose values agree and whose first hashes collide would be one in 10^9 months.
     """
     keys: list[str] = []
     texts: list[str] = []
@@ -57,7 +61,8 @@ def raw_tags(export: ExportTable) -> RawTags:
             keys += [f"hash({value})", f"hash('~' || {value})"]
             texts.append(value)
         else:
-            keys += [f"hash({value})", f"hash(CAST({value} AS VARCHAR))"]
+            second = f"map_values({value})" if export.types[name].startswith("MAP(") else f"CAST({value} AS VARCHAR)"
+            keys += [f"hash({value})", f"hash({second})"]
             texts.append(f"CAST(to_json({value}) AS VARCHAR)")
     return RawTags(tuple(keys), (texts[0], texts[1]))
 
@@ -164,9 +169,9 @@ def attribution_schema(rules: Rules) -> pa.Schema:
 def attribution(lake: Lake, rules: Rules, sources: list[str]) -> pa.Table:
     """Every registered tag set of these sources with its dimensions; resolves only those not yet resolved.
 
-    One file per rules version. Two runs that write it at once lose nothing: what is missing is resolved again.
+    One file per version of what decides about tags; rules beyond tags do not touch it. Two runs that write it at once lose nothing: what is missing is resolved again.
     """
-    file = lake.root / "tag_sets" / f"rules={rules.version}" / "attribution.parquet"
+    file = lake.root / "tag_sets" / f"rules={rules.tags_version}" / "attribution.parquet"
     schema = attribution_schema(rules)
     held = pq.read_table(file, schema=schema) if lake.fetch([file]) else schema.empty_table()
     known = set(held["tag_set_id"].to_pylist())
@@ -193,6 +198,40 @@ def attribution(lake: Lake, rules: Rules, sources: list[str]) -> pa.Table:
     with lake.replacing(file, blind=True) as temporary:
         pq.write_table(table, temporary, compression="zstd")
     return table
+
+
+class TagTexts:
+    """The registered tag sets of sources by their ids, read when first asked for: only rules that read tags do."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self._read: dict[str, TagsById] = {}
+        self._lock = Lock()
+
+    def of(self, source: str) -> TagsById:
+        """The tag sets of a source."""
+        with self._lock:
+            return self._read.setdefault(source, TagsById(self.lake, source))
+
+
+class TagsById:
+    """One source's register: tag set id -> AllocatedTags and Tags."""
+
+    def __init__(self, lake: Lake, source: str) -> None:
+        self.lake, self.source = lake, source
+
+    @cached_property
+    def _texts(self) -> dict[str, tuple[str | None, str | None]]:
+        file = _register(self.lake, self.source)
+        if not self.lake.fetch([file]):
+            return {}
+        table = pq.read_table(file, schema=REGISTER_SCHEMA)
+        pairs = zip(table["AllocatedTags"].to_pylist(), table["Tags"].to_pylist())
+        return dict(zip(table["tag_set_id"].to_pylist(), pairs))
+
+    def __getitem__(self, ident: str) -> Tags:
+        allocated, own = self._texts.get(ident, (None, None))
+        return json.loads(allocated or "{}"), json.loads(own or "{}")
 
 
 def _register(lake: Lake, source: str) -> Path:

@@ -78,6 +78,8 @@ def _metadata(asset: dg.AssetKey, verdict: Verdict) -> dict[str, dg.MetadataValu
                 entries[name] = dg.MetadataValue.int(value)
             case float():
                 entries[name] = dg.MetadataValue.float(value)
+    if verdict.engine:
+        entries["engine"] = dg.MetadataValue.text(verdict.engine)
     if verdict.next_step:
         entries["next_step"] = dg.MetadataValue.text(verdict.next_step)
     if verdict.of_sources:

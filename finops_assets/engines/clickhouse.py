@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finops_assets.attribution.rules import Rules
-from finops_assets.engines.transformation import ATTRIBUTION, FACTS, RAW, Key
-from finops_assets.lake import Lake
+from finops_assets.engines.transformation import Key
+from finops_assets.lake import Lake, Layer
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
 
 SETTINGS = {
@@ -33,6 +32,8 @@ SETTINGS = {
 }
 _TYPES = {"decimal": "Nullable(Decimal(38, 18))", "datetime": "Nullable(DateTime64(6, 'UTC'))"}
 _TEXT = "Nullable(String)"
+FACTS = "facts"
+"""The table."""
 
 
 class ClickHouse:
@@ -45,6 +46,17 @@ class ClickHouse:
         for name, value in settings.items():
             self.query(f"SET {name} = {value}")
 
+    @property
+    def name(self) -> str:
+        """Its version."""
+        [version] = self.table("SELECT version() AS v")["v"].to_pylist()
+        return f"ClickHouse {version}"
+
+    @property
+    def at_once(self) -> int:
+        """A session runs one statement at a time, by all cores."""
+        return 1
+
     def query(self, statement: str) -> None:
         """Run a statement whose answer nobody needs."""
         self.session.query(statement)
@@ -53,32 +65,43 @@ class ClickHouse:
         """What a rendered statement gives."""
         return self.session.query(query, "ArrowTable")
 
-    def put_attribution(self, resolved: pa.Table) -> None:
-        """A new table in the place of the old one; a running statement keeps the one that it began with."""
-        columns = ", ".join(f"{_name(c)} {'String' if c == 'tag_set_id' else _TEXT}" for c in resolved.column_names)
-        names = ", ".join(map(_name, resolved.column_names))
-        fresh = f"{ATTRIBUTION}_{uuid.uuid4().hex}"
-        self.query(f"CREATE TABLE {fresh} ({columns}) ENGINE = MergeTree ORDER BY tag_set_id")
+    def put(self, table: pa.Table) -> str:
+        """By way of a file, which is how this engine takes the most."""
+        columns = ", ".join(f"{_name(c)} {_TEXT}" for c in table.column_names)
+        names = ", ".join(map(_name, table.column_names))
+        relation = f"given_{uuid.uuid4().hex}"
+        self.query(f"CREATE TABLE {relation} ({columns}) ENGINE = MergeTree ORDER BY tuple()")
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "attribution.parquet"
-            pq.write_table(resolved, file)
-            self.query(f"INSERT INTO {fresh} ({names}) SELECT {names} FROM {_file(file)}")
-        self.query(f"CREATE TABLE IF NOT EXISTS {ATTRIBUTION} AS {fresh}")
-        self.query(f"EXCHANGE TABLES {ATTRIBUTION} AND {fresh}")
-        self.query(f"DROP TABLE {fresh}")
+            file = Path(folder) / "given.parquet"
+            pq.write_table(table, file)
+            self.query(f"INSERT INTO {relation} ({names}) SELECT {names} FROM {_file(file)}")
+        return relation
 
-    def show_raw(self, keys: Iterable[Key]) -> None:
-        """A view over the days' files."""
+    def show(self, layer: Layer, keys: list[Key]) -> str:
+        """A view over raw days' files, or over the partitions of facts."""
+        relation = f"shown_{uuid.uuid4().hex}"
+        if layer == "facts":
+            wanted = ", ".join(f"(toDate('{day}'), {_text(source)})" for source, day in keys)
+            self.query(f"CREATE VIEW {relation} AS SELECT * FROM {FACTS} WHERE (charge_date, source) IN ({wanted})")
+            return relation
         names = ", ".join(_name(c.name) for c in all_columns())
         days = [
             f"SELECT {names}, tag_set_id, {SOURCE_FILE}, {SOURCE_ROW}, {_text(source)} AS source,"
             f" toDate('{day}') AS charge_date FROM {_file(self.lake.day_file('raw', source, day))}"
             for source, day in keys
         ]
-        self.query(f"CREATE OR REPLACE VIEW {RAW} AS {' UNION ALL '.join(days)}")
+        self.query(f"CREATE VIEW {relation} AS {' UNION ALL '.join(days)}")
+        return relation
 
-    def replace_facts(self, key: Key, rules: Rules, query: str) -> None:
-        """The day is built in a table beside the facts, whose partition then takes the place of the old one."""
+    def forget(self, relation: str) -> None:
+        """Drop the table or view."""
+        self.query(f"DROP TABLE {relation}")
+
+    def replace_facts(self, key: Key, rules: Rules, query: str, stamp: str) -> None:
+        """The day is built in a table beside the facts, whose partition then takes the place of the old one.
+
+        The stamp is not kept: nothing asks this engine yet what it holds.
+        """
         source, day = key
         columns = _facts_columns(rules)
         names = ", ".join(map(_name, columns))
@@ -103,14 +126,6 @@ class ClickHouse:
                 self.query(f"ALTER TABLE {FACTS} REPLACE {partition} FROM {stage}")
         finally:
             self.query(f"DROP TABLE {stage}")
-
-    def show_facts(self, keys: Iterable[Key]) -> str:
-        """A view over the partitions of these days."""
-        wanted = ", ".join(f"(toDate('{day}'), {_text(source)})" for source, day in keys)
-        self.query(
-            f"CREATE OR REPLACE VIEW {FACTS}_shown AS SELECT * FROM {FACTS} WHERE (charge_date, source) IN ({wanted})"
-        )
-        return f"{FACTS}_shown"
 
 
 def _facts_columns(rules: Rules) -> dict[str, str]:

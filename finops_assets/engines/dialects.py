@@ -25,6 +25,8 @@ FUNCTIONS: tuple[type[exp.Expr], ...] = (
     exp.Greatest,
     exp.If,
     exp.Lower,
+    exp.Max,
+    exp.Min,
     exp.RegexpLike,
     exp.RegexpReplace,
     exp.Sum,
@@ -36,7 +38,7 @@ ALLOWED: frozenset[type[exp.Expr]] = frozenset(
         *(exp.Select, exp.From, exp.Join, exp.Where, exp.Group, exp.Subquery, exp.Table, exp.TableAlias),
         *(exp.Alias, exp.Column, exp.Identifier, exp.Literal, exp.Null, exp.Star, exp.Paren, exp.Distinct, exp.Neg),
         *(exp.And, exp.Or, exp.Not, exp.Is, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE),
-        *(exp.DataType, exp.DataTypeParam),
+        *(exp.Add, exp.Interval, exp.Var, exp.DataType, exp.DataTypeParam),
     }
 )
 MONEY = f"DECIMAL(38, {SCALE})"
@@ -79,8 +81,12 @@ def _check(node: exp.Expr) -> None:
         )
     reason = None
     match node:
-        case exp.Cast() if node.to.sql(dialect="duckdb") != MONEY:
-            reason = f"the type {node.to.sql(dialect='duckdb')}: only {MONEY} has been looked at"
+        case exp.Cast() if node.to.sql(dialect="duckdb") not in (MONEY, "DATE"):
+            reason = f"the type {node.to.sql(dialect='duckdb')}: only {MONEY} and DATE have been looked at"
+        case exp.Add() if not isinstance(node.expression, exp.Interval):
+            reason = "an addition other than of days to a time"
+        case exp.Interval() if not isinstance(node.parent, exp.Add) or str(node.unit).upper() not in ("DAY", "DAYS"):
+            reason = "an interval other than of days, added to a time"
         case exp.RegexpLike() | exp.RegexpReplace() if not node.expression.is_string:
             reason = "a pattern that is not written out"
         case exp.RegexpReplace() if not node.expression.name.endswith("$"):

@@ -1,23 +1,46 @@
 """Apache Spark: facts as the lake's own files, one of a (day, source), each put in its place by the lake.
 
-The lake must lie on a path that driver and workers share.
+The lake must lie on a path that driver and workers share. Workers run no Python.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterable
-from functools import reduce
-from typing import Any, Literal
+import shutil
+import socket
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+import pyarrow.parquet as pq
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    DataType,
+    DateType,
+    DecimalType,
+    LongType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampNTZType,
+)
 
 from finops_assets.attribution.rules import Rules
-from finops_assets.engines.transformation import ATTRIBUTION, FACTS, RAW, Key
-from finops_assets.errors import LakeError
-from finops_assets.lake import Lake
+from finops_assets.engines.transformation import Key
+from finops_assets.errors import FinopsError, LakeError
+from finops_assets.facts import put_day
+from finops_assets.focus.money import SCALE
+from finops_assets.lake import Lake, Layer
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
 
 SETTINGS = {
@@ -30,10 +53,23 @@ SETTINGS = {
     "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
     "spark.sql.parquet.compression.codec": "zstd",
 }
+# DuckDB holds a row group of 80 columns for each of its threads; by default they would be eight times as large.
+ROW_GROUP_BYTES = 16 * 2**20
+# What is joined is sent to every worker whole up to here; beyond it Spark sorts both sides.
+BROADCAST_BYTES = 256 * 2**20
+MASTER_PATIENCE_SECONDS = 5.0
+WORKER_PATIENCE_SECONDS = 120.0
+
+_TYPES: dict[str, DataType] = {"decimal": DecimalType(38, SCALE), "datetime": TimestampNTZType()}
+_FOCUS = {column.name: _TYPES.get(column.type, StringType()) for column in all_columns()}
+_ORIGIN: dict[str, DataType] = {"tag_set_id": StringType(), SOURCE_FILE: StringType(), SOURCE_ROW: LongType()}
+_STARTING = Lock()
+_running: list[SparkSession] = []
+"""This process's one session, if there is one. Spark's own idea of it differs by thread."""
 
 
 class Spark:
-    """An `Engine` on a Spark session of the caller's, local or on a cluster."""
+    """An `Engine` on a Spark session, local or on a cluster."""
 
     dialect = "spark"
 
@@ -42,47 +78,203 @@ class Spark:
         for name, value in SETTINGS.items():
             session.conf.set(name, value)
 
+    @property
+    def name(self) -> str:
+        """Its version and master."""
+        return f"Spark {self.session.version}, {self.session.sparkContext.master}"
+
+    @property
+    def at_once(self) -> int:
+        """A day is written by one task, so as many days as there are cores."""
+        return max(2, self.session.sparkContext.defaultParallelism)
+
+    def put(self, table: pa.Table) -> str:
+        """From Arrow: by way of pandas a missing value became the text 'NaN', and nothing was untagged."""
+        frame: Any = self.session.createDataFrame(table)
+        return self._named(F.broadcast(frame) if table.nbytes <= BROADCAST_BYTES else frame)
+
+    def show(self, layer: Layer, keys: list[Key]) -> str:
+        """A view over the days' files, source and charge_date from their folders.
+
+        Raises:
+            LakeError: a file lacks a column, which Spark would take for missing values.
+        """
+        files = self.lake.fetch([self.lake.day_file(layer, *key) for key in keys])
+        columns = {**_FOCUS, **_ORIGIN}
+        if layer == "facts":
+            # Focus, then the dimensions, all of them texts.
+            columns = {name: columns.get(name, StringType()) for name in pq.read_schema(files[0]).names}
+        for file in files:
+            lacking = columns.keys() - set(pq.read_schema(file).names)
+            if lacking:
+                raise LakeError(
+                    f"lake {self.lake.name}: {file.relative_to(self.lake.root)} has no column {', '.join(sorted(lacking))};"
+                    " it is of an older version or of other rules: run the day's raw and facts again"
+                )
+        folders: dict[str, DataType] = {"source": StringType(), "charge_date": DateType()}
+        schema = StructType([StructField(name, kind) for name, kind in (columns | folders).items()])
+        with self._explaining():
+            reader = self.session.read.schema(schema).option("basePath", _uri(self.lake.root / layer))
+            return self._named(reader.parquet(*map(_uri, files)))
+
+    def forget(self, relation: str) -> None:
+        """Drop the view."""
+        self.session.catalog.dropTempView(relation)
+
     def table(self, query: str) -> pa.Table:
         """What a rendered statement gives."""
-        return self.session.sql(query).toArrow()
+        with self._explaining():
+            return self.session.sql(query).toArrow()
 
-    def put_attribution(self, resolved: pa.Table) -> None:
-        """From Arrow: by way of pandas a missing value became the text 'NaN', and nothing was untagged."""
-        frame: Any = self.session.createDataFrame(resolved)
-        frame.createOrReplaceTempView(ATTRIBUTION)
-
-    def show_raw(self, keys: Iterable[Key]) -> None:
-        """A view over the days' files, each read by its own columns."""
-        columns = [*(c.name for c in all_columns()), "tag_set_id", SOURCE_FILE, SOURCE_ROW]
-        self._day_files("raw", keys, columns).createOrReplaceTempView(RAW)
-
-    def show_facts(self, keys: Iterable[Key]) -> str:
-        """A view over the days' files."""
-        self._day_files("facts", keys, ["*"]).createOrReplaceTempView(FACTS)
-        return FACTS
-
-    def replace_facts(self, key: Key, rules: Rules, query: str) -> None:
+    def replace_facts(self, key: Key, rules: Rules, query: str, stamp: str) -> None:
         """One task writes the day's file beside the lake's, the lake puts it in its place: one rename, no folder.
 
-        The file carries no stamp of what it was built from: DuckDB's build takes such a day for stale and builds it anew.
+        Spark lets nobody write keys of their own into a file's footer, but keeps there what is told with a column.
         """
-        with self.lake.workspace() as workspace:
-            folder = workspace / "facts"
-            self.session.sql(query).coalesce(1).write.parquet(str(folder))
-            parts = sorted(folder.glob("part-*.parquet"))
-            if len(parts) != 1:
-                raise LakeError(
-                    f"source {key[0]}, {key[1]}: Spark left {len(parts)} files in {folder}, expected 1;"
-                    " see that driver and workers share the lake's path"
-                )
-            with self.lake.replacing(self.lake.day_file("facts", *key)) as temporary:
-                os.replace(parts[0], temporary)
 
-    def _day_files(self, layer: Literal["raw", "facts"], keys: Iterable[Key], columns: list[str]) -> DataFrame:
-        days = [
-            self.session.read.parquet(str(self.lake.day_file(layer, source, day)))
-            .select(*columns)
-            .withColumns({"source": F.lit(source), "charge_date": F.lit(day)})
-            for source, day in keys
-        ]
-        return reduce(DataFrame.unionByName, days)
+        def write(file: Path) -> None:
+            with self.lake.workspace() as workspace, self._explaining():
+                folder = workspace / "facts"
+                frame = self.session.sql(query).withMetadata(SOURCE_ROW, {"finops_stamp": stamp}).coalesce(1)
+                frame.write.option("parquet.block.size", ROW_GROUP_BYTES).parquet(_uri(folder))
+                parts = sorted(folder.glob("part-*.parquet"))
+                if len(parts) != 1:
+                    raise self._not_shared(f"for source {key[0]}, {key[1]}, {len(parts)} files came back instead of 1")
+                os.replace(parts[0], file)
+
+        put_day(self.lake, key, stamp, write)
+
+    def _named(self, frame: Any) -> str:
+        name = f"finops_{uuid.uuid4().hex}"
+        frame.createOrReplaceTempView(name)
+        return name
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Spark's complaints about the lake, and about its own end, as ours."""
+        try:
+            yield
+        except (PySparkException, Py4JError) as error:
+            text = str(error)
+            if any(told in text for told in ("FILE_NOT_EXIST", "FileNotFoundException", "Mkdirs failed")):
+                raise self._not_shared(_first_line(text)) from error
+            if _ended(self.session):
+                raise FinopsError(
+                    f"{self.name}: the application ended while it worked ({_first_line(text)}). Nothing was replaced by"
+                    " halves; see the master's page for who ended it, then run the days again"
+                ) from error
+            raise
+
+    def _not_shared(self, found: str) -> LakeError:
+        return LakeError(
+            f"lake {self.lake.name}: Spark's workers do not see {self.lake.root} as this machine does ({found});"
+            " nothing was replaced. Mount the lake on every worker under this path, writable for the user that runs"
+            " them; or take engine.run_on out of finops.yaml, and DuckDB on this machine does the work"
+        )
+
+
+def session_on(master: str) -> SparkSession:
+    """This process's session on a master, made when first asked for, stopped when the process ends.
+
+    Everything else about it is Spark's own configuration: `spark-defaults.conf` in $SPARK_CONF_DIR, $SPARK_LOCAL_IP.
+
+    Raises:
+        FinopsError: no Java, nobody answers there, or no worker takes the application.
+    """
+    with _STARTING:
+        if _running and _ended(_running[0]):
+            _running.pop().stop()
+        if not _running:
+            _require_java(master)
+            _require_master(master)
+            # Nothing is kept there, but Spark makes the folder, else in the current one.
+            scratch = Path(tempfile.gettempdir()) / f"finops-spark-{os.getpid()}"
+            unnamed: Any = SparkSession.builder
+            builder = unnamed.master(master).appName("finops_assets").config("spark.sql.warehouse.dir", _uri(scratch))
+            try:
+                _running.append(builder.getOrCreate())
+            except Exception as error:
+                raise FinopsError(f"{_setting(master)}: Spark does not start: {_first_line(str(error))}") from error
+            atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+            atexit.register(stop_session)
+        [session] = _running
+        at = session.sparkContext.master
+        if at != master:
+            raise FinopsError(
+                f"{_setting(master)}, but this process has a Spark session on {at} already; stop it first"
+            )
+        _require_worker(session, master)
+        return session
+
+
+def stop_session() -> None:
+    """Give back what this process has of a cluster. The next `session_on` begins anew."""
+    while _running:
+        _running.pop().stop()
+
+
+def _require_java(master: str) -> None:
+    home = os.environ.get("JAVA_HOME")
+    if not shutil.which("java") and not (home and (Path(home) / "bin" / "java").is_file()):
+        raise FinopsError(
+            f"{_setting(master)}, which needs Java 17 on this machine, in PATH or at $JAVA_HOME; none is there"
+        )
+
+
+def _require_master(master: str) -> None:
+    """Spark itself would try for a minute and then fail in words about something else."""
+    if not master.startswith("spark://"):
+        return
+    problems = []
+    for place in master.removeprefix("spark://").split(","):
+        host, _, port = place.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), MASTER_PATIENCE_SECONDS).close()
+        except OSError as error:
+            problems.append(f"{place}: {error}")
+        else:
+            return
+    raise FinopsError(
+        f"{_setting(master)}, but no master answers there ({'; '.join(problems)}). Start it, correct the address, or let"
+        " this machine through to it; without the line DuckDB on this machine does the work"
+    )
+
+
+def _require_worker(session: SparkSession, master: str) -> None:
+    """Spark itself would wait without an end."""
+    if master.startswith("local"):
+        return
+    context: Any = session.sparkContext
+    deadline = time.monotonic() + WORKER_PATIENCE_SECONDS
+    # One of them is this process.
+    while not _ended(session) and context._jsc.sc().getExecutorMemoryStatus().size() < 2:
+        if time.monotonic() > deadline:
+            session.stop()
+            raise FinopsError(
+                f"{_setting(master)}, whose master answers, but no worker took the application within"
+                f" {WORKER_PATIENCE_SECONDS:g} s: none is registered, none has cores and memory free, or they do not"
+                " reach this machine. See the master's page; memory and cores asked for are Spark's own settings"
+                " (spark.executor.memory, spark.cores.max in spark-defaults.conf)"
+            )
+        time.sleep(0.2)
+
+
+def _ended(session: SparkSession) -> bool:
+    context: Any = session.sparkContext
+    try:
+        return context._jsc is None or bool(context._jsc.sc().isStopped())
+    except Py4JError:
+        return True
+
+
+def _setting(master: str) -> str:
+    return f"engine.run_on in finops.yaml is {master}"
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0][:300]
+
+
+def _uri(path: Path) -> str:
+    """With its scheme: a cluster's own default may be another file system."""
+    return f"file://{path.absolute()}"

@@ -1,33 +1,31 @@
-"""Facts, rollup and the figures of their gates, by the statements of `facts`, `rollup` and `gates`, on another engine.
+"""Facts written, and statements answered, on another engine; the statements are those of `facts`, `rollup` and `gates`.
 
-Landing, raw days, tag sets and the warehouse stay where they are: an engine reads raw days of the lake, gets the
-resolved tag sets, and hands small tables back.
+Landing, raw days, tag sets and the warehouse stay where they are: an engine reads raw days of the lake, gets what the
+rules say of tag sets and rows, and hands small tables back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import date
 from typing import Any, Protocol
 
 import pyarrow as pa
 
+from finops_assets.attribution.combinations import combinations_query, ruled_table
 from finops_assets.attribution.rules import Rules
-from finops_assets.attribution.tag_sets import attribution
+from finops_assets.attribution.tag_sets import TagTexts
 from finops_assets.engines.dialects import rendered
 from finops_assets.facts import facts_query
 from finops_assets.focus.money import SCALE
-from finops_assets.gates import facts as facts_gates
-from finops_assets.gates import rollup as rollup_gates
-from finops_assets.lake import Lake
-from finops_assets.rollup import KEY, rollup_query
+from finops_assets.lake import Lake, Layer
 
-ATTRIBUTION, RAW, FACTS = "attribution", "raw", "facts"
 Key = tuple[str, date]
 """(source, day)"""
-
-_AMOUNTS = ("billed_cost", "effective_cost", "positive_effective_cost", "list_cost", "contracted_cost")
-_COUNTS = ("resource_count", "row_count", "untagged_rows", "committed_rows")
+Query = Callable[[str], str]
+"""SQL, in DuckDB's dialect, for a relation."""
 
 
 class Engine(Protocol):
@@ -35,71 +33,101 @@ class Engine(Protocol):
 
     dialect: str
 
-    def put_attribution(self, resolved: pa.Table) -> None:
-        """Make the resolved tag sets the relation `attribution`."""
+    @property
+    def name(self) -> str:
+        """What ran, for checks and messages."""
 
-    def show_raw(self, keys: Iterable[Key]) -> None:
-        """Make these raw days of the lake the relation `raw`, with source and charge_date."""
+    @property
+    def at_once(self) -> int:
+        """How many days of facts it is given at a time."""
 
-    def replace_facts(self, key: Key, rules: Rules, query: str) -> None:
-        """Replace one source's facts of one day by what a rendered statement gives: whole, or not at all."""
+    def put(self, table: pa.Table) -> str:
+        """Give it a table of texts; the name of the relation, in plain SQL."""
 
-    def show_facts(self, keys: Iterable[Key]) -> str:
-        """The relation, by a name in plain SQL, of the facts of these days, with source and charge_date."""
+    def show(self, layer: Layer, keys: list[Key]) -> str:
+        """The name of a relation of these days of a layer, at least one, with source and charge_date."""
+
+    def forget(self, relation: str) -> None:
+        """What `put` or `show` named is not needed any more."""
+
+    def replace_facts(self, key: Key, rules: Rules, query: str, stamp: str) -> None:
+        """Replace one source's facts of one day by what a rendered statement gives: whole, or not at all.
+
+        `stamp` says what they are built from (`facts.facts_stamp`) and stays with them.
+        """
 
     def table(self, query: str) -> pa.Table:
         """What a rendered statement gives."""
 
 
-def build_facts(engine: Engine, lake: Lake, rules: Rules, sources: Iterable[str], days: Iterable[date]) -> list[Key]:
-    """Attribute the raw days of these sources, each replaced as a whole; returns those that there were."""
-    keys = [(s, d) for d in sorted(days) for s in sources if lake.holds(lake.day_file("raw", s, d))]
-    lake.fetch([lake.day_file("raw", *key) for key in keys])
-    engine.put_attribution(attribution(lake, rules, sorted({s for s, _ in keys})))
-    query = rendered(facts_query(rules, RAW, ATTRIBUTION), engine.dialect)
-    for key in keys:
-        engine.show_raw([key])
-        engine.replace_facts(key, rules, query)
-    return keys
+def write_facts(engine: Engine, lake: Lake, rules: Rules, resolved: pa.Table, stamps: Mapping[Key, str]) -> None:
+    """Attribute the raw days that have a stamp here, each replaced as a whole; `resolved` are their tag sets."""
+    texts = TagTexts(lake)
+    with _given(engine, resolved) as attribution:
+
+        def write(key: Key) -> None:
+            of_day = rules.of_day(*key)
+            with shown(engine, "raw", [key]) as raw:
+                if not of_day:
+                    query = facts_query(rules, raw, attribution)
+                    engine.replace_facts(key, rules, rendered(query, engine.dialect), stamps[key])
+                    return
+                met = answer(engine, combinations_query(of_day, raw))
+                with _given(engine, ruled_table(of_day, met, texts.of(key[0]))) as ruled:
+                    query = facts_query(rules, raw, attribution, of_day, ruled)
+                    engine.replace_facts(key, rules, rendered(query, engine.dialect), stamps[key])
+
+        with ThreadPoolExecutor(engine.at_once) as pool:
+            list(pool.map(write, stamps))
 
 
-def rollup(
-    engine: Engine, rules: Rules, providers: Mapping[str, str], keys: Iterable[Key], by_source: bool = False
-) -> pa.Table:
-    """The rollup of these days, in the types of the warehouse's table."""
-    query = rollup_query(rules, engine.show_facts(keys), providers, by_source)
-    fields = [("charge_date", pa.date32()), *((name, pa.string()) for name in KEY[1:])]
-    fields += [(name, pa.decimal128(38, SCALE)) for name in _AMOUNTS] + [(name, pa.int64()) for name in _COUNTS]
-    fields += [("source", pa.string())] if by_source else []
-    return engine.table(rendered(query, engine.dialect)).cast(pa.schema(fields))
+def held_keys(lake: Lake, layer: Layer, sources: Iterable[str], days: Iterable[date]) -> list[Key]:
+    """Those of these days that the lake holds."""
+    wanted = sorted(days)
+    return [(s, d) for s in sources for d in wanted if lake.holds(lake.day_file(layer, s, d))]
 
 
-Figures = dict[tuple[Any, ...], tuple[Any, ...]]
+def table_of(engine: Engine, layer: Layer, keys: list[Key], query: Query) -> pa.Table:
+    """What a query gives of these days of a layer."""
+    with shown(engine, layer, keys) as relation:
+        return answer(engine, query(relation))
 
 
-def conserved_figures(engine: Engine, keys: Iterable[Key]) -> tuple[Figures, Figures]:
-    """(day, source, currency) -> rows, billed and effective cost: of raw, and of facts. The gate compares them."""
-    keys = list(keys)
-    engine.show_raw(keys)
-    raw, facts = (
-        engine.table(rendered(facts_gates.totals_query(relation), engine.dialect))
-        for relation in (RAW, engine.show_facts(keys))
-    )
-    return _figures(raw, 3), _figures(facts, 3)
+def rows_of(engine: Engine, layer: Layer, keys: list[Key], query: Query) -> list[tuple[Any, ...]]:
+    """The same, as rows."""
+    return list(zip(*(column.to_pylist() for column in table_of(engine, layer, keys, query).columns)))
 
 
-def untagged_figures(engine: Engine, dimensions: list[str], keys: Iterable[Key]) -> Figures:
-    """(day, source, currency) -> positive effective cost, and how much of it lacks each dimension."""
-    query = facts_gates.shares_query(engine.show_facts(keys), dimensions)
-    return _figures(engine.table(rendered(query, engine.dialect)), 3)
+def answer(engine: Engine, query: str) -> pa.Table:
+    """What a statement in DuckDB's dialect gives, in the types that DuckDB would have given it."""
+    table = engine.table(rendered(query, engine.dialect))
+    return table.cast(pa.schema([pa.field(field.name, _plain(field.type)) for field in table.schema]))
 
 
-def rollup_figures(engine: Engine, keys: Iterable[Key]) -> Figures:
-    """(day, currency) -> rows, billed and effective cost of the facts, to which the rollup's must be equal."""
-    query = rollup_gates.facts_totals_query(engine.show_facts(keys))
-    return _figures(engine.table(rendered(query, engine.dialect)), 2)
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_decimal(kind):
+        return pa.decimal128(38, SCALE)
+    if pa.types.is_integer(kind):
+        return pa.int64()
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us")
+    return kind if pa.types.is_date32(kind) else pa.string()
 
 
-def _figures(table: pa.Table, width: int) -> Figures:
-    rows = list(zip(*(column.to_pylist() for column in table.columns)))
-    return {row[:width]: row[width:] for row in rows}
+@contextmanager
+def shown(engine: Engine, layer: Layer, keys: list[Key]) -> Iterator[str]:
+    """A relation of these days of a layer, while it is needed."""
+    relation = engine.show(layer, keys)
+    try:
+        yield relation
+    finally:
+        engine.forget(relation)
+
+
+@contextmanager
+def _given(engine: Engine, table: pa.Table) -> Iterator[str]:
+    relation = engine.put(table)
+    try:
+        yield relation
+    finally:
+        engine.forget(relation)

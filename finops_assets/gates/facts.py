@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from finops_assets.engine import connect, identifier
-from finops_assets.facts import facts_relation, raw_relation
+from finops_assets.facts import facts_relation
+from finops_assets.gates.asked import Asked
 from finops_assets.gates.verdict import Figure, OfSource, Verdict, money
+from finops_assets.lake import Layer
 from finops_assets.platform import Platform
 
 CONSERVED, WITHIN, ADVICE = "conserved", "untagged_within_threshold", "untagged_below_warning"
@@ -29,17 +31,15 @@ def judge_facts(platform: Platform, days: Iterable[date]) -> list[Verdict]:
     """All verdicts on these days of the facts."""
     days = sorted(days)
     with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
-        return [*_conserved(connection, platform, days), *_untagged(connection, platform, days)]
+        asked = Asked(platform, connection)
+        verdicts = [*_conserved(asked, platform, days), *_untagged(asked, connection, platform, days)]
+        return [replace(verdict, engine=asked.engine) for verdict in verdicts]
 
 
-def _totals(
-    connection: duckdb.DuckDBPyConnection, relation: str | None
-) -> dict[tuple[date, str, str], tuple[Any, ...]]:
-    if relation is None:
-        return {}
+def _totals(asked: Asked, layer: Layer, days: list[date]) -> dict[tuple[date, str, str], tuple[Any, ...]]:
     return {
         (day, source, currency): tuple(figures)
-        for day, source, currency, *figures in connection.execute(totals_query(relation)).fetchall()
+        for day, source, currency, *figures in asked.rows(layer, days, totals_query)
     }
 
 
@@ -52,12 +52,8 @@ def totals_query(relation: str) -> str:
     """
 
 
-def _conserved(connection: duckdb.DuckDBPyConnection, platform: Platform, days: list[date]) -> Iterator[Verdict]:
-    names = platform.source_names
-    raw_files = platform.lake.day_files("raw", names, days)
-    facts_files = platform.lake.day_files("facts", names, days)
-    raw = _totals(connection, raw_relation(raw_files) if raw_files else None)
-    facts = _totals(connection, facts_relation(facts_files) if facts_files else None)
+def _conserved(asked: Asked, platform: Platform, days: list[date]) -> Iterator[Verdict]:
+    raw, facts = _totals(asked, "raw", days), _totals(asked, "facts", days)
     for day in days:
         keys = sorted(k for k in raw.keys() | facts.keys() if k[0] == day)
         problems: dict[str, list[str]] = {}
@@ -84,11 +80,12 @@ def _conserved(connection: duckdb.DuckDBPyConnection, platform: Platform, days: 
         )
 
 
-def _untagged(connection: duckdb.DuckDBPyConnection, platform: Platform, days: list[date]) -> Iterator[Verdict]:
+def _untagged(
+    asked: Asked, connection: duckdb.DuckDBPyConnection, platform: Platform, days: list[date]
+) -> Iterator[Verdict]:
     policy = platform.settings.tag_policy
     required = [d for d in policy.required if d in platform.rules.dimensions]
-    files = platform.lake.day_files("facts", platform.source_names, days)
-    shares = untagged_shares(connection, files, required)
+    shares = _untagged_shares(asked, days, required)
     for day in days:
         over: dict[str, dict[str, list[str]]] = {WITHIN: {}, ADVICE: {}}
         figures: dict[str, Figure] = {}
@@ -136,18 +133,18 @@ def _joined(problems: Mapping[str, Iterable[str]]) -> str:
     return "; ".join(text for texts in problems.values() for text in texts)
 
 
-def untagged_shares(
-    connection: duckdb.DuckDBPyConnection, files: list[Path], dimensions: list[str]
+def _untagged_shares(
+    asked: Asked, days: list[date], dimensions: list[str]
 ) -> dict[tuple[date, str, str, str], tuple[Decimal, Decimal]]:
     """(day, source, currency, dimension) -> (positive effective cost without it, positive effective cost).
 
     Only positive cost counts: a credit must not make coverage exceed 100 %.
     """
-    if not files or not dimensions:
+    if not dimensions:
         return {}
     result = {}
-    query = shares_query(facts_relation(files), dimensions)
-    for day, source, currency, total, *untagged in connection.execute(query).fetchall():
+    found = asked.rows("facts", days, lambda facts: shares_query(facts, dimensions))
+    for day, source, currency, total, *untagged in found:
         for dimension, amount in zip(dimensions, untagged):
             result[day, source, currency, dimension] = (Decimal(amount), Decimal(total))
     return result

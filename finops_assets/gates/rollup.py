@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
 from finops_assets.accrual import APPORTIONED, HISTORY, LONG
 from finops_assets.engine import connect, identifier
-from finops_assets.facts import facts_relation
+from finops_assets.gates.asked import Asked
 from finops_assets.gates.verdict import Verdict, counted, money
 from finops_assets.platform import Platform
 from finops_assets.rollup import EFFECTIVE, KEY, TABLE, rollup_totals
@@ -24,18 +25,19 @@ GATES = {
 def judge_rollup(platform: Platform, days: Iterable[date]) -> list[Verdict]:
     """All verdicts on these days of the rollup."""
     days = sorted(days)
-    return [*_conserved(platform, days), *_unique(platform, days), *_accrued(platform, days)]
+    with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
+        asked = Asked(platform, connection)
+        conserved, accrued = (
+            [replace(verdict, engine=asked.engine) for verdict in judge(asked, platform, days)]
+            for judge in (_conserved, _accrued)
+        )
+    return [*conserved, *_unique(platform, days), *accrued]
 
 
-def _conserved(platform: Platform, days: list[date]) -> Iterator[Verdict]:
-    files = platform.lake.day_files("facts", platform.source_names, days)
+def _conserved(asked: Asked, platform: Platform, days: list[date]) -> Iterator[Verdict]:
     facts: dict[date, dict[str, tuple[int, Decimal, Decimal]]] = {}
-    if files:
-        with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
-            for day, currency, rows, billed, effective in connection.execute(
-                facts_totals_query(facts_relation(files))
-            ).fetchall():
-                facts.setdefault(day, {})[currency] = (rows, billed, effective)
+    for day, currency, rows, billed, effective in asked.rows("facts", days, facts_totals_query):
+        facts.setdefault(day, {})[currency] = (rows, billed, effective)
     rollup = rollup_totals(platform.warehouse, days)
     for day in days:
         a, b = facts.get(day, {}), rollup.get(day, {})
@@ -69,6 +71,17 @@ def facts_totals_query(facts: str) -> str:
             coalesce(sum(BilledCost), 0) AS billed_cost,
             coalesce(sum(coalesce(EffectiveCost, BilledCost)), 0) AS effective_cost
         FROM {facts} GROUP BY 1, 2
+    """
+
+
+def long_charges_query(facts: str) -> str:
+    """SQL: charge_date, currency, charges longer than a day, their effective cost, and those too long to apportion."""
+    return f"""
+        SELECT charge_date, coalesce(BillingCurrency, '') AS currency,
+            count(CASE WHEN {APPORTIONED} THEN 1 END) AS apportioned,
+            coalesce(sum(CASE WHEN {APPORTIONED} THEN {EFFECTIVE} END), 0) AS effective_cost,
+            count(CASE WHEN NOT {APPORTIONED} THEN 1 END) AS left_whole
+        FROM {facts} WHERE {LONG} GROUP BY 1, 2
     """
 
 
@@ -110,22 +123,13 @@ def _unique(platform: Platform, days: list[date]) -> Iterator[Verdict]:
         )
 
 
-def _accrued(platform: Platform, days: list[date]) -> Iterator[Verdict]:
+def _accrued(asked: Asked, platform: Platform, days: list[date]) -> Iterator[Verdict]:
     """What the day's long charges cost by its facts, what was taken from the day for them, and what their days got."""
     nothing = (0, Decimal(0), 0)
     charges: dict[date, dict[str, tuple[int, Decimal, int]]] = {}
     entries: dict[date, dict[str, tuple[Decimal, Decimal]]] = {}
-    files = platform.lake.day_files("facts", platform.source_names, days)
-    if files:
-        with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
-            for day, currency, *figures in connection.execute(
-                f"""
-                SELECT charge_date, coalesce(BillingCurrency, ''), count(*) FILTER (WHERE {APPORTIONED}),
-                    coalesce(sum({EFFECTIVE}) FILTER (WHERE {APPORTIONED}), 0), count(*) FILTER (WHERE NOT {APPORTIONED})
-                FROM {facts_relation(files)} WHERE {LONG} GROUP BY 1, 2
-                """
-            ).fetchall():
-                charges.setdefault(day, {})[currency] = (figures[0], figures[1], figures[2])
+    for day, currency, count, cost, left in asked.rows("facts", days, long_charges_query):
+        charges.setdefault(day, {})[currency] = (count, cost, left)
     with platform.warehouse.reading() as connection:
         if platform.warehouse.has(connection, HISTORY):
             for day, currency, taken, given in connection.execute(

@@ -31,6 +31,8 @@ class Verdict:
     source: str | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
     next_step: str = ""
+    engine: str = ""
+    """What made the figures of facts; empty where they come from elsewhere."""
     of_sources: tuple[OfSource, ...] = ()
     """The message by source, where a gate over all sources can tell whose fault it is."""
 

@@ -78,13 +78,17 @@ class Decision:
 
 @dataclass(frozen=True)
 class AcceptedRule:
-    """An accepted owner as an attribution rule: this resource has these dimensions, from a day on."""
+    """An accepted owner as an attribution rule: this resource has these dimensions, from a day on.
+
+    `given_by`: dimension -> who decided and on which day, which is what the facts say beside the value.
+    """
 
     source: str
     ResourceId: str
     dimensions: Mapping[str, str]
     valid_from: date | None
     reason: str
+    given_by: Mapping[str, str]
 
 
 class OwnerDecisions:
@@ -234,6 +238,7 @@ def accepted_rules(decisions: Iterable[Decision]) -> list[AcceptedRule]:
             {d.dimension: d.value for d in sorted(held, key=lambda d: d.dimension)},
             None if first == date.min else first,
             " | ".join(dict.fromkeys(_reason(d) for d in sorted(held, key=lambda d: d.dimension))),
+            {d.dimension: f"{d.decided_by or 'accepted'} {d.decided_at.astimezone(UTC):%Y-%m-%d}" for d in held},
         )
         for (source, resource, first), held in sorted(grouped.items())
     ]

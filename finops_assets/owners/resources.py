@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import duckdb
@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from finops_assets.attribution.row_rules import RULE
 from finops_assets.attribution.rules import Rules
-from finops_assets.engine import connect, identifier
+from finops_assets.engine import connect, identifier, literal
 from finops_assets.facts import facts_relation
 from finops_assets.focus.money import DECIMAL
 from finops_assets.lake import Lake
@@ -42,13 +43,16 @@ class Resources:
     last_seen (UTC days), BillingCurrency and effective_cost (Decimal, positive effective cost in the currency
     with most of it), currencies (how many there are), and a column for each of `dimensions`: its value, None
     where no tag gave it on any day. `daily`: effective cost by resource and day, for its shape only.
-    `aliases`: the normalised tag keys that carry each dimension.
+    `aliases`: the normalised tag keys that carry each dimension. `ruled`: dimension -> which resources a rule of
+    finops.yaml attributes on their last day: nobody is asked about them, and nothing is learned from them, as they
+    would only teach the rule.
     """
 
     table: pd.DataFrame
     daily: npt.NDArray[np.float32]
     days: tuple[date, ...]
     aliases: Mapping[str, frozenset[str]]
+    ruled: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -84,6 +88,12 @@ def _read(connection: duckdb.DuckDBPyConnection, facts: str, rules: Rules, days:
     effective = "coalesce(EffectiveCost, BilledCost, 0)"
     # The day before the value makes the greatest text the newest; what is equal to the day is decided by the text.
     newest = {"tags": "CASE WHEN Tags <> '{}' THEN Tags END"} | {d: identifier(d) for d in rules.dimensions}
+    by_rule = {d: f"starts_with({identifier(f'{d}_key')}, {literal(RULE)})" for d in _ruled(rules)}
+    newest |= {d: f"CASE WHEN {is_ruled} IS NOT TRUE THEN {identifier(d)} END" for d, is_ruled in by_rule.items()}
+    ruled = "".join(
+        f", max(CASE WHEN {is_ruled} THEN charge_date END) AS {identifier(f'{d}_ruled')}"
+        for d, is_ruled in by_rule.items()
+    )
     # Three groupings instead of one: all texts of all resources at once would not fit the engine's memory.
     parts = {
         "described": f"""
@@ -91,7 +101,7 @@ def _read(connection: duckdb.DuckDBPyConnection, facts: str, rules: Rules, days:
             FROM {usage} GROUP BY ALL""",
         "attributed": f"""
             SELECT source, ResourceId, min(charge_date) AS first_seen, max(charge_date) AS last_seen,
-                {", ".join(f"max(CAST(charge_date AS VARCHAR) || {c}) AS {identifier(n)}" for n, c in newest.items())}
+                {", ".join(f"max(CAST(charge_date AS VARCHAR) || {c}) AS {identifier(n)}" for n, c in newest.items())}{ruled}
             FROM {usage} GROUP BY ALL""",
         "priced": f"""
             SELECT source, ResourceId, coalesce(BillingCurrency, '') AS BillingCurrency,
@@ -105,6 +115,7 @@ def _read(connection: duckdb.DuckDBPyConnection, facts: str, rules: Rules, days:
         CREATE TEMP TABLE resource AS
         SELECT row_number() OVER (ORDER BY source, ResourceId) - 1 AS resource, d.*,
             {", ".join(f"substr(a.{identifier(n)}, 11) AS {identifier(n)}" for n in newest)},
+            {"".join(f"a.{identifier(f'{d}_ruled')} IS NOT DISTINCT FROM a.last_seen AS {identifier(f'{d}_ruled')}, " for d in by_rule)}
             a.first_seen, a.last_seen, p.BillingCurrency, p.effective_cost, p.currencies
         FROM described d JOIN attributed a USING (source, ResourceId) JOIN (
             SELECT source, ResourceId, max_by(BillingCurrency, (effective_cost, BillingCurrency)) AS BillingCurrency,
@@ -133,4 +144,11 @@ def _read(connection: duckdb.DuckDBPyConnection, facts: str, rules: Rules, days:
         number = pd.Series(cost["charge_date"]).dt.date.map(position) if len(cost["cost"]) else []
         daily[cost["resource"], np.asarray(number, dtype=np.int64)] = cost["cost"]
     aliases = {d: frozenset(rules.aliases[d]) for d in rules.dimensions}
-    return Resources(table.to_pandas(), daily, days, aliases)
+    frame = table.to_pandas()
+    are_ruled = {d: frame.pop(f"{d}_ruled").to_numpy(dtype=np.bool_) for d in by_rule}
+    return Resources(frame, daily, days, aliases, are_ruled)
+
+
+def _ruled(rules: Rules) -> list[str]:
+    """The dimensions that rules of finops.yaml may give."""
+    return [d for d in rules.dimensions if any(d in rule.sets for rule in rules.row_rules)]

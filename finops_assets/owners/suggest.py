@@ -121,6 +121,8 @@ def _suggest_one(
     table = resources.table
     labels = labels_of(evidence, dimension)
     open_rows = np.flatnonzero(labels.of == NONE)
+    if dimension in resources.ruled:
+        open_rows = open_rows[~resources.ruled[dimension][open_rows]]
     if settled.accepted:
         keys = zip(table["source"].to_numpy()[open_rows], table["ResourceId"].to_numpy()[open_rows])
         open_rows = open_rows[[(source, ident, dimension) not in settled.accepted for source, ident in keys]]
