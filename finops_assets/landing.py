@@ -399,9 +399,13 @@ def _require_charge_period(
         )
     column = next(c for c in all_columns() if c.name == "ChargePeriodStart")
     mapped = map_column(column, name, export.types[name], written)
+    # A month has few times: each is looked at once in a file.
+    first = f"(e.{SOURCE_FILE}, e.row)"
+    distinct = f"SELECT {identifier(name)}, {SOURCE_FILE}, count(*) AS n, min({SOURCE_ROW}) AS row FROM ({export.sql}) GROUP BY 1, 2"
     bad = connection.execute(
-        f"SELECT count(*), any_value(CAST(e.{identifier(name)} AS VARCHAR)), min(e.{SOURCE_FILE}), min(e.{SOURCE_ROW})"
-        f" FROM ({export.sql}) e WHERE ({mapped.sql}) IS NULL"
+        f"SELECT CAST(sum(n) AS BIGINT), arg_min(CAST(e.{identifier(name)} AS VARCHAR), {first}),"
+        f" arg_min(e.{SOURCE_FILE}, {first}), arg_min(e.row, {first})"
+        f" FROM ({distinct}) e WHERE ({mapped.sql}) IS NULL"
     ).fetchone()
     if bad and bad[0]:
         order = (

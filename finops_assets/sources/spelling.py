@@ -209,10 +209,7 @@ def how_written(connection: duckdb.DuckDBPyConnection, export: ExportTable) -> W
     late = _odd(connection, export, {n: f"NOT {as_specified(v)}" for n, v in times.items()})
     orders = _orders(connection, export, {n: times[n] for n in times if n in late})
     counted = [
-        repair
-        for name in times
-        if name in late
-        for repair in _counted(connection, export.sql, TIME_SPELLING, name, times[name], _other_spelling(times[name]))
+        repair for name in times if name in late for repair in _other_times(connection, export, name, times[name])
     ]
     return Written(
         points=points,
@@ -239,8 +236,15 @@ def _odd_number(value: str) -> str:
     )
 
 
-def _other_spelling(value: str) -> str:
-    return f"(NOT {as_specified(value)} AND NOT {is_slashed(value)} AND {time_from_text(value)} IS NOT NULL)"
+def _other_times(connection: duckdb.DuckDBPyConnection, export: ExportTable, name: str, value: str) -> Iterable[Repair]:
+    """Where a time is written otherwise than specified. A month has few times: each is looked at once in a file."""
+    distinct = f"SELECT {SOURCE_FILE}, {value} AS v, count(*) AS n, min({SOURCE_ROW}) AS row FROM ({export.sql}) e GROUP BY 1, 2"
+    found = connection.execute(
+        f"SELECT {SOURCE_FILE}, CAST(sum(n) AS BIGINT), arg_min(v, row), min(row) FROM ({distinct})"
+        f" WHERE NOT {as_specified('v')} AND NOT {is_slashed('v')} AND {time_from_text('v')} IS NOT NULL"
+        " GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    return [Repair(str(file), TIME_SPELLING, name, rows, example, first) for file, rows, example, first in found]
 
 
 def _points(

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from finops_assets.attribution.tag_sets import attribution_schema
+from finops_assets.attribution.tag_sets import attribution, attribution_schema
 from finops_assets.engines.dialects import rendered
-from finops_assets.engines.transformation import build_facts, rollup
+from finops_assets.engines.transformation import PLACED, Key, rows_of, shown, write_facts
 from finops_assets.facts import facts_query
-from finops_assets_tests.engines.conftest import DAYS, Expected, ordered
-from finops_assets_tests.running import PROVIDERS
+from finops_assets_tests.engines.conftest import DAYS, Expected, ordered, statements
 
 if not os.environ.get("FINOPS_TEST_ENGINES"):
     pytest.skip("slow: make test-engines", allow_module_level=True)
@@ -33,21 +32,27 @@ def session(tmp_path: Path) -> Iterator[Any]:
 def test_clickhouse_gives_what_duckdb_gives(session: Any, expected: Expected) -> None:
     engine = ClickHouse(session, expected.platform.lake)
     expected.reached_by(engine)
-    view = engine.show_facts(expected.keys)
-    columns = [f"`{c}`" for c in engine.table(f"SELECT * FROM {view} LIMIT 0").column_names]
-    found = engine.table(f"SELECT {', '.join(columns)} FROM {view}").to_pylist()
+    view = engine.show("facts", expected.keys)
+    names = sorted(engine.table(f"SELECT * FROM {view} LIMIT 0").column_names)
+    found = engine.table(f"SELECT {', '.join(f'`{name}`' for name in names)} FROM {view}").to_pylist()
     naive = [tuple(v.replace(tzinfo=None) if hasattr(v, "tzinfo") else v for v in row.values()) for row in found]
-    by_duckdb = [(*row[:-2], row[-1], row[-2]) for row in expected.facts]  # charge_date before source there
-    assert ordered(naive) == ordered(by_duckdb)
+    assert ordered(naive) == expected.facts
 
 
-def untagged(engine: ClickHouse, expected: Expected) -> tuple[int, int]:
+def built(engine: ClickHouse, expected: Expected, keys: list[Key]) -> None:
+    p = expected.platform
+    write_facts(engine, p.lake, p.rules, attribution(p.lake, p.rules, p.source_names), dict.fromkeys(keys, "stamp"))
+
+
+def untagged(engine: ClickHouse, expected: Expected, attribution_table: str) -> tuple[int, int]:
     """(rows, untagged rows) by the rollup, of a day whose tag sets nobody uploaded."""
     p, key = expected.platform, expected.keys[0]
-    engine.show_raw([key])
-    engine.replace_facts(key, p.rules, rendered(facts_query(p.rules, "raw", "attribution"), "clickhouse"))
-    found = rollup(engine, p.rules, PROVIDERS, [key])
-    return sum(found["row_count"].to_pylist()), sum(found["untagged_rows"].to_pylist())
+    with shown(engine, "raw", [key]) as raw:
+        query = rendered(facts_query(p.rules, raw, attribution_table, also=PLACED), "clickhouse")
+        engine.replace_facts({key: "stamp"}, p.rules, query)
+    layer, rollup = statements(p.rules)["daily_cost_by_team"]
+    found = rows_of(engine, layer, [key], rollup)
+    return sum(row[-3] for row in found), sum(row[-2] for row in found)
 
 
 def test_without_join_use_nulls_untagged_rows_would_be_wrong(session: Any, expected: Expected) -> None:
@@ -55,42 +60,42 @@ def test_without_join_use_nulls_untagged_rows_would_be_wrong(session: Any, expec
     engine = ClickHouse(session, expected.platform.lake)
     columns = ", ".join(f"`{name}` String" for name in attribution_schema(expected.platform.rules).names)
     engine.query(f"CREATE TABLE attribution ({columns}) ENGINE = MergeTree ORDER BY tag_set_id")
-    rows, right = untagged(engine, expected)
+    rows, right = untagged(engine, expected, "attribution")
     assert rows == right > 0
     engine.query("SET join_use_nulls = 0")
-    assert untagged(engine, expected) == (rows, 0)
+    assert untagged(engine, expected, "attribution") == (rows, 0)
 
 
 def test_without_column_names_first_untagged_rows_would_be_wrong(session: Any, expected: Expected) -> None:
     engine = ClickHouse(session, expected.platform.lake)
-    engine.put_attribution(attribution_schema(expected.platform.rules).empty_table())
-    rows, right = untagged(engine, expected)
+    nothing = engine.put(attribution_schema(expected.platform.rules).empty_table())
+    rows, right = untagged(engine, expected, nothing)
     assert rows == right > 0
     engine.query("SET prefer_column_name_to_alias = 0")
-    assert untagged(engine, expected) == (rows, 0)
+    assert untagged(engine, expected, nothing) == (rows, 0)
 
 
 def test_a_day_that_has_become_empty_is_replaced_too(session: Any, expected: Expected) -> None:
     p = expected.platform
     engine = ClickHouse(session, p.lake)
-    build_facts(engine, p.lake, p.rules, ["aws"], DAYS)
-    query = rendered(facts_query(p.rules, "raw", "attribution") + " WHERE 1 = 0", "clickhouse")
-    engine.show_raw([("aws", DAYS[0])])
-    engine.replace_facts(("aws", DAYS[0]), p.rules, query)
+    built(engine, expected, [("aws", day) for day in DAYS])
+    nothing = engine.put(attribution_schema(p.rules).empty_table())
+    with shown(engine, "raw", [("aws", DAYS[0])]) as raw:
+        query = rendered(facts_query(p.rules, raw, nothing, also=PLACED) + " WHERE 1 = 0", "clickhouse")
+        engine.replace_facts({("aws", DAYS[0]): "stamp"}, p.rules, query)
     left = engine.table("SELECT DISTINCT charge_date FROM facts ORDER BY 1")
     assert left["charge_date"].to_pylist() == DAYS[1:]
 
 
 def test_a_day_that_fails_keeps_its_facts(session: Any, expected: Expected) -> None:
-    p = expected.platform
-    engine = ClickHouse(session, p.lake)
+    engine = ClickHouse(session, expected.platform.lake)
     key = ("aws", DAYS[0])
-    build_facts(engine, p.lake, p.rules, ["aws"], [DAYS[0]])
+    built(engine, expected, [key])
     before = engine.table("SELECT count(*) AS n, sum(BilledCost) AS cost FROM facts").to_pylist()
     with pytest.raises(Exception, match="no_such_table"):
-        engine.replace_facts(key, p.rules, "SELECT * FROM no_such_table")
+        engine.replace_facts({key: "stamp"}, expected.platform.rules, "SELECT * FROM no_such_table")
     assert engine.table("SELECT count(*) AS n, sum(BilledCost) AS cost FROM facts").to_pylist() == before
-    assert engine.table("SHOW TABLES LIKE 'facts_%'").num_rows == 0
+    assert engine.table("SHOW TABLES").to_pylist() == [{"name": "facts"}], "nothing is left of what was given and shown"
 
 
 def test_a_sum_beyond_the_largest_amount_fails_aloud(session: Any, expected: Expected) -> None:

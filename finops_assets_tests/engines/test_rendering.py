@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+
 import pytest
 import sqlglot
 from sqlglot import exp
 
+from finops_assets import commitments, corrections
+from finops_assets.attribution.combinations import combinations_query
+from finops_assets.attribution.row_rules import Matcher, RowRule
 from finops_assets.attribution.rules import Rules
+from finops_assets.daily_tables import CHARGES, ROLLED
 from finops_assets.engines.dialects import ALLOWED, DIALECTS, FUNCTIONS, NotPortable, rendered
 from finops_assets.facts import facts_query
-from finops_assets.gates import facts as facts_gates
 from finops_assets.gates import rollup as rollup_gates
-from finops_assets.rollup import rollup_query, totals_query
+from finops_assets.rollup import TABLE, totals_query
 from finops_assets_tests.conftest import Site
-from finops_assets_tests.running import PROVIDERS
+from finops_assets_tests.engines.conftest import statements
 
-STATEMENTS = ("facts", "rollup", "rollup by source", "facts gate", "untagged", "rollup gate", "totals", "unique key")
+OWN = ("facts", "ruled facts", "combinations", "totals", "unique key")
+ASKED = ("raw totals", "facts totals", "untagged", "rollup gate", "long charges gate")
+STATEMENTS = (*OWN, *ASKED, ROLLED, TABLE, CHARGES, commitments.TABLE, corrections.TABLE)
 
 
 def statement(name: str, rules: Rules) -> str:
-    return {
+    ruled = replace(rules, row_rules=(RowRule("r", {"team": "x"}, {"ServiceName": Matcher(("y",))}),))
+    of_day = ruled.of_day("bill", date(2026, 9, 1))
+    own = {
         "facts": facts_query(rules, "raw", "attribution"),
-        "rollup": rollup_query(rules, "facts", PROVIDERS),
-        "rollup by source": rollup_query(rules, "facts", PROVIDERS, by_source=True),
-        "facts gate": facts_gates.totals_query("facts"),
-        "untagged": facts_gates.shares_query("facts", list(rules.dimensions)),
-        "rollup gate": rollup_gates.facts_totals_query("facts"),
+        "ruled facts": facts_query(ruled, "raw", "attribution", of_day),
+        "combinations": combinations_query(of_day, "raw"),
         "totals": totals_query("daily_cost_by_team"),
         "unique key": rollup_gates.unique_query("daily_cost_by_team"),
-    }[name]
+    }
+    return own[name] if name in own else statements(rules)[name][1]("facts")
+
+
+def test_no_statement_is_left_out(site: Site) -> None:
+    assert set(statements(site.platform.rules)) == {*STATEMENTS} - {*OWN}
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -50,6 +62,9 @@ REFUSED = {
     "tags['k']": "Bracket",
     "x // 2": "IntDiv",
     "a - b > INTERVAL 1 DAY": "Interval|Sub",
+    "a > INTERVAL 1 DAY": "an interval other than of days, added",
+    "a + INTERVAL 1 MONTH": "an interval other than of days",
+    "a + 1": "an addition other than of days",
     "x SIMILAR TO 'a'": "SimilarTo",
     "count(*) FILTER (WHERE x > 0)": "Filter",
     "CAST(x AS DOUBLE)": "the type DOUBLE",

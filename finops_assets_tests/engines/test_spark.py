@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import duckdb
 import pytest
 
 from finops_assets.attribution.tag_sets import attribution
 from finops_assets.engines.dialects import rendered
-from finops_assets.facts import build_facts, facts_query, facts_relation
-from finops_assets_tests.engines.conftest import DAYS, Expected, ordered
+from finops_assets.engines.transformation import write_facts
+from finops_assets.errors import LakeError
+from finops_assets.facts import build_facts, facts_relation
+from finops_assets_tests.engines.conftest import DAYS, Expected, facts_rows
+from finops_assets_tests.engines.spark_cluster import spark_configured
 
 if not os.environ.get("FINOPS_TEST_ENGINES"):
     pytest.skip("slow: make test-engines", allow_module_level=True)
 if not shutil.which("java"):
     pytest.skip("needs Java 17", allow_module_level=True)
 pytest.importorskip("pyspark", reason="needs the extra spark: make test-engines")
-from pyspark.sql import SparkSession
 
-from finops_assets.engines.spark import Spark
+from finops_assets.engines.spark import Spark, session_on
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning"
@@ -31,54 +32,70 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture(scope="module")
-def session() -> Iterator[Any]:
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    session = (
-        SparkSession.builder.master(os.environ.get("FINOPS_TEST_SPARK", "local[2]"))
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.memory", "1g")
-        .config("spark.sql.shuffle.partitions", "4")
-        .getOrCreate()
-    )
-    yield session
-    session.stop()
+def engine(expected: Expected, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spark]:
+    with spark_configured(tmp_path_factory.mktemp("spark")):
+        yield Spark(session_on("local[2]"), expected.platform.lake)
 
 
-def test_spark_gives_what_duckdb_gives(session: Any, expected: Expected) -> None:
+def test_spark_gives_what_duckdb_gives(engine: Spark, expected: Expected) -> None:
     p = expected.platform
-    expected.reached_by(Spark(session, p.lake))
+    expected.reached_by(engine)
     # The files are the lake's own: DuckDB reads them as it reads those that it wrote.
     files = p.lake.day_files("facts", p.source_names, DAYS)
     with duckdb.connect() as connection:
-        assert ordered(connection.execute(f"FROM {facts_relation(files)}").fetchall()) == expected.facts
-    # They carry no stamp, so its own build takes them for stale instead of trusting them.
-    assert all(d.written for d in build_facts(p.lake, p.settings.engine, p.rules, p.source_names, DAYS))
+        assert facts_rows(connection, facts_relation(files)) == expected.facts
+    assert all(b"parquet-mr" in file.read_bytes()[-4096:] for file in files)
+    # They carry what they were built from: nobody builds them again.
+    assert not any(d.written for d in build_facts(p.lake, p.settings.engine, p.rules, p.source_names, DAYS))
+    assert engine.session.catalog.listTables() == [], "nothing is left of what was given and shown"
 
 
-def test_a_day_that_has_become_empty_has_an_empty_file(session: Any, expected: Expected) -> None:
+def test_a_day_that_has_become_empty_has_an_empty_file(engine: Spark, expected: Expected) -> None:
     p = expected.platform
-    engine = Spark(session, p.lake)
     key = ("gcp", DAYS[2])
-    engine.put_attribution(attribution(p.lake, p.rules, p.source_names))
-    engine.show_raw([key])
-    file = p.lake.day_file("facts", *key)
-    before = file.read_bytes()
+    file, raw = p.lake.day_file("facts", *key), p.lake.day_file("raw", *key)
+    before, whole = file.read_bytes(), raw.read_bytes()
     with pytest.raises(Exception, match="no_such_table"):
-        engine.replace_facts(key, p.rules, "SELECT * FROM no_such_table")
+        engine.replace_facts({key: "stamp"}, p.rules, "SELECT * FROM no_such_table")
     assert file.read_bytes() == before
-    engine.replace_facts(key, p.rules, rendered(facts_query(p.rules, "raw", "attribution") + " WHERE 1 = 0", "spark"))
-    with duckdb.connect() as connection:
-        assert connection.execute(f"SELECT count(*) FROM {facts_relation([file])}").fetchall() == [(0,)]
-    build_facts(p.lake, p.settings.engine, p.rules, p.source_names, DAYS)
+    try:
+        with duckdb.connect() as connection:
+            connection.execute(f"COPY (FROM read_parquet('{raw}', hive_partitioning = false) LIMIT 0) TO '{raw}.new'")
+            Path(f"{raw}.new").replace(raw)
+            resolved = attribution(p.lake, p.rules, p.source_names)
+            write_facts(engine, p.lake, p.rules, resolved, {key: "stamp", ("gcp", DAYS[1]): "stamp"})
+            names = [name for name, *_ in connection.execute(f"DESCRIBE FROM {facts_relation([file])}").fetchall()]
+            assert connection.execute(f"SELECT count(*) FROM {facts_relation([file])}").fetchall() == [(0,)]
+            assert {"team", "team_key", "BilledCost"} <= set(names)
+    finally:
+        raw.write_bytes(whole)
+        build_facts(p.lake, p.settings.engine, p.rules, p.source_names, DAYS)
 
 
-def test_an_amount_too_large_fails_aloud(session: Any, expected: Expected) -> None:
-    Spark(session, expected.platform.lake)
-    session.sql(
+def test_an_amount_too_large_fails_aloud(engine: Spark) -> None:
+    engine.session.sql(
         "CREATE OR REPLACE TEMP VIEW large AS SELECT CAST(x AS DECIMAL(38, 18)) AS x"
         " FROM VALUES ('60000000000000000000'), ('60000000000000000000') AS t(x)"
     )
     with pytest.raises(Exception, match=r"ARITHMETIC_OVERFLOW|NUMERIC_VALUE_OUT_OF_RANGE"):
-        session.sql(rendered("SELECT CAST(sum(x) AS DECIMAL(38, 18)) AS x FROM large", "spark")).collect()
+        engine.table(rendered("SELECT CAST(sum(x) AS DECIMAL(38, 18)) AS x FROM large", "spark"))
+    engine.forget("large")
+
+
+def test_a_column_that_a_file_lacks_is_not_taken_for_missing_values(engine: Spark, expected: Expected) -> None:
+    """Spark itself would call every row of such a day untagged."""
+    p = expected.platform
+    [second] = p.lake.day_files("facts", ["aws"], [DAYS[1]])
+    whole = second.read_bytes()
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY (SELECT * EXCLUDE (team) FROM read_parquet('{second}', hive_partitioning = false)) TO '{second}.new'"
+        )
+    Path(f"{second}.new").replace(second)
+    try:
+        with pytest.raises(
+            LakeError, match=r"charge_date=2026-09-02/data.parquet has no column team; .* run the day's"
+        ):
+            engine.show("facts", [("aws", DAYS[0]), ("aws", DAYS[1])])
+    finally:
+        second.write_bytes(whole)
