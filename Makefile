@@ -33,9 +33,9 @@ emulators:       ## Azurite, for the tests on Azure Blob Storage; without it the
 test: $(READY)   ## the tests
 	$(BIN)/python -m pytest
 
-test-engines: $(READY) ## the statements on other engines: chDB, and Spark where Java is; installs both
+test-engines: $(READY) ## the work on other engines: chDB, and a Spark cluster where Java is; installs both
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -e ".[clickhouse,spark]"
-	FINOPS_TEST_ENGINES=1 $(BIN)/python -m pytest -n 1 -rs finops_assets_tests/engines
+	FINOPS_TEST_ENGINES=1 $(BIN)/python -m pytest -n 2 -rs finops_assets_tests/engines
 
 lint: $(READY)   ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -51,6 +51,7 @@ bench: $(READY)  ## measure against the floor and against the naive way; prints 
 	$(BIN)/python -m benchmarks.deliveries
 	$(BIN)/python -m benchmarks.owners
 	$(BIN)/python -m benchmarks.forecast
+	$(BIN)/python -m benchmarks.budgets
 	$(BIN)/python -m benchmarks.anomalies
 
 lock: $(READY)   ## pin what pyproject.toml asks for

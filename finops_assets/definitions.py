@@ -7,22 +7,31 @@ import warnings
 
 import dagster as dg
 
+from finops_assets.assets.accepted import accepted_spec
+from finops_assets.assets.allocation import allocation_assets
+from finops_assets.assets.anomalies import anomaly_assets
+from finops_assets.assets.budgets import budget_assets
 from finops_assets.assets.conformance import conformance_asset
 from finops_assets.assets.converted import CONVERTED
 from finops_assets.assets.daily import POOL, ROLLUP, daily_assets
 from finops_assets.assets.deliveries import deliveries_asset, ledger_asset, repairs_asset
 from finops_assets.assets.forecast import forecast_asset
+from finops_assets.assets.governance import governance_assets
+from finops_assets.assets.health import health_asset
 from finops_assets.assets.owners import owner_assets
 from finops_assets.assets.raw import raw_asset
 from finops_assets.assets.report_tables import ReportTables
 from finops_assets.assets.reports import IO_MANAGER, report_assets
+from finops_assets.assets.sparse import sparse_asset
 from finops_assets.checks.raw import raw_checks
 from finops_assets.checks.shadow import shadow_check
 from finops_assets.partitions import utc_days
 from finops_assets.platform import Platform
 from finops_assets.sensors.alerts import alerts_sensor
 from finops_assets.sensors.deliveries import source_jobs, source_sensor
+from finops_assets.sensors.owners import accepted_owners_sensor
 from finops_assets.sensors.rates import conversion_job, rates_sensor
+from finops_assets.sensors.retention import retention_sensor
 from finops_assets.settings import Settings, load_settings
 
 # Two features that Dagster calls unfinished and that we chose knowingly: the versions are pinned for them.
@@ -37,9 +46,18 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     raw = [raw_asset(source, days, settings.owner) for source in settings.sources]
     daily = daily_assets(platform, days)
     converted = [CONVERTED] if settings.currency else []
-    reports = [*report_assets(settings.owner, converted), conformance_asset(settings, IO_MANAGER, POOL)]
-    reports.append(repairs_asset(settings, IO_MANAGER, POOL))
-    evaluation = [forecast_asset(settings.owner, IO_MANAGER)]
+    budgets = budget_assets(settings.budgets, settings.owner) if settings.budgets else []
+    anomalies = anomaly_assets(settings.owner, IO_MANAGER)
+    health = health_asset(settings.owner, IO_MANAGER)
+    governance = [governance_assets(settings.owner, IO_MANAGER), sparse_asset(settings)]
+    shared = allocation_assets(settings, IO_MANAGER) if settings.shared_cost else []
+    published_after = [
+        *converted,
+        *(key for made in (*budgets, *anomalies, *governance, *shared, health) for key in made.keys),
+    ]
+    reports = [*report_assets(settings.owner, published_after), conformance_asset(settings, IO_MANAGER, POOL)]
+    reports += [repairs_asset(settings, IO_MANAGER, POOL), health]
+    evaluation = [forecast_asset(settings.owner, IO_MANAGER), *budgets, *anomalies, *governance, *shared]
     correlation = owner_assets(platform, IO_MANAGER)
     deliveries = [deliveries_asset(source, settings.owner) for source in settings.sources]
     ledger = ledger_asset(settings, IO_MANAGER, POOL)
@@ -49,7 +67,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     )
     convert = [conversion_job(CONVERTED)] if settings.currency else []
     return dg.Definitions(
-        assets=[*deliveries, ledger, *raw, daily, *reports, *evaluation, *correlation],
+        assets=[*deliveries, ledger, *raw, accepted_spec(settings.owner), daily, *reports, *evaluation, *correlation],
         asset_checks=[
             *(raw_checks(source, days) for source in settings.sources),
             *(shadow_check(source, days) for source in settings.shadows),
@@ -94,6 +112,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 if settings.currency
             ),
             alerts_sensor(platform),
+            accepted_owners_sensor(settings.night.watch_seconds),
+            retention_sensor(settings.keep_runs_days),
             dg.AutomationConditionSensorDefinition(
                 "reports_follow_the_rollup",
                 target=dg.AssetSelection.assets(ledger, *evaluation, *reports),

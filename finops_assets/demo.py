@@ -1,4 +1,4 @@
-"""The demonstration: a synthetic three-cloud estate with two bad days, through the whole graph."""
+"""The demonstration: a synthetic three-cloud estate with two bad days and a resource that runs away, through the whole graph."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ DAYS = 62
 INCIDENTS = (
     Incident("azure", date(2026, 10, 14), "untagged"),
     Incident("gcp", date(2026, 10, 31), "incomplete"),
+    *(Incident("aws", date(2026, 10, day), "surge") for day in (27, 28, 29)),
 )
 
 

@@ -108,12 +108,15 @@ def facts_rules(file: Path) -> str | None:
 
 
 def _stamp_of(file: Path) -> str | None:
-    told = pq.read_metadata(file).metadata or {}
+    told: dict[bytes, bytes] = pq.read_metadata(file).metadata or {}
     if stamp := told.get(b"finops_stamp"):
         return stamp.decode()
-    # Spark writes no keys of ours, but what it is told with a column.
+    # Spark writes no keys of ours, but what it is told with a column: the stamps of all days that it wrote together.
     columns = json.loads(told.get(SPARK_COLUMNS, b"{}")).get("fields", [])
-    return next((found for c in columns if (found := c.get("metadata", {}).get("finops_stamp"))), None)
+    stamps = next((found for c in columns if (found := c.get("metadata", {}).get("finops_stamps"))), None)
+    source, day = (folder.name.partition("=")[2] for folder in (file.parent.parent, file.parent))
+    by_day: dict[str, str] = json.loads(stamps or "{}")
+    return by_day.get(f"{source} {day}")
 
 
 def _load(connection: duckdb.DuckDBPyConnection, resolved: pa.Table) -> None:
@@ -123,14 +126,19 @@ def _load(connection: duckdb.DuckDBPyConnection, resolved: pa.Table) -> None:
 
 
 def facts_query(
-    rules: Rules, raw: str, attribution_table: str, of_day: RulesOfDay | None = None, ruled_relation: str = RULED
+    rules: Rules,
+    raw: str,
+    attribution_table: str,
+    of_day: RulesOfDay | None = None,
+    ruled_relation: str = RULED,
+    also: tuple[str, ...] = (),
 ) -> str:
     """SQL: raw rows joined to the dimension of their tag sets. One row out for each row in.
 
     `of_day`: the rules beyond tags of this day, if there are any; `ruled_relation` then holds what they say
-    (`combinations.ruled_table`), a row for each combination that they say something of.
+    (`combinations.ruled_table`), a row for each combination that they say something of. `also` are columns of raw that facts do not keep.
     """
-    columns = ", ".join(f"r.{name}" for name in KEPT)
+    columns = ", ".join(f"r.{name}" for name in (*KEPT, *also))
     return f"SELECT {columns}, {_dimensions(rules, of_day)} {_joined(raw, attribution_table, of_day, ruled_relation)}"
 
 
@@ -221,9 +229,12 @@ def put_day(lake: Lake, key: tuple[str, date], stamp: str, write: Callable[[Path
             raise
 
 
-def facts_relation(files: list[Path]) -> str:
-    """SQL: facts files as one relation with source and charge_date from their folders."""
-    return _hive(files)
+def facts_relation(files: list[Path], of_any_rules: bool = False) -> str:
+    """SQL: facts files as one relation with source and charge_date from their folders.
+
+    `of_any_rules`: they may have been attributed under rules with other dimensions; it then has all of them.
+    """
+    return _hive(files, union_by_name=of_any_rules)
 
 
 def raw_relation(files: list[Path]) -> str:

@@ -205,6 +205,18 @@ class AttributionRule(_Strict):
         return self
 
 
+class SparseGroups(_Strict):
+    """When a department and team has too few resources to be a cost center. docs/governance.md"""
+
+    min_resources: Annotated[int, Field(ge=1)] = 5
+    """Distinct resources of the trailing days; with fewer the team is shown as __sparse__."""
+    days: Annotated[int, Field(ge=1, le=366)] = 30
+    overrides: Mapping[Annotated[str, Field(pattern=r"^[^/]+/.+$")], Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict
+    )
+    """department/team -> the resources that are enough for it; 0: it is always a cost center."""
+
+
 class _RulesAlone(_Strict):
     attribution_rules: tuple[AttributionRule, ...]
 
@@ -521,11 +533,14 @@ class Settings(_Strict):
     tag_policy: TagPolicy = TagPolicy()
     attribution_rules: tuple[AttributionRule, ...] = ()
     """In order; of each dimension the first that matches counts."""
+    sparse_groups: SparseGroups = SparseGroups()
     plausibility: Plausibility = Plausibility()
     acknowledged: tuple[Acknowledgement, ...] = ()
     engine: Engine = Engine()
     owner: Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")] = "team:finops"
     night: Night = Night()
+    keep_runs_days: Annotated[int, Field(ge=7)] = 180
+    """Runs in Dagster's history that are older, and superseded by later ones, are deleted."""
     alerts: Alerts = Alerts()
     currency: Currency | None = None
     budgets: Annotated[BudgetFile, BeforeValidator(_budgets_form)] | None = None
@@ -790,6 +805,8 @@ def _explain(error: Any) -> str:
         return "must be the name of an environment variable, such as FINOPS_SLACK_URL; what was found is not shown"
     if kind == "string_pattern_mismatch":
         return f"found {value!r}; allowed: {ALLOWED.get(context['pattern'], 'text like ' + context['pattern'])}"
+    if kind == "value_error" and not isinstance(value, str | int | float):
+        return str(context["error"])
     # A whole section is not shown: it says nothing, and may hold what should not be shown.
     shown = repr(value) if isinstance(value, bool | int | float) else type(value).__name__
     shown = repr(without_secrets(value)) if isinstance(value, str) else shown
@@ -800,6 +817,7 @@ ALLOWED = {
     RUN_ON: "a Spark master, as spark://host:7077, local[2], yarn or k8s://https://host:443; without it DuckDB here does the work",
     r"^[A-Z]{3}$": "a currency's three capital letters, as EUR",
     r"^[a-z][a-z0-9_]*$": "lower-case letters, digits and _, beginning with a letter, as aws_prod",
+    r"^[^/]+/.+$": "department/team",
     r"^\d+(\.\d+)?\s?(MB|GB)$": "a size as 800MB or 2GB",
     r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$": "team:name or an e-mail address",
     r"^\s*\S+\s+\S+\s+\S+\s+\S+\s+\S+\s*$": 'a cron of five fields, as "0,30 5-7 * * *"',
@@ -817,6 +835,7 @@ def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
         "attribution_rules": AttributionRule,
         "thresholds": Threshold,
         "target": TagTarget,
+        "sparse_groups": SparseGroups,
         "plausibility": Plausibility,
         "acknowledged": Acknowledgement,
         "engine": Engine,

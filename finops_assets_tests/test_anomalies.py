@@ -30,8 +30,17 @@ from finops_assets.assets.anomalies import anomaly_assets
 from finops_assets.assets.report_tables import ReportTables
 from finops_assets.assets.reports import IO_MANAGER
 from finops_assets.cli import app
+from finops_assets.daily_tables import build_rollup
+from finops_assets.days import compose_days
+from finops_assets.errors import ConfigError
+from finops_assets.estate import Estate, EstateSpec, Incident
+from finops_assets.estate.plan import SURGING
+from finops_assets.facts import build_facts
+from finops_assets.landing import land_source
+from finops_assets.platform import Platform
 from finops_assets.settings import Anomalies, AnomalyLimits
 from finops_assets_tests.conftest import Site, focus_row
+from finops_assets_tests.running import settings_for
 
 MONDAY = date(2026, 6, 1)
 NOW = datetime(2026, 9, 8, 9, tzinfo=UTC)
@@ -118,7 +127,9 @@ def test_what_comes_each_month_is_expected_from_the_third_time_on() -> None:
     later = costs.copy()
     first_of_april = days.index(date(2026, 4, 1))
     later[first_of_april] = 100
-    assert first_of_april in [e.first for e in episodes(later[None, :], SERIES_FIRST, Limits.same(1)) if e.direction < 0]
+    assert first_of_april in [
+        e.first for e in episodes(later[None, :], SERIES_FIRST, Limits.same(1)) if e.direction < 0
+    ]
 
 
 def test_a_deviation_must_exceed_sigma_amount_and_percent() -> None:
@@ -196,11 +207,21 @@ def test_the_first_override_that_fits_gives_its_limits() -> None:
     assert limits.share.tolist() == [0.25, 0.4, 0.25, 0.25]
 
 
+def test_mistakes_in_the_settings_are_told_with_what_is_allowed(tmp_path: Path) -> None:
+    extra = "anomalies: {sigm: 3, overrides: [{sigma: 3}, {team: a, min_amont: 3}]}\n"
+    with pytest.raises(ConfigError) as wrong:
+        _ = Site(tmp_path, extra=extra).platform
+    told = str(wrong.value)
+    assert "did you mean 'sigma'" in told
+    assert "says of nothing what it holds for" in told
+    assert "did you mean 'min_amount'" in told
+
+
 # A bill of two months with one event a team on its last three days, 28 to 30 August.
 
 FIRST, LAST = date(2026, 7, 1), date(2026, 8, 30)
 EVENT = date(2026, 8, 28)
-TEAMS = "quantity price arrival purchase commitment moved credit gone steady".split()
+TEAMS = ["quantity", "price", "arrival", "purchase", "commitment", "moved", "credit", "gone", "steady"]
 
 
 def rows_of(day: date, restated: Decimal | None = None) -> Iterable[dict[str, Any]]:
@@ -241,7 +262,9 @@ def rows_of(day: date, restated: Decimal | None = None) -> Iterable[dict[str, An
         yield row("arrival", "250.123456789", "arrival-2")
     yield row("purchase", str(100 + wobble))
     if day == EVENT:
-        yield row("purchase", "900", "licence", "", ChargeCategory="Purchase", ConsumedUnit="", PricingCategory="Standard")
+        yield row(
+            "purchase", "900", "licence", "", ChargeCategory="Purchase", ConsumedUnit="", PricingCategory="Standard"
+        )
     yield row("commitment", str((260 if now else 100) + wobble), **({} if now else covered))
     yield row("moved", str(100 + wobble))
     yield row("moved" if now else "steady", "200", "wanderer")
@@ -258,11 +281,12 @@ def days(first: date, last: date) -> list[str]:
     return [(first + timedelta(days=i)).isoformat() for i in range((last - first).days + 1)]
 
 
-def deliver(site: Site, restated: dict[date, Decimal] | None = None, last: date = LAST) -> None:
-    for month in (7, 8):
-        of_month = [d for d in map(date.fromisoformat, days(FIRST, last)) if d.month == month]
+def deliver(site: Site, restated: dict[date, Decimal] | None = None, first: date = FIRST, last: date = LAST) -> None:
+    """The bill of these days; if days are restated, only they are run."""
+    for month in sorted({first.month, last.month}):
+        of_month = [d for d in map(date.fromisoformat, days(first, last)) if d.month == month]
         site.put_csv(f"{month}.csv", *(row for d in of_month for row in rows_of(d, (restated or {}).get(d))))
-    site.run_all(*days(FIRST, last))
+    site.run_all(*(map(str, restated) if restated else days(first, last)))
 
 
 def look_at(site: Site, now: datetime = NOW) -> Looked:
@@ -296,7 +320,7 @@ def of_team(site: Site, team: str) -> Anomaly:
         ("purchase", "one-off purchase", 900),
         ("commitment", "commitment expired", 480),
         ("moved", "owner changed", 600),
-        ("credit", "credit, tax or adjustment", -270),
+        ("credit", "credit, tax or correction", -270),
         ("gone", "resource gone", -450),
         ("steady", "owner changed", -600),
     ],
@@ -380,7 +404,12 @@ def test_list_show_resolve_and_rates(site: Site, tmp_path: Path) -> None:
     assert json.loads(run("list", "--format", "json"))[0]["observed"]
     run("resolve", anomaly.id, "--verdict", "confirmed", "--by", "ann", "--note", "new contract")
     judged = of_team(site, "price")
-    assert (judged.verdict, judged.judged_by, judged.note, judged.ended) == ("confirmed", "ann", "new contract", "verdict")
+    assert (judged.verdict, judged.judged_by, judged.note, judged.ended) == (
+        "confirmed",
+        "ann",
+        "new contract",
+        "verdict",
+    )
     assert "confirmed by ann: new contract" in run("show", anomaly.id)
     assert look_at(site).changed == []
     assert "100" not in run("rates", "--format", "csv").splitlines()[0]
@@ -390,21 +419,21 @@ def test_list_show_resolve_and_rates(site: Site, tmp_path: Path) -> None:
 
 def test_a_restated_day_is_looked_at_again_and_nothing_is_told_twice(tmp_path: Path) -> None:
     site = Site(tmp_path, extra="anomalies: {resource_floor: 1000}\n")
-    calm = EVENT - timedelta(days=1)
-    deliver(site, last=calm)
+    first, calm = date(2026, 8, 1), EVENT - timedelta(days=1)
+    deliver(site, None, first, calm)
     assert look_at(site).new == []
     restated = calm - timedelta(days=3)
-    deliver(site, {restated: Decimal(700)}, calm)
+    deliver(site, {restated: Decimal(700)}, first, calm)
     [new] = look_at(site).new
     assert (new.key.team, new.first_day, new.cause) == ("steady", restated, "restated data")
     assert "reported as" in new.evidence
-    deliver(site, {restated: Decimal(720)}, calm)
+    deliver(site, {restated: Decimal(720)}, first, calm)
     again = look_at(site, NOW + timedelta(hours=1))
     assert again.new == []
     assert [(a.id, a.detected_at) for a in again.changed] == [(new.id, NOW)]
-    deliver(site, last=calm)
+    deliver(site, {restated: Decimal("100.3")}, first, calm)
     assert [a.ended for a in look_at(site, NOW + timedelta(hours=2)).changed] == ["restated"]
-    deliver(site, {restated: Decimal(700)}, calm)
+    deliver(site, {restated: Decimal(700)}, first, calm)
     back = look_at(site, NOW + timedelta(hours=3))
     assert back.new == []
     assert len(history(site).all()) == 1
@@ -423,13 +452,42 @@ def test_a_costly_resource_is_a_series_of_its_own(tmp_path: Path) -> None:
     looked = look_at(site)
     # 200 of 2,000 is no anomaly of the team's, but 200 of 100 is one of the resource's.
     [anomaly] = looked.new
-    assert (looked.resources, anomaly.key.ResourceId, anomaly.key.team, anomaly.excess) == (2, "db-1", "a", Decimal(200))
+    assert (looked.resources, anomaly.key.ResourceId, anomaly.key.team, anomaly.excess) == (
+        2,
+        "db-1",
+        "a",
+        Decimal(200),
+    )
     assert look_at(site).new == []
+
+
+def test_the_estates_runaway_resource_is_found_and_named(tmp_path: Path) -> None:
+    first, last = date(2026, 10, 1), date(2026, 10, 31)
+    incidents = tuple(Incident("aws", date(2026, 10, day), "surge") for day in (28, 29, 30))
+    with Estate(EstateSpec(first, last, 1500, incidents=incidents), tmp_path / "estate") as estate:
+        estate.deliver_all()
+        owners = [o for o in estate.owners().to_pylist() if o["source"] == "aws"]
+    runaway = owners[SURGING]
+    platform = Platform(settings_for(tmp_path, first))
+    every = [date.fromisoformat(d) for d in days(first, last)]
+    for source in platform.settings.sources:
+        land_source(platform.lake, platform.settings.engine, source, first)
+        compose_days(platform.lake, platform.settings.engine, source, every)
+    build_facts(platform.lake, platform.settings.engine, platform.rules, platform.source_names, every)
+    build_rollup(platform.lake, platform.warehouse, platform.rules, platform.settings, every)
+    with platform.warehouse.reading() as connection:
+        looked = look(platform, connection, NOW)
+    assert looked.new
+    [surge] = [a for a in looked.new if a.first_day == date(2026, 10, 28) and a.direction > 0]
+    # Its team may have changed since; its department never does.
+    assert surge.key.department == runaway["department"]
+    assert surge.cause in ("quantity", "new resource")
+    assert runaway["ResourceId"] in surge.drivers[0]["name"]
 
 
 def test_held_days_and_late_providers_are_gaps(tmp_path: Path) -> None:
     site = Site(tmp_path)
-    deliver(site, last=EVENT - timedelta(days=1))
+    deliver(site, None, date(2026, 8, 1), EVENT - timedelta(days=1))
     with site.platform.warehouse.writing() as connection:
         connection.execute("DELETE FROM daily_cost_by_team WHERE charge_date = DATE '2026-08-20'")
         connection.execute("UPDATE daily_cost_by_team SET provider = 'Other' WHERE team = 'price'")
@@ -455,7 +513,14 @@ def anomaly(number: int, score: float = 3.0, verdict: Any = None, **changes: Any
 
 
 def test_a_team_with_too_many_false_ones_is_told_the_sigma_that_its_verdicts_support() -> None:
-    scores = [(2.6, "false"), (2.9, "false"), (3.1, "false"), (4.0, "confirmed"), (5.0, "confirmed"), (9.0, "confirmed")]
+    scores = [
+        (2.6, "false"),
+        (2.9, "false"),
+        (3.1, "false"),
+        (4.0, "confirmed"),
+        (5.0, "confirmed"),
+        (9.0, "confirmed"),
+    ]
     scores += [(8.0, "false")]
     judged = [anomaly(i, score, verdict) for i, (score, verdict) in enumerate(scores)]
     [rate] = rates(judged, Anomalies(), date(2026, 9, 1))

@@ -31,6 +31,7 @@ from finops_assets.errors import ConfigError
 from finops_assets.platform import Platform
 from finops_assets.reports import Period
 from finops_assets.runs import QUIET
+from finops_assets.sensors.alerts import tick
 from finops_assets.settings import Alerts, WebhookChannel
 from finops_assets_tests.running import settings_for
 
@@ -444,6 +445,13 @@ def test_the_assets_the_commands_and_a_file_with_a_mistake(tmp_path: Path) -> No
     assert "line 2, amount: found 'much'" in (checks["file_is_sound"].description or "")
     with duckdb.connect(str(settings.published), read_only=True) as connection:
         assert connection.execute("SELECT count(*), max(budgets_version) FROM budget_status").fetchall() == [(3, 1)]
+    with dg.DagsterInstance.ephemeral() as instance:
+        tick(platform, instance, None, NOW, {}, lambda _: None)
+    with AlertHistory.beside(settings.warehouse).opened() as opened:
+        told = {o.alert.key: o.alert.severity for o in opened.open_alerts().values()}
+    assert told["budget mobile/ios month effective EUR 2026-10-01"] == "CRITICAL"
+    assert not any("iso" in key or "USD" in key for key in told)
+
     keys = {spec.key.to_user_string() for spec in build_definitions(settings).resolve_all_asset_specs()}
     assert {"budgets", "budget_evaluations"} <= keys
 

@@ -157,7 +157,16 @@ def test_definitions_are_described_owned_and_loadable(ran: tuple[Graph, Estate])
     for spec in graph.defs.resolve_all_asset_specs():
         assert spec.description, spec.key
         assert spec.owners == ["team:finops"], spec.key
-        assert spec.group_name in {"deliveries", "raw", "facts", "rollup", "reports", "evaluation", "correlation"}
+        assert spec.group_name in {
+            "deliveries",
+            "raw",
+            "facts",
+            "rollup",
+            "reports",
+            "evaluation",
+            "allocation",
+            "correlation",
+        }
     facts = next(s for s in graph.defs.resolve_all_asset_specs() if s.key == dg.AssetKey("cloud_cost_facts"))
     schema = facts.metadata["dagster/column_schema"]
     file = graph.platform.lake.day_file("facts", "aws", date(2026, 9, 2))

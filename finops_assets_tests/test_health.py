@@ -99,7 +99,12 @@ def anomaly(number: int, team: str, verdict: str | None) -> Anomaly:
 
 
 def test_false_alarms_are_of_what_was_judged(warehouse: duckdb.DuckDBPyConnection) -> None:
-    known = [anomaly(0, "a", "false"), anomaly(1, "a", "confirmed"), anomaly(2, "b", "confirmed"), anomaly(3, "b", None)]
+    known = [
+        anomaly(0, "a", "false"),
+        anomaly(1, "a", "confirmed"),
+        anomaly(2, "b", "confirmed"),
+        anomaly(3, "b", None),
+    ]
     found = figures(warehouse, anomalies=known)
     assert {of: row[:3] for (_, of, _), row in found.items()} == {
         "all": (pytest.approx(33.33), Decimal(1), Decimal(3)),
@@ -165,4 +170,4 @@ def test_asset_and_command(tmp_path: Path) -> None:
     assert "100.0" in lines["false alarms"]
     assert "nothing to count yet" in lines["sparse groups"]
     exact = CliRunner().invoke(app, ["health", "-f", "csv", "-c", str(config)])
-    assert "untagged,\"Cloud, USD\",2026-08-31" in exact.output
+    assert 'untagged,"Cloud, USD",2026-08-31' in exact.output

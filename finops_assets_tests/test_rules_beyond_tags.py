@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
 import sqlglot
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
+from typer.testing import CliRunner
 
 from finops_assets.attribution.combinations import combinations_query
 from finops_assets.attribution.preview import preview
 from finops_assets.attribution.row_rules import Matcher, RulesOfDay
 from finops_assets.attribution.rules import Rules
 from finops_assets.attribution.versions import audit, versions_table
+from finops_assets.cli import app
 from finops_assets.daily_tables import build_rollup
 from finops_assets.days import compose_days
 from finops_assets.engines.dialects import DIALECTS, rendered
@@ -31,12 +36,14 @@ from finops_assets.owners.decisions import Decision, OwnerDecisions
 from finops_assets.owners.resources import read_resources
 from finops_assets.owners.suggest import Coverage, suggest
 from finops_assets.platform import Platform
+from finops_assets.runs import days_to_run
 from finops_assets.settings import parse_settings
 from finops_assets_tests.conftest import Site, focus_row
-from finops_assets_tests.running import settings_for, small_estate
+from finops_assets_tests.running import Graph, settings_for, small_estate
 
 DAY = "2026-09-01"
 MakeSite = Callable[..., Site]
+FACTS = "cloud_cost_facts"
 
 ACCOUNTS = """
 attribution_rules:
@@ -445,3 +452,85 @@ def test_the_statements_of_rules_are_rendered_for_other_engines(dialect: str) ->
     of_day = rules.of_day("bill", date(2026, 9, 1))
     for statement in (combinations_query(of_day, "raw"), facts_query(rules, "raw", "attribution", of_day)):
         assert sqlglot.parse_one(rendered(statement, dialect), read=dialect)
+
+
+def test_dagster_calls_facts_out_of_date_when_rules_or_accepted_owners_changed(make_site: MakeSite) -> None:
+    site = make_site(extra="")
+    site.put_csv("a.csv", focus_row(ResourceId="i-1", Tags=""))
+    day = date.fromisoformat(DAY)
+    with dg.DagsterInstance.ephemeral() as instance:
+        graph = Graph(site.platform.settings, instance)
+        run = graph.run(day)
+        assert run.success, run.failure()
+        assert stale_causes(graph, day) == []
+
+        accepted = accept(site, decided("i-1", "shop"))
+        look = next(s for s in graph.defs.sensors or () if s.name == "watch_accepted_owners")
+        assert isinstance(look, dg.SensorDefinition)
+        seen = tick(look, graph)
+        assert seen is not None
+        instance.report_runless_asset_event(seen)
+        assert stale_causes(graph, day) == ["has a new dependency data version"], "without loading definitions anew"
+        assert days_to_run(accepted.platform, instance, day, day + timedelta(days=1)) == [day]
+        later = Graph(site.platform.settings, instance)
+        assert later.run(day, None, [FACTS]).success
+        assert stale_causes(later, day) == stale_causes(graph, day) == []
+        assert site.value(DAY, "team_key", layer="facts") == "owner:ada 2026-10-05"
+        assert tick(look, graph) is None
+
+        ruled = Graph(
+            Site(site.folder, extra=rules_yaml("{name: x, when: {ResourceId: i-1}, set: {team: x}}")).platform.settings,
+            instance,
+        )
+        assert stale_causes(ruled, day) == ["has a new code version"]
+        assert ruled.run(day, None, [FACTS]).success
+        assert stale_causes(ruled, day) == []
+        assert site.value(DAY, "team_key", layer="facts") == "rule:x"
+
+
+def tick(sensor: dg.SensorDefinition, graph: Graph) -> dg.AssetMaterialization | None:
+    """What the sensor reports now."""
+    context = dg.build_sensor_context(graph.instance, resources={"platform": graph.platform})
+    found = sensor.evaluate_tick(context).asset_events
+    assert len(found) < 2
+    assert all(isinstance(event, dg.AssetMaterialization) for event in found)
+    return found[0] if found else None  # type: ignore[return-value]
+
+
+def stale_causes(graph: Graph, day: date) -> list[str]:
+    resolver = CachingStaleStatusResolver(
+        graph.instance, graph.defs.get_repository_def().asset_graph, LoadingContextForTest(graph.instance)
+    )
+    return [cause.reason for cause in resolver.get_stale_causes(dg.AssetKey(FACTS), day.isoformat())]
+
+
+def test_the_command_line_previews_candidates_and_tells_versions(make_site: MakeSite, tmp_path: Path) -> None:
+    site = make_site(extra="")
+    owners_of(site, focus_row(SubAccountName="shop-1", Tags="", EffectiveCost="3"))
+    config = tmp_path / "finops.yaml"
+    config.write_text(BASE)
+    candidate = tmp_path / "candidate.yaml"
+
+    def told(*arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, ["rules", *arguments, "--config", str(config)])
+        assert result.exit_code == code, result.output
+        return " ".join((result.stdout if code == 0 else result.stderr).split())
+
+    assert "nothing: the facts are what these rules give" in told("preview")
+    candidate.write_text(rules_yaml("{name: shops, when: {SubAccountName: shop-*}, set: {team: shop}}"))
+    assert "rule:shops team (nobody) shop USD 3.00 1.50 1" in told("preview", "--file", str(candidate))
+    assert told("preview", "--file", str(candidate), "--format", "csv").startswith("by,dimension,from,to,currency")
+    assert "is empty" in told("preview", "--from", "2026-09-02", "--to", "2026-09-02", code=1)
+    candidate.write_text(BASE + rules_yaml("{name: shops, when: {SubAccountName: shop-*}, set: {team: store}}"))
+    assert "(nobody) store" in told("preview", "--file", str(candidate))
+    candidate.write_text(rules_yaml("{name: shops, when: {SubAccount: shop-*}, set: {squad: shop}}"))
+    wrong = told("preview", "--file", str(candidate), code=1)
+    assert "line 2" in wrong
+    assert "attribution_rules[0].when.SubAccount" in wrong
+    assert "attribution_rules[0].set.squad" in wrong
+    candidate.write_text("dimensions: {}\n")
+    assert "holds something else; allowed: attribution_rules" in told("preview", "--file", str(candidate), code=1)
+    assert f"in force: {rules_of().version}" in told("versions")
+    assert "the first that was written down" in told("versions")
+    assert "nothing" in told("audit", "-d", "team")
+    assert "allowed: team, department" in told("audit", "-d", "squad", code=1)

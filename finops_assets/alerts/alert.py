@@ -10,6 +10,8 @@ from typing import Any, Literal
 from finops_assets.settings import Severity
 
 Event = Literal["open", "reminder", "resolved", "test"]
+Reminders = Literal["setting", "weekly", "never"]
+"""How often an alert that stays open is told again: as `re_alert_hours` says, or as its kind needs it."""
 Figure = int | float | str
 
 RANK: Mapping[Severity, int] = {"INFO": 0, "WARNING": 1, "CRITICAL": 2}
@@ -30,6 +32,7 @@ class Alert:
     day: date | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
     link: str | None = None
+    reminders: Reminders = "setting"
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def _of_check(
     figures = {n: f for n, value in evaluation.metadata.items() if (f := _figure(value)) is not None}
     source = str(figures.pop("source", "")) or _source_in(evaluation.asset_key)
     pending = [f"delivery {source} {scope}" for scope in str(figures.get(ONLY_PENDING, "")).split(", ")]
-    for told_elsewhere in ("day", "next_step", ONLY_PENDING):
+    for told_elsewhere in ("day", "next_step", "engine", ONLY_PENDING):
         figures.pop(told_elsewhere, None)
     if found := [k for k in pending if k in told]:
         yield Observation(key, at, note=f"Told by the alert {found[0]}.")

@@ -80,7 +80,6 @@ def close(history: AlertHistory, key: str, note: str, now: datetime) -> bool:
 
 def _queue(history: OpenHistory, settings: Alerts, resolved: Iterable[int], now: datetime) -> None:
     """Put into the outbox what each channel should know and was not told."""
-    window = timedelta(hours=settings.re_alert_hours) if settings.re_alert_hours else None
     told = history.told()
     for alert_id, opened in history.open_alerts().items():
         for channel in settings.channels:
@@ -89,9 +88,20 @@ def _queue(history: OpenHistory, settings: Alerts, resolved: Iterable[int], now:
             last = told.get((alert_id, name_of(channel)))
             if last is None or _risen(opened.alert, last):
                 history.queue(alert_id, name_of(channel), "open", opened.alert.severity, now)
-            elif window and not last.pending and now - last.queued_at >= window:
+            elif (window := _window(opened.alert, settings)) and not last.pending and now - last.queued_at >= window:
                 history.queue(alert_id, name_of(channel), "reminder", opened.alert.severity, now)
     _queue_resolved(history, resolved, now)
+
+
+def _window(alert: Alert, settings: Alerts) -> timedelta | None:
+    """After how long an alert that is still open is told again; None: never."""
+    match alert.reminders:
+        case "weekly":
+            return timedelta(days=7)
+        case "never":
+            return None
+        case "setting":
+            return timedelta(hours=settings.re_alert_hours) if settings.re_alert_hours else None
 
 
 def _queue_resolved(history: OpenHistory, resolved: Iterable[int], now: datetime) -> None:

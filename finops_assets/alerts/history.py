@@ -27,7 +27,7 @@ from finops_assets.settings import Severity
 
 TABLE = "alert_history"
 LOCK_PATIENCE_SECONDS = 30.0
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS seen (alert_key TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
@@ -45,7 +45,8 @@ CREATE TABLE IF NOT EXISTS alerts (
     detected_at TEXT NOT NULL,
     last_seen_at TEXT NOT NULL,
     resolved_at TEXT,
-    note TEXT NOT NULL DEFAULT ''
+    note TEXT NOT NULL DEFAULT '',
+    reminders TEXT NOT NULL DEFAULT 'setting'
 );
 CREATE UNIQUE INDEX IF NOT EXISTS one_open_alert_per_key ON alerts (alert_key) WHERE resolved_at IS NULL;
 CREATE TABLE IF NOT EXISTS notices (
@@ -65,6 +66,8 @@ CREATE TABLE IF NOT EXISTS notices (
 CREATE INDEX IF NOT EXISTS notices_of_alerts ON notices (alert_id, channel);
 CREATE INDEX IF NOT EXISTS outbox ON notices (channel, notice_id) WHERE sent_at IS NULL AND given_up_at IS NULL;
 """
+# What a file of an older version needs besides.
+_FROM_VERSION_1 = "ALTER TABLE alerts ADD COLUMN reminders TEXT NOT NULL DEFAULT 'setting'"
 _PENDING = "sent_at IS NULL AND given_up_at IS NULL"
 
 
@@ -143,9 +146,7 @@ class AlertHistory:
                         " a newer finops_assets has written it: update this one"
                     )
                 if version < SCHEMA_VERSION:
-                    connection.executescript(
-                        f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
-                    )
+                    _bring_up_to_date(connection)
                 yield OpenHistory(connection)
             except sqlite3.Error as error:
                 raise HistoryError(f"alert history {self.path}: {error}; {_NEXT}") from error
@@ -161,6 +162,18 @@ class AlertHistory:
         finally:
             connection.unregister("incoming_alerts")
         return len(rows)
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    # Again, now that no other process can do it meanwhile.
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 1:
+        connection.execute(_FROM_VERSION_1)
+    for statement in _SCHEMA.split(";"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
 
 
 _TIME = pa.timestamp("us")
@@ -254,12 +267,12 @@ class OpenHistory:
         self._connection.execute(
             """
             INSERT INTO alerts (alert_key, severity, title, text, source, department, day, figures, link,
-                detected_at, last_seen_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                reminders, detected_at, last_seen_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (alert_key) WHERE resolved_at IS NULL DO UPDATE SET severity = excluded.severity,
                 title = excluded.title, text = excluded.text, source = excluded.source,
                 department = excluded.department, day = excluded.day, figures = excluded.figures,
-                link = excluded.link, last_seen_at = excluded.last_seen_at
+                link = excluded.link, reminders = excluded.reminders, last_seen_at = excluded.last_seen_at
             """,
             [
                 alert.key,
@@ -271,6 +284,7 @@ class OpenHistory:
                 alert.day.isoformat() if alert.day else None,
                 json.dumps(alert.figures),
                 alert.link,
+                alert.reminders,
                 at,
                 at,
             ],
@@ -392,6 +406,7 @@ def _alert(row: sqlite3.Row) -> Alert:
         day=date.fromisoformat(row["day"]) if row["day"] else None,
         figures=json.loads(row["figures"]),
         link=row["link"],
+        reminders=row["reminders"],
     )
 
 

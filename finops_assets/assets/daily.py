@@ -10,6 +10,7 @@ from datetime import date
 
 import dagster as dg
 
+from finops_assets.assets.accepted import ACCEPTED, accepted_anew, accepted_input
 from finops_assets.assets.converted import CONVERTED, converted_check_specs, converted_spec, materialize_converted
 from finops_assets.assets.describe import (
     cost_by_currency,
@@ -67,16 +68,16 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
         specs=[
             dg.AssetSpec(
                 FACTS,
-                deps=sources,
+                deps=[*sources, ACCEPTED],
                 skippable=True,
                 partitions_def=days,
                 group_name="facts",
                 owners=[settings.owner],
-                kinds={"parquet", "duckdb"},
-                code_version=rules.version,
+                kinds={"parquet", "spark" if settings.engine.run_on else "duckdb"},
+                code_version=rules.configured_version,
                 description=(
                     "Every raw row of the day, exactly once, with department, team, environment, cost center (as"
-                    " configured) and the tag key that gave each. Untagged rows stay, with NULL dimensions."
+                    " configured) and the tag key or rule that gave each. Untagged rows stay, with NULL dimensions."
                 ),
                 metadata={
                     "dagster/column_schema": facts_schema(rules),
@@ -195,6 +196,10 @@ def _log_facts(
         if v.gate == facts_gates.ADVICE
     }
     inputs = _versions_by_day(context.instance, [raw_key(s) for s in platform.source_names], days)
+    seen = accepted_anew(context.instance, platform.rules)
+    if seen and days:
+        context.log_event(seen)
+    accepted = accepted_input(platform.rules)
     lake = platform.lake
     for day in days:
         held = {s: t for s in platform.source_names if (t := Ledger(lake, s).day_totals(day))}
@@ -210,11 +215,13 @@ def _log_facts(
                     "effective cost": cost_by_currency(totals.effective),
                     "untagged": untagged.get(day) or "no dimension is required",
                     "sources": ", ".join(held),
+                    "engine": platform.settings.engine.place,
                     "rules_version": platform.rules.version,
                 },
                 tags={
-                    "dagster/code_version": platform.rules.version,
+                    "dagster/code_version": platform.rules.configured_version,
                     DATA_VERSION: hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16],
+                    **accepted,
                     **inputs[day.isoformat()],
                 },
             )
@@ -234,6 +241,7 @@ def _materialize_rollup(context: dg.AssetExecutionContext, platform: Platform, d
                     "dagster/partition_row_count": sum(t[0] for t in of_day.values()),
                     "billed cost": cost_by_currency({c: t[1] for c, t in of_day.items()}),
                     "effective cost": cost_by_currency({c: t[2] for c, t in of_day.items()}),
+                    "engine": platform.settings.engine.place,
                 },
             )
         )

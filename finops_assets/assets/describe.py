@@ -51,8 +51,12 @@ def facts_schema(rules: Rules) -> dg.TableSchema:
         column
         for d in rules.dimensions
         for column in (
-            dg.TableColumn(d, "VARCHAR", description=f"{d} from the tags, lower case; NULL where no tag gives it"),
-            dg.TableColumn(f"{d}_key", "VARCHAR", description=f"the tag key, as written, that gave {d}"),
+            dg.TableColumn(d, "VARCHAR", description=f"{d}, lower case; NULL where no tag and no rule gives it"),
+            dg.TableColumn(
+                f"{d}_key",
+                "VARCHAR",
+                description=f"what gave {d}: the tag key as written, rule:<name> or owner:<who, when>",
+            ),
         )
     ]
     own = [
@@ -74,8 +78,15 @@ def facts_lineage(rules: Rules, sources: Sequence[dg.AssetKey]) -> dg.TableColum
     same = [*columns(), "tag_set_id", SOURCE_FILE, SOURCE_ROW]
     deps = {name: of(name) for name in same}
     deps["charge_date"] = of("ChargePeriodStart")
+    read: dict[str, dict[str, None]] = {d: dict.fromkeys(("AllocatedTags", "Tags")) for d in rules.dimensions}
+    for rule in rules.row_rules:
+        for dimension in rule.sets:
+            read[dimension] |= dict.fromkeys(rule.columns)
+    for owner in rules.owners:
+        for dimension in owner.gives:
+            read[dimension]["ResourceId"] = None
     for dimension in rules.dimensions:
-        deps[dimension] = deps[f"{dimension}_key"] = of("AllocatedTags", "Tags")
+        deps[dimension] = deps[f"{dimension}_key"] = of(*read[dimension])
     return dg.TableColumnLineage(deps_by_column=deps)
 
 

@@ -111,8 +111,8 @@ def _table(
     return report
 
 
-def report_assets(owner: str, converted: Sequence[dg.AssetKey] = ()) -> list[dg.AssetsDefinition]:
-    """The three reports and the published warehouse."""
+def report_assets(owner: str, published_after: Sequence[dg.AssetKey] = ()) -> list[dg.AssetsDefinition]:
+    """The three reports and the published warehouse, which waits for what else is configured."""
     teams = _report(
         "cost_by_team",
         "What did each team spend this month, in effective and billed cost, against the same days of the month before?",
@@ -185,7 +185,7 @@ def report_assets(owner: str, converted: Sequence[dg.AssetKey] = ()) -> list[dg.
         deps=[
             ROLLUP,
             FACTS,
-            *converted,
+            *published_after,
             teams,
             untagged,
             services,

@@ -127,7 +127,7 @@ def _combinations(
     connection: duckdb.DuckDBPyConnection, files: list[Path], rules: Rules, of_day: RulesOfDay
 ) -> Iterator[tuple]:  # type: ignore[type-arg]
     """tag_set_id, the columns that rules read, the dimensions as they stand, currency, rows, effective and billed cost."""
-    facts = facts_relation(files).removesuffix(")") + ", union_by_name = true)"
+    facts = facts_relation(files, of_any_rules=True)
     there = {name for name, *_ in connection.execute(f"DESCRIBE FROM {facts}").fetchall()}
     columns = [f"coalesce({identifier(column)}, '')" for column in of_day.columns]
     # A dimension may be newer than the facts.

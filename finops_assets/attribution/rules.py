@@ -93,6 +93,16 @@ class Rules:
             return self.tags_version
         return _hash([self.tags_version, *self.described()])
 
+    @cached_property
+    def configured_version(self) -> str:
+        """The version of finops.yaml's rules alone, whatever owners were accepted."""
+        return self.tags_version if not self.row_rules else _hash([self.tags_version, self.described()[0]])
+
+    @cached_property
+    def owners_version(self) -> str | None:
+        """A hash of the accepted owners; None without any."""
+        return _hash(self.described()[1]) if self.owners else None
+
     def described(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The rules on rows, and the accepted owners, as JSON: whatever decides, and nothing else."""
         rules = [

@@ -6,6 +6,7 @@ import typer
 
 from finops_assets.cli.common import ConfigOption, explained, out
 from finops_assets.currency.rates import read_rates
+from finops_assets.governance.policy import read_policy
 from finops_assets.settings import config_path, load_settings
 
 config_app = typer.Typer(no_args_is_help=True, help="The configuration, finops.yaml.")
@@ -19,6 +20,7 @@ def config_check(config: ConfigOption = None) -> None:
         if settings.currency:
             # Runs go on without it, with the converted figures held; whoever checks wants to know now.
             read_rates(settings.currency.rates)
+        read_policy(settings)
         out.print(
             f"{config_path(config)}: fine. {len(settings.sources)} sources, dimensions"
             f" {', '.join(settings.dimensions)}, from {settings.first_day}.",

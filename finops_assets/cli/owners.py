@@ -217,6 +217,8 @@ def _decide(
         )
         new = OwnerDecisions.beside(settings.warehouse).enter([decision])
     what = f"{decision.dimension} {decision.value} of {decision.ResourceId}"
+    if new and verdict == "accepted":
+        what += "; `finops backfill` attributes the days that are there anew"
     out.print(f"{verdict} {what}" if new else f"{what} was {verdict} already", highlight=False, soft_wrap=True)
 
 

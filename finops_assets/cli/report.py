@@ -12,6 +12,11 @@ import pandas as pd
 import typer
 
 from finops_assets.accrual import HISTORY, accrued_rollup, committed
+from finops_assets.allocation.balance import TABLE as ALLOCATED
+from finops_assets.allocation.report import allocation, kept, moves
+from finops_assets.allocation.sparse import SPARSE, sparse_report, sparse_shares
+from finops_assets.allocation.sparse import TABLE as SPARSE_GROUPS
+from finops_assets.allocation.sparse import VIEW as COST_CENTERS
 from finops_assets.cli.common import (
     ConfigOption,
     Format,
@@ -22,6 +27,7 @@ from finops_assets.cli.common import (
     emit,
     err,
     explained,
+    out,
     published,
     write_table,
 )
@@ -91,10 +97,59 @@ def _period(
 def report_teams(
     first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated")] = ",".join(TEAMS_BY),
     format: FormatOption = "table", output: OutputOption = None, as_of: AsOfOption = None,
-    basis: BasisOption = None, currency: CurrencyOption = "billing", config: ConfigOption = None,
+    basis: BasisOption = None, currency: CurrencyOption = "billing",
+    sparse: Annotated[bool, typer.Option("--sparse", help="Teams with too few resources as their department's __sparse__")] = False,
+    config: ConfigOption = None,
 ) -> None:  # fmt: skip
     """What did each team spend? By default the latest month, against the same days of the month before."""
+    if sparse:
+        _report_cost_centers(config, first, end, by, format, output, as_of, basis, currency)
+        return
     _report_cost(config, first, end, by, format, output, as_of, basis, currency)
+
+
+def _report_cost_centers(
+    config: Path | None,
+    first: datetime | None,
+    end: datetime | None,
+    by: str,
+    format: Format,
+    output: Path | None,
+    as_of: datetime | None,
+    basis: Basis | None,
+    currency: Literal["billing", "reporting"],
+) -> None:
+    with explained(), published(config) as connection:
+        if as_of or basis == "accrued" or currency == "reporting":
+            raise FinopsError(
+                "--sparse goes with neither --as-of, --basis accrued nor --currency reporting; leave one out"
+            )
+        _have_groups(connection)
+        period = _period(connection, TABLE, first, end)
+        _say_gaps(connection, period, TABLE)
+        emit(_checked(lambda: cost_by(connection, period, _columns(by), COST_CENTERS, basis)), period, format, output)
+        if format == "table":
+            shares = ", ".join(f"{share:.1f} % of {c}" for c, share in sparse_shares(connection, period).items())
+            out.print(f"{SPARSE}: {shares}", style="dim", highlight=False)
+
+
+@report_app.command("sparse")
+def report_sparse(
+    first: FromOption = None, end: ToOption = None,
+    format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Which teams have too few resources to be cost centers, with their cost on these days and its share."""
+    with explained(), published(config) as connection:
+        _have_groups(connection)
+        period = _period(connection, TABLE, first, end)
+        emit(sparse_report(connection, period), period, format, output)
+
+
+def _have_groups(connection: duckdb.DuckDBPyConnection) -> None:
+    if not Warehouse.has(connection, SPARSE_GROUPS):
+        raise FinopsError(
+            "resources were not counted yet: materialise sparse_groups, or run days (`finops run FROM TO`)"
+        )
 
 
 @report_app.command("services")
@@ -205,6 +260,29 @@ def report_committed(
         if not Warehouse.has(connection, HISTORY):
             raise FinopsError("no day was built yet (`finops run FROM TO`)")
         write_table(_checked(lambda: committed(connection, _columns(by))), format, output)
+
+
+@report_app.command("allocation")
+def report_allocation(
+    first: FromOption = None, end: ToOption = None,
+    basis: Annotated[Literal["effective", "billed"], typer.Option(help="Which cost")] = "effective",
+    by_rule: Annotated[bool, typer.Option("--by-rule", help="What each rule moved from whom to whom instead")] = False,
+    format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Showback and chargeback side by side: each team's own cost, and what it bears after the rules of shared_cost."""
+    with explained(), published(config) as connection:
+        if not Warehouse.has(connection, ALLOCATED):
+            raise FinopsError("nothing was allocated yet; set `shared_cost` in finops.yaml and run days")
+        period = _period(connection, TABLE, first, end)
+        if format == "table":
+            out.print(f"{period}, {basis} cost", style="dim", highlight=False)
+        table = moves(connection, period, basis) if by_rule else allocation(connection, period, basis)
+        write_table(table, format, output)
+        for text in kept(connection, period):
+            err.print(f"[yellow]note[/] {text}", highlight=False, soft_wrap=True)
+        gaps = missing_days(connection, period, ALLOCATED)
+        if gaps:
+            err.print(f"[yellow]note[/] {len(gaps)} days of the period have no figures: held by a gate, or not run")
 
 
 def _say_gaps(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +41,25 @@ def backfill(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
     with explained():
         if _run_days(config, first.date(), end.date(), only_changed=True):
             raise typer.Exit(HELD)
+
+
+def publish(config: ConfigOption = None) -> None:
+    """Make evaluations, reports and the published copy anew from the days that are built.
+
+    For what changed besides the bills: budgets, rules of shared cost, quantities, policy. Exits with 1 on an error.
+    """
+    with explained(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from finops_assets.definitions import build_definitions
+        from finops_assets.runs import open_instance
+        from finops_assets.runs import publish as publish_days
+
+        settings = load_settings(config)
+        with open_instance() as instance, err.status("reports"):
+            errors = publish_days(build_definitions(settings), instance)
+        if errors:
+            raise FinopsError("\n".join(errors))
+        out.print(f"Published: {settings.published}", soft_wrap=True, highlight=False)
 
 
 def demo(config: ConfigOption = None) -> None:
@@ -146,4 +165,26 @@ def _check_range(first: date, end: date, first_day: date) -> None:
         raise FinopsError(
             f"found {first} to {end}; allowed: from first_day {first_day} (finops.yaml) to {today} (today, exclusive:"
             " a UTC day can be run when it is over)"
+        )
+
+
+def prune(
+    keep_days: Annotated[int | None, typer.Option(min=0, help="Days (default: keep_runs_days of finops.yaml)")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Delete runs from Dagster's history that are old and superseded; the daemon does the same once a day."""
+    with explained(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from finops_assets.definitions import build_definitions
+        from finops_assets.retention import prune as prune_runs
+        from finops_assets.runs import open_instance
+
+        settings = load_settings(config)
+        before = datetime.now(UTC) - timedelta(days=settings.keep_runs_days if keep_days is None else keep_days)
+        with open_instance() as instance, err.status("history"):
+            checks = build_definitions(settings).resolve_asset_graph().asset_check_keys
+            done = prune_runs(instance, checks, before)
+        out.print(
+            f"{done.deleted} runs of before {before:%Y-%m-%d} deleted; {done.kept} kept, because they hold the newest"
+            " word on a day or a table."
         )

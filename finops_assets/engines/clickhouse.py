@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ class ClickHouse:
 
     @property
     def at_once(self) -> int:
-        """A session runs one statement at a time, by all cores."""
-        return 1
+        """A partition each: more than 100 in one insert are refused (max_partitions_per_insert_block)."""
+        return 100
 
     def query(self, statement: str) -> None:
         """Run a statement whose answer nobody needs."""
@@ -97,14 +98,13 @@ class ClickHouse:
         """Drop the table or view."""
         self.query(f"DROP TABLE {relation}")
 
-    def replace_facts(self, key: Key, rules: Rules, query: str, stamp: str) -> None:
-        """The day is built in a table beside the facts, whose partition then takes the place of the old one.
+    def replace_facts(self, stamps: Mapping[Key, str], rules: Rules, query: str) -> None:
+        """The days are built in a table beside the facts, whose partitions then take the place of the old ones.
 
-        The stamp is not kept: nothing asks this engine yet what it holds.
+        The stamps are not kept: nothing asks this engine yet what it holds.
         """
-        source, day = key
         columns = _facts_columns(rules)
-        names = ", ".join(map(_name, columns))
+        names = ", ".join(map(_name, [*columns, "source", "charge_date"]))
         declared = ", ".join(f"{_name(c)} {kind}" for c, kind in columns.items())
         self.query(
             f"CREATE TABLE IF NOT EXISTS {FACTS} ({declared}, source String, charge_date Date)"
@@ -115,15 +115,15 @@ class ClickHouse:
         stage = f"{FACTS}_{uuid.uuid4().hex}"
         self.query(f"CREATE TABLE {stage} AS {FACTS}")
         try:
-            self.query(
-                f"INSERT INTO {stage} ({names}, source, charge_date)"
-                f" SELECT {names}, {_text(source)}, toDate('{day}') FROM ({query})"
-            )
-            partition = f"PARTITION (toDate('{day}'), {_text(source)})"
-            if self.table(f"SELECT count(*) AS n FROM {stage}")["n"].to_pylist() == [0]:
-                self.query(f"ALTER TABLE {FACTS} DROP {partition}")  # nothing cannot take something's place
-            else:
-                self.query(f"ALTER TABLE {FACTS} REPLACE {partition} FROM {stage}")
+            self.query(f"INSERT INTO {stage} ({names}) SELECT {names} FROM ({query})")
+            built = self.table(f"SELECT DISTINCT source, charge_date FROM {stage}")
+            filled = set(zip(built["source"].to_pylist(), built["charge_date"].to_pylist()))
+            for source, day in stamps:
+                partition = f"PARTITION (toDate('{day}'), {_text(source)})"
+                if (source, day) in filled:
+                    self.query(f"ALTER TABLE {FACTS} REPLACE {partition} FROM {stage}")
+                else:
+                    self.query(f"ALTER TABLE {FACTS} DROP {partition}")  # nothing cannot take something's place
         finally:
             self.query(f"DROP TABLE {stage}")
 

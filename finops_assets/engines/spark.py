@@ -6,14 +6,16 @@ The lake must lie on a path that driver and workers share. Workers run no Python
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
 import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -58,7 +60,7 @@ ROW_GROUP_BYTES = 16 * 2**20
 # What is joined is sent to every worker whole up to here; beyond it Spark sorts both sides.
 BROADCAST_BYTES = 256 * 2**20
 MASTER_PATIENCE_SECONDS = 5.0
-WORKER_PATIENCE_SECONDS = 120.0
+WORKER_PATIENCE_SECONDS = 300.0
 
 _TYPES: dict[str, DataType] = {"decimal": DecimalType(38, SCALE), "datetime": TimestampNTZType()}
 _FOCUS = {column.name: _TYPES.get(column.type, StringType()) for column in all_columns()}
@@ -75,6 +77,7 @@ class Spark:
 
     def __init__(self, session: SparkSession, lake: Lake) -> None:
         self.session, self.lake = session, lake
+        self._sorted = False
         for name, value in SETTINGS.items():
             session.conf.set(name, value)
 
@@ -85,13 +88,16 @@ class Spark:
 
     @property
     def at_once(self) -> int:
-        """A day is written by one task, so as many days as there are cores."""
-        return max(2, self.session.sparkContext.defaultParallelism)
+        """A day is written by one task: some for each core."""
+        return 16 * max(2, self.session.sparkContext.defaultParallelism)
 
     def put(self, table: pa.Table) -> str:
         """From Arrow: by way of pandas a missing value became the text 'NaN', and nothing was untagged."""
         frame: Any = self.session.createDataFrame(table)
-        return self._named(F.broadcast(frame) if table.nbytes <= BROADCAST_BYTES else frame)
+        if table.nbytes <= BROADCAST_BYTES:
+            return self._named(F.broadcast(frame))
+        self._sorted = True
+        return self._named(frame)
 
     def show(self, layer: Layer, keys: list[Key]) -> str:
         """A view over the days' files, source and charge_date from their folders.
@@ -126,23 +132,47 @@ class Spark:
         with self._explaining():
             return self.session.sql(query).toArrow()
 
-    def replace_facts(self, key: Key, rules: Rules, query: str, stamp: str) -> None:
-        """One task writes the day's file beside the lake's, the lake puts it in its place: one rename, no folder.
+    def replace_facts(self, stamps: Mapping[Key, str], rules: Rules, query: str) -> None:
+        """A task for each day writes its file beside the lake's, the lake puts it in its place: one rename, no folder.
 
         Spark lets nobody write keys of their own into a file's footer, but keeps there what is told with a column.
         """
-
-        def write(file: Path) -> None:
-            with self.lake.workspace() as workspace, self._explaining():
-                folder = workspace / "facts"
-                frame = self.session.sql(query).withMetadata(SOURCE_ROW, {"finops_stamp": stamp}).coalesce(1)
-                frame.write.option("parquet.block.size", ROW_GROUP_BYTES).parquet(_uri(folder))
-                parts = sorted(folder.glob("part-*.parquet"))
+        told = json.dumps({f"{source} {day}": stamp for (source, day), stamp in stamps.items()})
+        with self.lake.workspace() as workspace, self._explaining():
+            folder = workspace / "facts"
+            with self._a_task_for_each_file():
+                frame = self.session.sql(query).withMetadata(SOURCE_ROW, {"finops_stamps": told})
+                # After a join by sorting the rows of a day are everywhere.
+                frame = frame.repartition("source", "charge_date") if self._sorted else frame
+                writer = frame.write.option("parquet.block.size", ROW_GROUP_BYTES)
+                writer.partitionBy("source", "charge_date").parquet(_uri(folder))
+            for key, stamp in stamps.items():
+                parts = sorted((folder / f"source={key[0]}" / f"charge_date={key[1]}").glob("part-*.parquet"))
+                if not parts and not pq.read_metadata(self.lake.day_file("raw", *key)).num_rows:
+                    nothing = frame.where(F.lit(False)).drop("source", "charge_date")
+                    nothing.coalesce(1).write.parquet(_uri(workspace / "nothing"), mode="overwrite")
+                    parts = sorted((workspace / "nothing").glob("part-*.parquet"))
                 if len(parts) != 1:
-                    raise self._not_shared(f"for source {key[0]}, {key[1]}, {len(parts)} files came back instead of 1")
-                os.replace(parts[0], file)
+                    raise self._not_shared(f"for source {key[0]}, {key[1]}, {len(parts)} files came back, not 1")
+                put_day(self.lake, key, stamp, partial(os.replace, parts[0]))
 
-        put_day(self.lake, key, stamp, write)
+    @contextmanager
+    def _a_task_for_each_file(self) -> Iterator[None]:
+        """No file is split, and none is read together with another."""
+        settings = {
+            "spark.sql.files.maxPartitionBytes": str(2**40),
+            "spark.sql.files.openCostInBytes": str(2**40),
+            # A task has one day, so needs no sorting to write it; after a join by sorting it has several.
+            "spark.sql.maxConcurrentOutputFileWriters": "0" if self._sorted else "2",
+        }
+        before = {name: self.session.conf.get(name) for name in settings}
+        try:
+            for name, value in settings.items():
+                self.session.conf.set(name, value)
+            yield
+        finally:
+            for name, old in before.items():
+                self.session.conf.set(name, str(old))
 
     def _named(self, frame: Any) -> str:
         name = f"finops_{uuid.uuid4().hex}"
@@ -242,9 +272,10 @@ def _require_master(master: str) -> None:
 
 def _require_worker(session: SparkSession, master: str) -> None:
     """Spark itself would wait without an end."""
-    if master.startswith("local"):
-        return
     context: Any = session.sparkContext
+    # Dynamic allocation takes workers when there are tasks for them, not before.
+    if master.startswith("local") or context.getConf().get("spark.dynamicAllocation.enabled") == "true":
+        return
     deadline = time.monotonic() + WORKER_PATIENCE_SECONDS
     # One of them is this process.
     while not _ended(session) and context._jsc.sc().getExecutorMemoryStatus().size() < 2:

@@ -7,14 +7,14 @@ rules say of tag sets and rows, and hands small tables back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from finops_assets.attribution.combinations import combinations_query, ruled_table
+from finops_assets.attribution.row_rules import RulesOfDay
 from finops_assets.attribution.rules import Rules
 from finops_assets.attribution.tag_sets import TagTexts
 from finops_assets.engines.dialects import rendered
@@ -24,6 +24,8 @@ from finops_assets.lake import Lake, Layer
 
 Key = tuple[str, date]
 """(source, day)"""
+PLACED = ("source", "charge_date")
+"""Where a row belongs: in the lake by the names of its folders."""
 Query = Callable[[str], str]
 """SQL, in DuckDB's dialect, for a relation."""
 
@@ -39,7 +41,7 @@ class Engine(Protocol):
 
     @property
     def at_once(self) -> int:
-        """How many days of facts it is given at a time."""
+        """How many (source, day)s of facts it is best given at a time; what is done stays if the next ones fail."""
 
     def put(self, table: pa.Table) -> str:
         """Give it a table of texts; the name of the relation, in plain SQL."""
@@ -50,10 +52,11 @@ class Engine(Protocol):
     def forget(self, relation: str) -> None:
         """What `put` or `show` named is not needed any more."""
 
-    def replace_facts(self, key: Key, rules: Rules, query: str, stamp: str) -> None:
-        """Replace one source's facts of one day by what a rendered statement gives: whole, or not at all.
+    def replace_facts(self, stamps: Mapping[Key, str], rules: Rules, query: str) -> None:
+        """Replace the facts of these days by what a rendered statement gives, each day whole or not at all.
 
-        `stamp` says what they are built from (`facts.facts_stamp`) and stays with them.
+        The statement also gives source and charge_date. A stamp says what a day's facts are built from
+        (`facts.facts_stamp`) and stays with them.
         """
 
     def table(self, query: str) -> pa.Table:
@@ -64,21 +67,26 @@ def write_facts(engine: Engine, lake: Lake, rules: Rules, resolved: pa.Table, st
     """Attribute the raw days that have a stamp here, each replaced as a whole; `resolved` are their tag sets."""
     texts = TagTexts(lake)
     with _given(engine, resolved) as attribution:
+        for of_day, keys in _under_same_rules(rules, stamps, engine.at_once):
+            with ExitStack() as given:
+                raw = given.enter_context(shown(engine, "raw", keys))
+                query = facts_query(rules, raw, attribution, also=PLACED)
+                if of_day:
+                    met = answer(engine, combinations_query(of_day, raw))
+                    ruled = given.enter_context(_given(engine, ruled_table(of_day, met, texts.of(keys[0][0]))))
+                    query = facts_query(rules, raw, attribution, of_day, ruled, PLACED)
+                engine.replace_facts({key: stamps[key] for key in keys}, rules, rendered(query, engine.dialect))
 
-        def write(key: Key) -> None:
-            of_day = rules.of_day(*key)
-            with shown(engine, "raw", [key]) as raw:
-                if not of_day:
-                    query = facts_query(rules, raw, attribution)
-                    engine.replace_facts(key, rules, rendered(query, engine.dialect), stamps[key])
-                    return
-                met = answer(engine, combinations_query(of_day, raw))
-                with _given(engine, ruled_table(of_day, met, texts.of(key[0]))) as ruled:
-                    query = facts_query(rules, raw, attribution, of_day, ruled)
-                    engine.replace_facts(key, rules, rendered(query, engine.dialect), stamps[key])
 
-        with ThreadPoolExecutor(engine.at_once) as pool:
-            list(pool.map(write, stamps))
+def _under_same_rules(rules: Rules, keys: Iterable[Key], most: int) -> Iterator[tuple[RulesOfDay | None, list[Key]]]:
+    """Days in groups that one statement is right for: under the same rules beyond tags, and then of one source."""
+    groups: dict[tuple[RulesOfDay | None, str], list[Key]] = {}
+    for source, day in keys:
+        of_day = rules.of_day(source, day) or None
+        groups.setdefault((of_day, source if of_day else ""), []).append((source, day))
+    for (of_day, _), group in groups.items():
+        for start in range(0, len(group), most):
+            yield of_day, group[start : start + most]
 
 
 def held_keys(lake: Lake, layer: Layer, sources: Iterable[str], days: Iterable[date]) -> list[Key]:

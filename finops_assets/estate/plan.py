@@ -28,6 +28,9 @@ _MONTH_END_BATCH = 1.25
 
 _CENT = UNITS_PER_CURRENCY // 100
 
+# The resource (its number) that runs away on the days of a surge, and how much of the day's usage that costs.
+SURGING, _SURGE_SHARE, _SURGE_QUANTITY = 20, 0.3, 400
+
 
 @dataclass(frozen=True)
 class DayPlan:
@@ -245,6 +248,23 @@ def _single_charges(
     day = first + timedelta(days=draw.randrange((last - first).days + 1))
     credit = _rounded(calendar[day][0] * MEAN_ROW_COST * draw.uniform(0.01, 0.03), _CENT)
     add("credit", day, day + timedelta(days=1), size.line_item, 0, 0, -credit, -credit)
+
+    for day in sorted(spec.incident_days(source, "surge")):
+        if first <= day <= last:
+            price = _rounded(calendar[day][0] * MEAN_ROW_COST * _SURGE_SHARE / _SURGE_QUANTITY, price_grain)
+            price = restated(price, factors.get(day, Decimal(1)), money_grain)
+            cost = price * _SURGE_QUANTITY
+            add(
+                "usage",
+                day,
+                day + timedelta(days=1),
+                SURGING,
+                price + price // (4 * money_grain) * money_grain,
+                price,
+                cost,
+                cost,
+                quantity=_SURGE_QUANTITY,
+            )
 
     number_of_corrections = _corrections(spec, source, period)
     if number_of_corrections:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 SOURCES: tuple[str, ...] = ("aws", "azure", "gcp")
-INCIDENT_KINDS: tuple[str, ...] = ("incomplete", "untagged", "no_rows")
+INCIDENT_KINDS: tuple[str, ...] = ("incomplete", "untagged", "no_rows", "surge")
 
 # Each source's share of the rows. Near to equal, so that even a small estate has enough rows per source and
 # day for its tag coverage to be steady.
@@ -23,6 +23,7 @@ class Incident:
     ``incomplete``: some rows of the day, never its first, carry x_DatasetCompletionStatus = 'Incomplete'.
     ``untagged``: every row of the day has lost all its tags.
     ``no_rows``: the day has no rows at all, corrections that would land on it included.
+    ``surge``: one tagged resource (`plan.SURGING`) uses far more than it ever did, in one charge.
     An incident changes nothing but its own day: an estate of the same specification without it is the same
     estate, healed.
     """

@@ -29,6 +29,8 @@ SPARSE_SHARE = 0.3
 CANDIDATES = ("mean", "recent", "trend")
 # A charge that comes each month: seen at least so often, always to the same side, and out of the noise.
 MONTHS_SEEN, MONTHS_KEPT, MONTH_SIGMAS = 2, 6, 4.0
+# The four weeks that a day's weekday is compared with.
+MONTH_BACK = WEEK * 4
 
 
 def filled(costs: Matrix) -> Matrix:
@@ -146,28 +148,43 @@ def _month_charges(whole: Matrix, seen: npt.NDArray[np.bool_], first: date, hori
     """What certain days of the month cost above their weekday: (series, horizon), 0 where history does not show it."""
     series, days = whole.shape
     result = np.zeros((series, horizon))
-    back = WEEK * 4
-    if days <= back + LEVEL_DAYS:
+    if days <= MONTH_BACK + LEVEL_DAYS:
         return result
-    usual = np.median(np.stack([whole[:, back - WEEK * k : days - WEEK * k] for k in range(1, 5)]), axis=0)
-    above = np.where(seen[:, back:], whole[:, back:] - usual, np.nan)
-    sigma = MAD_TO_SIGMA * np.median(np.abs(whole[:, back:] - usual), axis=1)
+    apart = above_weekday(whole)
+    sigma = MAD_TO_SIGMA * np.median(np.abs(apart[:, MONTH_BACK:]), axis=1)
+    above = np.where(seen, apart, np.nan)
     sigma = np.maximum(sigma, 0.02 * np.abs(np.median(whole[:, -LEVEL_DAYS:], axis=1)))
-    places = [month_place(first + timedelta(days=back + i)) for i in range(days - back)]
+    places = [month_place(first + timedelta(days=i)) for i in range(days)]
     for i in range(horizon):
         place = month_place(first + timedelta(days=days + i))
-        columns = [c for c, p in enumerate(places) if p == place][-MONTHS_KEPT:]
-        if len(columns) < MONTHS_SEEN:
-            continue
-        seen_above = above[:, columns]
-        known = np.isfinite(seen_above)
-        least = np.where(known, seen_above, np.inf).min(axis=1)
-        most = np.where(known, seen_above, -np.inf).max(axis=1)
-        limit = MONTH_SIGMAS * sigma
-        regular = (known.sum(axis=1) >= MONTHS_SEEN) & ((least > limit) | (most < -limit))
-        if regular.any():
-            result[regular, i] = np.nanmedian(seen_above[regular], axis=1)
+        columns = [c for c in range(MONTH_BACK, days) if places[c] == place][-MONTHS_KEPT:]
+        result[:, i] = regular_charge(above[:, columns], MONTH_SIGMAS * sigma)
     return result
+
+
+def above_weekday(whole: Matrix) -> Matrix:
+    """What each day cost above the median of its weekday in the four weeks before it; NaN where there are no such weeks."""
+    days = whole.shape[1]
+    above = np.full(whole.shape, np.nan)
+    if days > MONTH_BACK:
+        before = [whole[:, MONTH_BACK - WEEK * k : days - WEEK * k] for k in range(1, 5)]
+        above[:, MONTH_BACK:] = whole[:, MONTH_BACK:] - np.median(np.stack(before), axis=0)
+    return above
+
+
+def regular_charge(above: Matrix, limit: Matrix) -> Matrix:
+    """What a place of the month costs above its weekday, by what it did in past months (a column each); 0: nothing
+    that comes back: seen too rarely, not always to the same side, or not beyond `limit`, a value a series."""
+    charge = np.zeros(len(above))
+    known = np.isfinite(above)
+    if above.shape[1] < MONTHS_SEEN:
+        return charge
+    least = np.where(known, above, np.inf).min(axis=1)
+    most = np.where(known, above, -np.inf).max(axis=1)
+    regular = (known.sum(axis=1) >= MONTHS_SEEN) & ((least > limit) | (most < -limit))
+    if regular.any():
+        charge[regular] = np.nanmedian(above[regular], axis=1)
+    return charge
 
 
 def month_place(day: date) -> int:

@@ -1,14 +1,14 @@
-"""Daily series out of the warehouse: accrued cost by day, and the days that are no cost but a gap.
+"""Daily series out of the warehouse: cost by day, and the days that are no cost but a gap.
 
-The accrued cost is read, not the booked one: a charge longer than a day stands on the days it is for, so a yearly
-purchase is no spike of the day that booked it.
+By default the accrued cost is read, not the booked one: a charge longer than a day stands on the days it is for, so a
+yearly purchase is no spike of the day that booked it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import duckdb
 import numpy as np
@@ -16,10 +16,13 @@ import numpy as np
 from finops_assets.accrual import accrued_rollup
 from finops_assets.engine import identifier
 from finops_assets.forecast.expect import Matrix
-from finops_assets.reports import CAN_GROUP_BY
+from finops_assets.reports import CAN_GROUP_BY, Basis
+from finops_assets.rollup import TABLE
 
 # A provider without any row for longer than this is gone, its cost is 0; for less its bill is late, a gap.
 LATE_DAYS = 7
+# Digits that no sum of amounts exceeds: Python's own 28 would round what DECIMAL(38, 18) holds.
+EXACT = 80
 HISTORY_DAYS = 420
 
 
@@ -44,11 +47,14 @@ class DailySeries:
 
     def total(self, place: int, first: date, end: date) -> Decimal:
         """What a series cost in [first, end), to the last digit; gaps count nothing."""
-        return sum((v for day, v in self.exact[place].items() if first <= day < end), Decimal(0))
+        with localcontext(prec=EXACT):
+            return sum((v for day, v in self.exact[place].items() if first <= day < end), Decimal(0))
 
 
-def daily_series(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...]) -> DailySeries | None:
-    """The accrued cost by some of the rollup's columns and currency, of up to HISTORY_DAYS days. None: no day yet.
+def daily_series(
+    connection: duckdb.DuckDBPyConnection, by: tuple[str, ...], basis: Basis = "accrued"
+) -> DailySeries | None:
+    """The cost by some of the rollup's columns and currency, of up to HISTORY_DAYS days. None: no day yet.
 
     A series begins on its first day with a row. A later day without rows of it is 0 where the rollup reports the
     day, and a gap where it does not (held, not run), or where a provider that the series has cost of is late.
@@ -61,7 +67,8 @@ def daily_series(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...]) -> 
         allowed = ", ".join(c for c in CAN_GROUP_BY if c != "charge_date")
         raise ValueError(f"found {', '.join(unknown)}; allowed: {allowed}")
     keys = "".join(f"{identifier(b)}, " for b in by)
-    relation = accrued_rollup()
+    relation = accrued_rollup() if basis == "accrued" else TABLE
+    cost_of_basis = "billed_cost" if basis == "billed" else "effective_cost"
     last = connection.execute("SELECT max(charge_date) FROM daily_cost_by_team").fetchone()
     if last is None or last[0] is None:
         return None
@@ -73,7 +80,7 @@ def daily_series(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...]) -> 
     ).fetchall()
     rows = connection.execute(
         f"""
-        SELECT {keys} BillingCurrency, provider AS of_provider, charge_date, sum(effective_cost)
+        SELECT {keys} BillingCurrency, provider AS of_provider, charge_date, sum({cost_of_basis})
         FROM {relation} WHERE charge_date >= $earliest AND charge_date <= $last GROUP BY ALL ORDER BY ALL
         """,
         {"earliest": earliest, "last": last[0]},
@@ -84,13 +91,14 @@ def daily_series(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...]) -> 
     places: dict[tuple[str, ...], int] = {}
     exact: dict[int, dict[date, Decimal]] = {}
     of_providers: dict[int, set[str]] = {}
-    for *key, provider, day, cost in rows:
-        place = places.setdefault(tuple(key), len(places))
-        if first <= day:
-            booked = exact.setdefault(place, {})
-            booked[day] = booked.get(day, Decimal(0)) + cost
-        of_providers.setdefault(place, set()).add(provider)
-    missing = _missing(providers, there, first, days)
+    with localcontext(prec=EXACT):
+        for *key, provider, day, cost in rows:
+            place = places.setdefault(tuple(key), len(places))
+            if first <= day:
+                booked = exact.setdefault(place, {})
+                booked[day] = booked.get(day, Decimal(0)) + cost
+            of_providers.setdefault(place, set()).add(provider)
+    missing = gap_days(providers, there, first, days)
     costs = np.full((len(places), days), np.nan)
     for place in range(len(places)):
         booked = exact.setdefault(place, {})
@@ -104,7 +112,7 @@ def daily_series(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...]) -> 
     return DailySeries(by, [k[:-1] for k in own], [k[-1] for k in own], first, costs, exact)
 
 
-def _missing(
+def gap_days(
     providers: list[str], there: list[tuple[str, date]], first: date, days: int
 ) -> dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
     """By provider: the days that nobody can say anything about."""

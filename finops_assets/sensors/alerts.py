@@ -23,6 +23,8 @@ from finops_assets.alerts.collect import (
 )
 from finops_assets.alerts.dispatch import Dispatched, dispatch
 from finops_assets.alerts.history import AlertHistory
+from finops_assets.anomalies.notices import anomaly_observations
+from finops_assets.budgets.notices import budget_observations
 from finops_assets.platform import Platform
 
 INTERVAL_SECONDS = 30
@@ -78,6 +80,10 @@ def tick(
         )
         seen += deliveries
         seen += late_observations(late, now, open_alerts, because)
+        settings = platform.settings
+        seen += anomaly_observations(settings.warehouse, settings.anomalies, now, open_alerts)
+        if budgets := platform.settings.budgets:
+            seen += budget_observations(platform.settings.published, budgets.suppress_days, now, open_alerts)
     told = {o.key for o in seen if o.alert}
     for run in runs:
         of_run = list(run_observations(instance, platform, run, open_alerts, told))

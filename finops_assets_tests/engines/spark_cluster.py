@@ -26,6 +26,9 @@ DEFAULTS = {
     "spark.executor.memory": "1g",
     "spark.sql.shuffle.partitions": "4",
 }
+# Each of these processes lives for seconds: what the JVM would put into compiling code well it never gets back.
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+FOR_TESTS = {"spark.driver.extraJavaOptions": SHORT_LIVED, "spark.executor.extraJavaOptions": SHORT_LIVED}
 
 
 @contextmanager
@@ -72,6 +75,7 @@ def spark_cluster(folder: Path, workers: int = 2, cores: int = 1, memory: str = 
     assert spec.origin is not None
     home = Path(spec.origin).parent
     environment = os.environ | {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
+    environment["SPARK_DAEMON_JAVA_OPTS"] = SHORT_LIVED
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str) -> subprocess.Popen[bytes]:

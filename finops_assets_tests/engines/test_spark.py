@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -13,10 +14,10 @@ import pytest
 from finops_assets.attribution.tag_sets import attribution
 from finops_assets.engines.dialects import rendered
 from finops_assets.engines.transformation import write_facts
-from finops_assets.errors import LakeError
-from finops_assets.facts import build_facts, facts_relation
+from finops_assets.errors import FinopsError, LakeError
+from finops_assets.facts import build_facts, facts_relation, facts_stamp
 from finops_assets_tests.engines.conftest import DAYS, Expected, facts_rows
-from finops_assets_tests.engines.spark_cluster import spark_configured
+from finops_assets_tests.engines.spark_cluster import FOR_TESTS, spark_configured
 
 if not os.environ.get("FINOPS_TEST_ENGINES"):
     pytest.skip("slow: make test-engines", allow_module_level=True)
@@ -24,6 +25,7 @@ if not shutil.which("java"):
     pytest.skip("needs Java 17", allow_module_level=True)
 pytest.importorskip("pyspark", reason="needs the extra spark: make test-engines")
 
+from finops_assets.engines import spark
 from finops_assets.engines.spark import Spark, session_on
 
 pytestmark = pytest.mark.filterwarnings(
@@ -33,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module")
 def engine(expected: Expected, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spark]:
-    with spark_configured(tmp_path_factory.mktemp("spark")):
+    with spark_configured(tmp_path_factory.mktemp("spark"), **FOR_TESTS):
         yield Spark(session_on("local[2]"), expected.platform.lake)
 
 
@@ -60,7 +62,9 @@ def test_a_day_that_has_become_empty_has_an_empty_file(engine: Spark, expected: 
     assert file.read_bytes() == before
     try:
         with duckdb.connect() as connection:
-            connection.execute(f"COPY (FROM read_parquet('{raw}', hive_partitioning = false) LIMIT 0) TO '{raw}.new'")
+            connection.execute(
+                f"COPY (FROM read_parquet('{raw}', hive_partitioning = false) LIMIT 0) TO '{raw}.new' (FORMAT parquet)"
+            )
             Path(f"{raw}.new").replace(raw)
             resolved = attribution(p.lake, p.rules, p.source_names)
             write_facts(engine, p.lake, p.rules, resolved, {key: "stamp", ("gcp", DAYS[1]): "stamp"})
@@ -70,6 +74,20 @@ def test_a_day_that_has_become_empty_has_an_empty_file(engine: Spark, expected: 
     finally:
         raw.write_bytes(whole)
         build_facts(p.lake, p.settings.engine, p.rules, p.source_names, DAYS)
+
+
+def test_tag_sets_too_many_to_send_to_every_worker_are_joined_by_sorting(
+    engine: Spark, expected: Expected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = expected.platform
+    monkeypatch.setattr(spark, "BROADCAST_BYTES", 0)
+    sorting = Spark(engine.session, p.lake)
+    resolved = attribution(p.lake, p.rules, p.source_names)
+    write_facts(sorting, p.lake, p.rules, resolved, {key: facts_stamp(p.lake, p.rules, *key) for key in expected.keys})
+    with duckdb.connect() as connection:
+        files = p.lake.day_files("facts", p.source_names, DAYS)
+        assert len(files) == len(expected.keys)
+        assert facts_rows(connection, facts_relation(files)) == expected.facts
 
 
 def test_an_amount_too_large_fails_aloud(engine: Spark) -> None:
@@ -89,7 +107,7 @@ def test_a_column_that_a_file_lacks_is_not_taken_for_missing_values(engine: Spar
     whole = second.read_bytes()
     with duckdb.connect() as connection:
         connection.execute(
-            f"COPY (SELECT * EXCLUDE (team) FROM read_parquet('{second}', hive_partitioning = false)) TO '{second}.new'"
+            f"COPY (SELECT * EXCLUDE (team) FROM read_parquet('{second}', hive_partitioning = false)) TO '{second}.new' (FORMAT parquet)"
         )
     Path(f"{second}.new").replace(second)
     try:
@@ -99,3 +117,12 @@ def test_a_column_that_a_file_lacks_is_not_taken_for_missing_values(engine: Spar
             engine.show("facts", [("aws", DAYS[0]), ("aws", DAYS[1])])
     finally:
         second.write_bytes(whole)
+
+
+def test_an_application_that_was_ended_is_told_of_and_the_next_one_works(engine: Spark) -> None:
+    context: Any = engine.session.sparkContext
+    context._jsc.sc().stop()
+    with pytest.raises(FinopsError, match=r"the application ended while it worked .* then run the days again"):
+        engine.table("SELECT 1 AS x")
+    again = Spark(session_on("local[2]"), engine.lake)
+    assert again.table("SELECT 1 AS x")["x"].to_pylist() == [1]

@@ -20,7 +20,7 @@ from finops_assets.errors import FinopsError, LakeError
 from finops_assets.facts import facts_relation
 from finops_assets_tests.emulators import free_port
 from finops_assets_tests.engines.conftest import facts_rows, ordered
-from finops_assets_tests.engines.spark_cluster import Cluster, spark_cluster, spark_configured
+from finops_assets_tests.engines.spark_cluster import FOR_TESTS, Cluster, spark_cluster, spark_configured
 from finops_assets_tests.running import SOURCES, Graph, Run, persistent_instance, settings_for
 
 if not os.environ.get("FINOPS_TEST_ENGINES"):
@@ -76,7 +76,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstance)
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
-    with spark_configured(folder), spark_cluster(folder) as cluster:
+    with spark_configured(folder, **FOR_TESTS), spark_cluster(folder) as cluster:
         yield cluster
 
 

@@ -1,0 +1,1 @@
+"""Days that cost what nobody expected: found once, with what drove them, judged by people. No Dagster."""

@@ -1,0 +1,106 @@
+"""finops budgets: what is planned, what is spent and expected of it, and which budgets no longer fit."""
+
+from __future__ import annotations
+
+import typer
+
+from finops_assets.budgets.evaluate import TABLE, evaluations, unknown_owner
+from finops_assets.budgets.plan import Budget, label_of, read_budgets
+from finops_assets.budgets.review import months_compared, review
+from finops_assets.budgets.versions import CHANGES, changes
+from finops_assets.cli.common import (
+    ConfigOption,
+    FormatOption,
+    OutputOption,
+    err,
+    explained,
+    out,
+    published,
+    write_table,
+)
+from finops_assets.errors import FinopsError
+from finops_assets.platform import Platform
+from finops_assets.rollup import TABLE as ROLLUP
+from finops_assets.settings import load_settings
+from finops_assets.warehouse import Warehouse
+
+budgets_app = typer.Typer(no_args_is_help=True, help="Budgets of departments and teams: docs/budgets.md")
+SHOWN = ["budget", "period_start", "amount", "spent", "forecast", "low95", "high95", "severity", "chance"]
+NOT_YET = "no budget was evaluated yet; set `budgets` in finops.yaml and run days (`finops run FROM TO`)"
+
+
+@budgets_app.command("status")
+def budgets_status(format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None) -> None:
+    """What is spent and expected of every budget, the most serious first; as of the last evaluation."""
+    with explained(), published(config) as connection:
+        if not Warehouse.has(connection, TABLE):
+            raise FinopsError(NOT_YET)
+        table = evaluations(connection)
+        if format != "table":
+            write_table(table, format, output)
+            return
+        if table.empty:
+            raise FinopsError("no budget is for a period that runs; see `finops budgets check`")
+        order = {"CRITICAL": 0, "WARNING": 1, "INFO": 2}
+        places = sorted(range(len(table)), key=lambda i: (order.get(table["severity"].iloc[i], 3), i))
+        table = table.iloc[places]
+        out.print(
+            f"up to {table['through'].iloc[0]}, budgets of version {table['budgets_version'].iloc[0]}", style="dim"
+        )
+        write_table(table[table["problem"].isna()][SHOWN], format, output)
+        for row in table[table["problem"].notna()].itertuples():
+            err.print(f"[yellow]warning[/] {row.budget}: {row.problem}", highlight=False, soft_wrap=True)
+        gaps = int(table["days_missing"].max())
+        if gaps:
+            err.print(f"[yellow]note[/] up to {gaps} days are held or late; they are expected as usual, not as 0")
+
+
+@budgets_app.command("check")
+def budgets_check(config: ConfigOption = None) -> None:
+    """Reads the file: every mistake with its line and value, and owners or currencies that nothing is billed to."""
+    with explained():
+        settings = load_settings(config)
+        if settings.budgets is None:
+            raise FinopsError("finops.yaml names no file of budgets; add `budgets: budgets.csv`")
+        found = read_budgets(settings.budgets.file, Platform(settings).rules.values)
+        out.print(f"{settings.budgets.file}: {len(found)} budgets, no mistake")
+        if not settings.published.is_file():
+            out.print("Nothing is published yet: owners and currencies are not compared with what is billed.")
+            return
+        with published(config) as connection:
+            if not Warehouse.has(connection, ROLLUP):
+                return
+            billed = connection.execute(f"SELECT DISTINCT department, team, BillingCurrency FROM {ROLLUP}").fetchall()
+        for budget in found:
+            if text := _unbilled(budget, billed):
+                err.print(f"[yellow]warning[/] line {budget.line}: {text}", highlight=False, soft_wrap=True)
+
+
+def _unbilled(budget: Budget, billed: list[tuple[str, str, str]]) -> str | None:
+    depth = 2 if budget.team else 1 if budget.department else 0
+    found = {(row[:depth], row[2]) for row in billed}
+    own = tuple(part for part in (budget.department, budget.team) if part)
+    return None if (own, budget.currency) in found else unknown_owner(budget, found)
+
+
+@budgets_app.command("history")
+def budgets_history(format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None) -> None:
+    """What was changed when: the versions of the budgets, the newest first."""
+    with explained(), published(config) as connection:
+        if not Warehouse.has(connection, CHANGES):
+            raise FinopsError(NOT_YET)
+        write_table(changes(connection), format, output)
+
+
+@budgets_app.command("review")
+def budgets_review(format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None) -> None:
+    """The budgets that no longer fit what their owners spend, with an amount to talk about. For each quarter."""
+    with explained(), published(config) as connection:
+        if not Warehouse.has(connection, CHANGES):
+            raise FinopsError(NOT_YET)
+        table = review(connection)
+        if table.empty and format == "table":
+            months = ", ".join(label_of(month) for month in months_compared(connection)) or "none is whole"
+            out.print(f"No budget is listed. Compared with these months (two are needed at least): {months}.")
+            return
+        write_table(table, format, output)

@@ -1,0 +1,41 @@
+"""finops health: the five figures on one page."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from finops_assets.cli.common import (
+    ConfigOption,
+    FormatOption,
+    OutputOption,
+    explained,
+    out,
+    published,
+    write_table,
+)
+from finops_assets.errors import FinopsError
+from finops_assets.health.figures import FIGURES, TABLE, page
+from finops_assets.warehouse import Warehouse
+
+
+def health(format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None) -> None:
+    """Is the platform well? Five figures, the last four weeks beside the four before, a bar a week.
+
+    The other formats have a row a figure and week.
+    """
+    with explained(), published(config) as connection:
+        if not Warehouse.has(connection, TABLE):
+            raise FinopsError(
+                "the report is not there yet; it is made with the others, after the rollup (`finops run`)"
+            )
+        # By Arrow: amounts stay decimals.
+        table = connection.sql(f"FROM reports.{TABLE}").to_arrow_table().to_pandas()
+        table["week"] = pd.to_datetime(table["week"])
+        if format != "table":
+            write_table(table, format, output)
+            return
+        shown = page(table)
+        shown = shown.rename(columns={"now": "now %", "before": "before %", "weeks": "8 weeks"})
+        write_table(shown, format, output)
+        for figure, text in FIGURES.items():
+            out.print(f"{figure}: {text}", style="dim", highlight=False)

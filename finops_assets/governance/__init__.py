@@ -1,0 +1,1 @@
+"""Tag governance: the policy, how far tags are from it, and who can mend that."""
