@@ -13,15 +13,15 @@ from finops_assets.assets.anomalies import anomaly_assets
 from finops_assets.assets.budgets import budget_assets
 from finops_assets.assets.conformance import conformance_asset
 from finops_assets.assets.converted import CONVERTED
-from finops_assets.assets.daily import POOL, ROLLUP, daily_assets
+from finops_assets.assets.daily import ROLLUP, daily_assets
 from finops_assets.assets.deliveries import deliveries_asset, ledger_asset, repairs_asset
 from finops_assets.assets.forecast import forecast_asset
 from finops_assets.assets.governance import governance_assets
 from finops_assets.assets.health import health_asset
 from finops_assets.assets.owners import owner_assets
 from finops_assets.assets.raw import raw_asset
-from finops_assets.assets.report_tables import ReportTables
-from finops_assets.assets.reports import IO_MANAGER, report_assets
+from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
+from finops_assets.assets.reports import report_assets
 from finops_assets.assets.sparse import sparse_asset
 from finops_assets.checks.raw import raw_checks
 from finops_assets.checks.shadow import shadow_check
@@ -47,20 +47,20 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     daily = daily_assets(platform, days)
     converted = [CONVERTED] if settings.currency else []
     budgets = budget_assets(settings.budgets, settings.owner) if settings.budgets else []
-    anomalies = anomaly_assets(settings.owner, IO_MANAGER)
-    health = health_asset(settings.owner, IO_MANAGER)
-    governance = [governance_assets(settings.owner, IO_MANAGER), sparse_asset(settings)]
-    shared = allocation_assets(settings, IO_MANAGER) if settings.shared_cost else []
+    anomalies = anomaly_assets(settings.owner)
+    health = health_asset(settings.owner)
+    governance = [governance_assets(settings.owner), sparse_asset(settings)]
+    shared = allocation_assets(settings) if settings.shared_cost else []
     published_after = [
         *converted,
         *(key for made in (*budgets, *anomalies, *governance, *shared, health) for key in made.keys),
     ]
-    reports = [*report_assets(settings.owner, published_after), conformance_asset(settings, IO_MANAGER, POOL)]
-    reports += [repairs_asset(settings, IO_MANAGER, POOL), health]
-    evaluation = [forecast_asset(settings.owner, IO_MANAGER), *budgets, *anomalies, *governance, *shared]
-    correlation = owner_assets(platform, IO_MANAGER)
+    reports = [*report_assets(settings.owner, published_after), conformance_asset(settings)]
+    reports += [repairs_asset(settings), health]
+    evaluation = [forecast_asset(settings.owner), *budgets, *anomalies, *governance, *shared]
+    correlation = owner_assets(platform)
     deliveries = [deliveries_asset(source, settings.owner) for source in settings.sources]
-    ledger = ledger_asset(settings, IO_MANAGER, POOL)
+    ledger = ledger_asset(settings)
     watched = {source.name: source_jobs(source, [ROLLUP, *converted], settings.shadows) for source in settings.sources}
     land_all = dg.define_asset_job(
         "export_check", selection=dg.AssetSelection.assets(*deliveries), description="Land what is new of every source."

@@ -13,16 +13,15 @@ import dagster as dg
 from filelock import FileLock
 
 from finops_assets.assets.converted import CONVERTED
-from finops_assets.assets.daily import BUILD_STEP, ROLLUP
-from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
+from finops_assets.assets.daily import BUILD_STEP, ROLLUP, blocking_gates
+from finops_assets.built_elsewhere import differing
+from finops_assets.checks.raw import FACTS, raw_key
 from finops_assets.checks.recording import held_days
 from finops_assets.currency.conversion import days_to_convert
 from finops_assets.days import changed_days
 from finops_assets.engine import days_between
 from finops_assets.errors import FinopsError
 from finops_assets.facts import facts_rules
-from finops_assets.gates import facts as facts_gates
-from finops_assets.gates import rollup as rollup_gates
 from finops_assets.landing import unknown_deliveries
 from finops_assets.platform import Platform
 
@@ -211,8 +210,8 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
 
     All of them if a source has a delivery that was not landed yet; else those that the sensors would ask for
     (also to convert them),
-    and those whose facts are missing or were attributed under other rules, unless they were judged since and
-    are held.
+    those whose facts are missing or were attributed under other rules, unless they were judged since and
+    are held, and those that this host's warehouse does not hold as the ledger has them.
     """
     wanted = days_between(first, end)
     settings = platform.settings
@@ -236,7 +235,9 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
         held = day in tried and day not in built and (current or day not in started)
         if day in changed or (not held and not (current and day in built)):
             stale.append(day)
-    return stale
+    # Built, but into the warehouse of another host; or its run ended between raw and rollup.
+    unlike = differing(platform, built.intersection(wanted).difference(stale))
+    return sorted({*stale, *unlike} - held_by_gates(platform, instance, unlike).keys())
 
 
 def built_days(instance: dg.DagsterInstance) -> set[date]:
@@ -246,8 +247,4 @@ def built_days(instance: dg.DagsterInstance) -> set[date]:
 
 def held_by_gates(platform: Platform, instance: dg.DagsterInstance, days: list[date]) -> dict[date, list[str]]:
     """The days that have not passed every blocking gate on their newest version, and why: facts of them are not to leave."""
-    counted = platform.settings.counted
-    keys = [key for source in counted if source.required for key in raw_check_keys(source.name)]
-    keys += [dg.AssetCheckKey(FACTS, gate) for gate in facts_gates.GATES if gate != facts_gates.ADVICE]
-    keys += [dg.AssetCheckKey(ROLLUP, gate) for gate in rollup_gates.GATES]
-    return held_days(instance, keys, days)
+    return held_days(instance, blocking_gates(platform.settings), days)

@@ -19,8 +19,7 @@ from finops_assets.allocation.days import CHARGEBACK, TABLE, Allocated, bring_up
 from finops_assets.allocation.report import allocation, kept, moves
 from finops_assets.allocation.split import parts
 from finops_assets.assets.allocation import allocation_assets
-from finops_assets.assets.report_tables import ReportTables
-from finops_assets.assets.reports import IO_MANAGER
+from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.cli import app
 from finops_assets.definitions import build_definitions
 from finops_assets.errors import ConfigError
@@ -397,7 +396,7 @@ def test_in_the_graph_a_split_that_loses_a_unit_is_held(tmp_path: Path, monkeypa
 
     def run() -> dg.ExecuteInProcessResult:
         result = dg.materialize(
-            allocation_assets(settings, IO_MANAGER),
+            allocation_assets(settings),
             resources={"platform": platform, IO_MANAGER: ReportTables(database=str(settings.warehouse))},
             run_config=QUIET,
             raise_on_error=False,

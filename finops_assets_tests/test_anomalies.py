@@ -27,8 +27,7 @@ from finops_assets.anomalies.notices import anomaly_observations
 from finops_assets.anomalies.rates import rates, supported_sigma
 from finops_assets.anomalies.series import Key, limits_of, team_series
 from finops_assets.assets.anomalies import anomaly_assets
-from finops_assets.assets.report_tables import ReportTables
-from finops_assets.assets.reports import IO_MANAGER
+from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.cli import app
 from finops_assets.daily_tables import build_rollup
 from finops_assets.days import compose_days
@@ -363,7 +362,7 @@ def test_the_same_data_gives_the_same_history(site: Site) -> None:
 
 def test_asset_and_tables(site: Site) -> None:
     settings = site.platform.settings
-    assets = anomaly_assets(settings.owner, IO_MANAGER)
+    assets = anomaly_assets(settings.owner)
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
             assets,

@@ -16,8 +16,7 @@ from typer.testing import CliRunner
 from finops_assets.anomalies.history import Anomaly, AnomalyHistory
 from finops_assets.anomalies.series import Key
 from finops_assets.assets.health import health_asset, step_outcomes
-from finops_assets.assets.report_tables import ReportTables
-from finops_assets.assets.reports import IO_MANAGER
+from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.cli import app
 from finops_assets.health.figures import COLUMNS, Decided, Outcome, health, page
 from finops_assets_tests.conftest import Site, focus_row
@@ -154,9 +153,7 @@ def test_asset_and_command(tmp_path: Path) -> None:
     AnomalyHistory.beside(settings.warehouse).put([replace(anomaly(0, "web", "false"), judged_at=datetime.now(UTC))])
     resources = {"platform": site.platform, IO_MANAGER: ReportTables(database=str(settings.warehouse))}
     with dg.DagsterInstance.ephemeral() as instance:
-        assert dg.materialize(
-            [health_asset(settings.owner, IO_MANAGER)], instance=instance, resources=resources
-        ).success
+        assert dg.materialize([health_asset(settings.owner)], instance=instance, resources=resources).success
     site.platform.warehouse.publish(site.platform.lake)
     config = tmp_path / "finops.yaml"
     config.write_text(

@@ -6,8 +6,9 @@ import pandas as pd
 from finops_assets.allocation.balance import CONSERVED, TABLE, Unbalanced, unbalanced
 from finops_assets.allocation.days import bring_up_to_date, unknown_commitments
 from finops_assets.allocation.report import allocation, kept
-from finops_assets.assets.daily import POOL, ROLLUP
+from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.report_tables import POOL, warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.platform import Platform
 from finops_assets.reports import latest_month
@@ -19,7 +20,7 @@ READABLE, KNOWN = "quantities_are_readable", "names_are_known"
 SHOWN = 5
 
 
-def allocation_assets(settings: Settings, io_manager: str) -> list[dg.AssetsDefinition]:
+def allocation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """The days and the report, where `shared_cost` has rules."""
     rules = settings.shared_cost
     tables = [rule.metric.table for rule in rules if rule.metric and rule.metric.table]
@@ -76,15 +77,11 @@ def allocation_assets(settings: Settings, io_manager: str) -> list[dg.AssetsDefi
             check_results=[_conserved(wrong), _known(made.unknown), _readable(made.unread)],
         )
 
-    @dg.asset(
-        key=["reports", "allocation"],
+    @warehouse_table(
+        ["reports", "allocation"],
         deps=[daily_cost_allocated],
-        group_name=GROUP,
-        kinds={"pandas", "duckdb"},
-        owners=[settings.owner],
-        pool=POOL,
-        io_manager_key=io_manager,
-        automation_condition=FOLLOW,
+        group=GROUP,
+        owner=settings.owner,
         description="Showback and chargeback of this month side by side: own cost, given, received, and what is borne.",
     )
     def report(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:

@@ -10,8 +10,8 @@ from finops_assets.anomalies.evaluate import look
 from finops_assets.anomalies.history import TABLE, AnomalyHistory, history_table
 from finops_assets.anomalies.rates import TABLE as RATES
 from finops_assets.anomalies.rates import rates, rates_table, today
-from finops_assets.assets.daily import POOL, ROLLUP
-from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.daily import ROLLUP
+from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.checks.raw import FACTS
 from finops_assets.platform import Platform
@@ -31,19 +31,15 @@ SHOWN = [
 ]
 
 
-def anomaly_assets(owner: str, io_manager: str) -> list[dg.AssetsDefinition]:
+def anomaly_assets(owner: str) -> list[dg.AssetsDefinition]:
     """The tables `anomaly_history` and `anomaly_rates` of the warehouse."""
 
-    @dg.asset(
-        key=TABLE,
+    @warehouse_table(
+        TABLE,
         deps=[ROLLUP, FACTS],
-        group_name=GROUP,
+        group=GROUP,
         kinds={"numpy", "duckdb"},
-        owners=[owner],
-        pool=POOL,
-        io_manager_key=io_manager,
-        metadata={"schema": "main"},
-        automation_condition=FOLLOW,
+        owner=owner,
         description=(
             "Days of a team's service, or of a costly resource, that cost what nobody expected: found once, with what"
             " moved and the likely cause, until they are over or the new level. Held and late days are gaps, not falls."
@@ -70,16 +66,11 @@ def anomaly_assets(owner: str, io_manager: str) -> list[dg.AssetsDefinition]:
         )
         return table
 
-    @dg.asset(
-        key=RATES,
+    @warehouse_table(
+        RATES,
         deps=[anomaly_history],
-        group_name=GROUP,
-        kinds={"pandas", "duckdb"},
-        owners=[owner],
-        pool=POOL,
-        io_manager_key=io_manager,
-        metadata={"schema": "main"},
-        automation_condition=FOLLOW,
+        group=GROUP,
+        owner=owner,
         description=(
             "Of the anomalies that people judged, how many were false, by team, over 90 days; above 20 % with the sigma"
             " that the verdicts support."

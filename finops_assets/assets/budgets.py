@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from finops_assets.assets.daily import POOL, ROLLUP
+from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.report_tables import POOL
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.budgets.evaluate import TABLE, Evaluation, evaluate, evaluations, keep
 from finops_assets.budgets.plan import BudgetsError, read_budgets

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pandas as pd
 
-from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.checks.raw import raw_key
 from finops_assets.conformance.report import keep_judged, kept_findings
 from finops_assets.platform import Platform
@@ -21,18 +21,15 @@ def conformance_check(source: str) -> str:
     return f"{source}_keeps_to_focus"
 
 
-def conformance_asset(settings: Settings, io_manager_key: str, pool: str) -> dg.AssetsDefinition:
+def conformance_asset(settings: Settings) -> dg.AssetsDefinition:
     """The broken rules of every source as a table. It judges only days whose rows or rules changed."""
 
-    @dg.asset(
-        key=CONFORMANCE,
+    @warehouse_table(
+        CONFORMANCE,
         deps=[raw_key(source.name) for source in settings.sources],
-        group_name="reports",
+        group="reports",
         kinds={"pandas", "duckdb", "focus"},
-        owners=[settings.owner],
-        pool=pool,
-        io_manager_key=io_manager_key,
-        automation_condition=FOLLOW,
+        owner=settings.owner,
         description=(
             "Rules of FOCUS that each source breaks, by charge day: rule, rows, an example, the place in the"
             f" specification. The newest {NEWEST_DAYS} days of a source are judged, each once, and again when its rows or"

@@ -19,6 +19,7 @@ from finops_assets.assets.describe import (
     rollup_lineage,
     rollup_schema,
 )
+from finops_assets.assets.report_tables import POOL
 from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
 from finops_assets.checks.recording import explain_held, held_days, record
 from finops_assets.daily_tables import build_rollup
@@ -33,11 +34,25 @@ from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
 from finops_assets.rollup import rollup_totals
 from finops_assets.run_days import run_days
+from finops_assets.settings import Settings
 
 ROLLUP = dg.AssetKey("daily_cost_by_team")
 BUILD_STEP = "attribute_and_roll_up"
-POOL = "warehouse"
 DATA_VERSION = "dagster/data_version"
+
+
+FACTS_GATES = [dg.AssetCheckKey(FACTS, gate) for gate in facts_gates.GATES if gate != facts_gates.ADVICE]
+ROLLUP_GATES = [dg.AssetCheckKey(ROLLUP, gate) for gate in rollup_gates.GATES]
+
+
+def raw_gates(settings: Settings) -> list[dg.AssetCheckKey]:
+    """The checks that hold a raw day back: of each counted source that is required."""
+    return [key for s in settings.counted if s.required for key in raw_check_keys(s.name)]
+
+
+def blocking_gates(settings: Settings) -> list[dg.AssetCheckKey]:
+    """Every check that holds a day back, from raw to rollup."""
+    return [*raw_gates(settings), *FACTS_GATES, *ROLLUP_GATES]
 
 
 def facts_check_specs(days: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
@@ -58,10 +73,7 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
     """Facts and rollup. A held day is neither built nor shown as built; it fails the run after all others are done."""
     settings, rules = platform.settings, platform.rules
     sources = [raw_key(source.name) for source in settings.counted]
-    raw_gates = [key for s in settings.counted if s.required for key in raw_check_keys(s.name)]
     currency = settings.currency
-    rollup_gate_keys = [dg.AssetCheckKey(ROLLUP, g) for g in rollup_gates.GATES]
-    facts_gate_keys = [dg.AssetCheckKey(FACTS, g) for g in facts_gates.GATES if g != facts_gates.ADVICE]
 
     @dg.multi_asset(
         name=BUILD_STEP,
@@ -121,7 +133,7 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
         wanted = run_days(op)
         selected = context.selected_asset_keys
         checks = context.selected_asset_check_keys
-        held = held_days(context.instance, raw_gates, wanted)
+        held = held_days(context.instance, raw_gates(settings), wanted)
         free = [day for day in wanted if day not in held]
 
         if FACTS in selected:
@@ -136,7 +148,7 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
             _record(context, FACTS, verdicts)
             _record(context, FACTS, _not_judged(facts_gates.GATES, held, advice=facts_gates.ADVICE))
         if selected != {FACTS} or checks:
-            held |= held_days(context.instance, facts_gate_keys, free)
+            held |= held_days(context.instance, FACTS_GATES, free)
             free = [day for day in wanted if day not in held]
 
         if ROLLUP in selected:
@@ -150,7 +162,7 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
 
         to_convert = currency and (CONVERTED in selected or any(key.asset_key == CONVERTED for key in checks))
         if currency and to_convert:
-            held |= held_days(context.instance, rollup_gate_keys, [day for day in wanted if day not in held])
+            held |= held_days(context.instance, ROLLUP_GATES, [day for day in wanted if day not in held])
             free = [day for day in wanted if day not in held]
             converted = materialize_converted(context, platform, currency, free, CONVERTED in selected)
             _record(context, CONVERTED, _not_judged(currency_gates.GATES, held))

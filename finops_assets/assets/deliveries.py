@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import dagster as dg
 import pandas as pd
 
-from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.errors import LakeError
 from finops_assets.lake import LakeChanged
 from finops_assets.landing import land_source
@@ -89,18 +89,14 @@ def _live_hash(table: pd.DataFrame) -> str:
     return hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
 
 
-def ledger_asset(settings: Settings, io_manager_key: str, pool: str) -> dg.AssetsDefinition:
+def ledger_asset(settings: Settings) -> dg.AssetsDefinition:
     """The ledger of all sources as a table that people can query."""
 
-    @dg.asset(
-        key=["reports", "delivery_ledger"],
+    @warehouse_table(
+        ["reports", "delivery_ledger"],
         deps=[deliveries_key(source.name) for source in settings.sources],
-        group_name="deliveries",
-        kinds={"pandas", "duckdb"},
-        owners=[settings.owner],
-        pool=pool,
-        io_manager_key=io_manager_key,
-        automation_condition=FOLLOW,
+        group="deliveries",
+        owner=settings.owner,
         description=(
             "Every delivery of every source and billing period: generation, time, files, rows, days changed, and its"
             " state: waiting, complete, superseded, refused or final."
@@ -119,18 +115,14 @@ def ledger_asset(settings: Settings, io_manager_key: str, pool: str) -> dg.Asset
     return delivery_ledger
 
 
-def repairs_asset(settings: Settings, io_manager_key: str, pool: str) -> dg.AssetsDefinition:
+def repairs_asset(settings: Settings) -> dg.AssetsDefinition:
     """What was repaired in the bills of all sources, as a table that people can query."""
 
-    @dg.asset(
-        key=["reports", "repairs"],
+    @warehouse_table(
+        ["reports", "repairs"],
         deps=[deliveries_key(source.name) for source in settings.sources],
-        group_name="deliveries",
-        kinds={"pandas", "duckdb"},
-        owners=[settings.owner],
-        pool=pool,
-        io_manager_key=io_manager_key,
-        automation_condition=FOLLOW,
+        group="deliveries",
+        owner=settings.owner,
         description=(
             "What was repaired on the way in, by delivery, file, rule and column: how many rows, what the first of them"
             " said, and for rounding the furthest that a value and a sum were moved. The delivery's own text stays in"

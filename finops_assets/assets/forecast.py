@@ -4,8 +4,8 @@ import dagster as dg
 import pandas as pd
 
 from finops_assets.accrual import HISTORY
-from finops_assets.assets.daily import POOL, ROLLUP
-from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.daily import ROLLUP
+from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.forecast.period import FORECAST, forecasts
 from finops_assets.platform import Platform
@@ -13,19 +13,15 @@ from finops_assets.platform import Platform
 GROUP = "evaluation"
 
 
-def forecast_asset(owner: str, io_manager: str) -> dg.AssetsDefinition:
+def forecast_asset(owner: str) -> dg.AssetsDefinition:
     """The table `forecast` of the warehouse."""
 
-    @dg.asset(
-        key=FORECAST,
+    @warehouse_table(
+        FORECAST,
         deps=[ROLLUP],
-        group_name=GROUP,
+        group=GROUP,
         kinds={"numpy", "duckdb"},
-        owners=[owner],
-        pool=POOL,
-        io_manager_key=io_manager,
-        metadata={"schema": "main"},
-        automation_condition=FOLLOW,
+        owner=owner,
         description=(
             "What the month will have cost at its end, in total, by department, team and service category and per"
             " currency, with 80 % and 95 % intervals learned from past forecasts. Held days are gaps, not falls;"

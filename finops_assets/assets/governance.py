@@ -6,8 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import pandas as pd
 
-from finops_assets.assets.daily import POOL, ROLLUP
+from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.report_tables import IO_MANAGER, POOL, in_schema
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.checks.raw import FACTS
 from finops_assets.governance.policy import read_policy
@@ -39,7 +40,7 @@ DESCRIBED = {
 }
 
 
-def governance_assets(owner: str, io_manager: str) -> dg.AssetsDefinition:
+def governance_assets(owner: str) -> dg.AssetsDefinition:
     """The four tables, made by one look at the facts, and the check of the target."""
 
     @dg.multi_asset(
@@ -52,8 +53,8 @@ def governance_assets(owner: str, io_manager: str) -> dg.AssetsDefinition:
                 key=name,
                 kinds={"pandas", "duckdb"},
                 owners=[owner],
-                io_manager_key=io_manager,
-                metadata={"schema": "main"},
+                io_manager_key=IO_MANAGER,
+                metadata=in_schema(dg.AssetKey(name)),
                 automation_condition=FOLLOW,
                 description=text,
             )

@@ -10,9 +10,9 @@ from finops_assets.alerts.collect import HELD_BY_GATES
 from finops_assets.allocation.sparse import TABLE as SPARSE_GROUPS
 from finops_assets.anomalies.history import TABLE as ANOMALIES
 from finops_assets.anomalies.history import AnomalyHistory
-from finops_assets.assets.daily import BUILD_STEP, POOL, ROLLUP
-from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.daily import BUILD_STEP, ROLLUP
 from finops_assets.assets.owners import DECISIONS
+from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.checks.raw import FACTS
 from finops_assets.health.figures import TABLE, WEEKS, Decided, Outcome, Stage, health, page
@@ -24,18 +24,14 @@ STEPS = (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE)
 RUNS_AT_ONCE = 200
 
 
-def health_asset(owner: str, io_manager: str) -> dg.AssetsDefinition:
+def health_asset(owner: str) -> dg.AssetsDefinition:
     """The table `reports.health` of the warehouse."""
 
-    @dg.asset(
-        key=["reports", TABLE],
+    @warehouse_table(
+        ["reports", TABLE],
         deps=[ROLLUP, ANOMALIES, SPARSE_GROUPS, DECISIONS],
-        group_name="reports",
-        kinds={"pandas", "duckdb"},
-        owners=[owner],
-        pool=POOL,
-        io_manager_key=io_manager,
-        automation_condition=FOLLOW,
+        group="reports",
+        owner=owner,
         description=(
             "Is the platform well? Untagged cost by provider, pipeline success, false alarms by team, sparse groups and"
             " accepted suggestions, by week. `finops health` shows it on one page. docs/health.md"

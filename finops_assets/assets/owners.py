@@ -7,12 +7,11 @@ import dagster as dg
 import pandas as pd
 from pydantic import Field
 
-from finops_assets.assets.daily import POOL, ROLLUP, facts_check_specs, rollup_check_specs
-from finops_assets.assets.follow import FOLLOW
-from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
+from finops_assets.assets.daily import ROLLUP, blocking_gates
+from finops_assets.assets.report_tables import warehouse_table
+from finops_assets.checks.raw import FACTS, raw_key
 from finops_assets.checks.recording import held_days
 from finops_assets.engine import days_between
-from finops_assets.gates.facts import ADVICE
 from finops_assets.owners.decisions import (
     Decision,
     OwnerDecisions,
@@ -24,7 +23,6 @@ from finops_assets.owners.decisions import (
 )
 from finops_assets.owners.resources import WINDOW_DAYS, read_resources
 from finops_assets.owners.suggest import MIN_CONFIDENCE, SUGGESTION_COLUMNS, Coverage, Suggested, suggest
-from finops_assets.partitions import utc_days
 from finops_assets.platform import Platform
 
 SUGGESTIONS, DECISIONS, ACCEPTANCE = "owner_suggestions", "owner_decisions", "owner_acceptance"
@@ -51,27 +49,17 @@ class DecisionsConfig(dg.Config):
     decisions: list[DecisionConfig] = []  # noqa: RUF012  pydantic copies it
 
 
-def owner_assets(platform: Platform, io_manager: str) -> list[dg.AssetsDefinition]:
+def owner_assets(platform: Platform) -> list[dg.AssetsDefinition]:
     """owner_suggestions, owner_decisions and owner_acceptance."""
     settings = platform.settings
-    days = utc_days(settings.first_day)
-    gates = [
-        *(key for s in settings.counted if s.required for key in raw_check_keys(s.name)),
-        *(spec.key for spec in facts_check_specs(days) if spec.name != ADVICE),
-        *(spec.key for spec in rollup_check_specs(days)),
-    ]
+    gates = blocking_gates(settings)
     wanted = settings.tag_policy.required or tuple(settings.dimensions)
 
-    @dg.asset(
-        key=SUGGESTIONS,
+    @warehouse_table(
+        SUGGESTIONS,
         deps=[ROLLUP, FACTS],
-        group_name=GROUP,
-        kinds={"pandas", "duckdb"},
-        owners=[settings.owner],
-        pool=POOL,
-        io_manager_key=io_manager,
-        metadata=IN_MAIN,
-        automation_condition=FOLLOW,
+        group=GROUP,
+        owner=settings.owner,
         description=(
             f"Who probably owns what nobody tagged in the last {WINDOW_DAYS} days: ranked values of"
             f" {', '.join(wanted)} with evidence and a confidence learned from tagged resources, abstaining below"
@@ -103,16 +91,11 @@ def owner_assets(platform: Platform, io_manager: str) -> list[dg.AssetsDefinitio
         context.add_output_metadata(_figures(made, used, sorted(held)))
         return typed(made.table)
 
-    @dg.asset(
-        key=DECISIONS,
+    @warehouse_table(
+        DECISIONS,
         deps=[owner_suggestions],
-        group_name=GROUP,
-        kinds={"pandas", "duckdb"},
-        owners=[settings.owner],
-        pool=POOL,
-        io_manager_key=io_manager,
-        metadata=IN_MAIN,
-        automation_condition=FOLLOW,
+        group=GROUP,
+        owner=settings.owner,
         description=(
             "What people decided about suggestions: who, when, on what evidence. Takes decisions by run config; those"
             " of `finops owners` are kept in the same place. Accepted ones become rules."
@@ -159,16 +142,11 @@ def owner_assets(platform: Platform, io_manager: str) -> list[dg.AssetsDefinitio
         )
         return decisions_table(everything)
 
-    @dg.asset(
-        key=ACCEPTANCE,
+    @warehouse_table(
+        ACCEPTANCE,
         deps=[owner_decisions],
-        group_name=GROUP,
-        kinds={"pandas", "duckdb"},
-        owners=[settings.owner],
-        pool=POOL,
-        io_manager_key=io_manager,
-        metadata=IN_MAIN,
-        automation_condition=FOLLOW,
+        group=GROUP,
+        owner=settings.owner,
         description="How often suggestions proved right, by week and dimension, beside the confidence that was promised.",
     )
     def owner_acceptance(context: dg.AssetExecutionContext) -> pd.DataFrame:

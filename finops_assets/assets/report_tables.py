@@ -1,9 +1,9 @@
 """How a report becomes a table of the warehouse: made anew each time, with the types of its figures now."""
 
-from __future__ import annotations
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from collections.abc import Sequence
-
+import dagster as dg
 import duckdb
 import pandas as pd
 from dagster import OutputContext
@@ -11,7 +11,47 @@ from dagster._core.storage.db_io_manager import DbTypeHandler, TableSlice
 from dagster_duckdb import DuckDBIOManager
 from dagster_duckdb_pandas import DuckDBPandasTypeHandler
 
+from finops_assets.assets.follow import FOLLOW
 from finops_assets.engine import identifier
+
+IO_MANAGER = "warehouse_io"
+# One writer at a time has the warehouse: DuckDB lets one process open it.
+POOL = "warehouse"
+
+
+def warehouse_table(
+    key: str | Sequence[str] | dg.AssetKey,
+    *,
+    deps: Iterable[Any],
+    group: str,
+    owner: str,
+    description: str,
+    kinds: Iterable[str] = ("pandas", "duckdb"),
+    check_specs: Sequence[dg.AssetCheckSpec] = (),
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """An asset whose DataFrame becomes a table of the warehouse, and that follows what it depends on.
+
+    The key's first part is the schema; a key of one part stands in `main`.
+    """
+    asset_key = dg.AssetKey(key) if not isinstance(key, dg.AssetKey) else key
+    return dg.asset(
+        key=asset_key,
+        deps=deps,
+        group_name=group,
+        kinds=set(kinds),
+        owners=[owner],
+        pool=POOL,
+        io_manager_key=IO_MANAGER,
+        metadata=in_schema(asset_key),
+        automation_condition=FOLLOW,
+        description=description,
+        check_specs=check_specs,
+    )
+
+
+def in_schema(key: dg.AssetKey) -> dict[str, str]:
+    """What tells the I/O manager the schema of a key without one."""
+    return {"schema": "main"} if len(key.path) == 1 else {}
 
 
 class _Anew(DuckDBPandasTypeHandler):

@@ -1,6 +1,7 @@
 """Reports for people: small tables of the latest month, and the copy of the warehouse that people open."""
 
 from collections.abc import Callable, Sequence
+from datetime import date
 
 import dagster as dg
 import duckdb
@@ -8,9 +9,11 @@ import pandas as pd
 
 from finops_assets.accrual import committed
 from finops_assets.alerts.history import AlertHistory
-from finops_assets.assets.daily import POOL, ROLLUP
+from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.describe import bar_chart
 from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.report_tables import POOL, warehouse_table
+from finops_assets.built_elsewhere import require_none_missing
 from finops_assets.checks.raw import FACTS
 from finops_assets.commitments import commitments, unused_by_owner
 from finops_assets.corrections import corrections
@@ -28,7 +31,6 @@ from finops_assets.reports import (
 from finops_assets.restatements import restatements
 from finops_assets.rollup import TABLE
 
-IO_MANAGER = "warehouse_io"
 NOT_YET = "the rollup is empty: no day has passed its gates yet"
 
 Query = Callable[[duckdb.DuckDBPyConnection, Period], pd.DataFrame]
@@ -38,15 +40,11 @@ Span = Callable[[duckdb.DuckDBPyConnection], Period | None]
 def _report(
     name: str, description: str, span: Span, query: Query, label: tuple[str, ...], figure: str, unit: str, owner: str
 ) -> dg.AssetsDefinition:
-    @dg.asset(
-        key=["reports", name],
+    @warehouse_table(
+        ["reports", name],
         deps=[ROLLUP],
-        group_name="reports",
-        kinds={"pandas", "duckdb"},
-        owners=[owner],
-        pool=POOL,
-        io_manager_key=IO_MANAGER,
-        automation_condition=FOLLOW,
+        group="reports",
+        owner=owner,
         description=description,
     )
     def report(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
@@ -84,15 +82,11 @@ def _table(
 ) -> dg.AssetsDefinition:
     """A report over all days that are held, without a period."""
 
-    @dg.asset(
-        key=["reports", name],
+    @warehouse_table(
+        ["reports", name],
         deps=[ROLLUP],
-        group_name="reports",
-        kinds={"pandas", "duckdb"},
-        owners=[owner],
-        pool=POOL,
-        io_manager_key=IO_MANAGER,
-        automation_condition=FOLLOW,
+        group="reports",
+        owner=owner,
         description=description,
     )
     def report(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
@@ -207,7 +201,11 @@ def report_assets(owner: str, published_after: Sequence[dg.AssetKey] = ()) -> li
             " over the facts. It is replaced at once; DuckDB 1.x can read it."
         ),
     )
-    def published_warehouse(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+    def published_warehouse(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.MaterializeResult[None]:
+        built = context.instance.get_materialized_partitions(ROLLUP)
+        require_none_missing(platform, map(date.fromisoformat, built))
         with platform.warehouse.writing() as connection:
             AlertHistory.beside(platform.settings.warehouse).copy_to(connection)
         path = platform.warehouse.publish(platform.lake)

@@ -3,8 +3,9 @@
 import dagster as dg
 
 from finops_assets.allocation.sparse import SPARSE, TABLE, VIEW, bring_up_to_date, sparse_report, sparse_shares
-from finops_assets.assets.daily import POOL, ROLLUP
+from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.report_tables import POOL
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.checks.raw import FACTS
 from finops_assets.platform import Platform
