@@ -19,6 +19,7 @@ from finops_assets.assets.forecast import forecast_asset
 from finops_assets.assets.governance import governance_assets
 from finops_assets.assets.health import health_asset
 from finops_assets.assets.owners import owner_assets
+from finops_assets.assets.page import page_asset
 from finops_assets.assets.raw import raw_asset
 from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.assets.reports import report_assets
@@ -58,6 +59,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     reports = [*report_assets(settings.owner, published_after), conformance_asset(settings)]
     reports += [repairs_asset(settings), health]
     evaluation = [forecast_asset(settings.owner), *budgets, *anomalies, *governance, *shared]
+    # The page is of the evaluations, but not of the split of shared cost.
+    judged = [key for made in (evaluation[0], *budgets, *anomalies, governance[0]) for key in made.keys]
+    reports += [page_asset(settings.owner, judged)]
     correlation = owner_assets(platform)
     deliveries = [deliveries_asset(source, settings.owner) for source in settings.sources]
     ledger = ledger_asset(settings)

@@ -38,6 +38,8 @@ from finops_assets.corrections import corrections
 from finops_assets.currency.conversion import TABLE as CONVERTED
 from finops_assets.currency.conversion import converted_rollup
 from finops_assets.errors import FinopsError
+from finops_assets.page.file import page_path, write_page
+from finops_assets.page.gather import gather
 from finops_assets.reports import (
     SERVICES_BY,
     TEAMS_BY,
@@ -283,6 +285,20 @@ def report_allocation(
         gaps = missing_days(connection, period, ALLOCATED)
         if gaps:
             err.print(f"[yellow]note[/] {len(gaps)} days of the period have no figures: held by a gate, or not run")
+
+
+@report_app.command("html")
+def report_html(
+    month: Annotated[str | None, typer.Option(help="As 2026-10 (default: that of the newest reported day)")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file (default: beside the published copy)")] = None,
+    config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """A month on one page: an HTML file that asks for no other. Spend, budgets, forecast, anomalies, tags."""
+    with explained():
+        with published(config) as connection:
+            figures = gather(connection, month)
+        path = write_page(figures, output or page_path(load_settings(config).published, figures))
+        out.print(f"{figures.period}: {path}", highlight=False, soft_wrap=True)
 
 
 def _say_gaps(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str) -> None:
