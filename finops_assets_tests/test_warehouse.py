@@ -102,3 +102,34 @@ def test_the_published_copy_is_in_the_storage_of_duckdb_1(tmp_path: Path) -> Non
     header = warehouse.published.read_bytes()[8:20]
     assert header[:4] == b"DUCK"
     assert int.from_bytes(header[4:12], "little") == 64
+
+
+def test_the_view_over_facts_opens_what_it_reads_and_shows_every_column(tmp_path: Path) -> None:
+    warehouse, lake = Warehouse(tmp_path / "w.duckdb", tmp_path / "p.duckdb"), Lake(tmp_path / "lake")
+
+    def put(day: str, columns: str) -> Path:
+        file = lake.day_file("facts", "aws", date.fromisoformat(day))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        duckdb.sql(f"COPY (SELECT {columns}) TO '{file}' (FORMAT parquet)")
+        return file
+
+    def published(query: str) -> list[tuple[object, ...]]:
+        warehouse.publish(lake)
+        assert warehouse.is_published()
+        with duckdb.connect(str(warehouse.published), read_only=True) as connection:
+            return connection.execute(query).fetchall()
+
+    text = "SELECT sql FROM duckdb_views() WHERE view_name = 'cloud_cost_facts'"
+    put("2026-09-01", "1 AS EffectiveCost, 'ios' AS team")
+    second = put("2026-09-02", "2 AS EffectiveCost, 'web' AS team")
+    assert "union_by_name" not in str(published(text)[0][0])
+    # A day attributed under rules with another dimension.
+    put("2026-09-03", "4 AS EffectiveCost, 'web' AS team, 'emea' AS region")
+    everything = "SELECT sum(EffectiveCost), count(team), count(region) FROM cloud_cost_facts"
+    assert published(everything) == [(7, 3, 1)]
+    # The other days follow: the footers of changed files are read anew.
+    put("2026-09-01", "1 AS EffectiveCost, 'ios' AS team, 'apac' AS region")
+    second.unlink()
+    assert published(everything) == [(5, 2, 2)]
+    assert "union_by_name" not in str(published(text)[0][0])
+    assert published("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'facts_footers'") == [(0,)]
