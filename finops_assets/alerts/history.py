@@ -12,7 +12,7 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -21,13 +21,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from finops_assets import state_file
 from finops_assets.alerts.alert import RANK, Alert, Event, Notice, Observation, OpenAlert, stamp, unstamp
 from finops_assets.errors import FinopsError
 from finops_assets.settings import Severity
+from finops_assets.state_file import Form
 
 TABLE = "alert_history"
-LOCK_PATIENCE_SECONDS = 30.0
-SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS seen (alert_key TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
@@ -66,8 +66,6 @@ CREATE TABLE IF NOT EXISTS notices (
 CREATE INDEX IF NOT EXISTS notices_of_alerts ON notices (alert_id, channel);
 CREATE INDEX IF NOT EXISTS outbox ON notices (channel, notice_id) WHERE sent_at IS NULL AND given_up_at IS NULL;
 """
-# What a file of an older version needs besides.
-_FROM_VERSION_1 = "ALTER TABLE alerts ADD COLUMN reminders TEXT NOT NULL DEFAULT 'setting'"
 _PENDING = "sent_at IS NULL AND given_up_at IS NULL"
 
 
@@ -79,6 +77,16 @@ _NEXT = (
 
 class HistoryError(FinopsError):
     """The alert history cannot be opened or written."""
+
+
+_FORM = Form(
+    "alert history",
+    _SCHEMA,
+    _NEXT,
+    HistoryError,
+    version=2,
+    upgrades={1: "ALTER TABLE alerts ADD COLUMN reminders TEXT NOT NULL DEFAULT 'setting'"},
+)
 
 
 @dataclass(frozen=True)
@@ -131,25 +139,8 @@ class AlertHistory:
         Raises:
             HistoryError: no space, no permission, damaged, or written by a newer version.
         """
-        try:
-            with suppress(FileExistsError):
-                self.path.parent.mkdir(parents=True)
-            connection = sqlite3.connect(self.path, timeout=LOCK_PATIENCE_SECONDS, isolation_level=None)
-        except (sqlite3.Error, OSError) as error:
-            raise HistoryError(f"alert history {self.path}: cannot be opened: {error}; {_NEXT}") from error
-        with closing(connection):
-            try:
-                (version,) = connection.execute("PRAGMA user_version").fetchone()
-                if version > SCHEMA_VERSION:
-                    raise HistoryError(
-                        f"alert history {self.path}: found version {version}, allowed: up to {SCHEMA_VERSION};"
-                        " a newer finops_assets has written it: update this one"
-                    )
-                if version < SCHEMA_VERSION:
-                    _bring_up_to_date(connection)
-                yield OpenHistory(connection)
-            except sqlite3.Error as error:
-                raise HistoryError(f"alert history {self.path}: {error}; {_NEXT}") from error
+        with state_file.opened(self.path, _FORM) as connection:
+            yield OpenHistory(connection)
 
     def copy_to(self, connection: duckdb.DuckDBPyConnection) -> int:
         """Replace the table alert_history of the warehouse by the history as it is now; returns its rows."""
@@ -162,18 +153,6 @@ class AlertHistory:
         finally:
             connection.unregister("incoming_alerts")
         return len(rows)
-
-
-def _bring_up_to_date(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    # Again, now that no other process can do it meanwhile.
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == 1:
-        connection.execute(_FROM_VERSION_1)
-    for statement in _SCHEMA.split(";"):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    connection.execute("COMMIT")
 
 
 _TIME = pa.timestamp("us")
@@ -223,18 +202,12 @@ class OpenHistory:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        connection.row_factory = sqlite3.Row
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """All of the block or nothing."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with state_file.writing(self._connection):
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
 
     def enter(self, observations: Iterable[Observation]) -> set[int]:
         """Enter what was seen; returns the alerts that this resolved.

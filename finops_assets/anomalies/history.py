@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -19,10 +18,12 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from finops_assets import state_file
 from finops_assets.alerts.alert import stamp, unstamp
 from finops_assets.anomalies.detect import Kind
 from finops_assets.anomalies.series import Key
 from finops_assets.errors import FinopsError
+from finops_assets.state_file import Form
 
 TABLE = "anomaly_history"
 Verdict = Literal["confirmed", "false"]
@@ -34,8 +35,6 @@ ENDED: Mapping[Ended, str] = {
     "limits": "within the limits that are configured now",
     "verdict": "judged",
 }
-LOCK_PATIENCE_SECONDS = 30.0
-SCHEMA_VERSION = 1
 # Two episodes that are this near are one that was seen in two pieces.
 NEAR = timedelta(days=2)
 
@@ -76,6 +75,14 @@ CREATE INDEX IF NOT EXISTS anomalies_by_day ON anomalies (last_day);
 
 class AnomalyError(FinopsError):
     """The file of anomalies cannot be read or written, or there is no such anomaly."""
+
+
+_FORM = Form(
+    "anomalies",
+    _SCHEMA,
+    "check space and permissions of its folder; it is the only record of verdicts: restore it from a backup",
+    AnomalyError,
+)
 
 
 @dataclass(frozen=True)
@@ -141,39 +148,11 @@ class AnomalyHistory:
         """The history of the platform that has this warehouse."""
         return cls(warehouse.with_name(f"{warehouse.stem}.anomalies.sqlite"))
 
-    @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        advice = (
-            "check space and permissions of its folder; it is the only record of verdicts: restore it from a backup"
-        )
-        try:
-            with suppress(FileExistsError):
-                self.path.parent.mkdir(parents=True)
-            connection = sqlite3.connect(self.path, timeout=LOCK_PATIENCE_SECONDS, isolation_level=None)
-        except (sqlite3.Error, OSError) as error:
-            raise AnomalyError(f"anomalies {self.path}: cannot be opened: {error}; {advice}") from error
-        with closing(connection):
-            connection.row_factory = sqlite3.Row
-            try:
-                (version,) = connection.execute("PRAGMA user_version").fetchone()
-                if version > SCHEMA_VERSION:
-                    raise AnomalyError(
-                        f"anomalies {self.path}: found version {version}, allowed: up to {SCHEMA_VERSION};"
-                        " a newer finops_assets has written it: update this one"
-                    )
-                if version < SCHEMA_VERSION:
-                    connection.executescript(
-                        f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
-                    )
-                yield connection
-            except sqlite3.Error as error:
-                raise AnomalyError(f"anomalies {self.path}: {error}; {advice}") from error
-
     def all(self, since: date | None = None) -> list[Anomaly]:
         """Every anomaly that lasted until `since` or longer, the newest first."""
         if not self.path.is_file():
             return []
-        with self._opened() as connection:
+        with state_file.opened(self.path, _FORM) as connection:
             rows = connection.execute(
                 "SELECT * FROM anomalies WHERE last_day >= ? ORDER BY first_day DESC, id",
                 [since.isoformat() if since else ""],
@@ -192,18 +171,12 @@ class AnomalyHistory:
         update += "".join(
             f", {n} = CASE WHEN verdict IS NULL THEN excluded.{n} ELSE {n} END" for n in ("resolved_at", "ended")
         )
-        with self._opened() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.executemany(
-                    f"INSERT INTO anomalies ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-                    f" ON CONFLICT (id) DO UPDATE SET {update}",
-                    [list(row.values()) for row in rows],
-                )
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+        with state_file.opened(self.path, _FORM) as connection, state_file.writing(connection):
+            connection.executemany(
+                f"INSERT INTO anomalies ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+                f" ON CONFLICT (id) DO UPDATE SET {update}",
+                [list(row.values()) for row in rows],
+            )
         return len(rows)
 
     def find(self, prefix: str) -> Anomaly:
@@ -221,7 +194,7 @@ class AnomalyHistory:
     def judge(self, prefix: str, verdict: Verdict, now: datetime, by: str | None = None, note: str = "") -> Anomaly:
         """Take a verdict; one that was given before is replaced. It ends the anomaly."""
         judged = self.find(prefix)
-        with self._opened() as connection:
+        with state_file.opened(self.path, _FORM) as connection:
             connection.execute(
                 "UPDATE anomalies SET verdict = ?, judged_at = ?, judged_by = ?, note = ?, updated_at = ?,"
                 " ended = CASE WHEN resolved_at IS NULL THEN 'verdict' ELSE ended END,"

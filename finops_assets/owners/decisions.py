@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import csv
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,14 +17,14 @@ from typing import Any, Literal
 import pandas as pd
 import yaml
 
+from finops_assets import state_file
 from finops_assets.alerts.alert import stamp, unstamp
 from finops_assets.attribution.normal import normal_value
 from finops_assets.errors import FinopsError
 from finops_assets.owners.suggest import Settled
+from finops_assets.state_file import Form
 
 Verdict = Literal["accepted", "rejected"]
-LOCK_PATIENCE_SECONDS = 30.0
-SCHEMA_VERSION = 1
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (
@@ -48,6 +47,14 @@ CREATE TABLE IF NOT EXISTS decisions (
 
 class DecisionError(FinopsError):
     """A decision cannot be taken, or the file of decisions cannot be read or written."""
+
+
+_FORM = Form(
+    "owner decisions",
+    _SCHEMA,
+    "check space and permissions of its folder; it is the only record of what people decided: restore it",
+    DecisionError,
+)
 
 
 @dataclass(frozen=True)
@@ -102,71 +109,39 @@ class OwnerDecisions:
         """The decisions of the platform that has this warehouse."""
         return cls(warehouse.with_name(f"{warehouse.stem}.owners.sqlite"))
 
-    @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        advice = "check space and permissions of its folder; it is the only record of what people decided: restore it"
-        try:
-            with suppress(FileExistsError):
-                self.path.parent.mkdir(parents=True)
-            connection = sqlite3.connect(self.path, timeout=LOCK_PATIENCE_SECONDS, isolation_level=None)
-        except (sqlite3.Error, OSError) as error:
-            raise DecisionError(f"owner decisions {self.path}: cannot be opened: {error}; {advice}") from error
-        with closing(connection):
-            connection.row_factory = sqlite3.Row
-            try:
-                (version,) = connection.execute("PRAGMA user_version").fetchone()
-                if version > SCHEMA_VERSION:
-                    raise DecisionError(
-                        f"owner decisions {self.path}: found version {version}, allowed: up to {SCHEMA_VERSION};"
-                        " a newer finops_assets has written it: update this one"
-                    )
-                if version < SCHEMA_VERSION:
-                    connection.executescript(
-                        f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
-                    )
-                yield connection
-            except sqlite3.Error as error:
-                raise DecisionError(f"owner decisions {self.path}: {error}; {advice}") from error
-
     def enter(self, decisions: Iterable[Decision]) -> list[Decision]:
         """Keep decisions, all or none; returns those that say something new. One that stands already is not kept twice."""
         kept: list[Decision] = []
-        with self._opened() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                standing = _Standing(_read(connection))
-                for decision in decisions:
-                    if standing.has(decision):
-                        continue
-                    standing.add(decision)
-                    kept.append(decision)
-                    connection.execute(
-                        "INSERT INTO decisions (source, ResourceId, dimension, verdict, value, suggested, confidence,"
-                        " evidence, decided_at, decided_by, valid_from, note) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                        [
-                            *decision.about,
-                            decision.verdict,
-                            decision.value,
-                            decision.suggested,
-                            decision.confidence,
-                            decision.evidence,
-                            stamp(decision.decided_at),
-                            decision.decided_by,
-                            decision.valid_from.isoformat() if decision.valid_from else None,
-                            decision.note,
-                        ],
-                    )
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+        with state_file.opened(self.path, _FORM) as connection, state_file.writing(connection):
+            standing = _Standing(_read(connection))
+            for decision in decisions:
+                if standing.has(decision):
+                    continue
+                standing.add(decision)
+                kept.append(decision)
+                connection.execute(
+                    "INSERT INTO decisions (source, ResourceId, dimension, verdict, value, suggested, confidence,"
+                    " evidence, decided_at, decided_by, valid_from, note) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        *decision.about,
+                        decision.verdict,
+                        decision.value,
+                        decision.suggested,
+                        decision.confidence,
+                        decision.evidence,
+                        stamp(decision.decided_at),
+                        decision.decided_by,
+                        decision.valid_from.isoformat() if decision.valid_from else None,
+                        decision.note,
+                    ],
+                )
         return kept
 
     def all(self) -> list[Decision]:
         """Every decision ever taken, oldest first."""
         if not self.path.is_file():
             return []
-        with self._opened() as connection:
+        with state_file.opened(self.path, _FORM) as connection:
             return _read(connection)
 
 

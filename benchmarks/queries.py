@@ -1,0 +1,99 @@
+"""What people ask, and how long they wait: `python -m benchmarks.queries --state FOLDER`.
+
+FOLDER is what `benchmarks.attribution --keep` left for one size. The month's rollup is repeated for twelve months, so
+that the rollup is a year's; drill-down reads the month's facts. Prints a table and writes JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.attribution import describe_machine
+from benchmarks.platform import DAYS, platform_at
+from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, untagged_by
+from finops_assets.rollup import TABLE
+
+RESULTS = Path(__file__).parent / "results" / "queries.json"
+REPEATS = 5
+YEAR = Period(date(2025, 11, 1), date(2026, 11, 1))
+DAY = DAYS[14]
+
+
+def a_year(connection: duckdb.DuckDBPyConnection, published: Path) -> int:
+    """The month's rollup, twelve times over, in memory; returns its rows."""
+    connection.execute(f"ATTACH '{published}' AS month (READ_ONLY)")
+    shifts = " UNION ALL ".join(f"SELECT {30 * n} AS days" for n in range(13))
+    connection.execute(
+        f"CREATE TABLE {TABLE} AS SELECT * REPLACE (charge_date - CAST(days AS INTEGER) AS charge_date)"
+        f" FROM month.{TABLE}, ({shifts}) ORDER BY charge_date"
+    )
+    [(rows,)] = connection.execute(f"SELECT count(*) FROM {TABLE}").fetchall()
+    return int(rows)
+
+
+def main() -> None:
+    """Ask each question some times; the first answer and the median of the rest."""
+    parser = argparse.ArgumentParser(prog="benchmarks.queries", description=__doc__)
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    platform = platform_at(options.state)
+    platform.warehouse.publish(platform.lake)
+    with duckdb.connect() as year, duckdb.connect(str(platform.settings.published), read_only=True) as facts:
+        rows = a_year(year, platform.settings.published)
+        year.execute("SET enable_progress_bar = false")
+        facts.execute("SET enable_progress_bar = false")
+        [(count,)] = facts.execute("SELECT sum(row_count) FROM daily_cost_by_team").fetchall()
+        teams = facts.execute(
+            "SELECT team FROM daily_cost_by_team WHERE team NOT LIKE '\\_%' ESCAPE '\\' GROUP BY 1"
+            " ORDER BY sum(row_count) DESC LIMIT 1"
+        ).fetchall()
+        team = teams[0][0]
+
+        def drill(columns: str, where: str, *values: Any) -> Callable[[], Any]:
+            query = (
+                f"SELECT {columns}, sum(EffectiveCost) AS cost, count(*) AS charges FROM cloud_cost_facts WHERE {where}"
+                " GROUP BY ALL ORDER BY cost DESC LIMIT 20"
+            )
+            return lambda: facts.execute(query, values).fetchall()
+
+        questions: dict[str, Callable[[], Any]] = {
+            "rollup: cost by team, a year": lambda: cost_by(year, YEAR, TEAMS_BY),
+            "rollup: cost by service category, a year": lambda: cost_by(year, YEAR, SERVICES_BY),
+            "rollup: cost by team, a month": lambda: cost_by(year, Period(DAYS[0], YEAR.end), TEAMS_BY),
+            "rollup: untagged by provider, a year": lambda: untagged_by(year, YEAR),
+            "facts: resources of a team on a day": drill("ResourceId", "charge_date = ? AND team = ?", DAY, team),
+            "facts: services of a team on a day": drill("ServiceName", "charge_date = ? AND team = ?", DAY, team),
+            "facts: resources of a team in a week": drill(
+                "ResourceId", "charge_date >= ? AND charge_date < ? AND team = ?", DAYS[14], DAYS[21], team
+            ),
+        }
+        found = {}
+        for name, ask in questions.items():
+            took = []
+            for _ in range(1 + REPEATS):
+                start = time.perf_counter()
+                ask()
+                took.append((time.perf_counter() - start) * 1000)
+            found[name] = {"first_ms": took[0], "median_ms": statistics.median(took[1:])}
+    table = Table("question", "first, ms", "then, ms", title=f"{rows:,} rows of rollup, {count:,} facts in the month")
+    for name, figures in found.items():
+        table.add_row(name, f"{figures['first_ms']:,.0f}", f"{figures['median_ms']:,.0f}")
+    Console(width=110).print(table)
+    body = {"machine": describe_machine(), "rollup_rows": rows, "facts": int(count), "questions": found}
+    options.output.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
