@@ -24,8 +24,6 @@ from dagster._core.launcher import LaunchRunContext
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._serdes import ConfigurableClassData
 
-from finops_assets_tests.emulators import s3_endpoint  # noqa: F401
-
 DEPLOY = Path(__file__).parents[1] / "deploy"
 ENVIRONMENT = {
     "DAGSTER_PG_HOST": "pg",
@@ -36,6 +34,7 @@ ENVIRONMENT = {
     "FINOPS_RUN_TASK": "finops-run",
     "FINOPS_ECS_CLUSTER": "finops",
 }
+ARN = "arn:aws:ecs:eu-central-1:111122223333"
 IMAGE = "registry.example.com/finops:1"
 ECS_LIMIT = 8192
 """Characters of the overrides of a task, by AWS's RunTask."""
@@ -76,10 +75,16 @@ def test_a_mistake_in_a_launchers_section_would_be_seen() -> None:
     assert mistakes(data._replace(config_yaml=yaml.safe_dump(wrong)))
 
 
-def launched(folder: Path, place: str) -> dg.DagsterRun:
-    """A run of the job `daily`, launched by the launcher of this place's dagster.yaml; the history is a local one."""
-    config = yaml.safe_load((DEPLOY / place / "dagster.yaml").read_text(encoding="utf-8"))
-    overrides = {"run_launcher": config["run_launcher"], "telemetry": {"enabled": False}}
+def launcher(place: str) -> dict[str, Any]:
+    """The launcher's section of a dagster.yaml."""
+    section = yaml.safe_load((DEPLOY / place / "dagster.yaml").read_text(encoding="utf-8"))["run_launcher"]
+    assert isinstance(section, dict)
+    return section
+
+
+def launched(folder: Path, section: dict[str, Any]) -> dg.DagsterRun:
+    """A run of the job `daily`, launched; the history is a local one."""
+    overrides = {"run_launcher": section, "telemetry": {"enabled": False}}
     repository = RepositoryPythonOrigin(
         executable_path="python",
         code_pointer=ModuleCodePointer("finops_assets.definitions", "defs"),
@@ -102,14 +107,19 @@ def launched(folder: Path, place: str) -> dg.DagsterRun:
 
 @contextmanager
 def an_api(answers: dict[str, Any] | None = None) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
-    """A server that takes every POST, and what it was sent: (path, body)."""
+    """A server that takes every POST, and what it was sent: (path or AWS's operation, body).
+
+    It gives the operation's answer, or back what it was sent.
+    """
     seen: list[tuple[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            seen.append((self.path, json.loads(body)))
-            self.send_response(201)
+            asked = self.headers.get("X-Amz-Target", self.path).rpartition(".")[2]
+            seen.append((asked, json.loads(body)))
+            body = json.dumps(answers[asked]).encode() if answers else body
+            self.send_response(200 if answers else 201)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -138,7 +148,7 @@ def test_on_kubernetes_a_run_is_a_pod_with_the_state_and_no_secret_in_it(
             "dagster_k8s.launcher.load_kubernetes_config",
             lambda **_: client.Configuration.set_default(configuration),
         )
-        run = launched(tmp_path, "kubernetes")
+        run = launched(tmp_path, launcher("kubernetes"))
     client.Configuration.set_default(None)
     [(path, job)] = seen
     assert path == "/apis/batch/v1/namespaces/finops/jobs"
@@ -152,7 +162,6 @@ def test_on_kubernetes_a_run_is_a_pod_with_the_state_and_no_secret_in_it(
         v["name"]: v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v
     }
     assert claims[mounted["/state"]] == "finops-state"
-    assert "/opt/dagster/dagster_home/dagster.yaml" in mounted
     given = {v["name"]: v for v in container["env"]}
     assert given["FINOPS_CONFIG"]["value"] == "/etc/finops/finops.yaml"
     assert given["DAGSTER_PG_PASSWORD"]["valueFrom"]["secretKeyRef"]["name"] == "finops-postgres"
@@ -160,30 +169,40 @@ def test_on_kubernetes_a_run_is_a_pod_with_the_state_and_no_secret_in_it(
 
 
 def test_on_ecs_a_run_is_a_task_with_the_state_and_no_secret_in_it(
-    tmp_path: Path,
-    s3_endpoint: str,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """moto's ECS: it takes task definitions and tasks as AWS does, and starts none."""
+    """AWS's own client checks what it is given against the API's description; the answers are the least that it takes."""
     boto3 = pytest.importorskip("boto3")
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "eu-central-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    ecs = boto3.client("ecs")
-    ecs.create_cluster(clusterName="finops")
     definition = json.loads((DEPLOY / "ecs" / "run-task.json").read_text(encoding="utf-8"))
-    registered = ecs.register_task_definition(**definition)["taskDefinition"]
-    run = launched(tmp_path, "ecs")
-    [task] = ecs.describe_tasks(cluster="finops", tasks=[run.tags["ecs/task_arn"]])["tasks"]
-    assert task["taskDefinitionArn"] == registered["taskDefinitionArn"]
-    assert task["launchType"] == "FARGATE"
+    answers = {
+        "RegisterTaskDefinition": {
+            "taskDefinition": definition | {"taskDefinitionArn": f"{ARN}:task-definition/run:1"}
+        },
+        "RunTask": {"tasks": [{"taskArn": f"{ARN}:task/finops/1", "clusterArn": f"{ARN}:cluster/finops"}]},
+    }
+    answers["DescribeTaskDefinition"] = answers["RegisterTaskDefinition"]
+    with an_api(answers) as (url, seen):
+        for name, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }.items():
+            monkeypatch.setenv(name, value)
+        boto3.client("ecs").register_task_definition(**definition)
+        run = launched(tmp_path, launcher("ecs"))
+    asked = dict(seen)
+    assert asked["DescribeTaskDefinition"]["taskDefinition"] == definition["family"]
+    task = asked["RunTask"]
+    assert (task["cluster"], task["launchType"]) == ("finops", "FARGATE")
+    assert task["taskDefinition"] == f"{ARN}:task-definition/run:1"
     [override] = task["overrides"]["containerOverrides"]
-    assert override["name"] == "run"
+    assert override["name"] == definition["containerDefinitions"][0]["name"]
     assert run.run_id in " ".join(override["command"])
     assert len(json.dumps(task["overrides"])) < ECS_LIMIT
-    assert ENVIRONMENT["DAGSTER_PG_PASSWORD"] not in json.dumps([task, registered], default=str)
+    assert run.tags["ecs/task_arn"] == f"{ARN}:task/finops/1"
+    told = {v["name"] for v in definition["containerDefinitions"][0]["environment"]}
+    secret = {v["name"] for v in definition["containerDefinitions"][0]["secrets"]}
+    assert {*ENVIRONMENT, "FINOPS_CONFIG"} == told | secret, "the task knows all that dagster.yaml names"
+    assert ENVIRONMENT["DAGSTER_PG_PASSWORD"] not in json.dumps(seen)

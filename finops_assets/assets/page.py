@@ -1,0 +1,52 @@
+"""reports/month_page: the newest month on one HTML page that a person wants to read."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from finops_assets.assets.daily import ROLLUP
+from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.report_tables import POOL
+from finops_assets.page.file import page_path, write_page
+from finops_assets.page.gather import NoFigures, gather
+from finops_assets.page.render import render_markdown
+from finops_assets.platform import Platform
+
+PAGE = "month_page"
+
+
+def page_asset(owner: str, evaluated: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+    """The HTML file beside the published copy, after the rollup and what is made of it."""
+
+    @dg.asset(
+        key=["reports", PAGE],
+        deps=[ROLLUP, *evaluated],
+        group_name="reports",
+        kinds={"html"},
+        owners=[owner],
+        pool=POOL,
+        automation_condition=FOLLOW,
+        description=(
+            "The newest month on one page, a file that asks for no other: spend by team and service against budget and"
+            " the month before, forecast, untagged trend, anomalies with causes, restatements, tag debt by owner."
+            " `finops report html` writes that of any month. docs/report.md"
+        ),
+    )
+    def month_page(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+        with platform.warehouse.reading() as connection:
+            try:
+                figures = gather(connection)
+            except NoFigures as error:
+                raise dg.Failure(str(error), allow_retries=False) from error
+        path = write_page(figures, page_path(platform.settings.published, figures))
+        return dg.MaterializeResult(
+            metadata={
+                "path": dg.MetadataValue.path(str(path)),
+                "page": dg.MetadataValue.md(render_markdown(figures)),
+                "period": str(figures.period),
+                "days without figures": ", ".join(map(str, figures.gaps)) or "none",
+                "bytes": path.stat().st_size,
+            }
+        )
+
+    return month_page

@@ -1,0 +1,36 @@
+"""Where the page lies, and how it comes there."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+from finops_assets.errors import FinopsError
+from finops_assets.page.gather import MonthFigures
+from finops_assets.page.render import render_html
+
+
+def page_path(published: Path, figures: MonthFigures) -> Path:
+    """The page of a month beside the published copy, where people look: report-2026-10.html."""
+    return published.with_name(f"report-{figures.month.first:%Y-%m}.html")
+
+
+def write_page(figures: MonthFigures, path: Path) -> Path:
+    """Write the page at once: who has it open keeps the old one.
+
+    Raises:
+        FinopsError: the file cannot be written there.
+    """
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(render_html(figures), encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise FinopsError(
+            f"{path}: the page cannot be written: {error}; choose another --output, or make room"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,340 @@
+"""The page of a month: its figures are the warehouse's, its names are escaped, it asks for no other file."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+from typer.testing import CliRunner
+
+from finops_assets.assets.anomalies import anomaly_assets
+from finops_assets.assets.budgets import budget_assets
+from finops_assets.assets.forecast import forecast_asset
+from finops_assets.assets.governance import governance_assets
+from finops_assets.assets.page import PAGE, page_asset
+from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
+from finops_assets.cli import app
+from finops_assets.page import charts
+from finops_assets.page.gather import NoFigures, gather
+from finops_assets.page.render import render_html, render_markdown
+from finops_assets_tests.conftest import Site, focus_row
+
+SCRIPT = "<script>alert(1)</script>"
+FIRST, END = date(2026, 9, 1), date(2026, 10, 18)
+GAP, SPIKE, RESTATED = date(2026, 10, 5), date(2026, 10, 12), date(2026, 10, 3)
+EXTRA = """
+budgets: budgets.csv
+tag_policy:
+  required: [department, team]
+  thresholds: {department: {warn_above: 90, block_above: 95}, team: {warn_above: 90, block_above: 95}}
+  champions: {shop: "ada <ada@example.com>"}
+  target: {untagged_below: 5, by: 2026-12-31}
+"""
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Tables by id: rows of cells, a cell being its text and the exact amounts in it. All attributes, all tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[tuple[str, list[Decimal]]]]] = {}
+        self.attributes: list[tuple[str, str, str]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self._table: str | None = None
+        self._cell: list[Any] | None = None
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self._table = dict(attrs).get("id") or ""
+            self.tables[self._table] = []
+        if tag == "tr" and self._table is not None:
+            self.tables[self._table].append([])
+        if tag in ("td", "th") and self._table is not None:
+            self._cell = ["", []]
+        if tag == "data" and self._cell is not None:
+            self._cell[1].append(Decimal(dict(attrs)["value"] or ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        if tag in ("td", "th") and self._table is not None and self._cell is not None:
+            self.tables[self._table][-1].append((" ".join(self._cell[0].split()), self._cell[1]))
+            self._cell = None
+        if tag == "table":
+            self._table = None
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+        if self._cell is not None:
+            self._cell[0] += data
+
+    def amounts(self, table: str) -> dict[str, list[Decimal]]:
+        """By the first cell of a row: every amount in it."""
+        return {row[0][0]: [a for _, amounts in row for a in amounts] for row in self.tables[table][1:]}
+
+
+def bill(day: date, n: int) -> list[dict[str, Any]]:
+    def row(cost: str, tags: str, currency: str, **more: Any) -> dict[str, Any]:
+        amounts = dict.fromkeys(("EffectiveCost", "BilledCost", "ListCost", "ContractedCost"), cost)
+        return focus_row(str(day), Tags=tags, BillingCurrency=currency, SubAccountName="shop-prod", **amounts, **more)
+
+    web = "95.123456789012345678" if day == SPIKE else f"{20 + n % 3}.123456789012345678"
+    return [
+        row(web, '{"team": "web", "dept": "shop"}', "EUR", ResourceId="i-1"),
+        row("3.5", '{"team": "api", "dept": "shop"}', "EUR", ResourceId="i-2", ServiceCategory="Storage"),
+        row("1.25", "{}", "EUR", ResourceId="i-3"),
+        row("7.000000000000000001", f'{{"team": "{SCRIPT}", "dept": "<b>bad</b>"}}', "USD", ResourceId="x"),
+    ]
+
+
+def deliver(site: Site, changed: bool = False) -> list[str]:
+    days = [FIRST + timedelta(days=n) for n in range((END - FIRST).days)]
+    rows = [row for n, day in enumerate(days) if day != GAP for row in bill(day, n)]
+    if changed:
+        for row in rows:
+            if row["ChargePeriodStart"].startswith(str(RESTATED)) and row["ResourceId"] == "i-2":
+                row["EffectiveCost"] = "5.75"
+    site.put_csv("all.csv", *rows)
+    return [str(day) for day in days if day != GAP]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, dg.ExecuteInProcessResult, str]:
+    """A site whose evaluations and page were made by their assets: two months, a gap, a spike, a restated day."""
+    site = Site(tmp_path_factory.mktemp("page"), extra=EXTRA, first_day=str(FIRST))
+    (site.folder / "budgets.csv").write_text(
+        "department,team,period,from,to,basis,currency,amount,threshold\n"
+        "shop,web,month,,,effective,EUR,500,80\nshop,,quarter,,,effective,EUR,9000,80\n,,month,,,effective,EUR,1000,80\n",
+        encoding="utf-8",
+    )
+    site.run_all(*deliver(site))
+    deliver(site, changed=True)
+    site.run_all(str(RESTATED))
+    settings = site.platform.settings
+    assert settings.budgets
+    evaluations = [
+        forecast_asset(settings.owner),
+        *budget_assets(settings.budgets, settings.owner),
+        *anomaly_assets(settings.owner),
+        governance_assets(settings.owner),
+    ]
+    keys = [key for asset in evaluations for key in asset.keys]
+    resources = {"platform": site.platform, IO_MANAGER: ReportTables(database=str(settings.warehouse))}
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [*evaluations, page_asset(settings.owner, keys)], instance=instance, resources=resources
+        )
+    assert result.success
+    site.platform.warehouse.publish(site.platform.lake)
+    html = (site.folder / "report-2026-10.html").read_text(encoding="utf-8")
+    return site, result, html
+
+
+@pytest.fixture
+def warehouse(made: tuple[Site, dg.ExecuteInProcessResult, str]) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(str(made[0].platform.settings.published), read_only=True) as connection:
+        connection.execute("SET timezone = 'UTC'")
+        yield connection
+
+
+def test_every_figure_is_the_warehouses_to_the_last_digit(
+    made: tuple[Site, dg.ExecuteInProcessResult, str], warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    page = Page(made[2])
+
+    def cost(where: str, month: int = 10) -> Decimal:
+        [(found,)] = warehouse.execute(
+            "SELECT coalesce(sum(effective_cost), 0) FROM daily_cost_by_team WHERE month(charge_date) = ?"
+            f" AND day(charge_date) <= 17 AND {where}",
+            [month],
+        ).fetchall()
+        return Decimal(found)
+
+    def is_cost(row: list[Decimal], where: str) -> None:
+        now, before = cost(where), cost(where, 9)
+        assert row[:3] == [now, before, now - before], where
+
+    teams = page.amounts("c1-teams-table")
+    is_cost(teams["shop / web"], "team = 'web'")
+    assert teams["shop / web"][3] == 500  # the budget of the month
+    is_cost(teams["shop / api"], "team = 'api'")
+    is_cost(teams["untagged"], "team = '__untagged__' AND BillingCurrency = 'EUR'")
+    is_cost(teams["all"], "BillingCurrency = 'EUR'")
+    is_cost(page.amounts("c2-teams-table")[f"<b>bad</b> / {SCRIPT}"], "BillingCurrency = 'USD'")
+    services = page.amounts("c1-services-table")
+    is_cost(services["Storage"], "ServiceCategory = 'Storage'")
+    is_cost(services["all"], "BillingCurrency = 'EUR'")
+    assert teams["all"][0] == sum((teams[t][0] for t in ("shop / web", "shop / api", "untagged")), Decimal(0))
+
+    for department, team, *amounts in warehouse.execute(
+        "SELECT department, team, amount, spent, forecast FROM budget_status"
+    ).fetchall():
+        name = " / ".join(filter(None, (department, team))) or "everybody"
+        assert page.amounts("c1-budgets-table")[name] == amounts
+    forecast = page.amounts("c1-forecast-team")
+    for key, *amounts in warehouse.execute(
+        "SELECT key, actual_to_date, forecast, low80, high80, low95, high95 FROM forecast"
+        " WHERE currency = 'EUR' AND series = 'team'"
+    ).fetchall():
+        assert forecast["untagged" if "__untagged__" in key else key] == amounts
+    [spike] = [row for row in page.tables["c1-anomalies-table"][1:] if "12 October" in row[1][0]]
+    assert spike[0][0] == "shop / webCompute"
+    [(observed, expected, excess)] = warehouse.execute(
+        "SELECT observed, expected, excess FROM anomaly_history WHERE first_day = DATE '2026-10-12'"
+    ).fetchall()
+    assert [amount for _, amounts in spike for amount in amounts] == [observed, expected, excess]
+    assert "c2-debt-table" not in page.tables  # all of USD is tagged
+    [owed] = page.tables["c1-debt-table"][1:]
+    [(without,)] = warehouse.execute(
+        "SELECT sum(positive_effective_cost) FROM tag_debt WHERE dimension = 'team'"
+    ).fetchall()
+    assert owed[0][0] == "ada <ada@example.com>"
+    assert owed[-1][1] == [without]
+
+
+def test_what_was_restated_and_what_is_missing_is_said(made: tuple[Site, dg.ExecuteInProcessResult, str]) -> None:
+    page = Page(made[2])
+    [(_, source, days, up, down, moved, most)] = page.tables["c1-restatements-table"][1:]
+    assert (source[0], days[0], up[1], down[1], moved[1]) == (
+        "bill", "3 October", [Decimal("2.25")], [Decimal(0)], [Decimal("2.25")],
+    )  # fmt: skip
+    assert most[0] == "shop / api +2.25"
+    assert "No reported day of this month was restated." in page.text  # of USD
+    assert "Without figures: 5 October." in page.text
+    assert "18 to 31 October: not reported yet, or held." in page.text
+    assert "16 days beside 17" in page.text
+
+
+def test_names_are_escaped_and_nothing_else_is_asked_for(made: tuple[Site, dg.ExecuteInProcessResult, str]) -> None:
+    html = made[2]
+    assert "<script" not in html
+    assert "<b>bad" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    page = Page(html)
+    asking = {"src", "href", "xlink:href", "srcset", "action", "data", "poster", "style"}
+    asked = {value for _, name, value in page.attributes if name in asking}
+    assert all(value.startswith("#") or value == "data:," for value in asked), asked
+    assert not [a for a in page.attributes if a[1].startswith("on")]
+    assert not re.search(r"url\(|@import|https?:", html)
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert {value[1:] for value in asked if value.startswith("#")} <= set(ids)
+
+
+def test_drawings_are_well_formed_say_what_they_are_and_stay_on_their_paper(
+    made: tuple[Site, dg.ExecuteInProcessResult, str],
+) -> None:
+    drawings = [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", made[2], re.S)]
+    assert len(drawings) > 15
+    for svg in drawings:
+        assert svg.get("aria-hidden") or svg.findtext("title")
+        _, _, width, height = map(float, (svg.get("viewBox") or "").split())
+        for line in svg.iter("line"):
+            assert all(0 <= float(line.get(c) or "") <= width for c in ("x1", "x2"))
+            assert all(0 <= float(line.get(c) or "") <= height for c in ("y1", "y2"))
+        for shape in (*svg.iter("polyline"), *svg.iter("polygon")):
+            places = [tuple(map(float, p.split(","))) for p in (shape.get("points") or "").split()]
+            assert all(0 <= x <= width and 0 <= y <= height for x, y in places)
+
+
+def test_the_asset_tells_where_the_page_is_and_what_is_on_it(
+    made: tuple[Site, dg.ExecuteInProcessResult, str],
+) -> None:
+    site, result, _ = made
+    [event] = result.asset_materializations_for_node(f"reports__{PAGE}")
+    assert event.metadata["path"].value == str(site.folder / "report-2026-10.html")
+    assert event.metadata["days without figures"].value == "2026-10-05"
+    text = str(event.metadata["page"].value)
+    assert "| EUR | " in text
+    assert "CRITICAL" in text or "WARNING" in text
+    assert "<" not in text.replace("\\<", "")
+
+
+def test_the_command_writes_any_month(made: tuple[Site, dg.ExecuteInProcessResult, str], tmp_path: Path) -> None:
+    site = made[0]
+    config = site.folder / "finops.yaml"
+    config.write_text(
+        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\n"
+        "sources: [{name: bill, uri: exports, layout: files}]\ndimensions:\n  team: {keys: [team]}\n"
+    )
+    target = tmp_path / "september.html"
+    told = CliRunner().invoke(app, ["report", "html", "--month", "2026-09", "-o", str(target), "-c", str(config)])
+    assert told.exit_code == 0, told.output
+    page = Page(target.read_text(encoding="utf-8"))
+    assert "Cloud cost, September 2026" in page.text
+    assert "The month is over." in page.text
+    assert "not reported yet" not in page.text
+    told = CliRunner().invoke(app, ["report", "html", "-c", str(config)])
+    assert "report-2026-10.html" in told.output
+    for month, message in (
+        ("2026-08", "there are figures from 2026-09-01 to 2026-10-17"),
+        ("2026-Q4", "a month is needed"),
+        ("October", "found October"),
+    ):
+        told = CliRunner().invoke(app, ["report", "html", "--month", month, "-c", str(config)])
+        assert told.exit_code == 1
+        assert message in " ".join(told.output.split()), told.output
+
+
+def test_what_is_not_there_yet_is_said_and_breaks_nothing(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    with site.platform.warehouse.reading() as connection, pytest.raises(NoFigures, match="nothing was reported"):
+        gather(connection)
+    rows = [
+        focus_row("2026-09-01", Tags=f'{{"team": "t{n:02}", "dept": "d"}}', EffectiveCost=f"{n}.1")
+        for n in range(1, 31)
+    ]
+    # A credit larger than all cost, alone in its currency: no share, no scale to speak of.
+    rows.append(focus_row("2026-09-01", EffectiveCost="-12.5", BillingCurrency="CHF", ChargeCategory="Credit"))
+    site.put_csv("all.csv", *rows)
+    site.run_all("2026-09-01")
+    with site.platform.warehouse.reading() as connection:
+        figures = gather(connection)
+        page = Page(render_html(figures))
+        for said in (
+            "No budget was judged yet", "Nothing was forecast yet.", "The weeks are not judged yet.",
+            "Nobody looked for anomalies yet.", "No reported day of this month was restated.",
+            "Tags are not held against the policy yet.",
+        ):  # fmt: skip
+            assert said in page.text
+        # The teams that are not listed one by one are in the sum.
+        teams = page.amounts("c2-teams-table")
+        listed = [amounts[0] for name, amounts in teams.items() if name != "all"]
+        assert "5 more" in teams
+        assert len(listed) == 26
+        assert sum(listed, Decimal(0)) == teams["all"][0] == Decimal("468.0")
+        assert page.amounts("c1-teams-table")["all"][0] == Decimal("-12.5")
+        assert "| CHF | −12.50 |" in render_markdown(figures)
+        # An evaluation that ran and found nothing leaves tables without rows.
+        for table in ("anomaly_history", "tag_coverage", "tag_debt"):
+            connection.execute(f"CREATE TABLE {table} (nothing INTEGER)")
+        text = Page(render_html(gather(connection))).text
+        for said in ("None in this month.", "There are no weeks to show", "Nobody owes a tag"):
+            assert said in text
+
+
+def test_scales_hold_what_is_drawn() -> None:
+    for low, high in ((0.0, 0.0), (-5.0, 0.0), (0.0, 1e-9), (-1e7, 3.5), (0.0, 11467.0), (99.0, 100.0)):
+        steps = charts.round_steps(low, high)
+        assert steps[0] <= low + 1e-12
+        assert steps[-1] >= high
+        assert 2 <= len(steps) <= 8
