@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import Any, Literal
 
 import duckdb
@@ -52,15 +53,17 @@ class Finding:
     reason: str = ""
 
 
+NO_GAPS: Mapping[str, str] = MappingProxyType({})
+
+
 def judge(
-    connection: duckdb.DuckDBPyConnection, data: DataSet, gaps: Iterable[str] = (), examples: int = 3
+    connection: duckdb.DuckDBPyConnection, data: DataSet, gaps: Mapping[str, str] = NO_GAPS, examples: int = 3
 ) -> list[Finding]:
     """Every rule of the data set's version on every day of it, in the rules' order.
 
-    A broken rule about a column in `gaps`, which the provider documents as left out or empty, is a known gap.
+    `gaps`: column or rule -> why it is known to be broken; a finding about it is a known gap.
     """
     connection.execute(near_macro())
-    known = set(gaps)
     findings: list[Finding] = []
     asked: list[tuple[Rule, str, str]] = []  # rule, SQL of a row that is judged, SQL of a row that breaks it
     bad_json = {name: _bad_json(connection, data, name, text) for name, text in data.json.items()}
@@ -93,15 +96,15 @@ def judge(
             findings.append(Finding(rule, day, state, judged_rows, failing, shown.get((rule.id, day), ())))
     order = {rule.id: i for i, rule in enumerate(rules_of(data.version))}
     return sorted(
-        (_known(finding, known) for finding in findings),
+        (_known(finding, gaps) for finding in findings),
         key=lambda f: (f.day or date.min, order[f.rule.id]),
     )
 
 
-def _known(finding: Finding, gaps: set[str]) -> Finding:
-    if finding.state != "failed" or finding.rule.column not in gaps:
+def _known(finding: Finding, gaps: Mapping[str, str]) -> Finding:
+    reason = gaps.get(finding.rule.id) or gaps.get(finding.rule.column)
+    if finding.state != "failed" or reason is None:
         return finding
-    reason = f"{finding.rule.column} is a known gap of this provider"
     return Finding(finding.rule, finding.day, "known_gap", finding.judged, finding.failing, finding.examples, reason)
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from finops_assets.conformance.dataset import file_data_set, source_data_sets
 from finops_assets.conformance.judging import Example, Finding, State, judge
 from finops_assets.conformance.rules import rules_of, rules_version
+from finops_assets.conversion.mapping import native_layouts
 from finops_assets.engine import connect
 from finops_assets.errors import FinopsError
 from finops_assets.lake import Lake
@@ -66,9 +67,12 @@ def judge_files(
             return judge(connection, data, examples=examples)
 
 
-def known_gaps(source: Source) -> set[str]:
-    """The columns that a source's provider, or finops.yaml, says are left out or empty."""
-    return {*source.known_gaps, *KNOWN_GAPS.get(source.layout, ())}
+def known_gaps(source: Source) -> dict[str, str]:
+    """Column or rule -> why a source is known to break it: by its provider, by finops.yaml, or by its bill's mapping."""
+    columns = {*source.known_gaps, *KNOWN_GAPS.get(source.layout, ())}
+    gaps = {name: f"{name} is a known gap of this provider" for name in columns}
+    native = native_layouts().get(source.layout)
+    return gaps | (dict(native.exceptions) if native else {})
 
 
 def judge_source(
