@@ -49,8 +49,8 @@ def require_none_missing(platform: Platform, built: Iterable[date]) -> None:
     if missing:
         named = ", ".join(map(str, missing[:SHOWN])) + (f" and {len(missing) - SHOWN} more" if missing[SHOWN:] else "")
         raise WarehouseError(
-            f"warehouse {platform.warehouse.path}: {len(missing)} days that Dagster's history calls built are not in it"
-            f" ({named}), so nothing was published and the published copy stands as it was. They were built into another"
+            f"warehouse {platform.warehouse.path}: lacks days that Dagster's history calls built ({named}),"
+            f" so nothing was published and the published copy stands as it was. They were built into another"
             " warehouse: let all hosts that share this history write one (docs/deployment.md), or have this one catch up"
             f" with: finops backfill {missing[0]} {date.fromordinal(missing[-1].toordinal() + 1)}"
         )

@@ -30,7 +30,7 @@ def test_what_another_warehouse_holds_is_not_passed_over(tmp_path: Path) -> None
         two.run(FIRST)
         assert behind(two) == [LAST]
         [problem] = [text for text in publish(two.defs, instance) if text.startswith("published_warehouse")]
-        assert "1 days that Dagster's history calls built are not in it (2026-09-03)" in problem
+        assert "lacks days that Dagster's history calls built (2026-09-03)" in problem
         assert "finops backfill 2026-09-03 2026-09-04" in problem
         assert not files["published"].exists()
 

@@ -24,7 +24,7 @@ from finops_assets.assets.page import PAGE, page_asset
 from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.cli import app
 from finops_assets.page import charts
-from finops_assets.page.gather import NoFigures, gather
+from finops_assets.page.gather import NoFigures, gather, open_months
 from finops_assets.page.render import render_html, render_markdown
 from finops_assets_tests.conftest import Site, focus_row
 
@@ -297,8 +297,10 @@ def test_the_command_writes_any_month(made: tuple[Site, dg.ExecuteInProcessResul
 
 def test_what_is_not_there_yet_is_said_and_breaks_nothing(tmp_path: Path) -> None:
     site = Site(tmp_path)
-    with site.platform.warehouse.reading() as connection, pytest.raises(NoFigures, match="nothing was reported"):
-        gather(connection)
+    with site.platform.warehouse.reading() as connection:
+        for asked in (gather, open_months):
+            with pytest.raises(NoFigures, match="nothing was reported"):
+                asked(connection)
     rows = [
         focus_row("2026-09-01", Tags=f'{{"team": "t{n:02}", "dept": "d"}}', EffectiveCost=f"{n}.1")
         for n in range(1, 31)
@@ -330,6 +332,22 @@ def test_what_is_not_there_yet_is_said_and_breaks_nothing(tmp_path: Path) -> Non
         text = Page(render_html(gather(connection))).text
         for said in ("None in this month.", "There are no weeks to show", "Nobody owes a tag"):
             assert said in text
+
+
+@pytest.mark.parametrize(
+    ("days", "months"),
+    [
+        (("2026-09-30", "2026-10-07"), ["2026-10", "2026-09"]),
+        (("2026-09-30", "2026-10-08"), ["2026-10"]),
+        (("2026-10-31",), ["2026-10"]),
+        (("2026-11-02",), ["2026-11"]),
+    ],
+)
+def test_a_month_is_made_anew_for_a_week_after_its_end(days: tuple[str, ...], months: list[str]) -> None:
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE daily_cost_by_team (charge_date DATE)")
+        connection.executemany("INSERT INTO daily_cost_by_team VALUES (?)", [[day] for day in days])
+        assert open_months(connection) == months
 
 
 def test_scales_hold_what_is_drawn() -> None:

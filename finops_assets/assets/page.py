@@ -8,7 +8,7 @@ from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.follow import FOLLOW
 from finops_assets.assets.report_tables import POOL
 from finops_assets.page.file import page_path, write_page
-from finops_assets.page.gather import NoFigures, gather
+from finops_assets.page.gather import NoFigures, gather, open_months
 from finops_assets.page.render import render_markdown
 from finops_assets.platform import Platform
 
@@ -35,17 +35,19 @@ def page_asset(owner: str, evaluated: Sequence[dg.AssetKey]) -> dg.AssetsDefinit
     def month_page(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
         with platform.warehouse.reading() as connection:
             try:
-                figures = gather(connection)
+                made = [gather(connection, month) for month in open_months(connection)]
             except NoFigures as error:
                 raise dg.Failure(str(error), allow_retries=False) from error
-        path = write_page(figures, page_path(platform.settings.published, figures))
+        paths = [write_page(figures, page_path(platform.settings.published, figures.month)) for figures in made]
+        newest = made[0]
         return dg.MaterializeResult(
             metadata={
-                "path": dg.MetadataValue.path(str(path)),
-                "page": dg.MetadataValue.md(render_markdown(figures)),
-                "period": str(figures.period),
-                "days without figures": ", ".join(map(str, figures.gaps)) or "none",
-                "bytes": path.stat().st_size,
+                "path": dg.MetadataValue.path(str(paths[0])),
+                "page": dg.MetadataValue.md(render_markdown(newest)),
+                "period": str(newest.period),
+                "days without figures": ", ".join(map(str, newest.gaps)) or "none",
+                "files": ", ".join(path.name for path in paths),
+                "bytes": paths[0].stat().st_size,
             }
         )
 

@@ -297,7 +297,7 @@ def report_html(
     with explained():
         with published(config) as connection:
             figures = gather(connection, month)
-        path = write_page(figures, output or page_path(load_settings(config).published, figures))
+        path = write_page(figures, output or page_path(load_settings(config).published, figures.month))
         out.print(f"{figures.period}: {path}", highlight=False, soft_wrap=True)
 
 

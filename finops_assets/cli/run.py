@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from finops_assets.cli.common import ConfigOption, err, explained, out, published, show, title
 from finops_assets.errors import FinopsError
+from finops_assets.page.file import page_path
 from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, latest_days, untagged_by
 from finops_assets.settings import load_settings
 
@@ -89,6 +90,7 @@ def demo(config: ConfigOption = None) -> None:
                 f"{held} days are held back by their gates: two bad days belong to the demonstration."
                 " Their last good version, if any, stands."
             )
+        out.print(f"The month on one page: {page_path(settings.published, month)}", soft_wrap=True)
         out.print(f"Done in {time.monotonic() - started:.0f} s. `make ui` opens Dagster on this state.")
 
 

@@ -1,7 +1,7 @@
 """ClickHouse: facts as a MergeTree table partitioned by day and source, replaced by partition.
 
-Tested on the real engine inside this process (chDB). A statement goes through one function, `query`, so that a
-server's client can stand in its place; the server must see the lake's files under the paths used here.
+On the engine inside this process (a session of chDB), or on a server by its client (`Server`). A server must see the
+lake's files under the paths used here, below its `user_files_path`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ SETTINGS = {
     # Without it `coalesce(team, …) AS team` stands for the column `team` in all of the statement: no row is untagged.
     "prefer_column_name_to_alias": "1",
     "schema_inference_make_columns_nullable": "1",
-    "count_distinct_implementation": "'uniqExact'",
+    "count_distinct_implementation": "uniqExact",
     "decimal_check_overflow": "1",
-    "session_timezone": "'UTC'",
+    "session_timezone": "UTC",
 }
 _TYPES = {"decimal": "Nullable(Decimal(38, 18))", "datetime": "Nullable(DateTime64(6, 'UTC'))"}
 _TEXT = "Nullable(String)"
@@ -37,15 +37,38 @@ FACTS = "facts"
 """The table."""
 
 
+class Server:
+    """A server, by clickhouse-connect's client, in the place of a session of chDB."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        # With every request: what SET says is gone with the session, which a server drops after a minute of silence.
+        for name, value in SETTINGS.items():
+            client.set_client_setting(name, value)
+
+    def query(self, statement: str, form: str = "") -> pa.Table | None:
+        """Run a statement; as "ArrowTable" its answer."""
+        if form:
+            found: pa.Table = self.client.query_arrow(statement)
+            return found
+        self.client.command(statement)
+        return None
+
+    def insert(self, relation: str, table: pa.Table) -> None:
+        """Add rows to a table."""
+        self.client.insert_arrow(relation, table)
+
+
 class ClickHouse:
-    """An `Engine` on a chDB session; `settings` are those of `SETTINGS` unless a test takes one away."""
+    """An `Engine` on a `Server`, or on a session of chDB, which then has the settings of `SETTINGS`."""
 
     dialect = "clickhouse"
 
-    def __init__(self, session: Any, lake: Lake, settings: dict[str, str] = SETTINGS) -> None:
+    def __init__(self, session: Any, lake: Lake) -> None:
         self.session, self.lake = session, lake
-        for name, value in settings.items():
-            self.query(f"SET {name} = {value}")
+        if not isinstance(session, Server):
+            for name, value in SETTINGS.items():
+                self.query(f"SET {name} = {_text(value)}")
 
     @property
     def name(self) -> str:
@@ -67,11 +90,14 @@ class ClickHouse:
         return self.session.query(query, "ArrowTable")
 
     def put(self, table: pa.Table) -> str:
-        """By way of a file, which is how this engine takes the most."""
+        """In this process by way of a file, which is how the engine takes the most there."""
         columns = ", ".join(f"{_name(c)} {_TEXT}" for c in table.column_names)
         names = ", ".join(map(_name, table.column_names))
         relation = f"given_{uuid.uuid4().hex}"
         self.query(f"CREATE TABLE {relation} ({columns}) ENGINE = MergeTree ORDER BY tuple()")
+        if isinstance(self.session, Server):
+            self.session.insert(relation, table)
+            return relation
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "given.parquet"
             pq.write_table(table, file)

@@ -9,11 +9,12 @@ from pathlib import Path
 from finops_assets.errors import FinopsError
 from finops_assets.page.gather import MonthFigures
 from finops_assets.page.render import render_html
+from finops_assets.reports import Period
 
 
-def page_path(published: Path, figures: MonthFigures) -> Path:
+def page_path(published: Path, month: Period) -> Path:
     """The page of a month beside the published copy, where people look: report-2026-10.html."""
-    return published.with_name(f"report-{figures.month.first:%Y-%m}.html")
+    return published.with_name(f"report-{month.first:%Y-%m}.html")
 
 
 def write_page(figures: MonthFigures, path: Path) -> Path:

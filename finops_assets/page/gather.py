@@ -17,6 +17,7 @@ import duckdb
 from finops_assets.accrual import HISTORY as ACCRUALS
 from finops_assets.accrual import accrued_rollup
 from finops_assets.anomalies.history import TABLE as ANOMALIES
+from finops_assets.budgets.evaluate import CLOSING_DAYS
 from finops_assets.budgets.evaluate import TABLE as EVALUATIONS
 from finops_assets.budgets.versions import CURRENT as BUDGETS
 from finops_assets.errors import FinopsError
@@ -354,6 +355,22 @@ def gather(
     )
 
 
+def open_months(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The month of the newest reported day and, for a week after its end, the one before: late bills still change it.
+
+    Raises:
+        NoFigures: nothing is reported.
+    """
+    newest = latest_month(connection) if Warehouse.has(connection, TABLE) else None
+    if newest is None:
+        raise NoFigures("nothing was reported: no day had passed its gates")
+    rows = connection.execute(
+        f"SELECT DISTINCT strftime(charge_date, '%Y-%m') FROM {TABLE} WHERE charge_date >= ? ORDER BY 1 DESC",
+        [(newest.end - timedelta(days=CLOSING_DAYS + 1)).replace(day=1)],
+    ).fetchall()
+    return [month for (month,) in rows]
+
+
 def _month(text: str) -> Period:
     try:
         found = period_of(text)
@@ -619,13 +636,12 @@ def _around(anomaly: AnomalyLine, costs: dict[date, Decimal], reported: set[date
 
 def _restated(connection: duckdb.DuckDBPyConnection, month: Period) -> dict[str, list[Restated]]:
     """Of days of the month, the newest first: one line a source and restatement."""
-    table = restatements(connection)
+    table = restatements(connection, month.first)
     groups: dict[tuple[str, datetime, str], list[dict[Any, Any]]] = {}
-    for row in table.to_dict("records"):
-        if month.first <= row["charge_date"] < month.end:
-            # Days of one run are restated within moments of each other: the minute is told.
-            at = row["restated_at"].to_pydatetime().replace(second=0, microsecond=0)
-            groups.setdefault((row["currency"] or "", at, row["source"]), []).append(row)
+    for row in table[(table["charge_date"] >= month.first) & (table["charge_date"] < month.end)].to_dict("records"):
+        # Days of one run are restated within moments of each other: the minute is told.
+        at = row["restated_at"].to_pydatetime().replace(second=0, microsecond=0)
+        groups.setdefault((row["currency"] or "", at, row["source"]), []).append(row)
     found: dict[str, list[Restated]] = {}
     for (currency, at, source), rows in sorted(groups.items(), key=lambda g: g[0], reverse=True):
         teams: dict[tuple[str, ...], list[Decimal]] = {}

@@ -1,4 +1,4 @@
-"""The same statements on ClickHouse, by chDB: the real engine in this process."""
+"""The same statements on ClickHouse, by chDB: the real engine in this process, also behind ClickHouse's real client."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from finops_assets.attribution.tag_sets import attribution, attribution_schema
 from finops_assets.engines.dialects import rendered
 from finops_assets.engines.transformation import PLACED, Key, rows_of, shown, write_facts
 from finops_assets.facts import facts_query
+from finops_assets_tests.engines.clickhouse_front import front
 from finops_assets_tests.engines.conftest import DAYS, Expected, ordered, statements
 
 if not os.environ.get("FINOPS_TEST_ENGINES"):
     pytest.skip("slow: make test-engines", allow_module_level=True)
 chdb = pytest.importorskip("chdb.session", reason="needs the extra clickhouse: make test-engines")
-from finops_assets.engines.clickhouse import ClickHouse  # noqa: E402
+from finops_assets.engines.clickhouse import SETTINGS, ClickHouse, Server  # noqa: E402
 
 
 @pytest.fixture
@@ -30,13 +31,35 @@ def session(tmp_path: Path) -> Iterator[Any]:
 
 
 def test_clickhouse_gives_what_duckdb_gives(session: Any, expected: Expected) -> None:
-    engine = ClickHouse(session, expected.platform.lake)
+    reached(ClickHouse(session, expected.platform.lake), expected)
+
+
+def test_so_it_does_behind_its_client(session: Any, expected: Expected) -> None:
+    connect = pytest.importorskip("clickhouse_connect", reason="needs the extra clickhouse: make test-engines")
+    with front(session) as (port, settings):
+        client = connect.get_client(host="127.0.0.1", port=port, compress=False)
+        before = len(settings)
+        engine = ClickHouse(Server(client), expected.platform.lake)
+        reached(engine, expected)
+        asked = settings[before:]
+        assert asked
+        assert all(SETTINGS.items() <= of_request.items() for of_request in asked), "a session may be gone at any time"
+        assert engine.name.startswith("ClickHouse 2")
+        with pytest.raises(connect.driver.exceptions.DatabaseError, match="no_such_table"):
+            engine.replace_facts({expected.keys[0]: "s"}, expected.platform.rules, "SELECT * FROM no_such_table")
+        assert engine.table("SHOW TABLES").to_pylist() == [{"name": "facts"}]
+        client.close()
+
+
+def reached(engine: ClickHouse, expected: Expected) -> None:
+    """The statements' results and the facts themselves are DuckDB's."""
     expected.reached_by(engine)
     view = engine.show("facts", expected.keys)
     names = sorted(engine.table(f"SELECT * FROM {view} LIMIT 0").column_names)
     found = engine.table(f"SELECT {', '.join(f'`{name}`' for name in names)} FROM {view}").to_pylist()
     naive = [tuple(v.replace(tzinfo=None) if hasattr(v, "tzinfo") else v for v in row.values()) for row in found]
     assert ordered(naive) == expected.facts
+    engine.forget(view)
 
 
 def built(engine: ClickHouse, expected: Expected, keys: list[Key]) -> None:
