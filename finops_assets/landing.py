@@ -6,6 +6,7 @@ A generation replaces the one before it in its scope as a whole; rows are never 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -41,8 +42,8 @@ from finops_assets.sources.spelling import AS_SPECIFIED, EMPTY_ROW, Repair, Writ
 from finops_assets.sources.store import FileChanged, Store, StoreError
 
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
-# written. Memory is what limits it: a row takes 1 to 2 KB.
-FLUSH_ROWS, LEAST_FLUSH_ROWS = 10_000, 1_000
+# written. Memory is what limits it: a row takes 1 to 2 KB, as text from a CSV more; then it is tried with half as many.
+FLUSH_ROWS, LEAST_FLUSH_ROWS = 10_000, 600
 # Level 3, the default, makes files 4 % smaller and costs 9 % more (docs/performance.md).
 COMPRESSION = "COMPRESSION zstd, COMPRESSION_LEVEL 1"
 READ_ATTEMPTS = 2
@@ -322,7 +323,6 @@ class _Split:
 def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, workspace: Path, lake: Lake) -> _Split:
     """Read a delivery's files once and write one Parquet file per charge day."""
     folder = workspace / "days"
-    folder.mkdir()
     with (
         connect(engine, workspace / "spill") as connection,
         lake.explaining(folder),
@@ -337,12 +337,7 @@ def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, works
         marketplace = marketplace_charges(connection, export)
         tags = raw_tags(export)
         met = read_tag_sets(connection, export, tags)
-        flush = max(LEAST_FLUSH_ROWS, FLUSH_ROWS // threads(connection))
-        connection.execute("SET partitioned_write_flush_threshold = ?", [flush])
-        connection.execute(
-            f"COPY ({canonical_rows(export, tags.join, written, marketplace)}) TO {literal(str(folder))}"
-            f" (FORMAT parquet, {COMPRESSION}, WRITE_BLOOM_FILTER false, PARTITION_BY (charge_date))"
-        )
+        write_days(connection, canonical_rows(export, tags.join, written, marketplace), folder)
         days = slice_totals(connection, folder, [n for n in export.other_columns if n.casefold() in STATUS_COLUMNS])
         rows = sum(day.rows for day in days.values())
         # What a converter leaves out is held by another set of the delivery; it is counted, never silent.
@@ -370,6 +365,26 @@ def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, works
             days,
             met.register,
         )
+
+
+def write_days(connection: duckdb.DuckDBPyConnection, rows: str, folder: Path) -> None:
+    """One Parquet file a charge day, within the engine's memory."""
+    flush = FLUSH_ROWS // threads(connection)
+    while True:
+        folder.mkdir()
+        connection.execute("SET partitioned_write_flush_threshold = ?", [flush])
+        try:
+            connection.execute(
+                f"COPY ({rows}) TO {literal(str(folder))}"
+                f" (FORMAT parquet, {COMPRESSION}, WRITE_BLOOM_FILTER false, PARTITION_BY (charge_date))"
+            )
+        except duckdb.OutOfMemoryException:
+            flush //= 2
+            if flush < LEAST_FLUSH_ROWS:
+                raise
+            shutil.rmtree(folder)
+        else:
+            return
 
 
 @contextmanager

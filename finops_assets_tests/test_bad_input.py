@@ -13,17 +13,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from finops_assets.engine import connect
 from finops_assets.errors import DeliveryRefused, FinopsError, LakeError
 from finops_assets.gates.facts import judge_facts
 from finops_assets.gates.rollup import judge_rollup
 from finops_assets.gates.verdict import Verdict
+from finops_assets.landing import FLUSH_ROWS, write_days
 from finops_assets.ledger import Generation
 from finops_assets.rollup import rollup_totals
+from finops_assets.settings import Engine
 from finops_assets.sources.store import LocalStore, StoredFile
 from finops_assets_tests.conftest import Site, _dates, csv_text, focus_row
 
@@ -1018,3 +1022,17 @@ def test_a_ledger_entry_reads_back_as_it_was_written(site: Site) -> None:
     [generation] = site.land()
     assert Generation.from_json(generation.as_json()) == generation
     assert site.generations("a.csv") == [generation]
+
+
+def test_days_that_do_not_fit_the_engines_memory_are_written_in_smaller_groups(tmp_path: Path) -> None:
+    rows = (
+        "SELECT n, repeat('cost ' || n, 200) AS text, DATE '2026-10-01' + CAST(n % 31 AS INTEGER) AS charge_date"
+        " FROM range(120_000) t(n)"
+    )
+    days = tmp_path / "days"
+    with connect(Engine(memory_limit="60 MB", threads=2), tmp_path / "spill") as connection:
+        write_days(connection, rows, days)
+        [(flush,)] = connection.execute("SELECT current_setting('partitioned_write_flush_threshold')").fetchall()
+    assert int(flush) < FLUSH_ROWS // 2, "more than one attempt was needed"
+    counted = duckdb.sql(f"SELECT count(*), count(DISTINCT n), count(DISTINCT charge_date) FROM '{days}/*/*.parquet'")
+    assert counted.fetchall() == [(120_000, 120_000, 31)]
