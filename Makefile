@@ -33,8 +33,11 @@ emulators:       ## Azurite, for the tests on Azure Blob Storage; without it the
 test: $(READY)   ## the tests
 	$(BIN)/python -m pytest
 
-test-engines: $(READY) ## the work on other engines: chDB, and a Spark cluster where Java is; installs both
+test-engines: $(READY) ## the work on other engines: chDB, fakesnow, and a Spark cluster where Java is; installs them
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -e ".[clickhouse,spark]"
+	# Apart, because it wants another sqlglot than ours.
+	test -x .venv/fakesnow/bin/python || { $(BIN)/uv venv --quiet .venv/fakesnow && \
+		$(BIN)/uv pip install --quiet -p .venv/fakesnow "fakesnow==0.12.1" "snowflake-connector-python<5" "pyarrow>=24"; }
 	FINOPS_TEST_ENGINES=1 $(BIN)/python -m pytest -n 2 -rs finops_assets_tests/engines
 
 lint: $(READY)   ## format, lint and types

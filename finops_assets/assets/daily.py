@@ -145,14 +145,17 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
         if FACTS in selected:
             _log_facts(context, platform, free, verdicts)
         if any(key.asset_key == FACTS for key in checks):
-            _record(context, FACTS, verdicts)
+            verdicts = _record(context, FACTS, verdicts)
             _record(context, FACTS, _not_judged(facts_gates.GATES, held, advice=facts_gates.ADVICE))
+        else:
+            verdicts = []
         if selected != {FACTS} or checks:
-            held |= held_days(context.instance, FACTS_GATES, free)
+            held |= _held(context.instance, FACTS_GATES, verdicts, free)
             free = [day for day in wanted if day not in held]
 
         if ROLLUP in selected:
             _materialize_rollup(context, platform, free)
+        recorded: list[Verdict] = []
         if any(key.asset_key == ROLLUP for key in checks):
             recorded = _record(context, ROLLUP, rollup_gates.judge_rollup(platform, free))
             _record(context, ROLLUP, _not_judged(rollup_gates.GATES, held))
@@ -162,7 +165,7 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
 
         to_convert = currency and (CONVERTED in selected or any(key.asset_key == CONVERTED for key in checks))
         if currency and to_convert:
-            held |= held_days(context.instance, ROLLUP_GATES, [day for day in wanted if day not in held])
+            held |= _held(context.instance, ROLLUP_GATES, recorded, [day for day in wanted if day not in held])
             free = [day for day in wanted if day not in held]
             converted = materialize_converted(context, platform, currency, free, CONVERTED in selected)
             _record(context, CONVERTED, _not_judged(currency_gates.GATES, held))
@@ -183,6 +186,24 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
 def _record(context: dg.AssetExecutionContext, asset: dg.AssetKey, verdicts: Iterable[Verdict]) -> list[Verdict]:
     names = [key.name for key in context.selected_asset_check_keys if key.asset_key == asset]
     return record(context.op_execution_context, asset, verdicts, names)
+
+
+def _held(
+    instance: dg.DagsterInstance, gates: Sequence[dg.AssetCheckKey], judged: Sequence[Verdict], days: Sequence[date]
+) -> dict[date, list[str]]:
+    """The days that gates hold: by what this run judged, else by the history.
+
+    The history would not do for both: it calls a gate unfinished that another run of these days has planned, and the two
+    would hold each other. The pool lets only one of them be here.
+    """
+    held: dict[date, list[str]] = {}
+    for gate in gates:
+        own = {v.day: v for v in judged if v.gate == gate.name}
+        found = held_days(instance, [gate], [day for day in days if day not in own])
+        found |= {day: [f"{gate.to_user_string()} failed"] for day, v in own.items() if v.holds}
+        for day, reasons in found.items():
+            held.setdefault(day, []).extend(reasons)
+    return held
 
 
 def _not_judged(gates: Iterable[str], held: Mapping[date, Sequence[str]], advice: str = "") -> Iterator[Verdict]:

@@ -19,10 +19,14 @@ from dagster import AssetCheckEvaluation
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
+from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
+from dagster._core.storage.asset_check_execution_record import AssetCheckPartitionInfo
 
 from finops_assets.gates.verdict import Verdict
 
+OVERLAPPING = 20
+"""How many verdicts back on a day one on its newest version may stand."""
 OF_SOURCES = "of_sources"
 """Metadata of a verdict over all sources: source -> {text, blocks}, from which each gets an alert of its own."""
 
@@ -113,16 +117,41 @@ def held_days(
             name = check.to_user_string()
             if info is None:
                 reason = f"{name} has never judged this day; run {check.asset_key.to_user_string()} with its checks"
-            elif info.latest_execution_status is Status.FAILED:
-                reason = f"{name} failed"
-            elif info.latest_execution_status is not Status.SUCCEEDED:
+            elif info.latest_execution_status not in (Status.FAILED, Status.SUCCEEDED):
                 reason = f"{name} is not finished ({info.latest_execution_status.value.lower()})"
-            elif (info.latest_target_materialization_storage_id or 0) < (info.latest_materialization_storage_id or 0):
+            elif (verdict := _on_newest(instance, info)) is Status.FAILED:
+                reason = f"{name} failed"
+            elif verdict is None:
                 reason = f"{name} judged an older version; run the check on the newest"
             else:
                 continue
             held.setdefault(day, []).append(reason)
     return held
+
+
+def _on_newest(instance: dg.DagsterInstance, info: AssetCheckPartitionInfo) -> Status | None:
+    """How a check judged the newest version of a day; None: it has not.
+
+    Of two runs that overlap Dagster calls that one's verdict the latest which was planned later. It may be on the older
+    version, and the verdict on the newest one stand before it.
+    """
+    newest = info.latest_materialization_storage_id or 0
+    if (info.latest_target_materialization_storage_id or 0) >= newest:
+        return info.latest_execution_status
+    assert info.partition_key is not None
+    records = instance.event_log_storage.get_asset_check_execution_history(
+        info.check_key, OVERLAPPING, partition_filter=PartitionKeyFilter(key=info.partition_key)
+    )
+    judged = [
+        (record.event.timestamp, record.status)
+        for record in records
+        if record.event
+        and record.event.dagster_event
+        and isinstance(evaluation := record.event.dagster_event.event_specific_data, AssetCheckEvaluation)
+        and evaluation.target_materialization_data
+        and evaluation.target_materialization_data.storage_id >= newest
+    ]
+    return max(judged)[1] if judged else None
 
 
 def explain_held(held: Mapping[date, Sequence[str]]) -> str:

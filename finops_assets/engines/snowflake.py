@@ -20,6 +20,7 @@ _TYPES = {"decimal": "NUMBER(38, 18)", "datetime": "TIMESTAMP_NTZ(6)"}
 _TEXT = "VARCHAR"
 _OWN = {"tag_set_id": _TEXT, SOURCE_FILE: _TEXT, SOURCE_ROW: "NUMBER(38, 0)"}
 _PLACE = {"source": _TEXT, "charge_date": "DATE"}
+_VIEW = "view_"
 FACTS = "facts"
 """The table."""
 
@@ -71,10 +72,11 @@ class Snowflake:
 
     def show(self, layer: Layer, keys: list[Key]) -> str:
         """Raw days are copied from the stage; of facts it is a view."""
-        relation = f"shown_{uuid.uuid4().hex}"
         if layer == "facts":
+            relation = f"{_VIEW}{uuid.uuid4().hex}"
             self.query(f"CREATE TEMPORARY VIEW {_name(relation)} AS SELECT * FROM {_name(FACTS)} WHERE {_of(keys)}")
             return relation
+        relation = f"shown_{uuid.uuid4().hex}"
         columns = _focus() | _OWN
         self.query(f"CREATE TEMPORARY TABLE {_name(relation)} ({_declared(columns | _PLACE)})")
         # By name: a file has a source's own x_ columns besides, and an order of its own.
@@ -89,9 +91,9 @@ class Snowflake:
         return relation
 
     def forget(self, relation: str) -> None:
-        """Drop the table or view: only of facts there are views."""
-        for kind in ("VIEW", "TABLE"):
-            self.query(f"DROP {kind} IF EXISTS {_name(relation)}")
+        """Drop the table or view."""
+        kind = "VIEW" if relation.startswith(_VIEW) else "TABLE"
+        self.query(f"DROP {kind} IF EXISTS {_name(relation)}")
 
     def replace_facts(self, stamps: Mapping[Key, str], rules: Rules, query: str) -> None:
         """One transaction takes the days' rows out and puts the new ones in: all of it happens or nothing.

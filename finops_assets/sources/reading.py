@@ -103,7 +103,11 @@ def open_export(
     with ThreadPoolExecutor(threads(connection)) as pool:
         list(pool.map(stage, texts))
     files = [str(file) for file in staged.values()]
-    parts = [f"SELECT * FROM read_parquet({literal(file)})" for file in files]
+    parts = []
+    if files:
+        # One scan: each part of a union keeps rows of its own in memory until it ends.
+        listed = ", ".join(map(literal, files))
+        parts.append(f"SELECT * FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)")
     delivered = [key for key in keys if key not in staged]
     for key in delivered:
         _check_parquet(connection, source, scope, root / key, key)

@@ -25,8 +25,13 @@ def exact(sql: str) -> str:
     """Sums of what they were: fakesnow leaves a cast alone."""
     tree = sqlglot.parse_one(sql, read="snowflake")
     for found in list(tree.find_all(exp.Sum)):
-        counts = all(n.is_int for n in found.find_all(exp.Literal) if isinstance(n.parent, (exp.If, exp.Case)))
-        counts = counts and isinstance(found.this, exp.Case)
+        case = found.this
+        given = (
+            [*(i.args["true"] for i in case.args["ifs"]), case.args.get("default")]
+            if isinstance(case, exp.Case)
+            else []
+        )
+        counts = bool(given) and all(isinstance(g, exp.Literal) and g.is_int for g in given)
         found.set("this", exp.Cast(this=found.this, to=exp.DataType.build("BIGINT") if counts else MONEY.copy()))
     return tree.sql("snowflake")
 
