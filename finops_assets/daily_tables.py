@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
+from pathlib import Path
 
 import pyarrow as pa
 
 from finops_assets import accrual, commitments, corrections, restatements
 from finops_assets.attribution.rules import Rules
 from finops_assets.engines.chosen import engine_on
-from finops_assets.facts import facts_relation
+from finops_assets.facts import facts_relation, stamp_of
 from finops_assets.lake import Lake
 from finops_assets.ledger import Ledger
 from finops_assets.restatements import keep_history
 from finops_assets.rollup import KEY, REPORTED, TABLE, key_of, rollup_query
 from finops_assets.settings import Settings
-from finops_assets.warehouse import Warehouse
+from finops_assets.warehouse import ROLLED_UP, Warehouse
 
 # Exact distinct counts are held in memory: a long range is summed a few million facts at a time.
 ROWS_AT_ONCE = 5_000_000
@@ -44,7 +45,7 @@ def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Setti
             files = lake.day_files("facts", sources, chunk)
             with warehouse.transaction(connection):
                 if not files:
-                    for table in (TABLE, commitments.TABLE, corrections.TABLE):
+                    for table in (TABLE, commitments.TABLE, corrections.TABLE, ROLLED_UP):
                         warehouse.replace_days(connection, table, chunk, None)
                     for history in (restatements.TABLE, accrual.HISTORY):
                         keep_history(connection, chunk, None, table=history)
@@ -67,7 +68,25 @@ def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Setti
                 warehouse.replace_days(connection, corrections.TABLE, chunk, made[corrections.TABLE])
                 for name in (ROLLED, CHARGES):
                     connection.execute(f"DROP TABLE {name}")
+                connection.register("rolled_up_now", _built_from(files))
+                warehouse.replace_days(connection, ROLLED_UP, chunk, "SELECT * FROM rolled_up_now")
+                connection.unregister("rolled_up_now")
                 accrual.create_views(connection)
+
+
+def _built_from(files: Iterable[Path]) -> pa.Table:
+    """What each of these facts files was built from: the published view shows no others."""
+    rows = [
+        {
+            "charge_date": date.fromisoformat(file.parent.name.partition("=")[2]),
+            "source": file.parent.parent.name.partition("=")[2],
+            "stamp": stamp_of(file),
+        }
+        for file in files
+    ]
+    return pa.Table.from_pylist(
+        rows, pa.schema([("charge_date", pa.date32()), ("source", pa.string()), ("stamp", pa.string())])
+    )
 
 
 def statements_on_facts(rules: Rules, providers: Mapping[str, str]) -> dict[str, Callable[[str], str]]:

@@ -67,7 +67,7 @@ def build_facts(
     # In this order: facts may be newer than their stamp says, and are then built again, but never older.
     everything = [(s, d) for d in wanted for s in sources]
     there = set(lake.day_files("facts", sources, wanted))
-    built = {key: _stamp_of(file) if (file := lake.day_file("facts", *key)) in there else None for key in everything}
+    built = {key: stamp_of(file) if (file := lake.day_file("facts", *key)) in there else None for key in everything}
     stamps = {(s, d): facts_stamp(lake, rules, s, d) for s, d in everything}
     work = [key for key in everything if lake.holds(lake.day_file("raw", *key))]
     stale = [key for key in work if built[key] != stamps[key]]
@@ -103,11 +103,12 @@ def facts_stamp(lake: Lake, rules: Rules, source: str, day: date) -> str:
 
 def facts_rules(file: Path) -> str | None:
     """The version of the rules that a facts file was attributed with."""
-    stamp = _stamp_of(file)
+    stamp = stamp_of(file)
     return stamp.partition(" ")[0] if stamp else None
 
 
-def _stamp_of(file: Path) -> str | None:
+def stamp_of(file: Path) -> str | None:
+    """What a facts file says that it was built from: see `facts_stamp`."""
     told: dict[bytes, bytes] = pq.read_metadata(file).metadata or {}
     if stamp := told.get(b"finops_stamp"):
         return stamp.decode()
@@ -225,7 +226,7 @@ def put_day(lake: Lake, key: tuple[str, date], stamp: str, write: Callable[[Path
             write(temporary)
     except LakeChanged:
         # Another machine that built the same day from the same rows and rules has done the work.
-        if [_stamp_of(file) for file in lake.anew().fetch([target])] != [stamp]:
+        if [stamp_of(file) for file in lake.anew().fetch([target])] != [stamp]:
             raise
 
 

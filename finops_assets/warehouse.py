@@ -21,12 +21,13 @@ import pyarrow.parquet as pq
 
 from finops_assets.engine import identifier, literal
 from finops_assets.errors import WarehouseError
+from finops_assets.facts import stamp_of
 from finops_assets.lake import Lake
 
 # The oldest storage that the tools of people who are still on DuckDB 1.x can open.
 PUBLISHED_STORAGE = "v1.0.0"
 LOCK_PATIENCE_SECONDS = 120.0
-FOOTERS = "facts_footers"
+FOOTERS, ROLLED_UP = "facts_footers", "rolled_up_facts"
 
 
 class Warehouse:
@@ -120,8 +121,8 @@ class Warehouse:
                 facts = self._facts(connection, lake)
                 for schema, table in connection.execute(
                     "SELECT schema_name, table_name FROM duckdb_tables()"
-                    " WHERE database_name <> 'published' AND table_name <> ? ORDER BY ALL",
-                    [FOOTERS],
+                    " WHERE database_name <> 'published' AND table_name NOT IN (?, ?) ORDER BY ALL",
+                    [FOOTERS, ROLLED_UP],
                 ).fetchall():
                     connection.execute(f"CREATE SCHEMA IF NOT EXISTS published.{identifier(schema)}")
                     target = f"published.{identifier(schema)}.{identifier(table)}"
@@ -152,33 +153,58 @@ class Warehouse:
         files = lake.files(lake.root / "facts", "*/*/data.parquet")
         if not files:
             return None
+        footers = self._footers(connection, files)
         everything = literal(str(lake.root.absolute() / "facts" / "*" / "*" / "data.parquet"))
-        union = ", union_by_name = true" if len(self._columns_of(connection, files)) > 1 else ""
-        return (
+        union = ", union_by_name = true" if len({columns for columns, _ in footers.values()}) > 1 else ""
+        facts = (
             f"read_parquet({everything}, hive_partitioning = true{union},"
             " hive_types = {'source': VARCHAR, 'charge_date': DATE})"
         )
+        held = self._not_rolled_up(connection, {file: stamp for file, (_, stamp) in footers.items()})
+        if not held:
+            return facts
+        listed = ", ".join(f"({literal(source)}, DATE {literal(day)})" for source, day in held)
+        return f"{facts} WHERE (source, charge_date) NOT IN ({listed})"
+
+    def _not_rolled_up(
+        self, connection: duckdb.DuckDBPyConnection, stamps: dict[Path, str | None]
+    ) -> list[tuple[str, str]]:
+        """(source, day) of the facts that the rollup is not built from: a gate holds them."""
+        if not self.has(connection, ROLLED_UP):
+            return []
+        built = {
+            (source, str(day)): stamp
+            for source, day, stamp in connection.execute(
+                f"SELECT source, charge_date, stamp FROM {ROLLED_UP}"
+            ).fetchall()
+        }
+        keys = {
+            file: (file.parent.parent.name.partition("=")[2], file.parent.name.partition("=")[2]) for file in stamps
+        }
+        return sorted(key for file, key in keys.items() if built.get(key, "") != stamps[file])
 
     @staticmethod
-    def _columns_of(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> set[str]:
-        """The sets of columns, with types, that these files have; a footer that was read before is not read again."""
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {FOOTERS} (path VARCHAR, modified BIGINT, columns VARCHAR)")
-        known = {(path, at): names for path, at, names in connection.execute(f"FROM {FOOTERS}").fetchall()}
+    def _footers(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> dict[Path, tuple[str, str | None]]:
+        """Columns with types, and stamp, of each facts file; a footer that was read before is not read again."""
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {FOOTERS} (path VARCHAR, modified BIGINT, columns VARCHAR, stamp VARCHAR)"
+        )
+        held = connection.execute(f"SELECT path, modified, columns, stamp FROM {FOOTERS}").fetchall()
+        known = {(path, at): (columns, stamp) for path, at, columns, stamp in held}
         now = {}
         for file in files:
             key = (str(file), file.stat().st_mtime_ns)
-            now[key] = known.get(key) or "; ".join(sorted(f"{c.name} {c.type}" for c in pq.read_schema(file)))
-        if now != known:
-            rows = pa.table(
-                {
-                    "path": [path for path, _ in now],
-                    "modified": pa.array([at for _, at in now], pa.int64()),
-                    "columns": list(now.values()),
-                }
+            now[key] = known.get(key) or (
+                "; ".join(sorted(f"{c.name} {c.type}" for c in pq.read_schema(file))),
+                stamp_of(file),
             )
-            connection.register("footers_read", rows)
+        if now != known:
+            rows = [(*key, *footer) for key, footer in now.items()]
+            kinds = {"path": pa.string(), "modified": pa.int64(), "columns": pa.string(), "stamp": pa.string()}
+            arrays = [pa.array(column, kind) for column, kind in zip(zip(*rows), kinds.values())]
+            connection.register("footers_read", pa.table(arrays, names=list(kinds)))
             connection.execute(f"CREATE OR REPLACE TABLE {FOOTERS} AS FROM footers_read")
             connection.unregister("footers_read")
             # What is left for the end would make the pipeline's file newer than its copy.
             connection.execute("CHECKPOINT")
-        return set(now.values())
+        return {Path(path): footer for (path, _), footer in now.items()}

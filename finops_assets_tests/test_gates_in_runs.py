@@ -7,10 +7,12 @@ from datetime import date
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 
 from finops_assets.estate import Estate, Incident
+from finops_assets.settings import Settings, TagPolicy, Threshold
 from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 5)
@@ -83,6 +85,27 @@ def test_a_bad_facts_day_keeps_its_facts_and_is_not_rolled_up(tmp_path: Path, in
     for word in ("azure", "100.0 %", "limit 40 %", "accounts:", "no team"):
         assert word in verdict.description
     assert {row[0] for row in graph.rollup("charge_date")} == set(GOOD)
+
+    # What people open shows the same days in both: the facts that were held are in the lake alone.
+    def published() -> set[date]:
+        graph.platform.warehouse.publish(graph.platform.lake)
+        with duckdb.connect(str(graph.settings.published), read_only=True) as connection:
+            facts, rollup = (
+                connection.execute(f"SELECT charge_date, sum({cost}) FROM {table} GROUP BY 1").fetchall()
+                for table, cost in ((FACTS, "coalesce(EffectiveCost, BilledCost)"), (ROLLUP, "effective_cost"))
+            )
+        assert set(facts) == set(rollup)
+        return {day for day, _ in facts}
+
+    assert published() == set(GOOD)
+    released = Graph(graph.settings.model_copy(update={"tag_policy": _lenient(graph.settings)}), instance)
+    released.run(BAD)
+    assert published() == set(DAYS)
+
+
+def _lenient(settings: Settings) -> TagPolicy:
+    everything = Threshold(warn_above=100, block_above=100)
+    return TagPolicy(required=("department", "team"), thresholds=dict.fromkeys(settings.dimensions, everything))
 
 
 @pytest.mark.parametrize("incident", [INCOMPLETE, UNTAGGED], ids=["raw gate", "facts gate"])

@@ -20,6 +20,7 @@ from finops_assets.settings import load_settings
 FromDay = Annotated[datetime, typer.Argument(metavar="FROM", formats=["%Y-%m-%d"])]
 ToDay = Annotated[datetime, typer.Argument(metavar="TO", formats=["%Y-%m-%d"])]
 
+HELD_SHOWN = 5
 HELD = 3
 """Exit code: everything ran, some days are held back by a gate."""
 
@@ -35,12 +36,14 @@ def run(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
 
 
 def backfill(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
-    """As run, but only the days that are not what a run would make of them: a backfill cut short goes on here.
+    """As run, but only the days that are not what a run would make of them, and those that a gate holds.
+
+    A backfill cut short goes on here; held days are judged again, by the limits and rules that are in force now.
 
     Exits with 0 if every day was built, 3 if some are held back by a gate, 1 on an error.
     """
     with explained():
-        if _run_days(config, first.date(), end.date(), only_changed=True):
+        if _run_days(config, first.date(), end.date(), only_changed=True, judge_held=True):
             raise typer.Exit(HELD)
 
 
@@ -94,7 +97,7 @@ def demo(config: ConfigOption = None) -> None:
         out.print(f"Done in {time.monotonic() - started:.0f} s. `make ui` opens Dagster on this state.")
 
 
-def _run_days(config: Path | None, first: date, end: date, only_changed: bool = False) -> int:
+def _run_days(config: Path | None, first: date, end: date, only_changed: bool = False, judge_held: bool = False) -> int:
     """Run the range with progress; returns how many days are held. Exits with 1 on errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -106,6 +109,7 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
             built_days,
             consecutive,
             days_to_run,
+            held_by_gates,
             open_instance,
             publish,
             run_range,
@@ -117,6 +121,9 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
         with open_instance() as instance:
             defs = build_definitions(settings)
             days = days_to_run(platform, instance, first, end) if only_changed else days_between(first, end)
+            if judge_held:
+                rest = sorted(set(days_between(first, end)).difference(days))
+                days = sorted({*days, *held_by_gates(platform, instance, rest)})
             if not days and platform.warehouse.is_published():
                 held = sorted(set(days_between(first, end)) - built_days(instance))
                 out.print(f"Nothing has changed for {Period(first, end)}: nothing to run.")
@@ -146,9 +153,19 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
     out.print(f"{len(outcome.built)} days built, {len(outcome.held) - converted} held back{also}.")
     if days and not outcome.built:
         out.print("No day was built, so reports and the published copy did not run; they stand as they were.")
-    for day, reasons in sorted(outcome.held.items()):
-        for reason in reasons:
+    told_whole = sorted(outcome.held)[:HELD_SHOWN]
+    for day in told_whole:
+        for reason in outcome.held[day]:
             out.print(f"  [yellow]held[/] {day}: {reason}", highlight=False, soft_wrap=True)
+    rest_held = sorted(outcome.held)[HELD_SHOWN:]
+    if rest_held:
+        gates = sorted({reason.partition(":")[0] for day in rest_held for reason in outcome.held[day]})
+        out.print(
+            f"  [yellow]held[/] {len(rest_held)} more days, {rest_held[0]} to {rest_held[-1]}, by {', '.join(gates)}:"
+            " `finops run` with one of them tells why",
+            highlight=False,
+            soft_wrap=True,
+        )
     for name, said in sorted(outcome.warned.items()):
         days_text = f"{said[0][0]}" + (f" and {len(said) - 1} more days" if len(said) > 1 else "")
         out.print(f"  [yellow]warning[/] {name}, {days_text}: {said[0][1]}", highlight=False, soft_wrap=True)
