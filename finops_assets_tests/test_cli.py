@@ -107,6 +107,32 @@ def test_config_check_of_the_shipped_file(finops: CliRunner) -> None:
     assert "3 sources" in result.output
 
 
+def test_a_backfill_judges_held_days_by_the_limits_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_estate(tmp_path, FIRST, date(2026, 9, 2), incidents=[Incident("azure", FIRST, "untagged")])
+    settings = (
+        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n"
+        f"  - {{name: azure, uri: estate/azure, layout: azure-exports}}\n{DIMENSIONS}"
+    )
+    config = tmp_path / "finops.yaml"
+    config.write_text(settings, encoding="utf-8")
+    (tmp_path / "dagster.yaml").write_text((SHIPPED / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+
+    def finops(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, [*arguments, "2026-09-01", "2026-09-03"])
+        return result.exit_code, result.output
+
+    assert finops("run")[0] == 3
+    code, said = finops("backfill")
+    assert (code, "held 2026-09-01: untagged_within_threshold" in said) == (3, True), said
+    config.write_text(settings.replace("block_above: 40", "block_above: 100"), encoding="utf-8")
+    code, said = finops("backfill")
+    assert (code, "1 days built, 0 held back" in said) == (0, True), said
+    code, said = finops("backfill")
+    assert (code, "nothing to run" in said) == (0, True), said
+
+
 def test_what_comes_after_a_source_that_cannot_be_read_does_not_run_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
