@@ -110,10 +110,19 @@ def run_range(
 
 def publish(
     defs: dg.Definitions, instance: dg.DagsterInstance, on_step: Callable[[str], None] = lambda _: None
-) -> list[str]:
-    """Make the reports and the published copy; returns what went wrong."""
+) -> tuple[list[str], list[str]]:
+    """Make the reports and the published copy; returns what went wrong, and what checks of theirs warn of."""
     result = _execute(defs.resolve_job_def("publish"), instance, {}, on_step)
-    return [] if result.success else _failures(result)
+    evaluations = [
+        e.asset_check_evaluation_data
+        for e in _events(instance, result.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    ]
+    warned = [
+        f"{e.asset_key.to_user_string()} {e.check_name}: {e.description or 'did not pass'}"
+        for e in evaluations
+        if not e.passed and not e.blocking
+    ]
+    return ([] if result.success else _failures(result)), warned
 
 
 def run_owners(defs: dg.Definitions, instance: dg.DagsterInstance) -> list[str]:

@@ -76,12 +76,14 @@ def evaluate(
     """Every budget in the period that runs, and in one that ended less than CLOSING_DAYS ago, in the budgets' order.
 
     Also returned is the newest reported day. None: no day was reported yet. A held day, or one that was not run, is
-    a gap: it is expected to cost what its weekday does, and counted in days_missing.
+    a gap: it is expected to cost what its weekday does, and counted in days_missing. Days before the first that was
+    ever reported are no gaps: the reason says how many of the period they are.
     """
-    row = connection.execute("SELECT max(charge_date) FROM daily_cost_by_team").fetchone()
+    row = connection.execute("SELECT min(charge_date), max(charge_date) FROM daily_cost_by_team").fetchone()
     if row is None or row[0] is None:
         return None
-    through: date = row[0]
+    first: date = row[0]
+    through: date = row[1]
     due = {held.budget.name: _due(held.budget, [h.budget for h in budgets], through) for held in budgets}
     kinds: dict[tuple[str, Basis], set[Period]] = {}
     for held in budgets:
@@ -97,7 +99,7 @@ def evaluate(
         budget = held.budget
         for period in due[budget.name]:
             found = figures.get((_kind(budget), budget.basis, period), {})
-            result.append(_evaluated(held, version, period, through, found))
+            result.append(_evaluated(held, version, period, first, through, found))
     return through, result
 
 
@@ -131,7 +133,12 @@ def _figures(kind: str, series: DailySeries, period: Period) -> Mapping[tuple[tu
 
 
 def _evaluated(
-    held: InForce, version: int, period: Period, through: date, found: Mapping[tuple[tuple[str, ...], str], Any]
+    held: InForce,
+    version: int,
+    period: Period,
+    first: date,
+    through: date,
+    found: Mapping[tuple[tuple[str, ...], str], Any],
 ) -> Evaluation:
     budget = held.budget
     row = found.get((_key(budget), budget.currency))
@@ -142,6 +149,8 @@ def _evaluated(
     spent, forecast, low95 = row.actual_to_date, _given(row.forecast), _given(row.low95)
     refused = None if _none(row.refused) else str(row.refused)
     severity, reason = judge(budget, spent, forecast, low95, refused)
+    if period.first < first:
+        reason += f"; {(first - period.first).days} days of the period, before {first}, were never reported: not in it"
     return Evaluation(
         budget, held.since_version, version, period, through, spent, forecast, _given(row.low80),
         _given(row.high80), low95, _given(row.high95), int(row.days_missing), int(row.history_days), severity, reason,

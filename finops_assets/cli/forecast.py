@@ -19,6 +19,8 @@ from finops_assets.cli.common import (
 )
 from finops_assets.errors import FinopsError
 from finops_assets.forecast.period import forecasts, period_of
+from finops_assets.reports import Period
+from finops_assets.rollup import TABLE
 from finops_assets.warehouse import Warehouse
 
 SHOWN = ["key", "currency", "actual_to_date", "forecast", "low80", "high80", "low95", "high95", "history_days"]
@@ -43,6 +45,10 @@ def forecast(
             raise FinopsError(f"--period: {error}") from error
         if table.empty:
             raise FinopsError("nothing was reported: no day had passed its gates")
+        [(begin,)] = connection.execute(f"SELECT min(charge_date) FROM {TABLE}").fetchall()
+        shown = Period(table["period_start"].iloc[0], table["period_end"].iloc[0])
+        if shown.end <= begin:
+            raise FinopsError(f"--period: found {period}, which ends before {begin}, the first day that was reported")
         amounts = [float(v) if v is not None else float("-inf") for v in table["forecast"]]
         order = sorted(zip(table["currency"], [-a for a in amounts], range(len(table))))
         table = table.iloc[[place for *_, place in order]]
@@ -56,6 +62,12 @@ def forecast(
             write_table(made[SHOWN], format, output)
         for row in table[table["refused"].notna()].itertuples():
             err.print(f"[yellow]refused[/] {row.key}, {row.currency}: {row.refused}", highlight=False, soft_wrap=True)
+        if shown.first < begin:
+            err.print(
+                f"[yellow]note[/] {(begin - shown.first).days} days of the period, before {begin}, were never reported:"
+                " they are not in it",
+                soft_wrap=True,
+            )
         gaps = int(table["days_missing"].max())
         if gaps:
             err.print(f"[yellow]note[/] up to {gaps} days of the period are held or late; they are expected, not 0")

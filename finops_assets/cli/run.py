@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -60,7 +61,8 @@ def publish(config: ConfigOption = None) -> None:
 
         settings = load_settings(config)
         with open_instance() as instance, err.status("reports"):
-            errors = publish_days(build_definitions(settings), instance)
+            errors, warned = publish_days(build_definitions(settings), instance)
+        _warn(warned)
         if errors:
             raise FinopsError("\n".join(errors))
         out.print(f"Published: {settings.published}", soft_wrap=True, highlight=False)
@@ -146,7 +148,8 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
                     progress.update(task, advance=1, description=step)
 
                 outcome = run_range(defs, instance, days, told)
-                errors = outcome.errors + (publish(defs, instance, told) if outcome.built or not days else [])
+                failed, warned = publish(defs, instance, told) if outcome.built or not days else ([], [])
+                errors = outcome.errors + failed
                 progress.update(task, completed=steps, description="done")
     converted = len(set(outcome.held) & set(outcome.built))
     also = f"; of {converted} more the converted figures only" if converted else ""
@@ -169,11 +172,17 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
     for name, said in sorted(outcome.warned.items()):
         days_text = f"{said[0][0]}" + (f" and {len(said) - 1} more days" if len(said) > 1 else "")
         out.print(f"  [yellow]warning[/] {name}, {days_text}: {said[0][1]}", highlight=False, soft_wrap=True)
+    _warn(warned)
     for text in errors:
         err.print(f"[bold red]error[/] {text}", highlight=False)
     if errors:
         raise typer.Exit(1)
     return len(outcome.held)
+
+
+def _warn(checks: Iterable[str]) -> None:
+    for said in checks:
+        out.print(f"  [yellow]warning[/] {said}", highlight=False, soft_wrap=True)
 
 
 def _check_range(first: date, end: date, first_day: date) -> None:

@@ -89,7 +89,7 @@ class Spark:
     @property
     def at_once(self) -> int:
         """A day is written by one task: some for each core."""
-        return 16 * max(2, self.session.sparkContext.defaultParallelism)
+        return int(16 * max(2, self.session.sparkContext.defaultParallelism))
 
     def put(self, table: pa.Table) -> str:
         """From Arrow: by way of pandas a missing value became the text 'NaN', and nothing was untagged."""
