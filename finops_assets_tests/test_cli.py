@@ -107,6 +107,15 @@ def test_config_check_of_the_shipped_file(finops: CliRunner) -> None:
     assert "3 sources" in result.output
 
 
+def test_config_check_reads_the_files_that_are_named(tmp_path: Path) -> None:
+    settings = (SHIPPED / "finops.yaml").read_text(encoding="utf-8")
+    (tmp_path / "finops.yaml").write_text(settings, encoding="utf-8")
+    (tmp_path / "budgets.csv").write_text("department,amount\nmobile,1\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["config", "check", "-c", str(tmp_path / "finops.yaml")])
+    assert result.exit_code == 1
+    assert "budgets.csv" in result.output
+
+
 def test_a_backfill_judges_held_days_by_the_limits_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_estate(tmp_path, FIRST, date(2026, 9, 2), incidents=[Incident("azure", FIRST, "untagged")])
     settings = (

@@ -42,10 +42,15 @@ def read_metric(connection: duckdb.DuckDBPyConnection, metric: SharedMetric) -> 
     Raises:
         MetricError: with every mistake.
     """
-    return _from_file(metric.file) if metric.file else _from_table(connection, metric.table or "")
+    return read_quantities(metric.file) if metric.file else _from_table(connection, metric.table or "")
 
 
-def _from_file(file: Path) -> Quantities:
+def read_quantities(file: Path) -> Quantities:
+    """The CSV of a metric.
+
+    Raises:
+        MetricError: with every mistake.
+    """
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from finops_assets.allocation.metric import read_quantities
+from finops_assets.budgets.plan import read_budgets
 from finops_assets.cli.common import ConfigOption, explained, out
 from finops_assets.currency.rates import read_rates
 from finops_assets.governance.policy import read_policy
+from finops_assets.platform import Platform
 from finops_assets.settings import config_path, load_settings
 
 config_app = typer.Typer(no_args_is_help=True, help="The configuration, finops.yaml.")
@@ -14,13 +17,18 @@ config_app = typer.Typer(no_args_is_help=True, help="The configuration, finops.y
 
 @config_app.command("check")
 def config_check(config: ConfigOption = None) -> None:
-    """Read finops.yaml and report every mistake, with its place, what was found and what is allowed."""
+    """Read finops.yaml and the files that it names; report every mistake, with its place, what was found, what is allowed."""
     with explained():
         settings = load_settings(config)
         if settings.currency:
             # Runs go on without it, with the converted figures held; whoever checks wants to know now.
             read_rates(settings.currency.rates)
         read_policy(settings)
+        if settings.budgets:
+            read_budgets(settings.budgets.file, Platform(settings).rules.values)
+        for rule in settings.shared_cost:
+            if rule.metric and rule.metric.file:
+                read_quantities(rule.metric.file)
         out.print(
             f"{config_path(config)}: fine. {len(settings.sources)} sources, dimensions"
             f" {', '.join(settings.dimensions)}, from {settings.first_day}.",
