@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -47,6 +48,17 @@ def open_instance() -> dg.DagsterInstance:
         if home:
             return dg.DagsterInstance.get()
         return dg.DagsterInstance.from_config(str(Path.cwd()), "dagster.yaml")
+
+
+def heed_signals() -> None:
+    """End when told to, and let what Dagster starts end.
+
+    A script's background job is started with SIGINT ignored. Dagster takes the handler of SIGINT for SIGTERM, too, and its
+    helpers inherit that: the `tail` of each step's log would not end, and the run wait half a minute for it, each time.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @dataclass
@@ -147,6 +159,7 @@ def _execute(
     job: dg.JobDefinition, instance: dg.DagsterInstance, tags: dict[str, str], on_step: Callable[[str], None]
 ) -> dg.ExecuteInProcessResult:
     """Run a job here, telling of each step that starts."""
+    heed_signals()
     run_id = dg.make_new_run_id() if hasattr(dg, "make_new_run_id") else None
     done: list[dg.ExecuteInProcessResult] = []
     failed: list[BaseException] = []

@@ -26,7 +26,11 @@ from finops_assets.gates.verdict import Verdict
 from finops_assets.landing import land_source
 from finops_assets.ledger import Generation, Ledger
 from finops_assets.platform import Platform
+from finops_assets.runs import heed_signals
 from finops_assets.settings import Source, parse_settings
+
+# Where CI starts this in the background, each step of each run would wait for its log's `tail`.
+heed_signals()
 
 Row = dict[str, Any]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import time
 from datetime import date
 from pathlib import Path
@@ -90,3 +92,30 @@ def test_a_backfill_with_a_gap_runs_ranges_and_holds_one_day(tmp_path: Path) -> 
             for r in instance.get_runs()
         }
         assert ranges == {("2026-09-01", "2026-09-03"), ("2026-09-05", "2026-09-06")}
+
+
+def test_a_run_in_the_background_of_a_script_ends_what_it_started(tmp_path: Path) -> None:
+    """There SIGINT is ignored, and with it Dagster would have SIGTERM ignored by the helpers that it starts."""
+    program = """
+import signal, subprocess
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+import dagster as dg
+from finops_assets.runs import heed_signals
+
+heed_signals()
+left = []
+
+@dg.op
+def start() -> None:
+    left.append(subprocess.Popen(["tail", "-f", "/dev/null"]))
+
+@dg.job(executor_def=dg.in_process_executor)
+def job() -> None:
+    start()
+
+job.execute_in_process()
+left[0].terminate()
+print("ended by", -left[0].wait(20))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert "ended by 15" in done.stdout, done.stderr[-2000:]
