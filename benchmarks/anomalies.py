@@ -17,15 +17,12 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import pandas as pd
 
-from benchmarks.child import Measured, measure
-from benchmarks.cost_series import FIRST, KINDS, LASTS, SIZES, Injected, cost_series, inject, told_series
-from finops_assets.accrual import HISTORY, create_views
+from benchmarks.child import measure
+from benchmarks.cost_series import FIRST, KINDS, LASTS, SIZES, Injected, inject, told_series
 from finops_assets.anomalies.detect import Limits, episodes
 from finops_assets.anomalies.series import exact_costs, limits_of, team_series
 from finops_assets.forecast.expect import Matrix
-from finops_assets.rollup import TABLE
 from finops_assets.settings import Anomalies
 
 RESULTS = Path(__file__).parent / "results" / "anomalies.json"
@@ -41,7 +38,6 @@ WITHIN = {"spike": 1, "burst": 3, "drop": 1, "shift up": 7, "shift down": 7, "dr
 AFTERMATH = 3
 OURS = "finops"
 SIGMAS = (2.5, 3.0, 3.5)
-TEAMS, SERVICES, YEAR = 500, 20, 365
 
 
 @dataclass(frozen=True)
@@ -168,29 +164,6 @@ def accuracy() -> dict[str, Any]:
     }
 
 
-def prepare_scale(folder: str) -> int:
-    """A warehouse with a year of every team x service, a row a day, with held days."""
-    _, costs = cost_series(YEAR, -(-TEAMS * SERVICES // len(KINDS)))
-    costs = np.random.default_rng(1).permutation(costs)[: TEAMS * SERVICES]
-    held = {100, 200, 201, 300}
-    place, day = np.divmod(np.arange(costs.size), YEAR)
-    rows = pd.DataFrame({"place": place, "day": day, "cost": costs.ravel()})
-    rows = rows[~rows["day"].isin(held)]
-    with duckdb.connect(str(Path(folder) / "w.duckdb")) as connection:
-        key = "'AWS' AS provider, 'd' || place // 20 % 25 AS department, 't' || place // 20 AS team, 'prod' AS environment"
-        connection.execute(
-            f"CREATE TABLE {TABLE} AS SELECT DATE '{FIRST}' + CAST(day AS INTEGER) AS charge_date, {key},"
-            " 's' || place % 20 AS ServiceCategory, 'USD' AS BillingCurrency, CAST(cost AS DECIMAL(38, 18)) AS billed_cost,"
-            " billed_cost AS effective_cost, billed_cost AS positive_effective_cost, 1 AS row_count FROM rows"
-        )
-        connection.execute(
-            f"CREATE TABLE {HISTORY} AS SELECT *, 's' AS source, charge_date AS accrual_date, true AS is_apportioned,"
-            f" TIMESTAMP '2026-01-01' AS reported_to FROM {TABLE} LIMIT 0"
-        )
-        create_views(connection)
-    return len(rows)
-
-
 def scale(folder: str) -> dict[str, Any]:
     """From the warehouse's rows to the anomalies of every day of the year, with the exact amount of each."""
     with duckdb.connect(str(Path(folder) / "w.duckdb"), config={"memory_limit": "600MB", "threads": 2}) as connection:
@@ -205,19 +178,10 @@ def scale(folder: str) -> dict[str, Any]:
 def main() -> None:
     results: dict[str, Any] = measure("anomalies:accuracy").result
     with tempfile.TemporaryDirectory(dir=os.environ.get("FINOPS_BENCH")) as folder:
-        rows = measure("anomalies:prepare_scale", folder).result
-        results["scale"] = {"rows": rows, **_took(measure("anomalies:scale", folder))}
+        rows = measure("forecast:prepare_scale", folder).result
+        results["scale"] = {"rows": rows, **measure("anomalies:scale", folder).as_json()}
     _print(results)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-
-
-def _took(measured: Measured) -> dict[str, Any]:
-    return {
-        **measured.result,
-        "wall_seconds": round(measured.wall, 1),
-        "cpu_seconds": round(measured.cpu, 1),
-        "peak_mb": round(measured.rss_mb),
-    }
 
 
 def _print(results: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from benchmarks.child import Measured, measure
+from benchmarks.child import measure
 from benchmarks.cost_series import FIRST, KINDS, cost_series
 from finops_assets.allocation.balance import TABLE as ALLOCATED
 from finops_assets.allocation.balance import unbalanced
@@ -172,22 +172,13 @@ def main() -> None:
     results: dict[str, Any] = measure("budgets:accuracy").result
     with tempfile.TemporaryDirectory(dir=os.environ.get("FINOPS_BENCH")) as folder:
         rows = measure("forecast:prepare_scale", folder).result
-        results["evaluated"] = {"rows": rows, **_took(measure("budgets:scale", folder))}
-        results["reviewed"] = _took(measure("budgets:reviewed", folder))
-        results["allocated"] = _took(measure("budgets:allocate", folder))
+        results["evaluated"] = {"rows": rows, **measure("budgets:scale", folder).as_json()}
+        results["reviewed"] = measure("budgets:reviewed", folder).as_json()
+        results["allocated"] = measure("budgets:allocate", folder).as_json()
         measure("budgets:restate", folder)
-        results["allocated_next_night"] = _took(measure("budgets:allocate", folder))
+        results["allocated_next_night"] = measure("budgets:allocate", folder).as_json()
     _print(results)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-
-
-def _took(measured: Measured) -> dict[str, Any]:
-    return {
-        **(measured.result or {}),
-        "wall_seconds": round(measured.wall, 1),
-        "cpu_seconds": round(measured.cpu, 1),
-        "peak_mb": round(measured.rss_mb),
-    }
 
 
 def _print(results: dict[str, Any]) -> None:

@@ -28,6 +28,11 @@ class Measured:
     rss_mb: float
     result: Any = None
 
+    def as_json(self) -> dict[str, Any]:
+        """What it returned, if that is a mapping with figures of its own, and what it took."""
+        took = {"wall_seconds": round(self.wall, 1), "cpu_seconds": round(self.cpu, 1), "peak_mb": round(self.rss_mb)}
+        return {**(self.result or {}), **took}
+
 
 def measure(variant: str, *arguments: str | int) -> Measured:
     """Run `module:function` of this package in a new process.

@@ -17,7 +17,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from benchmarks.child import Measured, measure
+from benchmarks.child import measure
 from benchmarks.cost_series import FIRST, KINDS, cost_series
 from finops_assets.accrual import HISTORY, create_views
 from finops_assets.forecast.expect import Matrix
@@ -141,23 +141,14 @@ def main() -> None:
     results: dict[str, Any] = measure("forecast:accuracy").result
     with tempfile.TemporaryDirectory(dir=os.environ.get("FINOPS_BENCH")) as folder:
         rows = measure("forecast:prepare_scale", folder).result
-        results["asset"] = {"rows": rows, **_took(measure("forecast:scale", folder))}
-    results["every_pair"] = _took(measure("forecast:every_pair"))
+        results["asset"] = {"rows": rows, **measure("forecast:scale", folder).as_json()}
+    results["every_pair"] = measure("forecast:every_pair").as_json()
     whole = results["all"]
     results["better_than_all"] = all(
         whole[measure_][OURS] < whole[measure_][name] for measure_ in ("daily_wape", "total_wape") for name in BASELINES
     )
     _print(results)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-
-
-def _took(measured: Measured) -> dict[str, Any]:
-    return {
-        **measured.result,
-        "wall_seconds": round(measured.wall, 1),
-        "cpu_seconds": round(measured.cpu, 1),
-        "peak_mb": round(measured.rss_mb),
-    }
 
 
 def _print(results: dict[str, Any]) -> None:

@@ -16,8 +16,8 @@ from benchmarks.platform import DAYS, platform_at
 from finops_assets.attribution.tag_sets import attribution
 from finops_assets.daily_tables import ROWS_AT_ONCE, build_rollup
 from finops_assets.days import compose_days
-from finops_assets.engine import connect, literal
-from finops_assets.facts import ROW_GROUP_ROWS, build_facts, facts_relation
+from finops_assets.engine import ROW_GROUP_ROWS, connect, literal
+from finops_assets.facts import build_facts, facts_relation
 from finops_assets.gates.facts import judge_facts
 from finops_assets.gates.raw import judge_raw
 from finops_assets.gates.rollup import judge_rollup

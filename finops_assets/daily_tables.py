@@ -12,7 +12,7 @@ from finops_assets import accrual, commitments, corrections, restatements
 from finops_assets.attribution.rules import Rules
 from finops_assets.engines.chosen import engine_on
 from finops_assets.facts import facts_relation, stamp_of
-from finops_assets.lake import Lake
+from finops_assets.lake import Lake, source_and_day
 from finops_assets.ledger import Ledger
 from finops_assets.restatements import keep_history
 from finops_assets.rollup import KEY, REPORTED, TABLE, key_of, rollup_query
@@ -77,12 +77,9 @@ def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Setti
 def _built_from(files: Iterable[Path]) -> pa.Table:
     """What each of these facts files was built from: the published view shows no others."""
     rows = [
-        {
-            "charge_date": date.fromisoformat(file.parent.name.partition("=")[2]),
-            "source": file.parent.parent.name.partition("=")[2],
-            "stamp": stamp_of(file),
-        }
+        {"charge_date": day, "source": source, "stamp": stamp_of(file)}
         for file in files
+        for source, day in [source_and_day(file)]
     ]
     return pa.Table.from_pylist(
         rows, pa.schema([("charge_date", pa.date32()), ("source", pa.string()), ("stamp", pa.string())])

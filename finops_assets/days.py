@@ -11,9 +11,8 @@ from typing import Any
 
 import duckdb
 
-from finops_assets.engine import connect, identifier, literal
+from finops_assets.engine import ROW_GROUP_ROWS, connect, identifier, literal
 from finops_assets.errors import LakeError
-from finops_assets.facts import ROW_GROUP_ROWS
 from finops_assets.lake import Lake
 from finops_assets.landing import DERIVED_TYPES, slice_folder
 from finops_assets.ledger import DayTotals, Generation, Ledger, concerns

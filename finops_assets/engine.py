@@ -10,6 +10,9 @@ import duckdb
 from finops_assets.focus import money
 from finops_assets.settings import Engine
 
+# Several threads write at a time; larger row groups of 80 columns, or of text, would not fit the engine's memory.
+ROW_GROUP_ROWS = 30_720
+
 
 def connect(engine: Engine, spill: Path) -> duckdb.DuckDBPyConnection:
     """A private in-memory connection that keeps to its memory budget and spills below `spill`."""

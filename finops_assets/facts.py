@@ -23,13 +23,11 @@ from finops_assets.column_chunks import join_columns
 from finops_assets.engine import connect, identifier, literal
 from finops_assets.engines.chosen import engine_on
 from finops_assets.errors import LakeError
-from finops_assets.lake import Lake, LakeChanged
+from finops_assets.lake import Lake, LakeChanged, source_and_day
 from finops_assets.ledger import Ledger
 from finops_assets.settings import Engine
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
 
-# Two days are written at a time by several threads; larger row groups of 80 columns would not fit the engine's memory.
-ROW_GROUP_ROWS = 30_720
 ARROW_ROWS = 122_880
 KEPT = (*(column.name for column in all_columns()), "tag_set_id", SOURCE_FILE, SOURCE_ROW)
 SPARK_COLUMNS = b"org.apache.spark.sql.parquet.row.metadata"
@@ -115,7 +113,7 @@ def stamp_of(file: Path) -> str | None:
     # Spark writes no keys of ours, but what it is told with a column: the stamps of all days that it wrote together.
     columns = json.loads(told.get(SPARK_COLUMNS, b"{}")).get("fields", [])
     stamps = next((found for c in columns if (found := c.get("metadata", {}).get("finops_stamps"))), None)
-    source, day = (folder.name.partition("=")[2] for folder in (file.parent.parent, file.parent))
+    source, day = source_and_day(file)
     by_day: dict[str, str] = json.loads(stamps or "{}")
     return by_day.get(f"{source} {day}")
 

@@ -22,9 +22,8 @@ from typing import Any, Literal
 import duckdb
 
 from finops_assets.conformance.rules import near_macro, rules_of
-from finops_assets.engine import connect, identifier, literal
+from finops_assets.engine import ROW_GROUP_ROWS, connect, identifier, literal
 from finops_assets.errors import FinopsError
-from finops_assets.facts import ROW_GROUP_ROWS
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.specification import columns
 from finops_assets.ledger import now

@@ -39,6 +39,12 @@ class LakeChanged(LakeError):
     """Another process wrote what this one had read and was about to replace; nothing was replaced."""
 
 
+def source_and_day(day_file: Path) -> tuple[str, date]:
+    """Whose file this is, (source, day): what `Lake.day_file` was asked for."""
+    source, day = (folder.name.partition("=")[2] for folder in (day_file.parent.parent, day_file.parent))
+    return source, date.fromisoformat(day)
+
+
 class Lake:
     """Paths, atomic replacement and records below one root folder."""
 
@@ -81,7 +87,7 @@ class Lake:
     def days(self, layer: Layer, source: str) -> list[date]:
         """The days that a layer holds for a source."""
         found = self._names(self.root / layer / f"source={source}", f"charge_date=*/{DATA}")
-        return sorted(date.fromisoformat(path.parent.name.partition("=")[2]) for path in found)
+        return sorted(source_and_day(path)[1] for path in found)
 
     def slices(self, source: str, scope: str, generation: str) -> Path:
         """The folder of one generation's slices."""

@@ -93,10 +93,7 @@ def run_range(
             for e in _events(instance, result.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
             if (m := e.step_materialization_data.materialization).asset_key == ROLLUP and m.partition
         }
-        evaluations = [
-            e.asset_check_evaluation_data
-            for e in _events(instance, result.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-        ]
+        evaluations = _evaluations(instance, result.run_id)
         failed = {day: reasons for day in chunk if (reasons := [_text(e) for e in evaluations if _holds(e, day)])}
         # A day without its exchange rates is held for the converted figures only: its rollup is built.
         unbuilt = {day for day in failed if any(_holds(e, day) for e in evaluations if e.asset_key != CONVERTED)}
@@ -125,13 +122,9 @@ def publish(
 ) -> tuple[list[str], list[str]]:
     """Make the reports and the published copy; returns what went wrong, and what checks of theirs warn of."""
     result = _execute(defs.resolve_job_def("publish"), instance, {}, on_step)
-    evaluations = [
-        e.asset_check_evaluation_data
-        for e in _events(instance, result.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    ]
     warned = [
         f"{e.asset_key.to_user_string()} {e.check_name}: {e.description or 'did not pass'}"
-        for e in evaluations
+        for e in _evaluations(instance, result.run_id)
         if not e.passed and not e.blocking
     ]
     return ([] if result.success else _failures(result)), warned
@@ -200,6 +193,11 @@ def _events(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType
         if not page.has_more:
             return
         cursor = page.cursor
+
+
+def _evaluations(instance: dg.DagsterInstance, run_id: str) -> list[dg.AssetCheckEvaluation]:
+    events = _events(instance, run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    return [event.asset_check_evaluation_data for event in events]
 
 
 def _holds(evaluation: dg.AssetCheckEvaluation, day: date) -> bool:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from finops_assets.engine import identifier, literal
 from finops_assets.errors import WarehouseError
 from finops_assets.facts import stamp_of
-from finops_assets.lake import Lake
+from finops_assets.lake import Lake, source_and_day
 
 # The oldest storage that the tools of people who are still on DuckDB 1.x can open.
 PUBLISHED_STORAGE = "v1.0.0"
@@ -163,24 +163,18 @@ class Warehouse:
         held = self._not_rolled_up(connection, {file: stamp for file, (_, stamp) in footers.items()})
         if not held:
             return facts
-        listed = ", ".join(f"({literal(source)}, DATE {literal(day)})" for source, day in held)
+        listed = ", ".join(f"({literal(source)}, DATE {literal(str(day))})" for source, day in held)
         return f"{facts} WHERE (source, charge_date) NOT IN ({listed})"
 
     def _not_rolled_up(
         self, connection: duckdb.DuckDBPyConnection, stamps: dict[Path, str | None]
-    ) -> list[tuple[str, str]]:
+    ) -> list[tuple[str, date]]:
         """(source, day) of the facts that the rollup is not built from: a gate holds them."""
         if not self.has(connection, ROLLED_UP):
             return []
-        built = {
-            (source, str(day)): stamp
-            for source, day, stamp in connection.execute(
-                f"SELECT source, charge_date, stamp FROM {ROLLED_UP}"
-            ).fetchall()
-        }
-        keys = {
-            file: (file.parent.parent.name.partition("=")[2], file.parent.name.partition("=")[2]) for file in stamps
-        }
+        found = connection.execute(f"SELECT source, charge_date, stamp FROM {ROLLED_UP}").fetchall()
+        built = {(source, day): stamp for source, day, stamp in found}
+        keys = {file: source_and_day(file) for file in stamps}
         return sorted(key for file, key in keys.items() if built.get(key, "") != stamps[file])
 
     @staticmethod

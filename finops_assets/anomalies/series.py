@@ -22,7 +22,7 @@ from finops_assets.facts import facts_relation
 from finops_assets.focus.money import DECIMAL
 from finops_assets.forecast.expect import Matrix
 from finops_assets.forecast.series import gap_days
-from finops_assets.lake import Lake
+from finops_assets.lake import Lake, source_and_day
 from finops_assets.rollup import EFFECTIVE, TABLE, key_of
 from finops_assets.settings import Anomalies, AnomalyLimits
 
@@ -202,8 +202,8 @@ def resource_series(
     costs = _matrix(connection, len(keys), first, days)
     there = {source: np.zeros(days, dtype=bool) for source in sources}
     for file in files:
-        source, day = (part.partition("=")[2] for part in file.parts[-3:-1])
-        there[source][(date.fromisoformat(day) - first).days] = True
+        source, day = source_and_day(file)
+        there[source][(day - first).days] = True
     for place, day in connection.execute(f"SELECT place, min(charge_date) FROM {CELLS} GROUP BY ALL").fetchall():
         of_source = there[keys[place].source or ""]
         costs[place, ~of_source] = np.nan
