@@ -169,13 +169,24 @@ class Warehouse:
     def _not_rolled_up(
         self, connection: duckdb.DuckDBPyConnection, stamps: dict[Path, str | None]
     ) -> list[tuple[str, date]]:
-        """(source, day) of the facts that the rollup is not built from: a gate holds them."""
+        """(source, day) of the facts that the rollup is not built from: a gate holds them.
+
+        Days that were rolled up before that was recorded are taken as they are.
+        """
         if not self.has(connection, ROLLED_UP):
             return []
         found = connection.execute(f"SELECT source, charge_date, stamp FROM {ROLLED_UP}").fetchall()
         built = {(source, day): stamp for source, day, stamp in found}
+        recorded = {day for _, day in built}
+        unrecorded = {
+            day
+            for (day,) in connection.execute("SELECT DISTINCT charge_date FROM daily_cost_by_team").fetchall()
+            if day not in recorded
+        }
         keys = {file: source_and_day(file) for file in stamps}
-        return sorted(key for file, key in keys.items() if built.get(key, "") != stamps[file])
+        return sorted(
+            key for file, key in keys.items() if key[1] not in unrecorded and built.get(key, "") != stamps[file]
+        )
 
     @staticmethod
     def _footers(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> dict[Path, tuple[str, str | None]]:
