@@ -650,7 +650,123 @@ def test_check_of_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
     checked = check(Source(name="bill", uri=str(tmp_path / "none"), layout="files"), landed=None)
     [finding] = checked.findings
     assert finding.state == "problem"
-    assert "none does not exist" in finding.what
+    assert "it does not exist" in finding.what
+
+
+def put_export(place: Place, layout: str, export: str) -> None:
+    """A small export of a layout, in the folder `export` of the place ("" or ending in a slash)."""
+    match layout:
+        case "aws-data-exports":
+            put_aws(place, export=export)
+        case "aws-cur":
+            for key in ("20260901-20261001/r-Manifest.json", "20260901-20261001/one/r-Manifest.json"):
+                report = {"assemblyId": "one", "reportKeys": [f"{export}20260901-20261001/one/r-1.csv"]}
+                place.put(f"{export}{key}", json.dumps(report).encode())
+            place.put(f"{export}20260901-20261001/one/r-1.csv", b"lineItem/UsageStartDate\n2026-09-01T00:00:00Z\n")
+        case "azure-exports":
+            folder = f"{export}20260901-20260930/1"
+            scope = "/providers/Microsoft.Billing/billingAccounts/1/providers/Microsoft.CostManagement/exports/daily"
+            body = {
+                "exportConfig": {"type": "FocusCost", "dataVersion": "1.0", "resourceId": scope},
+                "runInfo": {"runId": "1", "startDate": "2026-09-01T00:00:00", "submittedTime": "2026-09-03T00:00:00Z"},
+                "blobs": [{"blobName": f"{folder}/part_0.csv", "byteCount": len(ROW)}],
+            }
+            place.put(f"{folder}/part_0.csv", ROW)
+            place.put(f"{folder}/manifest.json", json.dumps(body).encode())
+        case "gcs-export":
+            folder = f"{export}billing_period=2026-09/run=1"
+            place.put(f"{folder}/a.csv", ROW)
+            manifest = {"run": "1", "exported_at": "2026-09-03T00:00:00Z", "row_count": 1}
+            manifest |= {"files": [{"name": "a.csv", "size": len(ROW), "rows": 1}]}
+            place.put(f"{folder}/manifest.json", json.dumps(manifest).encode())
+        case "oci-focus":
+            place.put(f"{export}FOCUS Reports/2026/09/03/1.csv", ROW)
+        case "oci-cost-report":
+            place.put(f"{export}reports/cost-csv/1.csv", b"lineItem/intervalUsageStart\n2026-09-01T00:00:00Z\n")
+
+
+INSIDE = {
+    "aws-data-exports": ("data", "metadata", "data/BILLING_PERIOD=2026-09", "metadata/BILLING_PERIOD=2026-09"),
+    "aws-cur": ("20260901-20261001", "20260901-20261001/one"),
+    "azure-exports": ("20260901-20260930", "20260901-20260930/1"),
+    "gcs-export": ("billing_period=2026-09", "billing_period=2026-09/run=1"),
+    "oci-focus": ("FOCUS Reports", "FOCUS Reports/2026", "FOCUS Reports/2026/09/03"),
+    "oci-cost-report": ("reports/cost-csv",),
+}
+
+
+@pytest.mark.parametrize("layout", INSIDE)
+@pytest.mark.parametrize("folder", ["export", "with [1] brackets", "data"])
+def test_inspect_finds_an_export_from_its_own_folder_from_above_and_from_inside(
+    exports: Place, layout: str, folder: str
+) -> None:
+    put_export(exports, layout, f"{folder}/")
+    uri = f"{exports.uri}/{folder}"
+    [own] = inspect_all(uri)
+    whole = [d for d in own.deliveries if d.files]
+    assert (own.uri, own.layout, own.inside, len(whole)) == (uri, layout, None, 1)
+    for below in INSIDE[layout]:
+        [found] = inspect_all(f"{uri}/{below}/")
+        assert (found.uri, found.layout, found.inside) == (uri, layout, f"{uri}/{below}/")
+        assert found.yaml == own.yaml
+    shown = finops("inspect", f"{uri}/{INSIDE[layout][0]}")
+    assert "lies inside of the export below" in shown.output
+    for levels_above in (exports.uri, exports.uri.rpartition("/")[0]):
+        [found] = inspect_all(levels_above)
+        assert (found.layout, [d.files and len(d.files) for d in found.deliveries]) == (layout, [len(whole[0].files)])
+    if layout == "azure-exports":
+        return  # two of one billing scope are one source
+    put_export(exports, layout, "second/")
+    assert [f.uri for f in inspect_all(exports.uri) if f.deliveries] == sorted([uri, f"{exports.uri}/second"])
+
+
+def test_inspect_of_a_month_whose_export_was_not_copied_looks_at_the_month(exports: Place) -> None:
+    put_aws(exports, export="focus/")
+    for key in ("a.csv", "b.csv"):
+        exports.put(f"20260901-20260930/{key}", ROW)
+    [found] = inspect_all(f"{exports.uri}/20260901-20260930")
+    assert (found.layout, found.files, found.inside) == ("files", 2, None)
+
+
+def test_inspect_of_a_folder_called_data_does_not_list_what_is_around_it(exports: Place) -> None:
+    exports.put("data/2026-09/a.csv", ROW)
+    put_aws(exports)
+    exports.put("billing_period=2026-09/run=1/a.csv", ROW)
+    [found] = inspect_all(f"{exports.uri}/data/2026-09")
+    assert (found.layout, found.files, found.inside) == ("files", 1, None)
+
+
+def test_inspect_follows_a_link_to_an_export_and_tells_one_that_leads_nowhere(exports: Place, tmp_path: Path) -> None:
+    put_export(exports, "aws-data-exports", "focus/")
+    (tmp_path / "link").symlink_to(tmp_path / "exports" / "focus")
+    [found] = inspect_all(str(tmp_path / "link"))
+    assert (found.layout, len(found.deliveries)) == ("aws-data-exports", 1)
+    [inner] = inspect_all(str(tmp_path / "link" / "data"))
+    assert inner.uri == str(tmp_path / "link")
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    shown = finops("inspect", str(tmp_path / "dangling"))
+    assert shown.exit_code == 1
+    assert f"is a link to {tmp_path / 'gone'}, which does not exist" in shown.output
+
+
+def test_inspect_of_a_place_that_is_not_there_says_what_is(exports: Place, tmp_path: Path) -> None:
+    exports.put("focus/a.csv", ROW)
+    for wrong, said in {
+        "focsu": f"{tmp_path / 'exports'} has no 'focsu'; did you mean 'focus'?",
+        "other/deeper": f"{tmp_path / 'exports'} has no 'other' (it holds focus)",
+        "focus/a.csv/b": "it does not exist",
+        "focus/*.parquet": "no file matches '*.parquet'",
+    }.items():
+        shown = finops("inspect", f"{exports.uri}/{wrong}")
+        assert shown.exit_code == 1, wrong
+        assert said in " ".join(shown.output.split()), wrong
+
+
+def test_inspect_of_an_empty_bucket_folder_does_not_call_it_nothing(bucket: Place) -> None:
+    bucket.put("other/a.csv", ROW)
+    shown = finops("inspect", f"{bucket.uri}/none", "--endpoint-url", str(bucket.endpoint_url))
+    assert shown.exit_code == 1
+    assert "no file lies there" in shown.output
 
 
 def test_inspect_of_nothing_says_so(exports: Place) -> None:

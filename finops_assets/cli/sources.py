@@ -31,6 +31,11 @@ def sources_inspect(
     """
     with explained():
         found = inspect_all(uri, endpoint_url)
+    if found[0].inside:
+        _line(
+            "note       ",
+            f"{found[0].inside} lies inside of the export below; a source's uri ends at the export's folder",
+        )
     if len(found) > 1:
         _line("exports    ", f"{len(found)} below {without_secrets(uri)}; each is a source of its own")
     for each in found:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from posixpath import commonpath
@@ -41,15 +42,25 @@ _SIGNS: tuple[tuple[Layout, str, str], ...] = (
     ("oci-focus", r"(?:.*/)?focus reports/.*", "the folder 'FOCUS Reports/'"),
     ("oci-cost-report", r"(?:.*/)?reports/cost-csv/.*", "the folder 'reports/cost-csv/'"),
 )
+# The shortest beginning counts: data/ and metadata/ belong to the export, not to its name.
 _EXPORT_SIGNS = tuple(
-    re.compile(rf"(?P<export>(?:.*?/)?){sign}", re.IGNORECASE)
+    re.compile(rf"(?P<export>(?:.*?/)??){sign}", re.IGNORECASE)
     for sign in (
+        r"billing_period=\d{4}-\d{2}/run=[^/]+/.*",
         r"(?:(?:data|metadata)/)?billing_period=\d{4}-\d{2}/.*",
         r"\d{6}01-\d{8}/(?:.*/)?[^/]+-manifest\.json",
         r"focus reports/.*",
+        r"reports/cost-csv/.*",
     )
 )
 _DATED = re.compile(r"(?P<export>(?:.*?/)?)\d{8}-\d{8}/")
+_PARTITION = re.compile(r"billing_period=\d{4}-\d{2}/", re.IGNORECASE)
+_WITHIN = re.compile(
+    r"(?P<export>.+?)/(?:"
+    r"(?:billing_period=\d{4}-\d{2}|\d{8}-\d{8}|focus reports|reports/cost-csv)(?:/.*)?|(?P<half>data|metadata))",
+    re.IGNORECASE,
+)
+"""A place inside of an export, by the names of the folders that providers make there."""
 
 
 @dataclass(frozen=True)
@@ -83,30 +94,120 @@ class Inspection:
     sample: Sample | None
     problem: str | None
     yaml: str
+    inside: str | None = None
+    """The uri that was asked for, if it lies inside of this export."""
 
 
 def inspect_all(uri: str, endpoint_url: str | None = None) -> list[Inspection]:
     """Look at a place: one inspection, or, where several exports lie below it, one of each.
 
+    Of a place inside of an export the export is looked at: a source's uri ends at its folder.
+
     Raises:
         FinopsError: as `inspect`.
     """
+    given = uri
+    if (above := _export_around(uri, endpoint_url)) is not None:
+        uri = above
+    store, pattern, listed = _listed(uri, endpoint_url)
+    folders = [] if pattern else _exports(store, listed)
+    if len(folders) < 2:
+        found = [inspect(uri, endpoint_url)]
+        if folders and folders[0] and not any(d.files for d in found[0].deliveries):
+            # Too far above for the layout to find it, or beside files that are none of it.
+            found = [inspect(_below(uri, folders[0]), endpoint_url)]
+    else:
+        names: set[str] = set()
+        found = []
+        for folder in folders:
+            below = _below(uri, folder)
+            # The last part alone if it is unique, else the whole way: aws/focus and azure/focus.
+            name = _name(below) if _name(below) not in names else _name(folder.strip("/").replace("/", "_"))
+            names.add(name)
+            found.append(inspect(below, endpoint_url, name))
+    return [replace(each, inside=without_secrets(given)) for each in found] if uri != given else found
+
+
+def _below(uri: str, folder: str) -> str:
+    return f"{uri.rstrip('/')}/{folder.rstrip('/')}" if folder else uri
+
+
+def _export_around(uri: str, endpoint_url: str | None) -> str | None:
+    """The uri of the export that a place lies inside of (its data/, one of its months); None: it lies in none.
+
+    The names alone prove nothing: the folder above must be an export, too.
+    """
+    whole = uri if "://" in uri else os.path.abspath(uri)
+    scheme, separator, path = whole.rpartition("://")
+    found = _WITHIN.fullmatch(path.rstrip("/"))
+    if found is None:
+        return None
+    try:
+        place, pattern = open_store(uri, endpoint_url)
+        # Many folders are called data; what is around those is not listed.
+        if found["half"] and not any(_PARTITION.fullmatch(folder) for folder in place.level().folders):
+            return None
+    except (ValueError, OSError, FinopsError):
+        return None
+    if pattern:
+        return None  # one file or a glob: that is meant
+    export, last = found["export"], found["export"].rpartition("/")
+    # AWS has data/ and metadata/ between the export and its months; others may have an export of that name.
+    halved = [last[0]] if last[0] and last[2].casefold() in ("data", "metadata") else []
+    for candidate in (*halved, export):
+        above, inside = f"{scheme}{separator}{candidate}", f"{path.rstrip('/')[len(candidate) + 1 :]}/"
+        try:
+            store, _, listed = _listed(above, endpoint_url)
+        except (ValueError, OSError, FinopsError):
+            continue  # it need not be allowed to list it
+        within = [f for f in listed if f.key.startswith(inside)]
+        if within and _exports(store, within) == [""] and _layout(store, listed, "")[0] != "files":
+            return above
+    return None
+
+
+def _listed(uri: str, endpoint_url: str | None) -> tuple[Store, str, list[StoredFile]]:
+    """A place, the glob below it that its uri names, and the files there.
+
+    Raises:
+        FinopsError: it cannot be listed, is not there, or holds nothing.
+    """
+    shown = without_secrets(uri)
     try:
         store, pattern = open_store(uri, endpoint_url)
-        folders = [] if pattern else _exports(store, store.list())
+        if fault := not_there(store):
+            raise FinopsError(f"uri {shown}: {fault}")
+        listed = [f for f in store.list() if matches(f.key, pattern)]
     except (ValueError, OSError) as error:
-        raise FinopsError(f"uri {without_secrets(uri)}: {error}") from error
-    if len(folders) < 2:
-        return [inspect(uri, endpoint_url)]
-    names: set[str] = set()
-    found = []
-    for folder in folders:
-        below = f"{uri.rstrip('/')}/{folder.rstrip('/')}"
-        # The last part alone if it is unique, else the whole way: aws/focus and azure/focus.
-        name = _name(below) if _name(below) not in names else _name(folder.strip("/").replace("/", "_"))
-        names.add(name)
-        found.append(inspect(below, endpoint_url, name))
-    return found
+        raise FinopsError(f"uri {shown}: {error}") from error
+    if not listed:
+        what = f"no file matches {pattern!r}" if pattern else "no file lies there"
+        raise FinopsError(
+            f"uri {shown}: {what}; an export's first delivery can take a day, and an object store does not tell an"
+            " empty folder from a misspelt one: compare it with the provider's console"
+        )
+    return store, pattern, listed
+
+
+def not_there(store: Store) -> str:
+    """What keeps a local place from being listed: it is not there, no folder, or not readable. "": nothing."""
+    if not isinstance(store, LocalStore):
+        return ""
+    root = store.root
+    if root.is_dir():
+        return "" if os.access(root, os.R_OK | os.X_OK) else f"{root} may not be read by this user"
+    if root.exists():
+        return f"{root} is no folder"
+    if os.path.islink(root):
+        return f"{root} is a link to {os.readlink(root)}, which does not exist"
+    there = next((p for p in root.parents if p.exists()), None)
+    if there is None or not there.is_dir() or not os.access(there, os.R_OK | os.X_OK):
+        return "it does not exist"
+    missing = root.relative_to(there).parts[0]
+    beside = sorted(p.name for p in there.iterdir() if not p.name.startswith("."))
+    close = difflib.get_close_matches(missing, beside, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else f" (it holds {', '.join(beside[:5]) or 'nothing'})"
+    return f"it does not exist; {there.absolute()} has no {missing!r}{hint}"
 
 
 def _exports(store: Store, listed: Sequence[StoredFile]) -> list[str]:
@@ -152,14 +253,10 @@ def inspect(uri: str, endpoint_url: str | None = None, name: str | None = None) 
         FinopsError: it cannot be listed, or nothing there looks like an export.
     """
     shown = without_secrets(uri)
-    try:
-        store, pattern = open_store(uri, endpoint_url)
-        listed = [f for f in store.list() if matches(f.key, pattern)]
-    except (ValueError, OSError) as error:
-        raise FinopsError(f"uri {shown}: {error}") from error
+    store, pattern, listed = _listed(uri, endpoint_url)
     layout, sign = _layout(store, listed, pattern)
     if layout is None:
-        some = ", ".join(f.key for f in listed[:3]) or "nothing"
+        some = ", ".join(f.key for f in listed[:3])
         raise FinopsError(
             f"uri {shown}: no export was found among {len(listed)} files ({some}); a source is a folder with a provider's"
             f" export, or files that end in {', '.join(DATA_SUFFIXES)}"
@@ -380,11 +477,10 @@ def _findings(source: Source, landed: date | None, now: datetime) -> Iterator[Fi
     except FinopsError as error:
         yield Finding("problem", str(error))
         return
-    if isinstance(store, LocalStore) and not os.access(store.root, os.R_OK | os.X_OK):
-        how = "may not be read by this user" if store.root.exists() else "does not exist"
+    if fault := not_there(store):
         yield Finding(
             "problem",
-            f"{uri}: {store.root} {how}",
+            f"{uri}: {fault}",
             "check `uri` in finops.yaml; a relative one is relative to that file",
         )
         return

@@ -224,7 +224,9 @@ def bucket_place(uri: str) -> BucketPlace:
 
 def _open_local(path: str) -> tuple[Store, str]:
     parts = Path(path).parts
-    fixed = next((i for i, part in enumerate(parts) if any(c in part for c in "*?[")), len(parts))
+    # What is there under its very name is no pattern: folders and files may have brackets.
+    globs = (i for i, part in enumerate(parts) if any(c in part for c in "*?["))
+    fixed = next((i for i in globs if not Path(*parts[: i + 1]).exists()), len(parts))
     root = Path(*parts[:fixed])
     if fixed < len(parts):
         return LocalStore(root), "/".join(parts[fixed:])
