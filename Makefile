@@ -62,4 +62,4 @@ lock: $(READY)   ## pin what pyproject.toml asks for
 		--no-emit-find-links --group dev pyproject.toml -o requirements.lock
 
 clean:           ## forget the demo's state
-	rm -rf .finops .dagster
+	rm -rf .finops .dagster .tmp_dagster_home_*

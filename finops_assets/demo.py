@@ -34,6 +34,7 @@ def write_estate(root: Path) -> bool:
     wanted = f"{FIRST_DAY} {LAST_DAY} {ROWS} {INCIDENTS}"
     if marker.is_file() and marker.read_text(encoding="utf-8") == wanted:
         return False
-    demo_estate(root).deliver_all()
+    with demo_estate(root) as estate:
+        estate.deliver_all()
     marker.write_text(wanted, encoding="utf-8")
     return True

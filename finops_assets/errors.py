@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+def install(extra: str) -> str:
+    """The command that installs an extra. No package index has this project: whoever took its name there is not us."""
+    return f".venv/bin/uv pip install -e '.[{extra}]' in the project's folder (without make: pip install '.[{extra}]')"
+
+
 class FinopsError(Exception):
     """Base of every error that this package raises on purpose."""
 

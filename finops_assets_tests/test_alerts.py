@@ -475,7 +475,7 @@ def test_sns_without_boto3_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     (channel,) = Alerts.model_validate(
         {"channels": [{"kind": "sns", "topic_arn": "arn:aws:sns:eu-west-1:1:a"}]}
     ).channels
-    with pytest.raises(ChannelError, match=r"pip install 'finops_assets\[aws\]'"):
+    with pytest.raises(ChannelError, match=r"uv pip install -e '\.\[aws\]'"):
         send(channel, notice(), {})
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import tomllib
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -20,6 +22,7 @@ from finops_assets.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.runs import open_instance
 from finops_assets.settings import load_settings
+from finops_assets.sources.store import StoreError, sdk
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 4)
@@ -230,3 +233,32 @@ def test_every_command_is_in_the_readme() -> None:
     text = (SHIPPED / "README.md").read_text(encoding="utf-8")
     for command in ("demo", "run", "report teams", "report untagged", "report services", "config check"):
         assert f"finops {command}" in text, command
+
+
+def test_nobody_is_told_to_install_this_project_by_its_name_from_an_index() -> None:
+    """It is on no index: whoever registered the name there would be run by our readers."""
+    told = re.compile(
+        r"finops[_-]assets\[|(?:pip|uv|uvx|pipx)\b[^\n]*\b(?:install|add|run)\b[^\n]*[\s'\"]finops[_-]assets\b"
+    )
+    assert told.search("pip install 'finops_assets[aws]'")
+    assert told.search("$ uv pip install finops-assets")
+    files = [SHIPPED / "README.md", SHIPPED / "Makefile", SHIPPED / "pyproject.toml"]
+    for folder in ("docs", "deploy", "finops_assets", "benchmarks"):
+        files += [f for f in (SHIPPED / folder).rglob("*") if f.suffix in (".md", ".py", ".yaml", ".yml", ".json", "")]
+    found = [str(f.relative_to(SHIPPED)) for f in files if f.is_file() and told.search(f.read_text(encoding="utf-8"))]
+    assert found == []
+
+
+def test_the_extras_that_an_error_tells_to_install_exist() -> None:
+    extras = tomllib.loads((SHIPPED / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    told = set()
+    for file in [*(SHIPPED / "finops_assets").rglob("*.py"), *(SHIPPED / "docs").rglob("*.md")]:
+        text = file.read_text(encoding="utf-8")
+        told |= set(re.findall(r'(?:sdk\([^)]*, |install\()["\'](\w+)["\']\)', text))
+        told |= {
+            e for found in re.findall(r"pip install[^\n]*?(?:\.|/src)\[([\w,]+)\]", text) for e in found.split(",")
+        }
+    assert told >= {"aws", "azure", "gcp", "postgres", "spark"}
+    assert told <= set(extras)
+    with pytest.raises(StoreError, match=r"\.venv/bin/uv pip install -e '\.\[aws\]'"):
+        sdk("no_such_module", "aws")

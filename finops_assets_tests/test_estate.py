@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -569,3 +571,15 @@ def test_resources_that_move_change_team_on_the_15th(estate: Estate, written: du
 def test_wrong_requests_say_what_is_allowed(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]
+
+
+def test_an_estate_that_nobody_closes_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    estate = Estate(EstateSpec(date(2026, 9, 1), date(2026, 9, 2), 120), tmp_path / "estate")
+    estate.deliver("gcp", "2026-09")
+    assert [p.name[:7] for p in temporary.iterdir()] == ["estate-"]
+    del estate
+    gc.collect()
+    assert list(temporary.iterdir()) == []

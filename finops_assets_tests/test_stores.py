@@ -293,7 +293,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(store_module.importlib, "import_module", missing)
-    with pytest.raises(FinopsError, match=rf"source 'bill': .*pip install 'finops_assets\[{extra}\]'"):
+    with pytest.raises(FinopsError, match=rf"source 'bill': .*uv pip install -e '\.\[{extra}\]'"):
         newest_deliveries(Source(name="bill", uri=uri, layout="files"))
 
 

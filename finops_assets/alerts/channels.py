@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import IO, Any
 
 from finops_assets.alerts.alert import Notice, as_json, body, headline
-from finops_assets.errors import FinopsError
+from finops_assets.errors import FinopsError, install
 from finops_assets.settings import Channel, SlackChannel, SmtpChannel, SnsChannel, WebhookChannel, without_secrets
 
 TIMEOUT_SECONDS = 10.0
@@ -98,9 +98,7 @@ def _sns(channel: SnsChannel, notice: Notice) -> str:
     try:
         boto3, config = import_module("boto3"), import_module("botocore.config")
     except ModuleNotFoundError as error:
-        raise ChannelError(
-            "kind sns needs boto3, which is not installed; install the extra: pip install 'finops_assets[aws]'"
-        ) from error
+        raise ChannelError(f"kind sns needs boto3, which is not installed; run: {install('aws')}") from error
     client = boto3.client(
         "sns",
         region_name=channel.region or channel.topic_arn.split(":")[3] or None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from finops_assets.errors import FinopsError
+from finops_assets.errors import FinopsError, install
 from finops_assets.lake import Lake
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def engine_on(run_on: str, lake: Lake) -> Engine:
         from finops_assets.engines.spark import Spark, session_on
     except ImportError as error:
         raise FinopsError(
-            f"engine.run_on in finops.yaml is {run_on!r}, which needs the extra spark ({error}):"
-            " pip install 'finops_assets[spark]' here; or take the line out, and DuckDB on this machine does the work"
+            f"engine.run_on in finops.yaml is {run_on!r}, which needs the extra spark ({error}): {install('spark')};"
+            " or take the line out, and DuckDB on this machine does the work"
         ) from error
     return Spark(session_on(run_on), lake)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
@@ -36,7 +37,7 @@ class Estate:
         self._memory_limit = memory_limit
         self._latest: dict[tuple[str, str], Delivery] = {}
         self._con: duckdb.DuckDBPyConnection | None = None
-        self._spill: str | None = None
+        self._forget_spill: weakref.finalize[[str, bool], Estate] | None = None
         self._resident: set[str] = set()
 
     def __enter__(self) -> Estate:
@@ -49,17 +50,19 @@ class Estate:
         """Free the memory. The estate can still be used: it builds anew what it needs."""
         if self._con is not None:
             self._con.close()
-        if self._spill is not None:
-            shutil.rmtree(self._spill, ignore_errors=True)
+        if self._forget_spill is not None:
+            self._forget_spill()
         self._con = None
-        self._spill = None
+        self._forget_spill = None
         self._resident.clear()
 
     def _connection(self, source: str | None = None) -> duckdb.DuckDBPyConnection:
         """The connection; with the resources of ``source`` in it, if one is given."""
         if self._con is None:
-            self._spill = tempfile.mkdtemp(prefix="estate-")
-            self._con = duckdb.connect(config={"memory_limit": self._memory_limit, "temp_directory": self._spill})
+            spill = tempfile.mkdtemp(prefix="estate-")
+            # Also where nobody closes the estate.
+            self._forget_spill = weakref.finalize(self, shutil.rmtree, spill, True)
+            self._con = duckdb.connect(config={"memory_limit": self._memory_limit, "temp_directory": spill})
             prepare(self._con)
         if source is not None and source not in self._resident:
             build_resources(self._con, self.spec, source)

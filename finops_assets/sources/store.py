@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from finops_assets.errors import FinopsError
+from finops_assets.errors import FinopsError, install
 
 DATA_SUFFIXES = (".parquet", ".csv", ".csv.gz")
 PARALLEL_DOWNLOADS = 4
@@ -263,9 +263,7 @@ def sdk(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise StoreError(
-            f"the Python package of {module} is not installed ({error}); run: pip install 'finops_assets[{extra}]'"
-        ) from error
+        raise StoreError(f"the Python package of {module} is not installed ({error}); run: {install(extra)}") from error
 
 
 @contextmanager

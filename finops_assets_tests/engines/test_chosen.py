@@ -47,7 +47,7 @@ def test_any_other_place_is_a_mistake_in_the_settings(tmp_path: Path, place: str
 def test_without_the_extra_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "finops_assets.engines.spark", None)
     with pytest.raises(
-        FinopsError, match=r"is 'local\[2\]', which needs the extra spark .*pip install 'finops_assets\[spark\]'"
+        FinopsError, match=r"is 'local\[2\]', which needs the extra spark .*.venv/bin/uv pip install -e '\.\[spark\]'"
     ):
         engine_on("local[2]", Lake(tmp_path))
 
