@@ -27,6 +27,7 @@ from pydantic import (
 from finops_assets.attribution.normal import normal_key, normal_value
 from finops_assets.errors import ConfigError, Mistake
 from finops_assets.focus.specification import canonical_name, columns
+from finops_assets.patterns import checked
 from finops_assets.sources.store import bucket_place
 
 CONFIG_ENV = "FINOPS_CONFIG"
@@ -83,10 +84,7 @@ class Source(_Strict):
     @field_validator("period_pattern")
     @classmethod
     def _names_a_period(cls, pattern: str | None) -> str | None:
-        try:
-            groups = {"year", "month"} if pattern is None else set(re.compile(pattern).groupindex)
-        except re.error as error:
-            raise ValueError(f"is not a regular expression ({error})") from error
+        groups = {"year", "month"} if pattern is None else set(re.compile(checked(pattern)).groupindex)
         if not {"year", "month"} <= groups:
             raise ValueError(r"needs the groups year and month, such as (?P<year>\d{4})-(?P<month>\d{2})")
         return pattern
@@ -159,11 +157,7 @@ class Condition(_Strict):
     @field_validator("regex")
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
-        try:
-            re.compile(pattern or "")
-        except re.error as error:
-            raise ValueError(f"is not a regular expression ({error})") from error
-        return pattern
+        return None if pattern is None else checked(pattern)
 
 
 class When(_Strict):

@@ -397,6 +397,12 @@ def test_files_of_one_day_are_one_scope(exports: Place) -> None:
     assert one(look(exports, "files", period_pattern=pattern)).scope == "2026-09-03"
 
 
+def test_a_period_pattern_ends_whatever_a_file_is_called(exports: Place) -> None:
+    exports.put(f"{'1' * 200}x.csv", ROW)
+    found = one(look(exports, "files", period_pattern=r"(?P<year>(\d+)+)(?P<month>(\d+)+)$"))
+    assert "names no period" in found.problems[0]
+
+
 def test_a_period_is_replaced_as_a_whole(make_site: Callable[..., Site]) -> None:
     site = make_site()
     source = site.source.model_copy(update={"period_pattern": MONTHS})
@@ -432,6 +438,7 @@ def test_a_file_that_is_not_still_waits_and_later_files_are_taken_then(exports: 
     ("settings", "said"),
     [
         ("period_pattern: '('", "is not a regular expression"),
+        (r"period_pattern: '(?P<year>\d+)(?P<month>\d+)(?=x)'", "look-around, back references"),
         ("period_pattern: '[0-9]+'", "needs the groups year and month"),
         ("quiet_minutes: -1", "quiet_minutes"),
     ],

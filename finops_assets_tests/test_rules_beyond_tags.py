@@ -98,6 +98,20 @@ def test_a_regular_expression_is_found_anywhere_and_knows_case() -> None:
     assert not Matcher(regex=".*").matches(""), "a missing value is matched by the empty glob alone"
 
 
+@pytest.mark.parametrize(
+    "matcher",
+    [
+        Matcher(regex="(a+)+$"),
+        Matcher(regex="(a|aa)+$"),
+        Matcher(regex="(a*)*(a+)*b$."),
+        Matcher(("*a" * 30 + "*b*c",)),
+    ],
+)
+def test_no_expression_runs_for_ever_on_a_hostile_value(matcher: Matcher) -> None:
+    assert not matcher.matches("a" * 5_000 + "!b")
+    assert matcher.each(["", "a" * 5_000 + "!b"]) == [False, False]
+
+
 def test_of_each_dimension_the_first_rule_counts_and_tags_come_before_what_fills(make_site: MakeSite) -> None:
     site = make_site(
         extra=rules_yaml(
@@ -272,6 +286,12 @@ def test_the_order_of_rules_decides_and_their_reasons_do_not() -> None:
             "when.RegionId.regex",
             "not a regular expression",
         ),
+        (
+            r"{name: x, when: {RegionId: {regex: '(?=a)b'}}, set: {team: x}}",
+            "when.RegionId.regex",
+            "look-around, back references",
+        ),
+        (r"{name: x, when: {RegionId: {regex: '(a)\1'}}, set: {team: x}}", "when.RegionId.regex", "ends in time"),
         ("{name: x, when: {RegionId: {glob: a}}, set: {team: x}}", "when.RegionId", "regex"),
         ("{name: x, when: {RegionId: []}, set: {team: x}}", "when.RegionId", "empty list"),
         ("{name: x, when: {source: bil}, set: {team: x}}", "when.source", "allowed: bill"),

@@ -50,6 +50,8 @@ def ruled_table(of_day: RulesOfDay, met: pa.Table, tags_of: TagsOf) -> pa.Table:
     schema = ruled_schema(of_day)
     rows: list[list[str | None]] = []
     values_from = met.num_columns - len(of_day.columns)
+    for position in range(len(of_day.columns)):
+        of_day.meet(position, met.column(values_from + position).unique().to_pylist())
     for combination in zip(*(column.to_pylist() for column in met.columns)):
         tags = tags_of[combination[0]] if of_day.reads_tags else None
         said = of_day.say(combination[values_from:], tags)

@@ -8,10 +8,10 @@ the end) is judged in reading.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
+from finops_assets.patterns import groups_in
 from finops_assets.sources.delivery import Delivery, file_set_hash, not_still
 from finops_assets.sources.store import DATA_SUFFIXES, Store, StoredFile, matches
 
@@ -27,10 +27,9 @@ def deliveries(
     """One delivery per matching file below a folder ("a/b/"), or per period."""
     moment = now or datetime.now(UTC)
     scopes: dict[str, list[StoredFile]] = {}
-    for file in store.list(folder):
-        if not file.key.endswith(DATA_SUFFIXES) or not matches(file.key, pattern):
-            continue
-        scope = file.key if period_pattern is None else _period(period_pattern, file.key)
+    listed = [f for f in store.list(folder) if f.key.endswith(DATA_SUFFIXES) and matches(f.key, pattern)]
+    keys = [file.key for file in listed]
+    for file, scope in zip(listed, keys if period_pattern is None else _periods(period_pattern, keys)):
         if scope is None:
             yield Delivery(
                 scope=file.key,
@@ -54,12 +53,12 @@ def deliveries(
         )
 
 
-def _period(pattern: str, key: str) -> str | None:
-    """The period "YYYY-MM" or "YYYY-MM-DD" that a key names by the groups year, month and day of a pattern."""
-    found = re.search(pattern, key)
-    if found is None:
-        return None
-    named = found.groupdict()
+def _periods(pattern: str, keys: Sequence[str]) -> list[str | None]:
+    """The period "YYYY-MM" or "YYYY-MM-DD" that each key names by the groups year, month and day of a pattern."""
+    return [_period(named) if named else None for named in groups_in(pattern, keys, ("year", "month", "day"))]
+
+
+def _period(named: Mapping[str, str]) -> str | None:
     try:
         return "-".join(f"{int(named[part]):02}" for part in ("year", "month", "day") if named.get(part))
     except ValueError:
