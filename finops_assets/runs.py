@@ -17,7 +17,7 @@ from finops_assets.assets.converted import CONVERTED
 from finops_assets.assets.daily import BUILD_STEP, ROLLUP, blocking_gates
 from finops_assets.built_elsewhere import differing
 from finops_assets.checks.raw import FACTS, raw_key
-from finops_assets.checks.recording import held_days
+from finops_assets.checks.recording import HELD_BEFORE, held_days
 from finops_assets.currency.conversion import days_to_convert
 from finops_assets.days import changed_days
 from finops_assets.engine import days_between
@@ -100,7 +100,7 @@ def run_range(
         outcome.built += sorted(built - unbuilt)
         outcome.held |= failed
         for each in evaluations:
-            if not each.passed and not each.blocking and each.partition and "held_before" not in each.metadata:
+            if not each.passed and not each.blocking and each.partition and HELD_BEFORE not in each.metadata:
                 name = f"{each.asset_key.to_user_string()} {each.check_name}"
                 told = date.fromisoformat(each.partition), each.description or "did not pass"
                 outcome.warned.setdefault(name, []).append(told)
@@ -205,7 +205,7 @@ def _holds(evaluation: dg.AssetCheckEvaluation, day: date) -> bool:
         evaluation.blocking
         and not evaluation.passed
         and evaluation.partition == day.isoformat()
-        and "held_before" not in evaluation.metadata
+        and HELD_BEFORE not in evaluation.metadata
     )
 
 

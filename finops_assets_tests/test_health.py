@@ -17,6 +17,7 @@ from finops_assets.anomalies.history import Anomaly, AnomalyHistory
 from finops_assets.anomalies.series import Key
 from finops_assets.assets.health import health_asset, step_outcomes
 from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
+from finops_assets.checks.recording import held_back
 from finops_assets.cli import app
 from finops_assets.health.figures import COLUMNS, Decided, Outcome, health, page
 from finops_assets_tests.conftest import Site, focus_row
@@ -132,16 +133,20 @@ def test_outcomes_come_from_dagsters_event_log() -> None:
 
     @dg.asset(key="daily_cost_by_team")
     def holding() -> None:
-        raise dg.Failure("2 days are held back by a gate")
+        raise held_back({date(2026, 9, 1): ["raw/aws:complete failed"]})
+
+    @dg.asset(key=["raw", "azure"])
+    def prose() -> None:
+        raise dg.Failure("the words alone, 1 day is held back by a gate, are no mark")
 
     @dg.asset
     def other() -> None:
         pass
 
     with dg.DagsterInstance.ephemeral() as instance:
-        dg.materialize([good, bad, holding, other], instance=instance, raise_on_error=False)
+        dg.materialize([good, bad, holding, prose, other], instance=instance, raise_on_error=False)
         found = sorted((o.stage, o.ended) for o in step_outcomes(instance, datetime.now(UTC) - timedelta(days=1)))
-        assert found == [("ingestion", "failed"), ("ingestion", "success"), ("rollup", "held")]
+        assert found == [("ingestion", "failed"), ("ingestion", "failed"), ("ingestion", "success"), ("rollup", "held")]
         assert list(step_outcomes(instance, datetime.now(UTC) + timedelta(days=1))) == []
 
 

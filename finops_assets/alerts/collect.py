@@ -14,7 +14,7 @@ import dagster as dg
 from finops_assets.alerts.alert import RANK, Alert, Figure, Observation, OpenAlert, minute
 from finops_assets.assets.daily import ROLLUP
 from finops_assets.checks.raw import FACTS
-from finops_assets.checks.recording import OF_SOURCES
+from finops_assets.checks.recording import HELD_BEFORE, OF_SOURCES, only_held
 from finops_assets.errors import FinopsError
 from finops_assets.gates.raw import ONLY_PENDING
 from finops_assets.ledger import Generation, Ledger, concerns
@@ -29,12 +29,8 @@ FINISHED = (
 )
 RUNS_A_TICK = 200
 TEXT_MOST = 2_000
-HELD_BY_GATES = "held back by a gate"
-"""In the failure of a step that held days back: `explain_held` says so, and the checks' own alerts tell the cause."""
 DAGSTERS_OWN = ("Dagster", "RetryRequested")
 """How the names of the errors begin that Dagster wraps around ours."""
-REPEATS_THE_CAUSE = "held_before"
-"""Metadata of a verdict "not judged, held by …"."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +95,12 @@ def run_observations(
         match event.event_type:
             case dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 evaluation = event.asset_check_evaluation_data
-                if REPEATS_THE_CAUSE not in evaluation.metadata:
+                if HELD_BEFORE not in evaluation.metadata:
                     yield from _of_check(evaluation, at, link, platform.source_names, told)
             case dg.DagsterEventType.STEP_FAILURE:
                 failed_steps += 1
                 step = event.step_key or ""
-                failure = event.step_failure_data
-                if failure.user_failure_data and HELD_BY_GATES in (failure.user_failure_data.description or ""):
+                if only_held(event.step_failure_data):
                     explained += 1
                     yield from about.recovered(f"step {step}", at, open_alerts)
                 else:

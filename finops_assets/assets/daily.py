@@ -21,7 +21,7 @@ from finops_assets.assets.describe import (
 )
 from finops_assets.assets.report_tables import POOL
 from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
-from finops_assets.checks.recording import explain_held, held_days, record
+from finops_assets.checks.recording import HELD_BEFORE, held_back, held_days, record
 from finops_assets.daily_tables import build_rollup
 from finops_assets.days import sum_totals
 from finops_assets.facts import build_facts, facts_stamp
@@ -177,7 +177,7 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
                     held.setdefault(verdict.day, []).append(reason)
 
         if held:
-            raise dg.Failure(explain_held(held), allow_retries=False)
+            raise held_back(held)
         yield from ()
 
     return attribute_and_roll_up
@@ -216,7 +216,7 @@ def _not_judged(gates: Iterable[str], held: Mapping[date, Sequence[str]], advice
                 passed=False,
                 message=f"not judged: the day is held before it ({'; '.join(reasons)}); what was there before stands",
                 blocking=gate != advice,
-                figures={"held_before": "; ".join(reasons)},
+                figures={HELD_BEFORE: "; ".join(reasons)},
             )
 
 

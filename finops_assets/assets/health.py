@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pandas as pd
 
-from finops_assets.alerts.collect import HELD_BY_GATES
 from finops_assets.allocation.sparse import TABLE as SPARSE_GROUPS
 from finops_assets.anomalies.history import TABLE as ANOMALIES
 from finops_assets.anomalies.history import AnomalyHistory
@@ -15,6 +14,7 @@ from finops_assets.assets.owners import DECISIONS
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.checks.raw import FACTS
+from finops_assets.checks.recording import only_held
 from finops_assets.health.figures import TABLE, WEEKS, Decided, Outcome, Stage, health, page
 from finops_assets.owners.decisions import OwnerDecisions
 from finops_assets.platform import Platform
@@ -103,9 +103,7 @@ def _of_run(instance: dg.DagsterInstance, record: dg.RunRecord) -> Iterator[Outc
             if event.event_type is dg.DagsterEventType.STEP_SUCCESS:
                 yield Outcome(stage, at, "success")
             else:
-                told = event.step_failure_data.user_failure_data
-                held = told is not None and HELD_BY_GATES in (told.description or "")
-                yield Outcome(stage, at, "held" if held else "failed")
+                yield Outcome(stage, at, "held" if only_held(event.step_failure_data) else "failed")
         if not events.has_more:
             break
         cursor = events.cursor

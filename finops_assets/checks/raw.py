@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from finops_assets.checks.recording import explain_held, record
+from finops_assets.checks.recording import held_back, record
 from finops_assets.gates import raw as gates
 from finops_assets.platform import Platform
 from finops_assets.run_days import run_days
@@ -43,7 +43,7 @@ def raw_checks(source: Source, days: dg.PartitionsDefinition[str]) -> dg.AssetCh
         held = {v.day: [f"{v.gate}: {v.message}"] for v in recorded if v.holds}
         if held and FACTS not in context.op_execution_context.job_def.asset_layer.executable_asset_keys:
             # Where facts are in the run they say so, once the good days are built.
-            raise dg.Failure(explain_held(held), allow_retries=False)
+            raise held_back(held)
         yield from ()
 
     return judge

@@ -29,6 +29,10 @@ OVERLAPPING = 20
 """How many verdicts back on a day one on its newest version may stand."""
 OF_SOURCES = "of_sources"
 """Metadata of a verdict over all sources: source -> {text, blocks}, from which each gets an alert of its own."""
+HELD_BEFORE = "held_before"
+"""Metadata of a verdict "not judged": who holds the day before it. It repeats a cause that is told elsewhere."""
+HELD_DAYS = "held_days"
+"""Metadata of a step's failure: gates hold these days, nothing else is wrong. The checks' own alerts tell the cause."""
 
 
 def record(
@@ -152,6 +156,17 @@ def _on_newest(instance: dg.DagsterInstance, info: AssetCheckPartitionInfo) -> S
         and evaluation.target_materialization_data.storage_id >= newest
     ]
     return max(judged)[1] if judged else None
+
+
+def held_back(held: Mapping[date, Sequence[str]]) -> dg.Failure:
+    """The failure of a step that built all days but the held ones."""
+    days = dg.MetadataValue.json([str(day) for day in sorted(held)])
+    return dg.Failure(explain_held(held), metadata={HELD_DAYS: days}, allow_retries=False)
+
+
+def only_held(failure: dg.StepFailureData) -> bool:
+    """Did a step fail for no other reason than days that gates hold?"""
+    return failure.user_failure_data is not None and HELD_DAYS in (failure.user_failure_data.metadata or {})
 
 
 def explain_held(held: Mapping[date, Sequence[str]]) -> str:

@@ -191,7 +191,8 @@ def _tell(found: Comparison, part: str, units: str, format: Format, output: Path
     seen = [f"{basis}_{which}" for basis in BASES for which in ("a", "difference") if f"{basis}_a" in found.units]
     days = found.units.copy()
     # The differences stand beside it.
-    days["verdict"] = ["differs" if text.endswith(("differ", "differs")) else text for text in days["verdict"]]
+    differ = set(days.loc[days["cells_differing"] > 0, "unit"])
+    days["verdict"] = ["differs" if unit in differ else text for unit, text in zip(days["unit"], days["verdict"])]
     _show(days[["unit", "BillingCurrency", "rows_a", "rows_b", *seen, "cells_differing", "verdict"]])
     if len(found.cells):
         out.print("\n[bold]Where they differ[/]")
