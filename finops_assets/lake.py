@@ -168,12 +168,7 @@ class Lake:
     def link(self, source: Path, target: Path) -> None:
         """Give a finished file a second name in the lake; its bytes are shared, not written again."""
         with self.replacing(target) as temporary:
-            try:
-                os.link(source, temporary)
-            except OSError as error:
-                if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-                    raise
-                shutil.copyfile(source, temporary)
+            link_or_copy(source, temporary)
 
     def remove(self, path: Path) -> None:
         """Remove a file or folder of the lake if it is there."""
@@ -211,6 +206,17 @@ class Lake:
 
     def _put(self, temporary: Path, target: Path, blind: bool) -> None:
         os.replace(temporary, target)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file; its content and time of change under another name where the disk has no such links."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        shutil.copy2(source, target)
+        _flush(target)
 
 
 def _flush(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 DuckDB lets one process write a file, and no other open it meanwhile. So people and BI tools open the
 published copy: it is written beside and renamed over, and whoever holds the old one keeps reading it.
+The facts of that copy lie beside it, see `published_facts`.
 """
 
 from __future__ import annotations
@@ -11,23 +12,24 @@ import random
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from datetime import date
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from finops_assets.engine import identifier, literal
 from finops_assets.errors import WarehouseError
-from finops_assets.facts import stamp_of
-from finops_assets.lake import Lake, source_and_day
+from finops_assets.facts import facts_relation
+from finops_assets.lake import Lake
+from finops_assets.published_facts import READERS_HOLD, PublishedFacts, same_columns
 
 # The oldest storage that the tools of people who are still on DuckDB 1.x can open.
 PUBLISHED_STORAGE = "v1.0.0"
 LOCK_PATIENCE_SECONDS = 120.0
-FOOTERS, ROLLED_UP = "facts_footers", "rolled_up_facts"
+ROLLED_UP = "rolled_up_facts"
+FOOTERS = "facts_footers"
+"""A table of earlier versions: what stood in the footers of the lake's facts."""
 
 
 class Warehouse:
@@ -78,7 +80,9 @@ class Warehouse:
             yield
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            # A commit that failed has ended the transaction itself; what is told is why.
+            with suppress(duckdb.TransactionException):
+                connection.execute("ROLLBACK")
             raise
 
     def replace_days(
@@ -110,106 +114,96 @@ class Warehouse:
         return self.published.stat().st_mtime_ns >= self.path.stat().st_mtime_ns
 
     def publish(self, lake: Lake) -> Path:
-        """Copy every table and view into a new published file with a view over the facts, and put it in place at once."""
+        """Copy every table and view into a new published file with a view over the facts, and put it in place at once.
+
+        All of it is of one moment, and stays so: the view names facts files that nothing changes (`PublishedFacts`). A
+        process that is killed leaves the copy of before, whole.
+        """
         self.published.parent.mkdir(parents=True, exist_ok=True)
+        facts, now = PublishedFacts(facts_folder(self.published)), datetime.now(UTC)
+        self._drop_abandoned(now)
         temporary = self.published.with_name(f".tmp-{uuid.uuid4().hex}-{self.published.name}")
         try:
+            # To the end within the lock: of two that publish at once the one that saw more comes last.
             with self.writing() as connection:
-                connection.execute(
-                    f"ATTACH {literal(str(temporary))} AS published (STORAGE_VERSION {literal(PUBLISHED_STORAGE)})"
-                )
-                facts = self._facts(connection, lake)
-                for schema, table in connection.execute(
-                    "SELECT schema_name, table_name FROM duckdb_tables()"
-                    " WHERE database_name <> 'published' AND table_name NOT IN (?, ?) ORDER BY ALL",
-                    [FOOTERS, ROLLED_UP],
-                ).fetchall():
-                    connection.execute(f"CREATE SCHEMA IF NOT EXISTS published.{identifier(schema)}")
-                    target = f"published.{identifier(schema)}.{identifier(table)}"
-                    connection.execute(f"CREATE TABLE {target} AS FROM {identifier(schema)}.{identifier(table)}")
-                views = "SELECT sql FROM duckdb_views() WHERE NOT internal AND database_name <> 'published'"
-                # Their texts name no database: in the copy they read the copy's tables.
-                [own] = connection.execute("SELECT current_database()").fetchone() or [""]
-                connection.execute("USE published")
-                for (text,) in connection.execute(views).fetchall():
-                    connection.execute(text)
-                connection.execute(f"USE {identifier(own)}")
-                if facts:
-                    connection.execute(f"CREATE VIEW published.main.cloud_cost_facts AS SELECT * FROM {facts}")
-                connection.execute("DETACH published")
-            os.utime(temporary)
-            os.replace(temporary, self.published)
+                connection.execute(f"DROP TABLE IF EXISTS {FOOTERS}")
+                # What is left for the end would make the pipeline's file newer than its copy.
+                connection.execute("CHECKPOINT")
+                files = facts.pin(lake, *self._rolled_up(connection))
+                self._write_copy(connection, temporary, facts_view(files))
+                note = facts.enter(files, now)
+                os.utime(temporary)
+                os.replace(temporary, self.published)
+                facts.let_go(note, now)
         finally:
             temporary.unlink(missing_ok=True)
             Path(f"{temporary}.wal").unlink(missing_ok=True)
         return self.published
 
-    def _facts(self, connection: duckdb.DuckDBPyConnection, lake: Lake) -> str | None:
-        """SQL: all facts as one relation; None where there are none. On a lake on a store they are fetched first.
-
-        Files attributed under other dimensions have other columns: then a query has to open every file before it knows
-        its columns, which for three years of days takes seconds. Where all have the same it opens those that it reads.
-        """
-        files = lake.files(lake.root / "facts", "*/*/data.parquet")
-        if not files:
-            return None
-        footers = self._footers(connection, files)
-        everything = literal(str(lake.root.absolute() / "facts" / "*" / "*" / "data.parquet"))
-        union = ", union_by_name = true" if len({columns for columns, _ in footers.values()}) > 1 else ""
-        facts = (
-            f"read_parquet({everything}, hive_partitioning = true{union},"
-            " hive_types = {'source': VARCHAR, 'charge_date': DATE})"
-        )
-        held = self._not_rolled_up(connection, {file: stamp for file, (_, stamp) in footers.items()})
-        if not held:
-            return facts
-        listed = ", ".join(f"({literal(source)}, DATE {literal(str(day))})" for source, day in held)
-        return f"{facts} WHERE (source, charge_date) NOT IN ({listed})"
-
-    def _not_rolled_up(
-        self, connection: duckdb.DuckDBPyConnection, stamps: dict[Path, str | None]
-    ) -> list[tuple[str, date]]:
-        """(source, day) of the facts that the rollup is not built from: a gate holds them.
-
-        Days that were rolled up before that was recorded are taken as they are.
-        """
-        if not self.has(connection, ROLLED_UP):
-            return []
-        found = connection.execute(f"SELECT source, charge_date, stamp FROM {ROLLED_UP}").fetchall()
-        built = {(source, day): stamp for source, day, stamp in found}
-        recorded = {day for _, day in built}
-        unrecorded = {
-            day
-            for (day,) in connection.execute("SELECT DISTINCT charge_date FROM daily_cost_by_team").fetchall()
-            if day not in recorded
-        }
-        keys = {file: source_and_day(file) for file in stamps}
-        return sorted(
-            key for file, key in keys.items() if key[1] not in unrecorded and built.get(key, "") != stamps[file]
-        )
-
     @staticmethod
-    def _footers(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> dict[Path, tuple[str, str | None]]:
-        """Columns with types, and stamp, of each facts file; a footer that was read before is not read again."""
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {FOOTERS} (path VARCHAR, modified BIGINT, columns VARCHAR, stamp VARCHAR)"
-        )
-        held = connection.execute(f"SELECT path, modified, columns, stamp FROM {FOOTERS}").fetchall()
-        known = {(path, at): (columns, stamp) for path, at, columns, stamp in held}
-        now = {}
-        for file in files:
-            key = (str(file), file.stat().st_mtime_ns)
-            now[key] = known.get(key) or (
-                "; ".join(sorted(f"{c.name} {c.type}" for c in pq.read_schema(file))),
-                stamp_of(file),
-            )
-        if now != known:
-            rows = [(*key, *footer) for key, footer in now.items()]
-            kinds = {"path": pa.string(), "modified": pa.int64(), "columns": pa.string(), "stamp": pa.string()}
-            arrays = [pa.array(column, kind) for column, kind in zip(zip(*rows), kinds.values())]
-            connection.register("footers_read", pa.table(arrays, names=list(kinds)))
-            connection.execute(f"CREATE OR REPLACE TABLE {FOOTERS} AS FROM footers_read")
-            connection.unregister("footers_read")
-            # What is left for the end would make the pipeline's file newer than its copy.
-            connection.execute("CHECKPOINT")
-        return {Path(path): footer for (path, _), footer in now.items()}
+    def _write_copy(connection: duckdb.DuckDBPyConnection, target: Path, facts: str | None) -> None:
+        """Write a new file with every table and view, and a view over these facts."""
+        connection.execute(f"ATTACH {literal(str(target))} AS published (STORAGE_VERSION {literal(PUBLISHED_STORAGE)})")
+        for schema, table in connection.execute(
+            "SELECT schema_name, table_name FROM duckdb_tables()"
+            " WHERE database_name <> 'published' AND table_name <> ? ORDER BY ALL",
+            [ROLLED_UP],
+        ).fetchall():
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS published.{identifier(schema)}")
+            name = f"published.{identifier(schema)}.{identifier(table)}"
+            connection.execute(f"CREATE TABLE {name} AS FROM {identifier(schema)}.{identifier(table)}")
+        views = "SELECT sql FROM duckdb_views() WHERE NOT internal AND database_name <> 'published'"
+        # Their texts name no database: in the copy they read the copy's tables.
+        [own] = connection.execute("SELECT current_database()").fetchone() or [""]
+        connection.execute("USE published")
+        for (text,) in connection.execute(views).fetchall():
+            connection.execute(text)
+        connection.execute(f"USE {identifier(own)}")
+        if facts:
+            connection.execute(f"CREATE VIEW published.main.cloud_cost_facts AS SELECT * FROM {facts}")
+        connection.execute("DETACH published")
+
+    def _rolled_up(
+        self, connection: duckdb.DuckDBPyConnection
+    ) -> tuple[dict[tuple[str, date], str | None], list[date]]:
+        """The stamp of the facts that the rollup is built from, by (source, day); and the days rolled up before that
+        was recorded."""
+        if not self.has(connection, "daily_cost_by_team"):
+            return {}, []
+        rolled = connection.execute("SELECT DISTINCT charge_date FROM daily_cost_by_team").fetchall()
+        if not self.has(connection, ROLLED_UP):
+            return {}, [day for (day,) in rolled]
+        found = connection.execute(f"SELECT source, charge_date, stamp FROM {ROLLED_UP}").fetchall()
+        recorded = {day for _, day, _ in found}
+        return {(source, day): stamp for source, day, stamp in found}, [d for (d,) in rolled if d not in recorded]
+
+    def _drop_abandoned(self, now: datetime) -> None:
+        """Remove what publishing processes that were killed a day ago left beside the copy."""
+        for file in self.published.parent.glob(".tmp-*"):
+            name = file.name.removesuffix(".wal")
+            if name.endswith(f"-{self.published.name}") and file.stat().st_mtime < (now - READERS_HOLD).timestamp():
+                file.unlink(missing_ok=True)
+
+
+def facts_folder(published: Path) -> Path:
+    """Where the facts of a published copy lie: beside it."""
+    return published.with_name(f"{published.name}.facts").absolute()
+
+
+def facts_view(files: list[Path]) -> str | None:
+    """SQL: facts files as one relation that DuckDB 1.0 and later read; None where there are none.
+
+    Files attributed under other dimensions have other columns: then a query has to open every file before it knows
+    its columns, which for three years of days takes seconds. Where all have the same it opens those that it reads.
+    """
+    if not files:
+        return None
+    union = not same_columns(files)
+    if any("=" in part for part in files[0].parts[:-3]):
+        # Every `name=value` above would be a column, too. DuckDB 1.0 cannot read this, 1.x opens every file for it.
+        return facts_relation(files, of_any_rules=union)
+    listed = ", ".join(literal(str(file)) for file in files)
+    return (
+        f"read_parquet([{listed}], hive_partitioning = true{', union_by_name = true' if union else ''},"
+        " hive_types = {'source': VARCHAR, 'charge_date': DATE})"
+    )
