@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from email import message_from_bytes
+from email.header import decode_header, make_header
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +23,7 @@ import boto3
 import dagster as dg
 import pytest
 from aiosmtpd.controller import Controller
+from dagster import AssetCheckEvaluation
 from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
@@ -32,13 +34,15 @@ from finops_assets.alerts.collect import delivery_observations, late_sources
 from finops_assets.alerts.dispatch import GIVE_UP_AFTER, Dispatched, dispatch, wants
 from finops_assets.alerts.history import AlertHistory, HistoryError, Row
 from finops_assets.assets import raw as assets_raw
+from finops_assets.assets.daily import BUILD_STEP
 from finops_assets.cli import app
 from finops_assets.errors import ConfigError
 from finops_assets.estate import Incident
 from finops_assets.ledger import DayTotals, Generation, Ledger
 from finops_assets.platform import Platform
+from finops_assets.runs import QUIET
 from finops_assets.sensors.alerts import alerts_sensor, tick
-from finops_assets.settings import Alerts, Channel, Settings, SlackChannel, WebhookChannel, parse_settings
+from finops_assets.settings import Alerts, Channel, Settings, SlackChannel, SmtpChannel, WebhookChannel, parse_settings
 from finops_assets_tests.running import Graph, persistent_instance, settings_for, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)
@@ -923,3 +927,249 @@ def test_the_documented_json_is_what_is_sent() -> None:
     assert list(example) == list(sent)
     for name in sent:
         assert f"| `{name}` |" in text, name
+
+
+# --- every alert can end
+
+
+DAYS = dg.DailyPartitionsDefinition(start_date=str(FIRST))
+RANGE = f"{FIRST}..{LAST}"
+
+
+@dataclass
+class Toy:
+    """A raw asset by day and its check, that fail when told to: what Dagster writes of them is real, and quickly had."""
+
+    instance: dg.DagsterInstance
+    broken: bool = True
+
+    def run(self, first: date | None = None, last: date | None = None) -> dg.ExecuteInProcessResult:
+        @dg.asset(key=["raw", "gcp"], partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
+        def bill(context) -> None:  # type: ignore[no-untyped-def]  # Dagster reads the name of the type alone
+            assert context.partition_keys
+            if self.broken:
+                raise ValueError("a broken file")
+
+        tags = {}
+        if first and last:
+            tags = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
+        job = dg.Definitions(assets=[bill], jobs=[dg.define_asset_job("daily")]).resolve_job_def("daily")
+        key = str(first) if first and not last else None
+        return job.execute_in_process(
+            instance=self.instance, partition_key=key, tags=tags, run_config=QUIET, raise_on_error=False
+        )
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Iterator[tuple[Toy, Watch]]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        platform = with_channels(settings_for(tmp_path, FIRST), tmp_path)
+        yield Toy(instance), Watch(platform, instance)
+
+
+def still_open(watch: Watch) -> set[str]:
+    """Keys of what is open of runs and checks; nothing was delivered, so that all sources are late."""
+    watch.tick(NOW)
+    with history_of(watch.platform).opened() as opened:
+        return {o.alert.key for o in opened.open_alerts().values() if not o.alert.key.startswith("late ")}
+
+
+def test_a_failure_without_a_day_ends_when_a_day_runs_through(toy: tuple[Toy, Watch]) -> None:
+    """As of checks that the UI executes without a partition: no run is ever the same again."""
+    runs, watch = toy
+    assert not runs.run().success
+    assert still_open(watch) == {"step raw__gcp"}
+    runs.broken = False
+    assert runs.run(FIRST).success
+    assert still_open(watch) == set()
+    [row] = [r for key, r in rows(watch.platform).items() if key == "step raw__gcp"]
+    assert row.note == f"step raw__gcp ran through for {FIRST}."
+
+
+def test_a_failed_range_ends_when_its_days_ran_through_in_pieces(toy: tuple[Toy, Watch]) -> None:
+    runs, watch = toy
+    assert not runs.run(FIRST, LAST).success
+    assert still_open(watch) == {f"step raw__gcp {RANGE}"}
+    assert not runs.run(BAD).success
+    assert still_open(watch) == {f"step raw__gcp {RANGE}", f"step raw__gcp {BAD}"}
+    runs.broken = False
+    assert runs.run(FIRST).success
+    assert still_open(watch) == {f"step raw__gcp {RANGE}", f"step raw__gcp {BAD}"}, "the last day was not run again"
+    assert runs.run(LAST).success
+    assert still_open(watch) == {f"step raw__gcp {BAD}"}, "the day that failed again has an alert of its own"
+    assert runs.run(BAD, LAST).success
+    assert still_open(watch) == set()
+    runs.broken = True
+    assert not runs.run(FIRST, LAST).success
+    assert still_open(watch) == {f"step raw__gcp {RANGE}"}, "what ran through before it failed again does not count"
+
+
+def test_pieces_that_come_in_one_look_with_the_failure_count(toy: tuple[Toy, Watch]) -> None:
+    runs, watch = toy
+    runs.run(FIRST, LAST)
+    runs.broken = False
+    runs.run(FIRST, BAD)
+    assert still_open(watch) == {f"step raw__gcp {RANGE}"}
+    runs.run(BAD, LAST)
+    assert still_open(watch) == set()
+
+
+def test_a_run_that_broke_off_before_its_first_step_ends_with_what_another_job_built(toy: tuple[Toy, Watch]) -> None:
+    runs, watch = toy
+    runs.broken = False
+    days = {"dagster/asset_partition_range_start": str(FIRST), "dagster/asset_partition_range_end": str(LAST)}
+    lost = runs.instance.add_run(dg.DagsterRun("nightly", status=dg.DagsterRunStatus.STARTING, tags=days))
+    runs.instance.report_run_failed(lost, "its process is gone")
+    assert still_open(watch) == {f"job nightly {RANGE}"}
+    text = rows(watch.platform)[f"job nightly {RANGE}"].alert.text
+    assert "its process is gone" in text
+
+    @dg.asset(name=BUILD_STEP, partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
+    def build() -> None:
+        pass
+
+    defs = dg.Definitions(assets=[build], jobs=[dg.define_asset_job("other")])
+    for day in (FIRST, BAD, LAST):
+        assert still_open(watch) == {f"job nightly {RANGE}"}
+        defs.resolve_job_def("other").execute_in_process(
+            instance=runs.instance, partition_key=str(day), run_config=QUIET
+        )
+    assert still_open(watch) == set()
+
+
+def test_a_check_that_was_told_without_a_day_ends_when_it_passes_on_one(toy: tuple[Toy, Watch]) -> None:
+    runs, watch = toy
+    with history_of(watch.platform).opened() as opened, opened.writing():
+        opened.enter([Observation(key, NOW - HOUR, warning(key)) for key in ("check raw/gcp:ok", "check raw/gcp:okay")])
+
+    @dg.asset(key=["raw", "gcp"], partitions_def=DAYS)
+    def bill(context) -> None:  # type: ignore[no-untyped-def]  # Dagster reads the name of the type alone
+        context.log_event(
+            AssetCheckEvaluation(
+                asset_key=dg.AssetKey(["raw", "gcp"]), check_name="ok", passed=True, metadata={}, partition=str(BAD)
+            )
+        )
+
+    dg.materialize([bill], instance=runs.instance, partition_key=str(BAD), run_config=QUIET)
+    assert still_open(watch) == {"check raw/gcp:okay"}
+
+
+def warning(key: str, **changes: Any) -> Alert:
+    return Alert(key, "WARNING", "title", "text", **changes)
+
+
+def test_alerts_of_what_is_configured_no_more_end(tmp_path: Path) -> None:
+    platform = with_channels(settings_for(tmp_path, FIRST), tmp_path)
+    before = FIRST - timedelta(days=1)
+    gone = {
+        f"check raw/old:complete {FIRST}": {"source": "old", "day": FIRST},
+        f"check cloud_cost_facts:untagged {FIRST} old": {"source": "old", "day": FIRST},
+        "delivery old 2026-09": {"source": "old"},
+        "late old": {"source": "old", "day": FIRST},
+        f"check raw/gcp:complete {before}": {"source": "gcp", "day": before},
+        "check tag_coverage:target_reached": {},
+        "budget mobile/ios month 2026-09-01": {"department": "mobile"},
+        "budgets digest mobile": {"department": "mobile"},
+    }
+    stays = {
+        f"check raw/gcp:complete {FIRST}": {"source": "gcp", "day": FIRST},
+        "check tag_coverage:other": {},
+        "check another/asset:check": {},
+        "step publish": {},
+    }
+    with history_of(platform).opened() as opened, opened.writing():
+        opened.enter(
+            [Observation(key, NOW - HOUR, warning(key, **fields)) for key, fields in {**gone, **stays}.items()]
+        )
+    with dg.DagsterInstance.ephemeral() as instance:
+        tick(platform, instance, None, NOW, {}, print, {"tag_coverage": {"other"}, "raw/gcp": {"complete"}})
+    found = rows(platform)
+    assert {key for key, row in found.items() if row.resolved_at} == set(gone)
+    assert found["late old"].note == "finops.yaml has no source old any more."
+    assert found[f"check raw/gcp:complete {before}"].note == f"{before} is before first_day ({FIRST}) now."
+
+
+# --- hostile text
+
+HOSTILE = (
+    "x<!channel> <https://evil.example|here> *b* <script>alert(1)</script>\r\nBcc: all@example.com\n\x1b[31mred\u202etxt"
+    '\udc80 \x00 "; DROP TABLE alerts; --'
+)
+
+
+def test_hostile_names_are_harmless_on_every_channel(tmp_path: Path, inbox: Inbox) -> None:
+    port = free_port()
+    with http_server() as slack, smtp_server(port) as mailbox:
+        channels = (
+            webhook(inbox),
+            SlackChannel(kind="slack", webhook_env="SLACK"),
+            SmtpChannel(
+                kind="smtp", host="127.0.0.1", port=port, starttls=False, sender="f@e.example", to=["a@e.example"]
+            ),
+        )
+        platform = with_channels(settings_for(tmp_path, FIRST), tmp_path, *channels)
+        key = f"delivery gcp {HOSTILE}"
+        alert = Alert(
+            key, "CRITICAL", f"delivery {HOSTILE} refused", f"file {HOSTILE} is bad", figures={"scope": HOSTILE}
+        )
+        for now, seen in ((NOW, alert), (NOW + HOUR, None)):
+            done = dispatch(
+                history_of(platform), platform.settings.alerts, [Observation(key, now, seen, note=HOSTILE)], now,
+                {"SLACK": slack.url}, print,
+            )  # fmt: skip
+            assert (done.errors, set(done.sent.values())) == ({}, {1})
+    for taken in inbox.taken:
+        for text in (taken["key"], taken["title"], taken["text"], taken["note"], taken["figures"]["scope"]):
+            assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e\ud800-\udfff]", text)
+        assert not {"\n", "\r"} & {*taken["title"], *taken["key"]}
+    assert inbox.events() == ["open", "resolved"]
+    for taken in slack.taken:
+        assert "<" not in taken["text"].replace("&lt;", "")
+        assert "\x1b" not in taken["text"]
+    for mail in mailbox.mails:
+        assert mail["Bcc"] is None
+        assert mail.get_content_type() == "text/plain"
+        assert "\n" not in str(make_header(decode_header(mail["Subject"]))).replace("\n ", " ")
+    assert mailbox.to == [["a@e.example"]] * 2
+
+
+def test_an_alert_of_a_hostile_scope_stays_one_alert_and_ends(tmp_path: Path) -> None:
+    platform = Platform(settings_for(tmp_path, FIRST))
+    scope = "a\u202eb  c\x1b" + "long" * 40
+    Ledger(platform.lake, "gcp").enter(delivered("refused", scope))
+    history = history_of(platform)
+    for now in (NOW, NOW + HOUR):
+        with history.opened() as opened, opened.writing():
+            known = [*opened.open_alerts().values()]
+            opened.enter(delivery_observations(platform, now, known))
+            assert len(opened.open_alerts()) == 1
+    [row] = rows(platform).values()
+    assert row.resolved_at is None
+    assert len(row.alert.title) <= 200
+    assert len(row.alert.key) <= 500
+    Ledger(platform.lake, "gcp").enter(delivered("complete", scope, days=(FIRST,)))
+    with history.opened() as opened, opened.writing():
+        opened.enter(delivery_observations(platform, NOW + 2 * HOUR, [*opened.open_alerts().values()]))
+        assert not opened.open_alerts()
+
+
+def test_keys_that_differ_in_what_is_not_seen_stay_apart() -> None:
+    long = "x" * 600
+    assert len({Observation(k, NOW).key for k in ("a b", "a  b", "a\tb", "a\nb", f"{long}1", f"{long}2")}) == 6
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"cannot list https://acme.blob.core.windows.net/c?sv=2024&sig={SECRET}: denied",
+        f"s3://key:{SECRET}@bucket/x is not there",
+        f"DefaultEndpointsProtocol=https;AccountName=acme;AccountKey={SECRET};EndpointSuffix=x",
+        f"GET HTTPS://a.example/x?X-Amz-Signature={SECRET} said Authorization: Bearer {SECRET}",
+        f"header Bearer {SECRET}",
+    ],
+)
+def test_a_secret_in_an_error_is_in_no_alert(text: str) -> None:
+    alert = Alert("k", "WARNING", text, text, link=None)
+    notice = Notice("1", "resolved", alert, NOW, NOW, Observation("k", NOW, note=text).note)
+    assert SECRET not in json.dumps(as_json(notice))
+    assert alert.title

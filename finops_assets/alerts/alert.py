@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
-from finops_assets.settings import Severity
+from finops_assets.settings import Severity, without_secrets
+from finops_assets.text import one_line, visible
 
 Event = Literal["open", "reminder", "resolved", "test"]
 Reminders = Literal["setting", "weekly", "never"]
@@ -19,9 +21,16 @@ VERSION = 1
 """Of the webhook's JSON: raised when a field changes its meaning or goes."""
 
 
+TITLE_MOST, TEXT_MOST, KEY_MOST = 200, 4_000, 500
+"""Characters. Names in bills and of files can be of any length."""
+
+
 @dataclass(frozen=True)
 class Alert:
-    """Something that a person should know. `key` says what it is about: two alerts of one key are the same."""
+    """Something that a person should know. `key` says what it is about: two alerts of one key are the same.
+
+    Names in it are others': whoever wrote them must not reach a header, a terminal or a reader's eye unseen.
+    """
 
     key: str
     severity: Severity
@@ -34,6 +43,25 @@ class Alert:
     link: str | None = None
     reminders: Reminders = "setting"
 
+    def __post_init__(self) -> None:
+        text = visible(without_secrets(self.text))
+        harmless = {
+            "key": key_of(self.key),
+            "title": one_line(without_secrets(self.title), TITLE_MOST),
+            "text": text if len(text) <= TEXT_MOST else f"{text[: TEXT_MOST - 1]}…",
+            "link": self.link and without_secrets(self.link),
+        }
+        for name, value in harmless.items():
+            object.__setattr__(self, name, value)
+
+
+def key_of(text: str) -> str:
+    """A key as it is kept: a line of visible characters; of a longer one its beginning and a hash of the whole."""
+    line = visible(text).replace("\n", "\\n").replace("\t", "\\t")
+    if len(line) <= KEY_MOST:
+        return line
+    return f"{line[: KEY_MOST - 17]} {hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -43,6 +71,10 @@ class Observation:
     at: datetime
     alert: Alert | None = None
     note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", key_of(self.key))
+        object.__setattr__(self, "note", visible(without_secrets(self.note)))
 
 
 @dataclass(frozen=True)
@@ -112,7 +144,7 @@ def as_json(notice: Notice) -> dict[str, Any]:
         "source": alert.source,
         "department": alert.department,
         "day": alert.day.isoformat() if alert.day else None,
-        "figures": dict(alert.figures),
+        "figures": {visible(n): visible(f) if isinstance(f, str) else f for n, f in alert.figures.items()},
         "link": alert.link,
         "detected_at": stamp(notice.detected_at),
         "resolved_at": stamp(notice.resolved_at) if notice.resolved_at else None,

@@ -5,14 +5,14 @@ Every function here only reads. What it returns may be entered any number of tim
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
 
-from finops_assets.alerts.alert import RANK, Alert, Figure, Observation, OpenAlert, minute
-from finops_assets.assets.daily import ROLLUP
+from finops_assets.alerts.alert import RANK, Alert, Figure, Observation, OpenAlert, key_of, minute
+from finops_assets.assets.daily import BUILD_STEP, ROLLUP
 from finops_assets.checks.raw import FACTS
 from finops_assets.checks.recording import HELD_BEFORE, OF_SOURCES, only_held
 from finops_assets.errors import FinopsError
@@ -97,6 +97,7 @@ def run_observations(
                 evaluation = event.asset_check_evaluation_data
                 if HELD_BEFORE not in evaluation.metadata:
                     yield from _of_check(evaluation, at, link, platform.source_names, told)
+                    yield from _of_no_day(evaluation, at, open_alerts)
             case dg.DagsterEventType.STEP_FAILURE:
                 failed_steps += 1
                 step = event.step_key or ""
@@ -154,7 +155,7 @@ def _of_check(
         return
     figures = {n: f for n, value in evaluation.metadata.items() if (f := _figure(value)) is not None}
     source = str(figures.pop("source", "")) or _source_in(evaluation.asset_key)
-    pending = [f"delivery {source} {scope}" for scope in str(figures.get(ONLY_PENDING, "")).split(", ")]
+    pending = [key_of(f"delivery {source} {scope}") for scope in str(figures.get(ONLY_PENDING, "")).split(", ")]
     for told_elsewhere in ("day", "next_step", "engine", ONLY_PENDING):
         figures.pop(told_elsewhere, None)
     if found := [k for k in pending if k in told]:
@@ -186,6 +187,18 @@ def _of_check(
             figures={n: figure for n, figure in figures.items() if name in n.split()},
         )
         yield Observation(own.key, at, own)
+
+
+def _of_no_day(
+    evaluation: dg.AssetCheckEvaluation, at: datetime, open_alerts: Collection[OpenAlert]
+) -> Iterator[Observation]:
+    """A check that judges by day and has passed on one ends what was told of it without a day."""
+    if not evaluation.passed or not evaluation.partition:
+        return
+    key = f"check {evaluation.asset_key.to_user_string()}:{evaluation.check_name}"
+    for alert in (o.alert for o in open_alerts):
+        if alert.day is None and (alert.key == key or alert.key.startswith(f"{key} ")):
+            yield Observation(alert.key, at, note=f"It judges by day, and passed on {evaluation.partition}.")
 
 
 def _of_sources(evaluation: dg.AssetCheckEvaluation) -> dict[str, tuple[str, bool]]:
@@ -249,13 +262,16 @@ class _About:
         return Observation(alert.key, at, alert)
 
     def recovered(self, what: str, at: datetime, open_alerts: Collection[OpenAlert]) -> Iterator[Observation]:
-        """A success ends the failure of the same days, and those of days within them."""
+        """A success ends the failure of the same days, those of days within them, and one that was of no day at all."""
         note = f"{what} ran through{f' for {_span(*self.days)}' if self.days else ''}."
         keys = {f"{what} {_span(*self.days)}" if self.days else what}
         for opened in open_alerts:
             first, last = opened.alert.figures.get("first_day"), opened.alert.figures.get("last_day")
+            if self.days and opened.alert.key == what:
+                keys.add(what)
             if (
                 self.days
+                and first
                 and opened.alert.key.startswith(f"{what} ")
                 and self.days[0] <= str(first)
                 and str(last) <= self.days[1]
@@ -263,6 +279,61 @@ class _About:
                 keys.add(opened.alert.key)
         for key in sorted(keys):
             yield Observation(key, at, note=note)
+
+
+def in_pieces(
+    open_alerts: Iterable[OpenAlert], seen_of: Callable[[str], Mapping[str, datetime]], now: Iterable[Observation]
+) -> Iterator[Observation]:
+    """The end of failures whose days were all run again since, in whatever pieces.
+
+    A piece that failed again counts as well: it has an alert of its own. What a whole run failed of before its first step
+    is over where facts and rollup were built for its days since, by a run of any job. `seen_of` tells what was seen
+    before (see `OpenHistory.seen_of`), `now` what is seen at this look.
+    """
+    looked = [(o.key, o.at) for o in now]
+    for opened in open_alerts:
+        alert = opened.alert
+        first, last = _day(str(alert.figures.get("first_day"))), _day(str(alert.figures.get("last_day")))
+        what = alert.key.rpartition(" ")[0]
+        if first is None or last is None or not what.startswith(("step ", "job ")):
+            continue
+        also = [f"step {BUILD_STEP}"] if what.startswith("job ") else []
+        seen = [each for begin in (what, *also) for each in seen_of(begin).items()]
+        seen += [(key, at) for key, at in looked if key.startswith((f"{what} ", *(f"{a} " for a in also)))]
+        failed_at = max((at for key, at in seen if key == alert.key), default=opened.detected_at)
+        left, until = {first + timedelta(days=n) for n in range((last - first).days + 1)}, failed_at
+        for key, at in sorted(seen, key=lambda each: each[1]):
+            if at > failed_at and left:
+                begin, _, end = key.rpartition(" ")[2].partition("..")
+                left -= {d for d in left if begin <= str(d) <= (end or begin)}
+                until = at
+        if not left:
+            yield Observation(alert.key, until, note="Its days were run again since, in other pieces.")
+
+
+def out_of_reach(
+    settings: Settings,
+    sources: Collection[str],
+    now: datetime,
+    open_alerts: Iterable[OpenAlert],
+    checks: Mapping[str, Collection[str]],
+) -> Iterator[Observation]:
+    """The end of alerts that nothing could ever end: of what finops.yaml does not have any more.
+
+    `sources` are all there are, `checks` the names of all checks by asset; of other assets than these nothing is said.
+    """
+    for alert in (o.alert for o in open_alerts):
+        if alert.key.startswith("budget") and settings.budgets is None:
+            yield Observation(alert.key, now, note="finops.yaml has no budgets any more.")
+        if not alert.key.startswith(("check ", "step ", "job ", "delivery ", "late ")):
+            continue
+        asset, _, check = alert.key.removeprefix("check ").partition(" ")[0].rpartition(":")
+        if alert.source is not None and alert.source not in sources:
+            yield Observation(alert.key, now, note=f"finops.yaml has no source {alert.source} any more.")
+        elif alert.day is not None and alert.day < settings.first_day:
+            yield Observation(alert.key, now, note=f"{alert.day} is before first_day ({settings.first_day}) now.")
+        elif asset in checks and check not in checks[asset]:
+            yield Observation(alert.key, now, note=f"{asset} has no check {check} any more.")
 
 
 def _span(first: str, last: str) -> str:
@@ -295,7 +366,7 @@ def delivery_observations(platform: Platform, now: datetime, open_alerts: Iterab
             ledger = Ledger(platform.lake, source.name)
             for scope in ledger.scopes():
                 latest = ledger.latest(scope)
-                key = f"delivery {source.name} {scope}"
+                key = key_of(f"delivery {source.name} {scope}")
                 if latest is not None and latest.state in ("refused", "waiting"):
                     since = opened[key].detected_at if key in opened else latest.seen_at
                     limit = timedelta(hours=platform.settings.alerts.waiting_hours)

@@ -270,6 +270,15 @@ class OpenHistory:
         )
         return {row["alert_id"]: OpenAlert(_alert(row), unstamp(row["detected_at"])) for row in found}
 
+    def seen_of(self, what: str) -> dict[str, datetime]:
+        """The keys that say `what` and something behind it, as days, and when each was seen last, good or bad."""
+        found = self._connection.execute(
+            # What begins with `what` and a space: "!" is the character behind it.
+            "SELECT alert_key, at FROM seen WHERE alert_key > ? AND alert_key < ?",
+            [f"{what} ", f"{what}!"],
+        )
+        return {row["alert_key"]: unstamp(row["at"]) for row in found}
+
     def has_seen(self) -> bool:
         """Was anything ever entered, good or bad? If not, no sensor has looked at anything yet."""
         return self._connection.execute("SELECT 1 FROM seen LIMIT 1").fetchone() is not None

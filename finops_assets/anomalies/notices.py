@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from finops_assets.alerts.alert import Alert, Observation, OpenAlert
+from finops_assets.alerts.alert import Alert, Observation, OpenAlert, key_of
 from finops_assets.anomalies.history import ENDED, Anomaly, AnomalyHistory
 from finops_assets.anomalies.rates import HIGHEST_RATE, TeamRate, rates, today
 from finops_assets.rollup import UNTAGGED
@@ -42,7 +42,7 @@ def anomaly_observations(
             yield Observation(key, anomaly.detected_at, _alert(key, anomaly))
     newest = max((a.last_day for a in everything), default=None)
     for team in rates(everything, settings, today(newest)):
-        key = f"{TOO_OFTEN}{team.department}/{team.team}"
+        key = key_of(f"{TOO_OFTEN}{team.department}/{team.team}")
         if team.supported is not None and team.judged_at:
             current.add(key)
             yield Observation(key, team.judged_at, _too_often(key, team))
@@ -65,7 +65,7 @@ def _alert(key: str, a: Anomaly) -> Alert:
     return Alert(
         key=key,
         severity="WARNING",
-        title=f"{team}, {what}: {a.excess:+,.2f} {a.key.currency}{share} beyond what was expected, {days}",
+        title=f"{team}, {what}: {abs(a.excess):,.2f} {a.key.currency}{share} {'above' if a.excess > 0 else 'below'} what was expected, {days}",
         text=f"{team}, {what} cost {a.observed:,.2f} {a.key.currency} in {days}, {a.expected:,.2f} were expected"
         f" ({a.score:g} sigmas). Likely cause: {a.cause}; {a.evidence}."
         + (f" What moved most: {drivers}." if drivers else "")

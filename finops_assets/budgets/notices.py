@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from finops_assets.alerts.alert import RANK, Alert, Observation, OpenAlert
+from finops_assets.alerts.alert import RANK, Alert, Observation, OpenAlert, key_of
 from finops_assets.budgets.evaluate import CLOSING_DAYS, TABLE, evaluations
 from finops_assets.budgets.plan import label_of, owner_of
 from finops_assets.gates.verdict import money
@@ -62,7 +62,7 @@ def budget_observations(
     over: dict[str, str] = {}
     stable: dict[str | None, list[tuple[Severity, str]]] = {}
     for row in rows:
-        key = f"{PREFIX}{row.budget} {row.period_start}"
+        key = key_of(f"{PREFIX}{row.budget} {row.period_start}")
         if row.problem is not None:
             over[key] = f"It is judged no more: {row.problem}."
             continue

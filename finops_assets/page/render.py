@@ -305,8 +305,8 @@ def render_markdown(figures: MonthFigures) -> str:
                 ]
         for a in (money.anomalies or ())[:3]:
             about = f"{_cell(_plain(a.owner))}, {_cell(a.resource or a.service)}, {_days_of(a)}"
-            beyond = f"{rounded(a.excess, signed=True)} {_cell(money.currency)}"
-            lines += ["", f"* {about}: {beyond} beyond what was expected; {a.cause}"]
+            beyond = f"{rounded(abs(a.excess))} {_cell(money.currency)}"
+            lines += ["", f"* {about}: {beyond} {'above' if a.excess > 0 else 'below'} what was expected; {a.cause}"]
     return "\n".join(lines) + "\n"
 
 

@@ -5,7 +5,7 @@ Dagster's run-status sensors move on even if their body fails: a webhook that is
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -15,15 +15,18 @@ from finops_assets.alerts.alert import Observation, OpenAlert, stamp, unstamp
 from finops_assets.alerts.collect import (
     delivery_observations,
     finished_runs,
+    in_pieces,
     late_observations,
     late_sources,
     of_department,
+    out_of_reach,
     run_observations,
     told_once,
 )
 from finops_assets.alerts.dispatch import Dispatched, dispatch
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.anomalies.notices import anomaly_observations
+from finops_assets.assets.daily import BUILD_STEP
 from finops_assets.budgets.notices import budget_observations
 from finops_assets.platform import Platform
 
@@ -46,12 +49,27 @@ def alerts_sensor(platform: Platform) -> dg.SensorDefinition:
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         cursor, done = tick(
-            platform, context.instance, context.cursor, datetime.now(UTC), os.environ, context.log.error
+            platform,
+            context.instance,
+            context.cursor,
+            datetime.now(UTC),
+            os.environ,
+            context.log.error,
+            _checks(context),
         )
         context.update_cursor(cursor)
         return dg.SkipReason(str(done))
 
     return alerts
+
+
+def _checks(context: dg.SensorEvaluationContext) -> dict[str, set[str]]:
+    """The names of all checks, by asset."""
+    known: dict[str, set[str]] = {}
+    if context.repository_def is not None:
+        for key in context.repository_def.asset_graph.asset_check_keys:
+            known.setdefault(key.asset_key.to_user_string(), set()).add(key.name)
+    return known
 
 
 def tick(
@@ -61,6 +79,7 @@ def tick(
     now: datetime,
     environment: Mapping[str, str],
     log_error: Callable[[str], None],
+    checks: Mapping[str, Collection[str]] | None = None,
 ) -> tuple[str, Dispatched]:
     """Look at what has happened since `cursor` (see _Cursor), tell of it, and return the new cursor.
 
@@ -70,11 +89,18 @@ def tick(
     history = AlertHistory.beside(platform.settings.warehouse)
     with history.opened() as opened:
         open_alerts = list(opened.open_alerts().values())
+        seen_of = {
+            what: opened.seen_of(what)
+            for o in open_alerts
+            if "first_day" in o.alert.figures
+            for what in (o.alert.key.rpartition(" ")[0], f"step {BUILD_STEP}")
+        }
     before = _Cursor.parse(cursor)
     runs, place = finished_runs(instance, before.place)
     seen: list[Observation] = []
     look = bool(runs) or before.looked_at is None or now - before.looked_at >= LEDGER_EVERY
     if look:
+        seen += out_of_reach(platform.settings, platform.landed_names, now, open_alerts, checks or {})
         deliveries, late, because = told_once(
             platform, delivery_observations(platform, now, open_alerts), late_sources(platform, now)
         )
@@ -85,10 +111,13 @@ def tick(
         if budgets := platform.settings.budgets:
             seen += budget_observations(platform.settings.published, budgets.suppress_days, now, open_alerts)
     told = {o.key for o in seen if o.alert}
+    before_runs = len(open_alerts)
     for run in runs:
         of_run = list(run_observations(instance, platform, run, open_alerts, told))
         open_alerts += [OpenAlert(o.alert, o.at) for o in of_run if o.alert]
         seen += of_run
+    # Those that this look has opened cannot be over yet.
+    seen += in_pieces(open_alerts[:before_runs], lambda what: seen_of.get(what, {}), seen)
     seen = [of_department(platform.settings, o) for o in seen]
     done = dispatch(history, platform.settings.alerts, seen, now, environment, log_error)
     return str(_Cursor(place, now if look else before.looked_at)), done

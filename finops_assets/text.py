@@ -1,0 +1,28 @@
+"""Text that others wrote, made safe to show: names of files and columns, tags, messages of services."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters, what turns the direction of writing, what has no width, halves of a pair. Not the line's end, the tab
+# and the joiners of scripts and emoji.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""Text in which nothing acts on a terminal, a header or a reader's eye without being seen.
+
+    >>> visible("\x1b[31mred\u202e, caf\u00e9\n") == "\\x1b[31mred\\u202e, caf\u00e9\n"
+    True
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def one_line(text: str, most: int) -> str:
+    """As `visible`, in one line of at most so many characters.
+
+    >>> one_line("a\\r\\nBcc: b@example.com", 9)
+    'a Bcc: b…'
+    """
+    line = " ".join(visible(" ".join(text.split())).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
