@@ -21,7 +21,8 @@ from rich.table import Table
 
 from benchmarks.attribution import describe_machine
 from benchmarks.platform import DAYS, platform_at
-from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, untagged_by
+from finops_assets.comparison import Period
+from finops_assets.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.rollup import TABLE
 
 RESULTS = Path(__file__).parent / "results" / "queries.json"

@@ -13,6 +13,8 @@ import duckdb
 import pandas as pd
 
 TABLE = "reported_cost"
+# SQL: the rollup by source as it is reported now.
+REPORTED_NOW = f"(SELECT * FROM {TABLE} WHERE reported_to IS NULL)"
 
 
 def keep_history(

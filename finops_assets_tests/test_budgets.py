@@ -26,10 +26,10 @@ from finops_assets.budgets.plan import Budget, BudgetsError, read_budgets
 from finops_assets.budgets.review import review
 from finops_assets.budgets.versions import changes, enter, in_force, version_in_force
 from finops_assets.cli import app
+from finops_assets.comparison import Period
 from finops_assets.definitions import build_definitions
 from finops_assets.errors import ConfigError
 from finops_assets.platform import Platform
-from finops_assets.reports import Period
 from finops_assets.runs import QUIET
 from finops_assets.sensors.alerts import tick
 from finops_assets.settings import Alerts, WebhookChannel

@@ -9,8 +9,9 @@ import pandas as pd
 
 from finops_assets.allocation.balance import TABLE
 from finops_assets.allocation.split import POOL
+from finops_assets.comparison import Period
 from finops_assets.engine import identifier
-from finops_assets.reports import Period, percent
+from finops_assets.reports import percent
 
 BY = ("department", "team")
 COLUMNS = ("department", "team", "currency", "showback", "given", "received", "chargeback", "change_percent")
@@ -28,14 +29,18 @@ def allocation(
     own = "department = origin_department AND team = origin_team"
     rows = connection.execute(
         f"""
-        SELECT department, team, BillingCurrency AS currency, sum(before), sum(gave), sum(got), sum(after) AS bears FROM (
-            SELECT origin_department AS department, origin_team AS team, BillingCurrency, {cost} AS before,
-                CASE WHEN {own} THEN 0 ELSE {cost} END AS gave, 0 AS got, 0 AS after
-            FROM {TABLE} WHERE charge_date >= $first AND charge_date < $end
-            UNION ALL
-            SELECT department, team, BillingCurrency, 0, 0, CASE WHEN {own} THEN 0 ELSE {cost} END, {cost}
-            FROM {TABLE} WHERE charge_date >= $first AND charge_date < $end
-        ) WHERE department <> '{POOL}' GROUP BY ALL ORDER BY currency, bears DESC, department, team
+        WITH borne AS (
+            SELECT department, team, BillingCurrency AS currency, sum(before), sum(gave), sum(got), sum(after) AS bears
+            FROM (
+                SELECT origin_department AS department, origin_team AS team, BillingCurrency, {cost} AS before,
+                    CASE WHEN {own} THEN 0 ELSE {cost} END AS gave, 0 AS got, 0 AS after
+                FROM {TABLE} WHERE charge_date >= $first AND charge_date < $end
+                UNION ALL
+                SELECT department, team, BillingCurrency, 0, 0, CASE WHEN {own} THEN 0 ELSE {cost} END, {cost}
+                FROM {TABLE} WHERE charge_date >= $first AND charge_date < $end
+            ) WHERE department <> '{POOL}' GROUP BY ALL
+        )
+        FROM borne ORDER BY sum(bears) OVER (PARTITION BY currency) DESC, currency, bears DESC, department, team
         """,
         {"first": period.first, "end": period.end},
     ).fetchall()

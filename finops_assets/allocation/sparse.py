@@ -14,10 +14,11 @@ import pandas as pd
 
 from finops_assets.attribution.normal import normal_value
 from finops_assets.attribution.rules import Rules
+from finops_assets.comparison import Period
 from finops_assets.engine import days_between, literal
 from finops_assets.facts import facts_relation, facts_stamp
 from finops_assets.lake import Lake
-from finops_assets.reports import Period, percent
+from finops_assets.reports import percent
 from finops_assets.rollup import TABLE as ROLLUP
 from finops_assets.rollup import UNTAGGED
 from finops_assets.settings import Settings, SparseGroups
@@ -197,7 +198,8 @@ def sparse_report(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.D
         FROM {ROLLUP} AS r JOIN {TABLE} AS s
         ON r.charge_date = s.charge_date AND r.department = s.department AND r.team = s.team AND s.sparse
         WHERE r.charge_date >= $first AND r.charge_date < $end
-        GROUP BY 1, 2, 6 ORDER BY r.BillingCurrency, 7 DESC, 1, 2
+        GROUP BY 1, 2, 6
+        ORDER BY sum(sum(r.effective_cost)) OVER (PARTITION BY r.BillingCurrency) DESC, r.BillingCurrency, 7 DESC, 1, 2
         """,
         {"first": period.first, "end": period.end},
     ).fetchall()

@@ -10,8 +10,8 @@ from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.follow import FOLLOW
 from finops_assets.assets.report_tables import POOL, warehouse_table
 from finops_assets.assets.reports import NOT_YET
+from finops_assets.comparison import latest_month
 from finops_assets.platform import Platform
-from finops_assets.reports import latest_month
 from finops_assets.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.settings import Settings
 

@@ -16,18 +16,10 @@ from finops_assets.assets.report_tables import POOL, warehouse_table
 from finops_assets.built_elsewhere import require_none_missing
 from finops_assets.checks.raw import FACTS
 from finops_assets.commitments import commitments, unused_by_owner
+from finops_assets.comparison import Period, compare, latest_days, latest_month
 from finops_assets.corrections import corrections
 from finops_assets.platform import Platform
-from finops_assets.reports import (
-    SERVICES_BY,
-    TEAMS_BY,
-    Period,
-    cost_by,
-    latest_days,
-    latest_month,
-    missing_days,
-    untagged_by,
-)
+from finops_assets.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.restatements import restatements
 from finops_assets.rollup import TABLE
 
@@ -53,20 +45,22 @@ def _report(
             if period is None:
                 raise dg.Failure(NOT_YET, allow_retries=False)
             table = query(connection, period)
-            gaps = missing_days(connection, period)
+            compared = compare(connection, period)
         charts = {
             f"chart {currency}": bar_chart(
                 f"{name}, {period}, {currency}",
                 [(" / ".join(str(row[c]) for c in label), float(row[figure])) for _, row in rows.head(12).iterrows()],
                 unit or str(currency),
             )
-            for currency, rows in table.groupby("currency", sort=True)
+            for currency, rows in table.groupby("currency", sort=False)
         }
         context.add_output_metadata(
             {
                 "period": str(period),
                 "period before": str(period.before),
-                "days without figures": ", ".join(map(str, gaps)) or "none",
+                "days": str(compared),
+                "days without figures": ", ".join(map(str, compared.missing)) or "none",
+                "what is missing": "; ".join(compared.notes) or "nothing",
                 "dagster/row_count": len(table),
                 "table": dg.MetadataValue.md(table.head(30).to_markdown(index=False, floatfmt=".1f")),
                 **charts,

@@ -8,8 +8,8 @@ from finops_assets.assets.follow import FOLLOW
 from finops_assets.assets.report_tables import POOL
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.checks.raw import FACTS
+from finops_assets.comparison import latest_month
 from finops_assets.platform import Platform
-from finops_assets.reports import latest_month
 from finops_assets.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.settings import Settings
 

@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from finops_assets.budgets.plan import Basis, Budget
 from finops_assets.budgets.versions import CURRENT, InForce
+from finops_assets.comparison import Period
 from finops_assets.focus.money import SCALE
 from finops_assets.forecast.period import SERIES, period_table
 from finops_assets.forecast.series import DailySeries, daily_series
-from finops_assets.reports import Period, percent
+from finops_assets.reports import percent
 from finops_assets.settings import Severity
 from finops_assets.warehouse import Warehouse
 

@@ -17,8 +17,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from finops_assets.comparison import Comparison
 from finops_assets.errors import FinopsError
-from finops_assets.reports import Period
 from finops_assets.rollup import GROUPED
 from finops_assets.settings import load_settings
 
@@ -63,10 +63,10 @@ def published(config: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.close()
 
 
-def emit(table: pd.DataFrame, period: Period, format: Format, output: Path | None) -> None:
-    """A report with the period it is of."""
+def emit(table: pd.DataFrame, compared: Comparison, format: Format, output: Path | None) -> None:
+    """A report with the period it is of, and what it is compared with."""
     if format == "table":
-        title("", period)
+        title("", compared)
     write_table(table, format, output)
 
 
@@ -90,12 +90,15 @@ def write_table(table: pd.DataFrame, format: Format, output: Path | None) -> Non
             table.to_parquet(target, index=False)
 
 
-def title(text: str, period: Period) -> None:
+def title(text: str, compared: Comparison) -> None:
+    """The period, the one beside it, and over how many days."""
     if text:
         out.print(f"\n[bold]{text}[/]")
+    period = compared.period
     out.print(
-        f"{period}, beside {period.before}; percentages are over positive effective cost", style="dim", highlight=False
-    )
+        f"{period}, beside {period.before}: {compared}; percentages are over positive effective cost",
+        style="dim", highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 HEADINGS = {
@@ -103,6 +106,8 @@ HEADINGS = {
     "effective_cost": "effective",
     "billed_cost": "billed",
     "effective_cost_before": "before",
+    **{f"{basis}_cost_compared": "compared" for basis in ("effective", "billed", "accrued")},
+    "days_before": "days before",
     "change_percent": "change %",
     "share_percent": "share %",
     "row_count": "rows",
@@ -147,6 +152,11 @@ LEAST_TEXT = 8
 def show(table: pd.DataFrame, limit: int | None = None) -> None:
     """A table for the eye: short headings, two decimals; amounts behind a percentage only in the other formats."""
     table = table.drop(columns=[f"untagged_{d}" for d in GROUPED], errors="ignore")
+    for name in [str(name) for name in table.columns if str(name).endswith("_compared")]:
+        whole = table[name.removesuffix("_compared")]
+        # Where all that was spent is compared, that it is says the title.
+        if all(like is None or like == cost for like, cost in zip(table[name], whole)):
+            table = table.drop(columns=name)
     rows = [[cell(value) for value in row] for row in table.head(limit or len(table)).itertuples(index=False)]
     headings = [HEADINGS.get(name, str(name)) for name in table.columns]
     fixed = [len(table) > 0 and not isinstance(table[name].iloc[0], str) for name in table.columns]

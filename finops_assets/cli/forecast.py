@@ -17,9 +17,9 @@ from finops_assets.cli.common import (
     published,
     write_table,
 )
+from finops_assets.comparison import Period
 from finops_assets.errors import FinopsError
 from finops_assets.forecast.period import forecasts, period_of
-from finops_assets.reports import Period
 from finops_assets.rollup import TABLE
 from finops_assets.warehouse import Warehouse
 

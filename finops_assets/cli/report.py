@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import duckdb
 import pandas as pd
 import typer
+from rich.markup import escape
 
 from finops_assets.accrual import HISTORY, accrued_rollup, committed
 from finops_assets.allocation.balance import TABLE as ALLOCATED
@@ -33,6 +34,16 @@ from finops_assets.cli.common import (
 )
 from finops_assets.commitments import TABLE as COMMITMENTS
 from finops_assets.commitments import commitments, unused_by_owner
+from finops_assets.comparison import (
+    Comparison,
+    Period,
+    compare,
+    latest_days,
+    latest_month,
+    missing_days,
+    no_figures,
+    require_figures,
+)
 from finops_assets.corrections import TABLE as CORRECTIONS
 from finops_assets.corrections import corrections
 from finops_assets.currency.conversion import TABLE as CONVERTED
@@ -40,19 +51,8 @@ from finops_assets.currency.conversion import converted_rollup
 from finops_assets.errors import FinopsError
 from finops_assets.page.file import page_path, write_page
 from finops_assets.page.gather import gather
-from finops_assets.reports import (
-    SERVICES_BY,
-    TEAMS_BY,
-    Basis,
-    Period,
-    cost_by,
-    latest_days,
-    latest_month,
-    missing_days,
-    savings_by,
-    untagged_by,
-)
-from finops_assets.restatements import as_of_relation
+from finops_assets.reports import SERVICES_BY, TEAMS_BY, Basis, cost_by, savings_by, untagged_by
+from finops_assets.restatements import REPORTED_NOW, as_of_relation
 from finops_assets.rollup import TABLE
 from finops_assets.settings import load_settings
 from finops_assets.warehouse import Warehouse
@@ -92,6 +92,7 @@ def _period(
     period = Period(first.date() if first else latest.first, end.date() if end else latest.end)
     if period.end <= period.first:
         raise FinopsError(f"the range {period.first} to {period.end} is empty; --to is exclusive")
+    require_figures(connection, period, rollup)
     return period
 
 
@@ -128,8 +129,8 @@ def _report_cost_centers(
             )
         _have_groups(connection)
         period = _period(connection, TABLE, first, end)
-        _say_gaps(connection, period, TABLE)
-        emit(_checked(lambda: cost_by(connection, period, _columns(by), COST_CENTERS, basis)), period, format, output)
+        table = _checked(lambda: cost_by(connection, period, _columns(by), COST_CENTERS, basis))
+        emit(table, _compared(connection, period), format, output)
         if format == "table":
             shares = ", ".join(f"{share:.1f} % of {c}" for c, share in sparse_shares(connection, period).items())
             out.print(f"{SPARSE}: {shares}", style="dim", highlight=False)
@@ -144,7 +145,10 @@ def report_sparse(
     with explained(), published(config) as connection:
         _have_groups(connection)
         period = _period(connection, TABLE, first, end)
-        emit(sparse_report(connection, period), period, format, output)
+        if format == "table":
+            out.print(str(period), style="dim", highlight=False)
+        write_table(sparse_report(connection, period), format, output)
+        _say(_missing(connection, period, TABLE))
 
 
 def _have_groups(connection: duckdb.DuckDBPyConnection) -> None:
@@ -173,8 +177,9 @@ def report_untagged(
     with explained(), published(config) as connection:
         rollup = _rollup(as_of)
         period = _period(connection, rollup, first, end, days=True)
-        _say_gaps(connection, period, rollup)
-        emit(_checked(lambda: untagged_by(connection, period, _columns(by), rollup)), period, format, output)
+        reported = rollup if as_of else REPORTED_NOW
+        table = _checked(lambda: untagged_by(connection, period, _columns(by), rollup, reported))
+        emit(table, _compared(connection, period, reported), format, output)
 
 
 def _report_cost(
@@ -191,10 +196,10 @@ def _report_cost(
     with explained(), published(config) as connection:
         rollup = _converted(connection, config, as_of, basis) if currency == "reporting" else _rollup(as_of)
         period = _period(connection, rollup, first, end)
-        _say_gaps(connection, period, rollup)
+        reported = rollup if as_of else REPORTED_NOW
         asked = accrued_rollup(as_of.date() if as_of else None) if basis == "accrued" else rollup
-        table = _checked(lambda: cost_by(connection, period, _columns(by), asked, basis))
-        emit(table, period, format, output)
+        table = _checked(lambda: cost_by(connection, period, _columns(by), asked, basis, reported))
+        emit(table, _compared(connection, period, reported, rollup), format, output)
 
 
 def _converted(
@@ -220,8 +225,11 @@ def report_savings(
     """List and contracted cost beside what was billed. Commitments count once, where they were bought."""
     with explained(), published(config) as connection:
         period = _period(connection, TABLE, first, end)
-        _say_gaps(connection, period, TABLE)
-        emit(_checked(lambda: savings_by(connection, period, _columns(by))), period, format, output)
+        table = _checked(lambda: savings_by(connection, period, _columns(by)))
+        if format == "table":
+            out.print(str(period), style="dim", highlight=False)
+        write_table(table, format, output)
+        _say(_missing(connection, period, TABLE))
 
 
 @report_app.command("commitments")
@@ -282,9 +290,7 @@ def report_allocation(
         write_table(table, format, output)
         for text in kept(connection, period):
             err.print(f"[yellow]note[/] {text}", highlight=False, soft_wrap=True)
-        gaps = missing_days(connection, period, ALLOCATED)
-        if gaps:
-            err.print(f"[yellow]note[/] {len(gaps)} days of the period have no figures: held by a gate, or not run")
+        _say(_missing(connection, period, ALLOCATED))
 
 
 @report_app.command("html")
@@ -301,18 +307,24 @@ def report_html(
         out.print(f"{figures.period}: {path}", highlight=False, soft_wrap=True)
 
 
-def _say_gaps(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str) -> None:
-    """On standard error, so that no format is disturbed: which days the figures do not hold."""
-    for name, span in (("this period", period), ("the period before", period.before)):
-        gaps = missing_days(connection, span, rollup)
-        if gaps:
-            shown = ", ".join(map(str, gaps[:6])) + (", …" if len(gaps) > 6 else "")
-            days = (span.end - span.first).days
-            err.print(
-                f"[yellow]note[/] {len(gaps)} of {days} days of {name} have no figures (held by a gate, or not run):"
-                f" {shown}",
-                highlight=False,
-            )
+def _compared(
+    connection: duckdb.DuckDBPyConnection, period: Period, reported: str = REPORTED_NOW, rollup: str | None = None
+) -> Comparison:
+    """What is compared; says which days the figures do not hold."""
+    compared = compare(connection, period, reported, rollup)
+    _say(compared.notes)
+    return compared
+
+
+def _missing(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str) -> list[str]:
+    gaps = missing_days(connection, period, rollup)
+    return [no_figures("the period", period, gaps)] if gaps else []
+
+
+def _say(notes: list[str]) -> None:
+    """On standard error, so that no format is disturbed."""
+    for text in notes:
+        err.print(f"[yellow]note[/] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def _columns(by: str) -> tuple[str, ...]:

@@ -13,9 +13,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from finops_assets.cli.common import ConfigOption, err, explained, out, published, show, title
+from finops_assets.comparison import Period, compare, latest_days
 from finops_assets.errors import FinopsError
 from finops_assets.page.file import page_path
-from finops_assets.reports import SERVICES_BY, TEAMS_BY, Period, cost_by, latest_days, untagged_by
+from finops_assets.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.settings import load_settings
 
 FromDay = Annotated[datetime, typer.Argument(metavar="FROM", formats=["%Y-%m-%d"])]
@@ -82,13 +83,13 @@ def demo(config: ConfigOption = None) -> None:
         held = _run_days(config, first, end, only_changed=True)
         month = Period(date(2026, 10, 1), date(2026, 11, 1))
         with published(config) as connection:
-            title("What did each team spend in October 2026?", month)
+            title("What did each team spend in October 2026?", compare(connection, month))
             show(cost_by(connection, month, TEAMS_BY), limit=12)
             days = latest_days(connection)
             if days:
-                title("Who is untagged, by provider, over 30 days?", days)
+                title("Who is untagged, by provider, over 30 days?", compare(connection, days))
                 show(untagged_by(connection, days))
-            title("What did each service category cost in October 2026?", month)
+            title("What did each service category cost in October 2026?", compare(connection, month))
             show(cost_by(connection, month, SERVICES_BY), limit=12)
         if held:
             out.print(

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from finops_assets.comparison import Period
 from finops_assets.forecast.expect import CANDIDATES
 from finops_assets.forecast.intervals import LEAST_DAYS, LEVELS, Outlook, outlook
 from finops_assets.forecast.series import DailySeries, daily_series
-from finops_assets.reports import Period
 
 FORECAST = "forecast"
 # The kinds of series, and what of the rollup tells one from another.

@@ -14,15 +14,12 @@ import duckdb
 import numpy as np
 
 from finops_assets.accrual import accrued_rollup
+from finops_assets.comparison import LATE_DAYS
 from finops_assets.engine import identifier
 from finops_assets.forecast.expect import Matrix
-from finops_assets.reports import CAN_GROUP_BY, Basis
+from finops_assets.reports import CAN_GROUP_BY, EXACT, Basis
 from finops_assets.rollup import TABLE
 
-# A provider without any row for longer than this is gone, its cost is 0; for less its bill is late, a gap.
-LATE_DAYS = 7
-# Digits that no sum of amounts exceeds: Python's own 28 would round what DECIMAL(38, 18) holds.
-EXACT = 80
 HISTORY_DAYS = 420
 
 

@@ -251,11 +251,13 @@ def trend(
     return _drawing(height, title, parts)
 
 
-def beside(now: Number, before: Number, budget: Number | None, low: Number, high: Number) -> Markup:
+def beside(now: Number, before: Number | None, budget: Number | None, low: Number, high: Number) -> Markup:
     """In a row of a table: a bar for now, a mark for before, one for the budget, on the scale of the whole table."""
     width, height = 150, 18
     x = Scale(min(0.0, float(low)), max(float(high), 0.0) or 1.0, 2, width - 3)
-    parts = [_rect(x(0), 4, x(now), 14, "bar"), _line(x(before), 2, x(before), 16, "mark")]
+    parts = [_rect(x(0), 4, x(now), 14, "bar")]
+    if before is not None:
+        parts.append(_line(x(before), 2, x(before), 16, "mark"))
     if budget is not None:
         parts.append(_line(x(budget), 1, x(budget), 17, "limit"))
     return _cell(width, height, parts)

@@ -6,10 +6,10 @@ import os
 import uuid
 from pathlib import Path
 
+from finops_assets.comparison import Period
 from finops_assets.errors import FinopsError
 from finops_assets.page.gather import MonthFigures
 from finops_assets.page.render import render_html
-from finops_assets.reports import Period
 
 
 def page_path(published: Path, month: Period) -> Path:

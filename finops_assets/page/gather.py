@@ -20,20 +20,10 @@ from finops_assets.anomalies.history import TABLE as ANOMALIES
 from finops_assets.budgets.evaluate import CLOSING_DAYS
 from finops_assets.budgets.evaluate import TABLE as EVALUATIONS
 from finops_assets.budgets.versions import CURRENT as BUDGETS
-from finops_assets.errors import FinopsError
+from finops_assets.comparison import Comparison, NoFigures, Period, compare, latest_month, require_figures
 from finops_assets.forecast.period import FORECAST, period_of
-from finops_assets.forecast.series import EXACT
 from finops_assets.governance.tags import RECENT_DAYS
-from finops_assets.reports import (
-    SERVICES_BY,
-    TEAMS_BY,
-    Period,
-    cost_by,
-    latest_month,
-    missing_days,
-    percent,
-    untagged_by,
-)
+from finops_assets.reports import EXACT, SERVICES_BY, TEAMS_BY, cost_by, percent, untagged_by
 from finops_assets.restatements import restatements
 from finops_assets.rollup import GROUPED, TABLE
 from finops_assets.warehouse import Warehouse
@@ -43,35 +33,39 @@ MOST_TEAMS, MOST_FORECASTS, MOST_ANOMALIES, MOST_RESTATEMENTS, MOST_DEBTORS = 25
 SPARK_BEFORE, SPARK_AFTER = timedelta(days=27), timedelta(days=7)
 
 
-class NoFigures(FinopsError):
-    """There is nothing to show of the month that was asked for."""
-
-
 @dataclass(frozen=True)
 class Spend:
-    """Effective and billed cost of a team or service in the period, beside effective cost of the period before."""
+    """Effective and billed cost of a team or service in the period, beside effective cost of the period before.
+
+    `compared` is what was spent on the days that are compared, `before` on their likes in the period before; both are
+    None where there are none.
+    """
 
     name: tuple[str, ...]
     spent: Decimal
     billed: Decimal
-    before: Decimal
+    compared: Decimal | None
+    before: Decimal | None
     share_percent: float
     """Of the currency's positive effective cost; NaN where that is none."""
 
     @property
-    def change(self) -> Decimal:
+    def change(self) -> Decimal | None:
+        """Over like days; None where there are none."""
+        if self.compared is None or self.before is None:
+            return None
         with localcontext(prec=EXACT):
-            return self.spent - self.before
+            return self.compared - self.before
 
     @property
     def change_percent(self) -> float:
-        """NaN where there was no cost before."""
-        return percent(self.change, self.before)
+        """NaN where there was no cost before, or nothing is known of it."""
+        return float("nan") if self.change is None or self.before is None else percent(self.change, self.before)
 
 
 @dataclass(frozen=True)
 class Day:
-    """Effective cost of a day and of the day with its number in the period before; None: that period has no such day."""
+    """Effective cost of a day and of its like in the period before; None: it has none, or its cost is not known."""
 
     day: date
     spent: Decimal
@@ -258,22 +252,16 @@ class MonthFigures:
 
     month: Period
     period: Period
-    gaps: list[date]
-    """Days of the period without figures: held by a gate, or not run."""
-    gaps_before: list[date]
+    compared: Comparison
+    """Which days have figures, and which are compared."""
     made_at: datetime
     debt_days: int = RECENT_DAYS
     money: list[Money] = field(default_factory=list)
 
     @property
-    def reported(self) -> int:
-        """Days of the period with figures."""
-        return (self.period.end - self.period.first).days - len(self.gaps)
-
-    @property
-    def reported_before(self) -> int:
-        """Days of the period before with figures."""
-        return (self.period.before.end - self.period.before.first).days - len(self.gaps_before)
+    def gaps(self) -> list[date]:
+        """Days of the period without figures: held by a gate, or not run."""
+        return self.compared.missing
 
     @property
     def last(self) -> date:
@@ -299,15 +287,11 @@ def gather(
         raise NoFigures("nothing was reported: no day had passed its gates")
     whole = _month(month or f"{newest.first:%Y-%m}")
     period = Period(whole.first, min(whole.end, newest.end))
-    if period.end <= period.first or len(missing_days(connection, period)) == (period.end - period.first).days:
-        [(first,)] = connection.execute(f"SELECT min(charge_date) FROM {TABLE}").fetchall()
-        raise NoFigures(
-            f"no day of {whole.first:%Y-%m} was reported; there are figures from {first} to"
-            f" {newest.end - timedelta(days=1)}"
-        )
+    require_figures(connection, whole, name=f"{whole.first:%Y-%m}")
+    compared = compare(connection, period)
     teams = _spends(connection, period, TEAMS_BY)
     services = _spends(connection, period, SERVICES_BY)
-    days = _days(connection, period)
+    days = _days(connection, compared)
     budgets = _budgets(connection, whole, newest.end)
     forecast = _forecast(connection, whole)
     weeks = _weeks(connection, whole)
@@ -329,7 +313,7 @@ def gather(
                 days.get(currency, []),
                 listed,
                 (len(rest), _sum(rest, ("others",))) if rest else None,
-                sorted((s for s in spends if s.change), key=lambda s: -abs(s.change)),
+                sorted((s for s in spends if s.change), key=lambda s: abs(s.change or Decimal(0)), reverse=True),
                 services.get(currency, []),
                 None if budgets is None else budgets.get(currency, []),
                 accrued.get(currency, []),
@@ -348,8 +332,7 @@ def gather(
     return MonthFigures(
         whole,
         period,
-        missing_days(connection, period),
-        missing_days(connection, period.before),
+        compared,
         (now or datetime.now(UTC)).astimezone(UTC),
         money=money,
     )
@@ -396,13 +379,20 @@ def _add(amounts: Iterable[Decimal]) -> Decimal:
         return sum(amounts, Decimal(0))
 
 
+def _known(amounts: Iterable[Decimal | None]) -> Decimal | None:
+    """The sum of those that are known; None where none is."""
+    known = [amount for amount in amounts if amount is not None]
+    return _add(known) if known else None
+
+
 def _sum(spends: Sequence[Spend], name: tuple[str, ...]) -> Spend:
     shares = [s.share_percent for s in spends]
     return Spend(
         name,
         _add(s.spent for s in spends),
         _add(s.billed for s in spends),
-        _add(s.before for s in spends),
+        _known(s.compared for s in spends),
+        _known(s.before for s in spends),
         sum(shares),
     )
 
@@ -417,38 +407,24 @@ def _spends(connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str
                 tuple(str(row[b]) for b in by),
                 row["effective_cost"],
                 row["billed_cost"],
+                row["effective_cost_compared"],
                 row["effective_cost_before"],
                 row["share_percent"],
             )
         )
-    return dict(sorted(found.items()))
-
-
-def _days(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, list[Day]]:
-    """Every day of the period that is reported; of the period before the day with the same number."""
-    gaps = set(missing_days(connection, period))
-    before_gaps = set(missing_days(connection, period.before))
-    shift = period.first - period.before.first
-    known: dict[str, dict[date, Any]] = {}
-    for row in cost_by(connection, period, ("charge_date",)).to_dict("records"):
-        known.setdefault(row["currency"] or "", {})[row["charge_date"]] = row
-    found: dict[str, list[Day]] = {}
-    for currency, by_day in known.items():
-        for n in range((period.end - period.first).days):
-            day = period.first + timedelta(days=n)
-            earlier = day - shift
-            of_day: dict[Any, Any] | None = by_day.get(day)
-            there = period.before.first <= earlier < period.before.end and earlier not in before_gaps
-            if day in gaps and not there:
-                continue
-            found.setdefault(currency, []).append(
-                Day(
-                    day,
-                    of_day["effective_cost"] if of_day else Decimal(0),
-                    (of_day["effective_cost_before"] if of_day else Decimal(0)) if there else None,
-                )
-            )
     return found
+
+
+def _days(connection: duckdb.DuckDBPyConnection, compared: Comparison) -> dict[str, list[Day]]:
+    """Every day of the period with figures, beside its like where both are known; a currency without rows cost 0."""
+    found: dict[str, dict[date, Day]] = {}
+    for row in cost_by(connection, compared.period, ("charge_date",)).to_dict("records"):
+        day = Day(row["charge_date"], row["effective_cost"], row["effective_cost_before"])
+        found.setdefault(row["currency"] or "", {})[day.day] = day
+    known = sorted(frozenset[date]().union(*compared.known.values()))
+    return {
+        currency: [of_day.get(day, Day(day, Decimal(0), None)) for day in known] for currency, of_day in found.items()
+    }
 
 
 def _budgets(

@@ -10,9 +10,9 @@ from math import isnan
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from finops_assets.comparison import Period
 from finops_assets.page import charts
 from finops_assets.page.gather import AnomalyLine, BudgetLine, ForecastLine, Money, MonthFigures, Restated, Spend
-from finops_assets.reports import Period
 from finops_assets.rollup import GROUPED, UNKNOWN, UNTAGGED
 
 TEMPLATE = "month.html.jinja"
@@ -44,10 +44,10 @@ def _percent(value: float) -> str:
 
 
 def _changed(spend: Spend, unit: str = "") -> str:
-    """The change in percent; in words where there was nothing before."""
+    """The change in percent; in words where there was nothing before, a dash where nothing is known of it."""
     value = spend.change_percent
     if isnan(value):
-        return "new" if spend.before == 0 and spend.spent else "–"
+        return "new" if spend.before == 0 and spend.compared else "–"
     if value > MOST_PERCENT:
         return f"> {MOST_PERCENT}{unit}"
     text = f"{value:+.1f}"
@@ -136,14 +136,18 @@ def _band(line: BudgetLine | ForecastLine) -> charts.Band | None:
 
 def _extent(rows: Sequence[Spend], money: Money | None = None) -> tuple[Decimal, Decimal]:
     """The least and the largest figure that is drawn in the rows."""
-    values = [v for row in rows for v in (row.spent, row.before)]
+    values = [v for row in rows for v in (row.spent, row.before) if v is not None]
     values += [b.amount for row in rows if money and (b := money.budget_of(row.name))]
     return min(values, default=Decimal(0)), max(values, default=Decimal(0))
 
 
 def _draw_month(figures: MonthFigures, money: Money) -> Markup:
+    like = figures.period.like_days
+    # A day that this month has no figures for is left out of the month before, too: heights are of like days.
+    unlike = {like[day] for day in figures.gaps if day in like}
+
     def added_up(first: date, end: date) -> list[tuple[int, Decimal]]:
-        costs = {day: cost for day, cost in money.accrued if first <= day < end}
+        costs = {day: cost for day, cost in money.accrued if first <= day < end and day not in unlike}
         total, points = Decimal(0), []
         for n in range((end - first).days):
             total += costs.get(first + timedelta(days=n), Decimal(0))
@@ -190,7 +194,8 @@ def _draw_days(figures: MonthFigures, money: Money) -> Markup:
 
 
 def _draw_movers(money: Money) -> Markup:
-    moved = [(_plain(s.name), s.change, f"{s.change:+,.0f}".replace("-", "−")) for s in money.movers[:MOST_MOVERS]]
+    changes = [(s.name, s.change) for s in money.movers[:MOST_MOVERS] if s.change is not None]
+    moved = [(_plain(name), change, f"{change:+,.0f}".replace("-", "−")) for name, change in changes]
     return charts.changes(
         f"Largest changes, {money.currency}: " + "; ".join(f"{n} {text}" for n, _, text in moved), moved
     )
@@ -238,8 +243,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "amount": _data,
-        "signed": lambda value: _data(value, signed=True),
+        "amount": lambda value: "–" if value is None else _data(value),
+        "signed": lambda value: "–" if value is None else _data(value, signed=True),
         "pct": _percent,
         "changed": _changed,
         "plain": _plain,
@@ -277,8 +282,9 @@ def render_markdown(figures: MonthFigures) -> str:
     lines = [f"**{_month(figures.month.first)}**, effective cost of {_span(figures.period)}", ""]
     if figures.gaps:
         lines += [f"Without figures: {_days(figures.gaps)}.", ""]
+    lines += [f"{figures.compared}.", ""]
     lines += [
-        "| currency | spent | month before | change | expected at the end (80 %) | without a team | budgets over | anomalies |",
+        "| currency | spent | like days of the month before | change | expected at the end (80 %) | without a team | budgets over | anomalies |",
         "|---|---:|---:|---:|---|---:|---:|---:|",
     ]
     for money in figures.money:
@@ -290,7 +296,8 @@ def render_markdown(figures: MonthFigures) -> str:
         )
         over = sum(b.severity in ("CRITICAL", "WARNING") for b in money.budgets or ())
         cells = [
-            _cell(money.currency), rounded(money.total.spent), rounded(money.total.before),
+            _cell(money.currency), rounded(money.total.spent),
+            "–" if money.total.before is None else rounded(money.total.before),
             _changed(money.total, " %"), expected, f"{_percent(money.untagged_share('team')[1])} %",
             "–" if money.budgets is None else f"{over} of {len(money.budgets)}",
             "–" if money.anomalies is None else str(len(money.anomalies) + money.more_anomalies),

@@ -1,0 +1,273 @@
+"""A period beside the period before it: only like days of like sources are compared.
+
+What a source has no figures for is unknown, not zero: a day that a gate holds or that nobody ran, a bill that is
+late, and all that was before the source's first bill. Such days are in no sum, so they must not stand in the sum
+that it is compared with either. Days are UTC, ends exclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import pairwise
+
+import duckdb
+
+from finops_assets.engine import days_between
+from finops_assets.errors import FinopsError
+from finops_assets.restatements import REPORTED_NOW
+from finops_assets.rollup import TABLE
+
+# A source without any row for longer than this cost nothing meanwhile; for less its bill is late.
+LATE_DAYS = 7
+UNTAGGED_DAYS = 30
+DAYS_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Period:
+    """UTC days from `first` up to but not including `end`."""
+
+    first: date
+    end: date
+
+    @property
+    def before(self) -> Period:
+        """The same days of the period before: of the month before for a month or its first days, else as many days."""
+        if self.first.day == 1 and self.end <= _next_month(self.first):
+            month = (self.first - timedelta(days=1)).replace(day=1)
+            end = self.first if self.end == _next_month(self.first) else month + (self.end - self.first)
+            return Period(month, min(end, self.first))
+        return Period(self.first - (self.end - self.first), self.first)
+
+    @property
+    def days(self) -> list[date]:
+        """Every day of it."""
+        return days_between(self.first, self.end)
+
+    @property
+    def like_days(self) -> dict[date, date]:
+        """Each day and its like in the period before: the first and the first, and so on, while both have one."""
+        return dict(zip(self.days, self.before.days))
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.end - timedelta(days=1)}"
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+def latest_month(connection: duckdb.DuckDBPyConnection, rollup: str = TABLE) -> Period | None:
+    """The month of the newest day in the rollup, up to and with that day; None where the rollup is empty."""
+    last = _last_day(connection, rollup)
+    return Period(last.replace(day=1), last + timedelta(days=1)) if last else None
+
+
+def latest_days(connection: duckdb.DuckDBPyConnection, days: int = UNTAGGED_DAYS, rollup: str = TABLE) -> Period | None:
+    """The last `days` days up to and with the newest day in the rollup."""
+    last = _last_day(connection, rollup)
+    return Period(last - timedelta(days=days - 1), last + timedelta(days=1)) if last else None
+
+
+def _last_day(connection: duckdb.DuckDBPyConnection, rollup: str) -> date | None:
+    row = connection.execute(f"SELECT max(charge_date) FROM {rollup}").fetchone()
+    return row[0] if row else None
+
+
+def reported_days(connection: duckdb.DuckDBPyConnection, first: date, end: date, rollup: str = TABLE) -> set[date]:
+    """The days that the rollup has figures for."""
+    return {
+        day
+        for (day,) in connection.execute(
+            f"SELECT DISTINCT charge_date FROM {rollup} WHERE charge_date >= $first AND charge_date < $end",
+            {"first": first, "end": end},
+        ).fetchall()
+    }
+
+
+def missing_days(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str = TABLE) -> list[date]:
+    """The days of a period that the rollup has no figures for: held by a gate, or not run."""
+    found = reported_days(connection, period.first, period.end, rollup)
+    return [day for day in period.days if day not in found]
+
+
+class NoFigures(FinopsError):
+    """There is nothing to show of the days that were asked for."""
+
+
+def require_figures(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str = TABLE, name: str = "") -> None:
+    """A period without any figure has no answer, not the answer 0. `name`: what people call the period.
+
+    Raises:
+        NoFigures: no day of it is in the rollup.
+    """
+    if reported_days(connection, period.first, period.end, rollup):
+        return
+    [(first, last)] = connection.execute(f"SELECT min(charge_date), max(charge_date) FROM {rollup}").fetchall()
+    if first is None:
+        raise NoFigures("nothing was reported: no day had passed its gates")
+    raise NoFigures(
+        f"no day of {name or period} was reported; there are figures from {first} to {last}. Run these days first"
+        f" (`finops run {period.first} {period.end}`), or ask for days that have figures"
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is known of a period and of the one before it, and which days are compared.
+
+    `known` and `compared` are by provider, as the rollup groups: the days of the period that have figures of every
+    source that bills under it, and those of them whose like in the period before has, too. `missing` and
+    `missing_before` are days that nothing is known of; `late` are by source the days of both periods that others
+    have figures for, and it has not.
+    """
+
+    period: Period
+    known: Mapping[str, frozenset[date]]
+    compared: Mapping[str, frozenset[date]]
+    missing: list[date]
+    missing_before: list[date]
+    late: Mapping[str, list[date]]
+
+    @property
+    def days(self) -> int:
+        """Days of the period with figures."""
+        return self.known_days(self.known)
+
+    @property
+    def days_before(self) -> int:
+        """Like days that are compared."""
+        return self.compared_days(self.compared)
+
+    @property
+    def unpaired(self) -> list[date]:
+        """Days with figures at the end of the longer period that the other one has no like of."""
+        like = self.period.like_days
+        both = {*like, *like.values(), *self.missing, *self.missing_before}
+        return [day for day in (*self.period.days, *self.period.before.days) if day not in both]
+
+    def known_days(self, providers: Iterable[str], day: date | None = None) -> int:
+        """Days of the period with figures of any of these providers; of one day: 1 or 0."""
+        return _count(self.known, providers, day)
+
+    def compared_days(self, providers: Iterable[str], day: date | None = None) -> int:
+        """Like days that are compared of any of these providers; of one day: 1 or 0."""
+        return _count(self.compared, providers, day)
+
+    def __str__(self) -> str:
+        """
+        >>> day = date(2026, 10, 1)
+        >>> str(Comparison(Period(day, date(2026, 10, 3)), {"AWS": frozenset([day])}, {}, [], [], {}))
+        '1 of 2 days; nothing to compare with'
+        """
+        whole, days, like = len(self.period.days), self.days, self.days_before
+        known = f"{days} of {whole} days" if days < whole else _many(days)
+        return f"{known}; {f'compared over {like} like days' if like else 'nothing to compare with'}"
+
+    @property
+    def notes(self) -> list[str]:
+        """What is missing, a sentence each, for people: which days are in no sum, and which are not compared."""
+        before = self.period.before
+        found = []
+        for name, span, gaps in (
+            ("this period", self.period, self.missing),
+            ("the period before", before, self.missing_before),
+        ):
+            if gaps:
+                found.append(no_figures(name, span, gaps))
+        found += [
+            f"{source} has no figures for {_many(len(days))}: {_listed(days)}" for source, days in self.late.items()
+        ]
+        if unpaired := self.unpaired:
+            found.append(f"not compared, as the other month has no such day: {_listed(unpaired)}")
+        return found
+
+
+def no_figures(name: str, period: Period, gaps: list[date]) -> str:
+    """Which days of a period are in no sum, in a sentence."""
+    return f"{len(gaps)} of {len(period.days)} days of {name} have no figures (held by a gate, or not run): {_listed(gaps)}"
+
+
+def _count(of: Mapping[str, frozenset[date]], providers: Iterable[str], day: date | None) -> int:
+    days = frozenset[date]().union(*(of.get(provider, frozenset()) for provider in providers))
+    return len(days) if day is None else int(day in days)
+
+
+def _many(days: int) -> str:
+    return "1 day" if days == 1 else f"{days} days"
+
+
+def _listed(days: list[date]) -> str:
+    return ", ".join(map(str, days[:DAYS_SHOWN])) + (", …" if len(days) > DAYS_SHOWN else "")
+
+
+def compare(
+    connection: duckdb.DuckDBPyConnection,
+    period: Period,
+    reported: str = REPORTED_NOW,
+    rollup: str | None = None,
+) -> Comparison:
+    """Which days of a period are compared with which of the period before.
+
+    `reported` is SQL of what was reported by source (now, or as of a day). `rollup`: SQL of a relation whose days alone
+    count, where it may have fewer, as the converted one has.
+    """
+    before = period.before
+    days = reported_days(connection, before.first, period.end, reported)
+    if rollup is not None:
+        days &= reported_days(connection, before.first, period.end, rollup)
+    begun, unknown = _by_source(connection, before.first, period.end, days, reported)
+    known, late = {}, {source: set[date]() for source in begun}
+    for provider, sources in _sources_of(connection, reported).items():
+        # Another source of a provider may take over from one, or be added to it: its beginning is no gap.
+        first = min(begun[source] for source in sources)
+        gaps = {day for day in days if day < first}.union(*(unknown[source] for source in sources))
+        known[provider] = frozenset(days - gaps)
+        for source in sources:
+            late[source] |= {day for day in gaps if day in unknown[source] or day < begun[source]}
+    like = period.like_days.items()
+    everyday = set(period.days)
+    return Comparison(
+        period,
+        {provider: there & everyday for provider, there in known.items()},
+        {p: frozenset(d for d, other in like if d in there and other in there) for p, there in known.items()},
+        [day for day in period.days if day not in days],
+        [day for day in before.days if day not in days],
+        {source: sorted(gaps) for source, gaps in sorted(late.items()) if gaps},
+    )
+
+
+def _sources_of(connection: duckdb.DuckDBPyConnection, reported: str) -> dict[str, list[str]]:
+    """The sources that bill under each provider's name."""
+    found: dict[str, list[str]] = {}
+    for provider, source in connection.execute(f"SELECT DISTINCT provider, source FROM {reported}").fetchall():
+        found.setdefault(provider, []).append(source)
+    return found
+
+
+def _by_source(
+    connection: duckdb.DuckDBPyConnection, first: date, end: date, days: set[date], reported: str
+) -> tuple[dict[str, date], dict[str, set[date]]]:
+    """By source: its first day with rows, and those of these reported days of [first, end) on which its bill is late.
+
+    The only place that says when a source is late: on days without rows between others that are no more than LATE_DAYS.
+    After its last rows the newest reported day ends such a span.
+    """
+    around = timedelta(days=LATE_DAYS + 1)
+    found: dict[str, list[date]] = {}
+    for source, day in connection.execute(
+        f"SELECT DISTINCT source, charge_date FROM {reported}"
+        " WHERE charge_date >= $first AND charge_date < $end ORDER BY ALL",
+        {"first": first - around, "end": end + around},
+    ).fetchall():
+        found.setdefault(source, []).append(day)
+    begun = dict(connection.execute(f"SELECT source, min(charge_date) FROM {reported} GROUP BY ALL").fetchall())
+    newest = _last_day(connection, reported) or end
+    late: dict[str, set[date]] = {source: set() for source in begun}
+    for source, there in found.items():
+        for last, following in pairwise([*there, newest + timedelta(days=1)]):
+            if (following - last).days <= LATE_DAYS + 1:
+                late[source].update(day for day in days_between(last + timedelta(days=1), following) if day in days)
+    return begun, late
