@@ -220,7 +220,7 @@ def test_mistakes_in_the_settings_are_told_with_what_is_allowed(tmp_path: Path) 
 
 FIRST, LAST = date(2026, 7, 1), date(2026, 8, 30)
 EVENT = date(2026, 8, 28)
-TEAMS = ["quantity", "price", "arrival", "purchase", "commitment", "moved", "credit", "gone", "steady"]
+TEAMS = ["quantity", "price", "arrival", "purchase", "commitment", "moved", "credit", "gone", "steady", "uncounted"]
 
 
 def rows_of(day: date, restated: Decimal | None = None) -> Iterable[dict[str, Any]]:
@@ -256,6 +256,8 @@ def rows_of(day: date, restated: Decimal | None = None) -> Iterable[dict[str, An
     wobble = Decimal(day.toordinal() % 7) / 10
     yield row("quantity", str((400 if now else 100) + wobble), quantity="40" if now else "10")
     yield row("price", str((300 if now else 100) + wobble))
+    no_quantities = dict.fromkeys(("ConsumedUnit", "PricingQuantity", "PricingUnit"), "")
+    yield row("uncounted", str((400 if now else 100) + wobble), quantity="", **no_quantities)
     yield row("arrival", str(100 + wobble))
     if now:
         yield row("arrival", "250.123456789", "arrival-2")
@@ -322,6 +324,8 @@ def of_team(site: Site, team: str) -> Anomaly:
         ("credit", "credit, tax or correction", -270),
         ("gone", "resource gone", -450),
         ("steady", "owner changed", -600),
+        # The bill gives no quantities: it may be the price as well.
+        ("uncounted", "unclear", 900),
     ],
 )
 def test_the_cause_is_told_from_the_columns_of_the_facts(site: Site, team: str, cause: str, excess: int) -> None:

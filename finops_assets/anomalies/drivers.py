@@ -265,13 +265,17 @@ class _Found:
                 -- SKUs that are only there before or now are one item of their resource.
                 SELECT number, ResourceId, sku, unit, sum(c1) / any_value(n1) AS c1, sum(c0) / any_value(n0) AS c0,
                     sum(q1) / any_value(n1) AS q1, sum(q0) / any_value(n0) AS q0,
+                    -- Where a side that costs has no quantity, more of the same is not told from a higher price.
+                    (sum(c1) = 0 OR sum(q1) > 0) AND (sum(c0) = 0 OR sum(q0) > 0) AS counted,
                     sum(sum(c1)) OVER of_resource > 0 AND sum(sum(c0)) OVER of_resource > 0 AS stayed
                 FROM (SELECT *, CASE WHEN c1 > 0 AND c0 > 0 THEN SkuId END AS sku FROM of_sku)
                 GROUP BY number, ResourceId, sku, unit WINDOW of_resource AS (PARTITION BY number, ResourceId)
             ), priced AS (
                 -- By logarithmic means, which leave nothing over: the shares of price and quantity sum to what moved.
                 SELECT number, sum(CASE WHEN both_sides THEN middle * (ln(c1 / c0) - ln(q1 / q0)) END) AS price,
-                    sum(CASE WHEN both_sides THEN middle * ln(q1 / q0) WHEN stayed THEN c1 - c0 END) AS quantity
+                    sum(CASE WHEN both_sides THEN middle * ln(q1 / q0) WHEN stayed AND counted THEN c1 - c0 END)
+                        AS quantity,
+                    sum(CASE WHEN stayed AND NOT counted THEN c1 - c0 END) AS uncounted
                 FROM (
                     SELECT *, c1 > 0 AND c0 > 0 AND q1 > 0 AND q0 > 0 AS both_sides,
                         CASE WHEN c1 = c0 THEN c1 WHEN c1 > 0 AND c0 > 0 THEN (c1 - c0) / ln(c1 / c0) END AS middle
@@ -292,11 +296,11 @@ class _Found:
                 FROM moved JOIN counts USING (number) GROUP BY number
             )
             SELECT number, coalesce(whole, 0), {", ".join(f"coalesce({n}, 0)" for n in by_category)},
-                coalesce(price, 0), coalesce(quantity, 0), coalesce(expired, 0)
+                coalesce(price, 0), coalesce(quantity, 0), coalesce(uncounted, 0), coalesce(expired, 0)
             FROM summed LEFT JOIN priced USING (number) LEFT JOIN uncovered USING (number)
             """
         ).fetchall()
-        names = ("whole", *by_category, "price", "quantity", "expired")
+        names = ("whole", *by_category, "price", "quantity", "uncounted", "expired")
         return {number: dict(zip(names, values)) for number, *values in rows}
 
     def _resources(self) -> dict[int, list[tuple[str, str, str, float, bool, bool]]]:
@@ -411,6 +415,12 @@ class _Found:
         for cause, amount, evidence in cases:
             if amount >= MOST * whole:
                 return Explanation(cause, evidence, drivers)
+        if side * found["uncounted"] >= MOST * whole:
+            evidence = (
+                f"charges without a quantity moved it by {found['uncounted']:+,.2f} {currency} a day: whether it is more"
+                f" of the same or a higher price, the bill does not say{most}"
+            )
+            return Explanation("unclear", evidence, drivers)
         return Explanation("unclear", "no single cause explains half of it; see what moved", drivers)
 
     def _came_and_went(self, question: Question, side: int) -> tuple[float, str, float, str, float, str, float]:

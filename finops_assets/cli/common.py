@@ -80,7 +80,7 @@ def write_table(table: pd.DataFrame, format: Format, output: Path | None) -> Non
             # Plain digits: a spreadsheet reads Python's 1E-18 as a double.
             table.map(lambda v: f"{v:f}" if isinstance(v, Decimal) else v).to_csv(target, index=False)
         case "json":
-            exact = table.map(lambda v: f"{v:f}" if isinstance(v, Decimal) else str(v) if isinstance(v, date) else v)
+            exact = table.map(_json_value)
             text = exact.to_json(orient="records", date_format="iso", indent=1) + "\n"
             if output:
                 output.write_text(text, encoding="utf-8")
@@ -88,6 +88,16 @@ def write_table(table: pd.DataFrame, format: Format, output: Path | None) -> Non
                 sys.stdout.write(text)
         case "parquet":
             table.to_parquet(target, index=False)
+
+
+def _json_value(value: object) -> object:
+    """Amounts with every digit, days as text; a time or amount that is not there is null."""
+    match value:
+        case Decimal():
+            return f"{value:f}" if value.is_finite() else None
+        case date():
+            return None if pd.isna(value) else str(value)
+    return value
 
 
 def title(text: str, compared: Comparison) -> None:
