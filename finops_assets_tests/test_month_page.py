@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -241,6 +242,69 @@ def test_names_are_escaped_and_nothing_else_is_asked_for(made: tuple[Site, dg.Ex
     ids = [value for _, name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
     assert {value[1:] for value in asked if value.startswith("#")} <= set(ids)
+
+
+HOSTILE = (
+    '"><svg onload=alert(1)>',
+    "</title></svg><script>x</script>",
+    "a\u202egnp.exe\u2066",
+    "two\nlines\tand\x07bell",
+    "{{ figures.month }}{% raw %}",
+    "=cmd|'/c calc'!A1",
+    "x" * 1_000_000,
+)
+
+
+def test_hostile_names_are_text_on_one_line_and_cut(tmp_path: Path) -> None:
+    site = Site(tmp_path, first_day="2026-09-01")
+    days = ("2026-09-01", "2026-10-01")
+    rows = [
+        focus_row(
+            day, Tags=json.dumps({"team": name, "dept": name}), EffectiveCost=str(10 * n + (day == days[1])),
+            ServiceName=name, ResourceId=name, SubAccountName=name,
+        )
+        for day in days
+        for n, name in enumerate(HOSTILE, 1)
+    ]  # fmt: skip
+    site.put_csv("all.csv", *rows)
+    site.run_all(*days)
+    with site.platform.warehouse.reading() as connection:
+        figures = gather(connection)
+    assert figures.compared.days_before == 1
+    html, text = render_html(figures), render_markdown(figures)
+    page = Page(html)  # every tag that opens closes
+    assert len(page.amounts("c1-teams-table")) == len(HOSTILE) + 1
+    for found in (html, text):
+        assert len(found) < 100_000
+        assert not re.search(r"<svg on|<script|[\u202a-\u202e\u2066-\u2069\x00-\x08\x0b-\x1f]", found)
+    assert "a" + "gnp.exe" in page.text
+    assert "two lines and" in page.text
+    assert "{{ figures.month }}{% raw %}" in page.text
+    for svg in re.findall(r"<svg.*?</svg>", html, re.S):
+        ET.fromstring(svg)
+
+
+def test_on_a_phone_the_drawings_are_whole_and_their_texts_legible(
+    made: tuple[Site, dg.ExecuteInProcessResult, str],
+) -> None:
+    figures = [ET.fromstring(f"<p>{found}</p>") for found in re.findall(r"<figure>(.*?)<figcaption>", made[2], re.S)]
+    assert len(figures) >= 6
+    for figure in figures:
+        screen, phone = figure.findall("svg")
+        assert (screen.get("class"), phone.get("class")) == ("screen", "phone")
+        width = float((phone.get("viewBox") or "").split()[2])
+        assert width == charts.NARROW
+        for text in phone.iter("text"):
+            # Of 12 pixels a letter of these names is about 6 wide.
+            x, length = float(text.get("x") or ""), 6 * len(text.text or "")
+            start = {"start": x, "middle": x - length / 2, "end": x - length}[text.get("text-anchor") or "start"]
+            assert start >= -6, text.text
+            assert start + length <= width + 6, text.text
+    style = made[2].partition("</style>")[0]
+    assert "min-width: 36rem" not in style
+    assert re.search(
+        r"max-width: 42rem\) \{ figure svg.screen \{ display: none; \} figure svg.phone \{ display: block", style
+    )
 
 
 def test_drawings_are_well_formed_say_what_they_are_and_stay_on_their_paper(

@@ -16,6 +16,8 @@ from markupsafe import Markup
 
 Number = Decimal | float
 WIDTH = 720
+NARROW = 360
+"""Of a drawing for a phone: its texts are as large as on a wide screen, names stand below instead of beside."""
 LINE = 15
 """Least distance of two labels, in pixels of the drawing."""
 
@@ -96,10 +98,30 @@ def _path(points: Iterable[tuple[float, float]], cls: str, closed: bool = False)
     return Markup('<{} points="{}" class="{}"/>').format("polygon" if closed else "polyline", places, cls)
 
 
-def _drawing(height: float, title: str, parts: Iterable[Markup], width: float = WIDTH) -> Markup:
-    return Markup('<svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}"><title>{}</title>{}</svg>').format(
-        width, height, title, title, Markup("").join(parts)
+def _drawing(height: float, title: str, parts: Iterable[Markup], narrow: bool) -> Markup:
+    return Markup(
+        '<svg viewBox="0 0 {:.0f} {:.0f}" class="{}" role="img" aria-label="{}"><title>{}</title>{}</svg>'
+    ).format(
+        NARROW if narrow else WIDTH,
+        height,
+        "phone" if narrow else "screen",
+        title,
+        title,
+        Markup("").join(parts),
     )
+
+
+def _named(
+    marks: Sequence[tuple[float, str, str]], right: float, bottom: float, narrow: bool
+) -> tuple[list[Markup], float]:
+    """The names of lines (place, text, class) beside their ends; on a phone below each other, with the height of that."""
+    if narrow:
+        ordered = sorted(marks)
+        return [_text(8, bottom + LINE * (i + 1), text, "start", cls) for i, (_, text, cls) in enumerate(ordered)], (
+            LINE * len(marks) + 6
+        )
+    places = spread([place for place, _, _ in marks])
+    return [_text(right, at + 4, text, "start", cls) for at, (_, text, cls) in zip(places, marks)], 0
 
 
 def _cell(width: float, height: float, parts: Iterable[Markup]) -> Markup:
@@ -129,13 +151,14 @@ def month_so_far(
     gaps: Sequence[int],
     labels: Mapping[str, str],
     axis: Callable[[float], str],
+    narrow: bool = False,
 ) -> Markup:
     """Cost added up over the month, beside the month before, with what is expected of its end.
 
     `now`, `before`: (day of the month, cost up to and with it). `gaps`: days without figures. `labels`: the texts at
     the right for now, before, expected, budget.
     """
-    height, left, right, top, bottom = 270, 62, WIDTH - 172, 14, 240
+    height, left, right, top, bottom = 270.0, 62, NARROW - 22 if narrow else WIDTH - 172, 14, 240
     values = [0.0, *(float(v) for _, v in (*now, *before))]
     values += [float(expected.low95), float(expected.high95)] if expected else []
     values += [float(budget)] if budget is not None else []
@@ -173,9 +196,8 @@ def month_so_far(
         )
         if not expected:
             marks.append((y(now[-1][1]), labels["now"], "label-now"))
-    places = spread([place for place, _, _ in marks])
-    parts += [_text(right + 22, at + 4, text, "start", cls) for at, (_, text, cls) in zip(places, marks)]
-    return _drawing(height, title, parts)
+    names, below = _named(marks, right + 22, bottom + 24, narrow)
+    return _drawing(height + below, title, parts + names, narrow)
 
 
 def by_day(
@@ -184,9 +206,11 @@ def by_day(
     length: int,
     gaps: Sequence[int],
     axis: Callable[[float], str],
+    narrow: bool = False,
 ) -> Markup:
     """A bar a day, and a mark where that day of the period before was. `days`: number, cost, cost before, its text."""
-    height, left, right, top, bottom = 170, 62, WIDTH - 8, 10, 142
+    height, left, right, top, bottom = 170, 62, (NARROW if narrow else WIDTH) - 8, 10, 142
+    side = 1 if narrow else 3
     values = [0.0, *(float(v) for _, v, _, _ in days), *(float(b) for _, _, b, _ in days if b is not None)]
     steps = round_steps(min(values), max(values), 3)
     y, x = Scale(steps[0], steps[-1], bottom, top), Scale(0, length, left, right)
@@ -194,27 +218,27 @@ def by_day(
     parts += _levels(y, steps, left, right, axis)
     for d, value, before, text in days:
         if d not in gaps:
-            parts.append(_rect(x(d - 1) + 3, y(value), x(d) - 3, y(0), "bar", text))
+            parts.append(_rect(x(d - 1) + side, y(value), x(d) - side, y(0), "bar", text))
         if before is not None:
             parts.append(_line(x(d - 1) + 1, y(before), x(d) - 1, y(before), "mark"))
-    parts += [_text((x(d - 1) + x(d)) / 2, bottom + 17, str(d), "middle") for d in range(1, length + 1)]
-    return _drawing(height, title, parts)
+    numbered = [d for d in range(1, length + 1) if not narrow or d == 1 or d % 5 == 0]
+    parts += [_text((x(d - 1) + x(d)) / 2, bottom + 17, str(d), "middle") for d in numbered]
+    return _drawing(height, title, parts, narrow)
 
 
-def changes(title: str, moved: Sequence[tuple[str, Decimal, str]]) -> Markup:
+def changes(title: str, moved: Sequence[tuple[str, Decimal, str]], narrow: bool = False) -> Markup:
     """Who costs more and who less, to the right and to the left. `moved`: name, amount, its text."""
-    row, label, middle = 22, 215, 450
+    row, above, middle, reach = (38, 16, NARROW / 2, 100) if narrow else (22, 0, 450, 150)
     longest = max((abs(float(v)) for _, v, _ in moved), default=1.0) or 1.0
-    reach = 150
     height = row * len(moved) + 6
     parts = [_line(middle, 0, middle, height, "zero")]
     for i, (name, value, text) in enumerate(moved):
         top = i * row + 3
         end = middle + reach * float(value) / longest
-        parts.append(_text(label, top + 13, short(name, 34), "end", "name"))
-        parts.append(_rect(middle, top + 2, end, top + row - 5, "more" if value > 0 else "less"))
-        parts.append(_text(end + (6 if value > 0 else -6), top + 13, text, "start" if value > 0 else "end"))
-    return _drawing(height, title, parts)
+        parts.append(_text(0 if narrow else 215, top + 13, short(name, 34), "start" if narrow else "end", "name"))
+        parts.append(_rect(middle, top + above + 2, end, top + row - 5, "more" if value > 0 else "less"))
+        parts.append(_text(end + (6 if value > 0 else -6), top + above + 13, text, "start" if value > 0 else "end"))
+    return _drawing(height, title, parts, narrow)
 
 
 def trend(
@@ -222,14 +246,15 @@ def trend(
     weeks: Sequence[str],
     lines: Mapping[str, Sequence[float | None]],
     target: float | None,
+    narrow: bool = False,
 ) -> Markup:
     """A line each over the weeks, in percent, with its name at its end; `weeks` are the labels below."""
-    height, left, right, top, bottom = 190, 62, WIDTH - 182, 10, 160
+    height, left, right, top, bottom = 190.0, 62, NARROW - 12 if narrow else WIDTH - 182, 10, 160
     values = [v for line in lines.values() for v in line if v is not None]
     steps = round_steps(0.0, max([*values, target or 0.0, 1.0]), 4)
     y, x = Scale(steps[0], steps[-1], bottom, top), Scale(-0.3, max(1, len(weeks) - 1) + 0.0, left, right)
     parts = _levels(y, steps, left, right, lambda v: f"{v:g} %")
-    every = max(1, -(-len(weeks) // 7))
+    every = max(1, -(-len(weeks) // (4 if narrow else 7)))
     parts += [
         _text(x(i), bottom + 17, name, "middle") for i, name in enumerate(weeks) if (len(weeks) - 1 - i) % every == 0
     ]
@@ -246,9 +271,8 @@ def trend(
         if points:
             last = next(v for v in reversed(line) if v is not None)
             marks.append((points[-1][1], f"no {short(name, 14)} {last:.1f} %", f"label s{n % 6}"))
-    places = spread([place for place, _, _ in marks])
-    parts += [_text(right + 8, at + 4, text, "start", cls) for at, (_, text, cls) in zip(places, marks)]
-    return _drawing(height, title, parts)
+    names, below = _named(marks, right + 8, bottom + 24, narrow)
+    return _drawing(height + below, title, parts + names, narrow)
 
 
 def beside(now: Number, before: Number | None, budget: Number | None, low: Number, high: Number) -> Markup:

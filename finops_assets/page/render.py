@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from math import isnan
+from unicodedata import category
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,10 +18,21 @@ from finops_assets.rollup import GROUPED, UNKNOWN, UNTAGGED
 
 TEMPLATE = "month.html.jinja"
 MOST_MOVERS, DRAWN_BUDGETS, MOST_PERCENT = 8, 2.0, 999
+LONGEST_NAME, LONGEST_TEXT = 80, 600
 CONTENTS = (
     ("month", "month"), ("teams", "teams"), ("services", "services"), ("budgets", "budgets"), ("forecast", "forecast"),
     ("untagged", "untagged"), ("anomalies", "anomalies"), ("restatements", "restatements"), ("debt", "tag debt"),
 )  # fmt: skip
+
+
+def shown(text: str, most: int = LONGEST_TEXT) -> str:
+    """Foreign text as the page shows it: on one line, without what cannot be seen (controls, changes of direction), cut.
+
+    >>> shown("a\\nb\\u202ec\\x1b[1m"), shown("marketplace", 6)
+    ('a bc[1m', 'marke…')
+    """
+    words = " ".join(text[: 4 * most].split())
+    return charts.short("".join(c for c in words if category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn")), most)
 
 
 def rounded(value: Decimal, signed: bool = False) -> str:
@@ -60,7 +72,7 @@ def _plain(names: Iterable[str]) -> str:
     >>> _plain(("platform", "__untagged__")), _plain(("__untagged__", "__untagged__")), _plain(())
     ('platform / untagged', 'untagged', 'everybody')
     """
-    named = ["untagged" if n == UNTAGGED else "unknown" if n == UNKNOWN else n for n in names]
+    named = ["untagged" if n == UNTAGGED else "unknown" if n == UNKNOWN else shown(n, LONGEST_NAME) for n in names]
     return " / ".join(dict.fromkeys(named) if set(named) == {"untagged"} else named) or "everybody"
 
 
@@ -68,7 +80,12 @@ def _owner(names: Sequence[str]) -> Markup:
     """An owner; what nobody tagged in italics, so that it is told from a team of that name."""
     if set(names) == {UNTAGGED}:
         return Markup('<em class="none">untagged</em>')
-    parts = [Markup('<em class="none">untagged</em>') if n == UNTAGGED else Markup("{}").format(n) for n in names]
+    parts = [
+        Markup('<em class="none">untagged</em>')
+        if n == UNTAGGED
+        else Markup("<bdi>{}</bdi>").format(shown(n, LONGEST_NAME))
+        for n in names
+    ]
     return Markup(" / ").join(parts)
 
 
@@ -141,6 +158,11 @@ def _extent(rows: Sequence[Spend], money: Money | None = None) -> tuple[Decimal,
     return min(values, default=Decimal(0)), max(values, default=Decimal(0))
 
 
+def _twice(draw: Callable[..., Markup], *what: object) -> Markup:
+    """A drawing for a screen and one for a phone; the style shows one of them."""
+    return draw(*what) + draw(*what, narrow=True)
+
+
 def _draw_month(figures: MonthFigures, money: Money) -> Markup:
     like = figures.period.like_days
     # A day that this month has no figures for is left out of the month before, too: heights are of like days.
@@ -161,11 +183,16 @@ def _draw_month(figures: MonthFigures, money: Money) -> Markup:
     budget = money.budget_of_all
     labels = {
         "now": f"{month.first:%B}: {now[-1][1]:,.0f}" if now else "",
-        "before": f"{before.first:%B}: {then[-1][1]:,.0f}" if then else "",
+        "before": f"{before.first:%b}, like days: {then[-1][1]:,.0f}"
+        if then and unlike
+        else f"{before.first:%B}: {then[-1][1]:,.0f}"
+        if then
+        else "",
         "expected": f"expected: {whole.forecast:,.0f}" if whole else "",
         "budget": f"budget: {budget.amount:,.0f}" if budget else "",
     }
-    return charts.month_so_far(
+    return _twice(
+        charts.month_so_far,
         f"Cost of {_month(month.first)} added up, {money.currency}: " + "; ".join(filter(None, labels.values())),
         now,
         then,
@@ -190,14 +217,14 @@ def _draw_days(figures: MonthFigures, money: Money) -> Markup:
     ]
     length = (figures.month.end - figures.month.first).days
     title = f"Effective cost by day, {_month(figures.month.first)}, {money.currency}"
-    return charts.by_day(title, days, length, [day.day for day in figures.gaps], _axis)
+    return _twice(charts.by_day, title, days, length, [day.day for day in figures.gaps], _axis)
 
 
 def _draw_movers(money: Money) -> Markup:
     changes = [(s.name, s.change) for s in money.movers[:MOST_MOVERS] if s.change is not None]
     moved = [(_plain(name), change, f"{change:+,.0f}".replace("-", "−")) for name, change in changes]
-    return charts.changes(
-        f"Largest changes, {money.currency}: " + "; ".join(f"{n} {text}" for n, _, text in moved), moved
+    return _twice(
+        charts.changes, f"Largest changes, {money.currency}: " + "; ".join(f"{n} {text}" for n, _, text in moved), moved
     )
 
 
@@ -223,7 +250,7 @@ def _draw_untagged(money: Money) -> Markup:
     lines = {name: [known[w].percent if w in known else None for w in weeks] for name, known in by_week.items()}
     targets = [w.target for line in (money.weeks or {}).values() for w in line if w.target is not None]
     title = f"Cost without a required dimension by week, {money.currency}"
-    return charts.trend(title, [f"{w.day} {w:%b}" for w in weeks], lines, targets[-1] if targets else None)
+    return _twice(charts.trend, title, [f"{w.day} {w:%b}" for w in weeks], lines, targets[-1] if targets else None)
 
 
 def _draw_anomaly(anomaly: AnomalyLine) -> Markup:
@@ -241,6 +268,8 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # Whatever text is shown, wherever it came from.
+        finalize=lambda value: shown(value) if type(value) is str else value,
     )
     environment.filters |= {
         "amount": lambda value: "–" if value is None else _data(value),
@@ -308,7 +337,7 @@ def render_markdown(figures: MonthFigures) -> str:
             if b.severity in ("CRITICAL", "WARNING"):
                 lines += [
                     "",
-                    f"* {b.severity} {_cell(_plain(b.owner))}, {_span(b.period)}, {_cell(money.currency)}: {b.reason}",
+                    f"* {b.severity} {_cell(_plain(b.owner))}, {_span(b.period)}, {_cell(money.currency)}: {shown(b.reason)}",
                 ]
         for a in (money.anomalies or ())[:3]:
             about = f"{_cell(_plain(a.owner))}, {_cell(a.resource or a.service)}, {_days_of(a)}"
@@ -323,4 +352,4 @@ def _cell(text: str) -> str:
     >>> _cell("a|b <i> __x__")
     'a\\\\|b \\\\<i\\\\> \\\\_\\\\_x\\\\_\\\\_'
     """
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|!~&" else c for c in " ".join(text.split()))
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|!~&" else c for c in shown(text, LONGEST_NAME))
