@@ -15,7 +15,7 @@ from finops_assets.engine import ROW_GROUP_ROWS, connect, identifier, literal
 from finops_assets.errors import LakeError
 from finops_assets.lake import Lake
 from finops_assets.landing import DERIVED_TYPES, slice_folder
-from finops_assets.ledger import DayTotals, Generation, Ledger, concerns
+from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, concerns
 from finops_assets.settings import Engine, Source
 from finops_assets.sources.delivery import incomplete_sectors
 from finops_assets.sources.reading import all_columns, canonical_type
@@ -74,7 +74,7 @@ def _pending(lake: Lake, source: str) -> list[Generation]:
     """The newest deliveries that wait or were refused: they hold the days that they concern."""
     ledger = Ledger(lake, source)
     newest = (ledger.latest(scope) for scope in ledger.scopes())
-    return [g for g in newest if g is not None and g.state in ("waiting", "refused")]
+    return [g for g in newest if g is not None and g.state in PENDING]
 
 
 def _incomplete(day: date, live: Iterable[Generation]) -> int:

@@ -7,7 +7,7 @@ A generation replaces the one before it in its scope as a whole; rows are never 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -22,8 +22,9 @@ from finops_assets.engine import connect, identifier, literal, threads
 from finops_assets.errors import DeliveryChanged, DeliveryRefused, FinopsError
 from finops_assets.focus.specification import detect_version
 from finops_assets.lake import Lake
-from finops_assets.ledger import DayTotals, Generation, Ledger, State, fall, now, total_cost
+from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, State, fall, now, total_cost
 from finops_assets.repairs import condensed, counts, row_repairs
+from finops_assets.same_charges import Sample, Shared, may_share, samples, shared
 from finops_assets.settings import Engine, Plausibility, Source
 from finops_assets.sources.delivery import Delivery
 from finops_assets.sources.layouts import known_manifests, newest_deliveries
@@ -73,7 +74,9 @@ def land_source(
     days, or more rows or cost than `limits` allow, against the live one, unless a person accepted it. All
     are entered in the ledger with the reason, and what was live before stays live. A refused delivery is
     not read again until its files change or it is accepted. Billing periods that ended before `first_day`
-    are left alone. A scope that is no longer delivered stays as it was landed.
+    are left alone. A scope that is no longer delivered stays as it was landed, unless a new one holds all its
+    rows: then its file was renamed, and the new one counts. A delivery that holds the same charges as a scope
+    that counts is refused, too, until a person says which of them counts.
 
     Raises:
         FinopsError: the source's place cannot be listed.
@@ -82,30 +85,45 @@ def land_source(
     store, deliveries = newest_deliveries(source)
     ledger = Ledger(lake, source.name)
     landed = []
+    delivered = {delivery.scope for delivery in deliveries}
+    counting: dict[str, Generation] | None = None
     for delivery in _wanted(deliveries, first_day):
         known = _known(ledger, delivery)
         if known is not None:
             landed.append(known)
             continue
+        replaces: tuple[Generation, ...] = ()
         if delivery.problems:
             entry = _entry(delivery, "waiting", "; ".join(delivery.problems))
         elif (live := _landed_as_it_is(ledger, delivery)) is not None:
             # What the provider calls complete changes without its data; a delivery that waited may be taken back.
             entry = replace(live, sectors=_sectors(delivery))
         else:
+            if counting is None:
+                counting = {g.scope: g for g in ledger.all_live()}
             try:
-                entry = _land(lake, engine, source, store, delivery, limits)
-                log(f"{source.name}: landed {delivery.scope}, {entry.rows:,} rows, {len(entry.days)} days")
+                entry, replaces = _land(lake, engine, source, store, delivery, limits, counting, delivered)
             except DeliveryRefused as refusal:
                 entry = _entry(delivery, "waiting" if isinstance(refusal, DeliveryChanged) else "refused", str(refusal))
+            if entry.state == "live":
+                log(f"{source.name}: landed {delivery.scope}, {entry.rows:,} rows, {len(entry.days)} days")
+                counting[entry.scope] = entry
         before = ledger.live(delivery.scope)
+        for gone in replaces:
+            # Before the new one counts: a day that lacks them for a moment is held, a day that has both would not be.
+            log(f"{source.name}: {gone.scope} is gone and {delivery.scope} holds all its rows, so it counts instead")
+            reason = f"is no longer there, and {delivery.scope} holds all its rows"
+            ledger.enter(replace(gone, state="superseded", reason=reason, repaired=()))
+            counting = {scope: g for scope, g in (counting or {}).items() if scope != gone.scope}
         ledger.enter(entry)  # the commit: from here on the new slices count, and the old ones can go
         if entry.state == "live" and before is not None and before.identity != entry.identity:
             lake.remove(slice_folder(lake, source.name, before))
             lake.drop_abandoned(slice_folder(lake, source.name, entry))
+        for gone in replaces:
+            lake.remove(slice_folder(lake, source.name, gone))
         landed.append(entry)
     if deliveries:
-        _forget_withdrawn(lake, ledger, {delivery.scope for delivery in deliveries})
+        _forget_gone(lake, ledger, delivered)
     return landed
 
 
@@ -142,6 +160,8 @@ def _known(ledger: Ledger, delivery: Delivery) -> Generation | None:
     latest = ledger.latest(delivery.scope)
     if latest is None:
         return None
+    if latest.state == "withdrawn":
+        return latest  # a person said that this scope does not count, whatever is delivered of it
     if delivery.problems:
         waits = latest == replace(_entry(delivery, "waiting", "; ".join(delivery.problems)), seen_at=latest.seen_at)
         return latest if waits else None
@@ -166,14 +186,16 @@ def _refused_before(ledger: Ledger, delivery: Delivery) -> Generation | None:
         return None
     if latest.form != CANONICAL_FORM:
         return None  # what could not be read then may be readable now
+    if any((live := ledger.live(scope)) is None or live.identity != then for scope, then in latest.beside.items()):
+        return None  # what it was set beside no longer counts, or holds something else
     return None if ledger.accepted(delivery.scope) == delivery.identity else latest
 
 
-def _forget_withdrawn(lake: Lake, ledger: Ledger, delivered: set[str]) -> None:
+def _forget_gone(lake: Lake, ledger: Ledger, delivered: set[str]) -> None:
     """A delivery that was never landed and is no longer there holds no day back; what was landed before it counts."""
     for scope in ledger.scopes():
         latest = ledger.latest(scope)
-        if scope in delivered or latest is None or latest.state not in ("waiting", "refused"):
+        if scope in delivered or latest is None or latest.state not in PENDING:
             continue
         live = ledger.live(scope)
         if live is not None:
@@ -207,8 +229,19 @@ def _entry(delivery: Delivery, state: State, reason: str | None = None) -> Gener
 
 
 def _land(
-    lake: Lake, engine: Engine, source: Source, store: Store, delivery: Delivery, limits: Plausibility
-) -> Generation:
+    lake: Lake,
+    engine: Engine,
+    source: Source,
+    store: Store,
+    delivery: Delivery,
+    limits: Plausibility,
+    counting: Mapping[str, Generation],
+    delivered: Collection[str],
+) -> tuple[Generation, tuple[Generation, ...]]:
+    """The ledger's entry of a delivery that was read, and the scopes whose files it replaces under another name.
+
+    `counting` are the live generations by scope, `delivered` the scopes that are there.
+    """
     ledger = Ledger(lake, source.name)
     before = ledger.live(delivery.scope)
     for attempt in range(READ_ATTEMPTS):
@@ -239,22 +272,74 @@ def _land(
                 ) from refusal
             if refusal is not None:
                 raise refusal
-            if before is not None and ledger.accepted(delivery.scope) != delivery.identity:
-                _refuse_a_fall(source, delivery, before, split, limits)
+            read = replace(
+                _entry(delivery, "live"),
+                rows=split.rows,
+                focus_version=split.focus_version,
+                columns=split.columns,
+                repairs=counts(split.repaired),
+                repaired=condensed(split.repaired),
+                sectors=_sectors(delivery),
+                days=split.days,
+                changed=_differing(before.days if before else {}, split.days),
+            )
+            same = _same_charges(lake, engine, source.name, read, split, counting, workspace)
+            replaces = tuple(counting[s] for s, both in same.items() if both.contained and s not in delivered)
+            beside = {s: both for s, both in same.items() if counting[s] not in replaces}
+            problems = [_fell(source, delivery, before, split, limits)] if before is not None else []
+            if ledger.accepted(delivery.scope) == delivery.identity:
+                problems = []
+            problems += [_stand_in(source, delivery, other, both, other in delivered) for other, both in beside.items()]
+            if any(problems):
+                return replace(
+                    _entry(delivery, "refused", ". ".join(p for p in problems if p)),
+                    rows=split.rows,
+                    days=split.days,
+                    beside={other: counting[other].identity for other in beside},
+                ), ()
             enter_tag_sets(lake, source.name, split.tag_sets)
             lake.adopt(split.folder, slice_folder(lake, source.name, delivery))
         break
-    return replace(
-        _entry(delivery, "live"),
-        rows=split.rows,
-        focus_version=split.focus_version,
-        columns=split.columns,
-        repairs=counts(split.repaired),
-        repaired=condensed(split.repaired),
-        sectors=_sectors(delivery),
-        days=split.days,
-        changed=_differing(before.days if before else {}, split.days),
-    )
+    kept = {day.isoformat(): sample.as_json() for day, sample in split.samples.items()}
+    lake.write_record({"identity": delivery.identity, "days": kept}, source.name, "samples", delivery.scope)
+    return read, replaces
+
+
+def _same_charges(
+    lake: Lake,
+    engine: Engine,
+    source: str,
+    ours: Generation,
+    split: _Split,
+    counting: Mapping[str, Generation],
+    workspace: Path,
+) -> dict[str, Shared]:
+    """The other scopes that count and hold charges of this delivery, with what both hold.
+
+    Not those of which a person said that both count.
+    """
+    ledger = Ledger(lake, source)
+    found: dict[str, Shared] = {}
+    both_count = ledger.both_count(ours.scope)
+    for scope, theirs in counting.items():
+        days = ours.days.keys() & theirs.days.keys()
+        if not days or scope in (ours.scope, *both_count) or ours.scope in ledger.both_count(scope):
+            continue
+        exactly = all(ours.days[day].fingerprint == theirs.days[day].fingerprint for day in days)
+        kept = lake.read_record(source, "samples", scope)
+        if not exactly and kept is not None and kept["identity"] == theirs.identity:
+            known = {date.fromisoformat(d): Sample.from_json(s) for d, s in kept["days"].items()}
+            if not may_share(split.samples, known):
+                continue
+        folder = slice_folder(lake, source, theirs)
+        slices = {day: lake.files(folder / f"charge_date={day}", "*.parquet") for day in days}
+        mine = {day: sorted(split.folder.glob(f"charge_date={day}/*.parquet")) for day in days}
+        whole = theirs.days.keys() <= ours.days.keys()
+        with connect(engine, workspace / "spill") as connection:
+            shares = shared(connection, mine, slices, exactly=exactly, whole=whole)
+        if shares is not None:
+            found[scope] = shares
+    return found
 
 
 def _differing(before: Mapping[date, DayTotals], after: Mapping[date, DayTotals]) -> tuple[date, ...]:
@@ -266,8 +351,8 @@ def _differing(before: Mapping[date, DayTotals], after: Mapping[date, DayTotals]
     )
 
 
-def _refuse_a_fall(source: Source, delivery: Delivery, before: Generation, split: _Split, limits: Plausibility) -> None:
-    """A whole delivery against the one that it would replace: lost days, and rows or cost beyond the limits."""
+def _fell(source: Source, delivery: Delivery, before: Generation, split: _Split, limits: Plausibility) -> str:
+    """What is wrong with a whole delivery against the one that it would replace: lost days, rows or cost."""
     problems = []
     lost = sorted(day for day, totals in before.days.items() if totals.rows and day not in split.days)
     if lost:
@@ -281,12 +366,19 @@ def _refuse_a_fall(source: Source, delivery: Delivery, before: Generation, split
                 f"effective cost fell {fell:.1f} %, from {amount} to {new.get(currency, 0)} {currency}"
                 f" (limit {limits.max_cost_fall:g} %)"
             )
-    if problems:
-        raise DeliveryRefused(
-            source.name,
-            delivery.scope,
-            f"{'; '.join(problems)}. If that is right: finops deliveries accept {source.name} {delivery.scope!r}",
-        )
+    accept = f"finops deliveries accept {source.name} {delivery.scope!r}"
+    return f"{'; '.join(problems)}. If that is right: {accept}" if problems else ""
+
+
+def _stand_in(source: Source, delivery: Delivery, other: str, both: Shared, there: bool) -> str:
+    """That a delivery holds the same charges as a scope that counts, and how to say which of them is to count."""
+    say = f"finops deliveries {{}} {source.name} {{!r}}"
+    gone = "" if there else ", which is no longer there"
+    return (
+        f"holds the same charges as {other}{gone}: {both}. Which counts? This one instead of the other:"
+        f" {say.format('withdraw', other)}; the other: {say.format('withdraw', delivery.scope)}; both:"
+        f" {say.format('accept', delivery.scope)}"
+    )
 
 
 def _changed(store: Store, delivery: Delivery) -> str | None:
@@ -317,6 +409,7 @@ class _Split:
     columns: tuple[str, ...]
     repaired: tuple[Repair, ...]
     days: Mapping[date, DayTotals]
+    samples: Mapping[date, Sample]
     tag_sets: object
 
 
@@ -363,6 +456,7 @@ def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, works
             tuple(export.types),
             tuple(repaired),
             days,
+            samples(connection, {day: sorted(folder.glob(f"charge_date={day}/*.parquet")) for day in days}),
             met.register,
         )
 

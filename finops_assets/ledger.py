@@ -15,7 +15,9 @@ from finops_assets.sources.delivery import Sector, generation_identity, scope_mo
 from finops_assets.sources.spelling import Repair
 from finops_assets.sources.store import StoredFile
 
-State = Literal["live", "superseded", "waiting", "refused"]
+State = Literal["live", "superseded", "waiting", "refused", "withdrawn"]
+PENDING = ("waiting", "refused")
+"""The states of a newest delivery that hold the days which it concerns."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,13 @@ class Generation:
     """`repairs` in detail, by file; of the live generation only."""
     form: int = 0
     """The canonical form that it was landed in: `landing.CANONICAL_FORM` then. An older one is landed again."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Of one that was refused because other scopes hold the same charges: these, with their identity then."""
+
+    @property
+    def landed(self) -> bool:
+        """Did its rows ever count?"""
+        return bool(self.focus_version)
 
     @property
     def identity(self) -> str:
@@ -101,6 +110,7 @@ class Generation:
             "verified": self.verified,
             "repaired": [r.as_json() for r in self.repaired],
             "form": self.form,
+            "beside": dict(self.beside),
         }
 
     @classmethod
@@ -124,6 +134,7 @@ class Generation:
             verified=body.get("verified", True),
             repaired=tuple(Repair.from_json(r) for r in body.get("repaired", ())),
             form=body.get("form", 0),
+            beside=body.get("beside", {}),
         )
 
 
@@ -156,13 +167,16 @@ class Ledger:
                 yield live
 
     def enter(self, generation: Generation) -> None:
-        """Enter what became of a delivery. A live one supersedes the live one before it."""
+        """Enter what became of a delivery. A live one supersedes the live one before it; one that ends leaves none live."""
         entries = self.generations(generation.scope)
-        if generation.state == "live":
+        if generation.state not in PENDING:
             entries = [superseded(g) if g.state == "live" else g for g in entries]
         # A delivery that waits or is refused is looked at again and again: its entry is renewed, not repeated.
-        pending = ("waiting", "refused")
-        if entries and entries[-1].generation == generation.generation and entries[-1].state in pending:
+        if entries and entries[-1].generation == generation.generation and entries[-1].state in PENDING:
+            entries.pop()
+        # What is taken out, or back again, or replaced is one entry, not one for each time.
+        ends = generation.state in ("withdrawn", "superseded")
+        if entries and entries[-1].identity == generation.identity and (ends or entries[-1].state == "withdrawn"):
             entries.pop()
         entries.append(generation)
         self.lake.write_record({"generations": [g.as_json() for g in entries]}, self.source, "scopes", generation.scope)
@@ -175,16 +189,26 @@ class Ledger:
     def accept(self, scope: str) -> Generation:
         """Accept the newest delivery of a scope, which was refused: it is landed at the next run whatever it lost.
 
+        If it was refused because other scopes hold the same charges, both count from then on, whatever comes again.
+        One that was taken out counts again.
+
         Raises:
             ValueError: there is nothing to accept.
         """
         latest = self.latest(scope)
-        if latest is None or latest.state != "refused":
+        if latest is None or latest.state not in ("refused", "withdrawn"):
             state = latest.state if latest else "unknown"
             raise ValueError(
-                f"the newest delivery of {self.source} {scope} is {state}; only a refused one can be accepted"
+                f"the newest delivery of {self.source} {scope} is {state}; only a refused or withdrawn one can be accepted"
             )
-        self.lake.write_record({"accepted": latest.identity, "at": now().isoformat()}, self.source, "accepted", scope)
+        if latest.state == "withdrawn":
+            # Its slices were kept; one that was refused before it was taken out has none and is read again.
+            latest = replace(latest, state="live" if latest.landed else "refused", reason=None, seen_at=now())
+            self.enter(latest)
+        beside = sorted({*latest.beside, *self.both_count(scope)})
+        self.lake.write_record(
+            {"accepted": latest.identity, "beside": beside, "at": now().isoformat()}, self.source, "accepted", scope
+        )
         return latest
 
     def accepted(self, scope: str) -> str | None:
@@ -192,12 +216,37 @@ class Ledger:
         body = self.lake.read_record(self.source, "accepted", scope)
         return str(body["accepted"]) if body else None
 
+    def both_count(self, scope: str) -> frozenset[str]:
+        """The scopes of which a person said that they count beside this one, though they look the same."""
+        body = self.lake.read_record(self.source, "accepted", scope)
+        return frozenset(body.get("beside", ())) if body else frozenset()
+
+    def withdraw(self, scope: str, reason: str) -> Generation:
+        """Take a scope out: what was landed of it no longer counts, nor what may still be delivered of it.
+
+        Its slices stay, so that `accept` can take it back.
+
+        Raises:
+            ValueError: there is no such scope, or it is taken out already.
+        """
+        latest = self.latest(scope)
+        if latest is None:
+            known = ", ".join(self.scopes()) or "none yet"
+            raise ValueError(f"{self.source} has no delivery {scope!r}; allowed: {known}")
+        if latest.state == "withdrawn":
+            raise ValueError(f"{self.source} {scope} is withdrawn already: {latest.reason}")
+        entry = replace(self.live(scope) or latest, state="withdrawn", reason=reason, seen_at=now())
+        self.enter(entry)
+        return entry
+
 
 def concerns(generation: Generation, day: date, live: Iterable[Generation]) -> bool:
-    """Could a delivery that was not landed hold this day? By what it held before, by its month, else yes."""
+    """Could a delivery that was not landed hold this day? By its rows or those before, by its month, else yes."""
     landed = [g for g in live if g.scope == generation.scope]
     if any(day in g.days for g in landed):
         return True
+    if generation.days:
+        return day in generation.days
     month = scope_month(generation.scope)
     return month == f"{day:%Y-%m}" if month else not landed
 
@@ -206,7 +255,7 @@ FINAL_AFTER = timedelta(days=14)
 
 
 def shown_state(generation: Generation, at: datetime) -> str:
-    """A generation's state for people: waiting, complete, superseded, refused, or final.
+    """A generation's state for people: waiting, complete, superseded, refused, withdrawn, or final.
 
     Final is soft: two weeks after the billing period no provider should change it, yet it is looked at as before.
     """

@@ -104,15 +104,19 @@ class Site:
     def exports(self) -> Path:
         return self.folder / "exports"
 
-    @cached_property
-    def platform(self) -> Platform:
-        text = (
+    @property
+    def text(self) -> str:
+        """finops.yaml."""
+        return (
             f"first_day: {self.first_day}\nlake: {self.lake}\nwarehouse: w.duckdb\npublished: p.duckdb\n"
             f"sources: [{{name: bill, uri: exports, layout: {self.layout}, required: {str(self.required).lower()}}}]\n"
             "dimensions:\n  team: {keys: [team, squad], values: {core-team: core}}\n  department: {keys: [dept]}\n"
             f"{self.extra}"
         )
-        return Platform(parse_settings(text, self.folder / "finops.yaml"))
+
+    @cached_property
+    def platform(self) -> Platform:
+        return Platform(parse_settings(self.text, self.folder / "finops.yaml"))
 
     @property
     def source(self) -> Source:

@@ -1,4 +1,4 @@
-"""finops deliveries: the ledger, and accepting what was refused."""
+"""finops deliveries: the ledger, accepting what was refused, taking out what must not count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, write_table
 from finops_assets.errors import FinopsError
-from finops_assets.ledger import Ledger, ledger_table
+from finops_assets.ledger import Ledger, ledger_table, now
 from finops_assets.platform import Platform
 from finops_assets.settings import load_settings
 
@@ -21,7 +21,9 @@ deliveries_app = typer.Typer(help="What was delivered: source, period, generatio
 def deliveries(
     context: typer.Context,
     source: Annotated[str | None, typer.Option(help="One source only")] = None,
-    state: Annotated[str | None, typer.Option(help="waiting, complete, superseded, refused or final")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="waiting, complete, superseded, refused, withdrawn or final")
+    ] = None,
     format: FormatOption = "table",
     output: OutputOption = None,
     config: ConfigOption = None,
@@ -57,13 +59,37 @@ def deliveries(
 
 @deliveries_app.command("accept")
 def accept(source: str, scope: str, config: ConfigOption = None) -> None:
-    """Accept the newest delivery of a scope that was refused; the next landing takes it whatever it lost."""
+    """Accept a delivery that was refused: the next landing takes it whatever it lost, or though another holds the same.
+
+    A scope that was withdrawn counts again.
+    """
     with explained():
-        platform = Platform(load_settings(config))
-        if source not in platform.landed_names:
-            raise FinopsError(f"found {source!r}; allowed: {', '.join(platform.landed_names)}")
+        ledger = _ledger(source, config)
         try:
-            entry = Ledger(platform.lake, source).accept(scope)
+            entry = ledger.accept(scope)
         except ValueError as error:
             raise FinopsError(str(error)) from error
-        out.print(f"Accepted {source} {scope} generation {entry.generation}: it is landed at the next run or tick.")
+        when = "it counts again" if entry.state == "live" else "it is landed at the next run or tick"
+        out.print(f"Accepted {source} {scope} generation {entry.generation}: {when}.", markup=False)
+
+
+@deliveries_app.command("withdraw")
+def withdraw(source: str, scopes: list[str], config: ConfigOption = None) -> None:
+    """Take scopes out: what was landed of them no longer counts, and they are not landed again until accepted."""
+    with explained():
+        ledger = _ledger(source, config)
+        for scope in scopes:
+            try:
+                entry = ledger.withdraw(scope, f"withdrawn by a person on {now():%Y-%m-%d}")
+            except ValueError as error:
+                raise FinopsError(str(error)) from error
+            changed = f" {min(entry.days)} to {max(entry.days)} change at the next run or tick." if entry.landed else ""
+            back = f"finops deliveries accept {source} {scope!r}"
+            out.print(f"Withdrew {source} {scope}: it does not count.{changed} To take it back: {back}", markup=False)
+
+
+def _ledger(source: str, config: ConfigOption) -> Ledger:
+    platform = Platform(load_settings(config))
+    if source not in platform.landed_names:
+        raise FinopsError(f"found {source!r}; allowed: {', '.join(platform.landed_names)}")
+    return Ledger(platform.lake, source)

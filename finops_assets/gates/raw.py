@@ -14,7 +14,7 @@ from finops_assets.engine import connect, identifier, literal
 from finops_assets.facts import facts_relation, raw_relation
 from finops_assets.focus.specification import Column, columns, mandatory_columns
 from finops_assets.gates.verdict import Verdict, counted, money
-from finops_assets.ledger import DayTotals, Generation, Ledger, concerns, fall
+from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, concerns, fall
 from finops_assets.platform import Platform
 from finops_assets.settings import Source, without_secrets
 from finops_assets.sources.delivery import incomplete_sectors
@@ -64,7 +64,7 @@ def _complete(
         problems: list[str] = []
         figures: dict[str, int | float | str] = {}
         covering = [g for g in live if day in g.days]
-        pending = [g for g in latest if g.state != "live" and concerns(g, day, live)]
+        pending = [g for g in latest if g.state in PENDING and concerns(g, day, live)]
         for generation in pending:
             problems.append(f"delivery {generation.scope} is {generation.state}: {generation.reason}")
         sectors = [sector for g in covering for sector in g.recency()]
@@ -90,7 +90,9 @@ def _complete(
             problems,
             f"{rows[day]:,} rows from {len(covering)} {'delivery' if len(covering) == 1 else 'deliveries'}",
             {"rows": rows[day], "rows_not_complete": count, "deliveries": len(covering), **figures},
-            "wait for the provider to finish the delivery or have it delivered again; then run the day again",
+            "say which of the deliveries counts; then run the day again"
+            if any(g.beside for g in pending)
+            else "wait for the provider to finish the delivery or have it delivered again; then run the day again",
         )
 
 

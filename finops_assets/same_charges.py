@@ -1,0 +1,219 @@
+"""The same charges in two scopes of a source: a copy of a file, a restated copy beside the old one, a longer snapshot.
+
+FOCUS has no row key and identical rows of one delivery are right, so nothing is dropped here: two scopes are set side
+by side, and what is proved is told. Two proofs count.
+
+* Rows that stand in both, money included: on some day at least half of the rows of the one with fewer of them.
+* The same charges at other amounts, as in a restated copy: on the days that both hold, at least half of the charges
+  of either, and no fewer than three, each of a named resource or SKU. Corrections repeat what they correct on purpose.
+
+Rows that cost nothing prove nothing. Parts of a day by account, region, service or hour share no charge at all.
+A sample of every day is kept when a delivery is landed, so that two scopes that share nothing cost no reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+
+from finops_assets.engine import literal
+
+# What a charge is, apart from its amounts. The tags of a resource may be restated; without a resource they say whose it is.
+_CHARGE = (
+    "BillingAccountId", "SubAccountId", "BillingPeriodStart", "ChargePeriodStart", "ChargePeriodEnd", "ChargeCategory",
+    "ChargeClass", "ChargeDescription", "ServiceName", "RegionId", "ResourceId", "SkuId", "SkuPriceId",
+    "CommitmentDiscountId", "PricingCategory", "BillingCurrency", "CASE WHEN ResourceId IS NULL THEN tag_set_id END",
+)  # fmt: skip
+_AMOUNTS = ("BilledCost", "EffectiveCost", "PricingQuantity", "ConsumedQuantity")
+_COSTS = "(coalesce(BilledCost, 0) <> 0 OR coalesce(EffectiveCost, 0) <> 0)"
+_NAMED = "(coalesce(ResourceId, SkuId, SkuPriceId) IS NOT NULL AND coalesce(ChargeClass, '') <> 'Correction')"
+SAMPLED = 40
+"""Rows and charges that are kept of a day of a scope."""
+_TELLING = 5
+"""So many common candidates and a sample says that two days share nothing; below, the rows are read."""
+_DIGITS = 10
+LEAST_CHARGES = 3
+HALF = Decimal("0.5")
+
+Slices = Mapping[date, Sequence[Path]]
+"""The files of one scope's days."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The smallest hashes of a day's rows and charges, ascending: two of them are samples by one rule."""
+
+    rows: tuple[str, ...]
+    charges: tuple[str, ...]
+
+    def as_json(self) -> list[str]:
+        return ["".join(self.rows), "".join(self.charges)]
+
+    @classmethod
+    def from_json(cls, body: Sequence[str]) -> Sample:
+        rows, charges = (
+            tuple(text[at : at + _DIGITS] for at in range(0, len(text), _DIGITS)) for text in (body[0], body[1])
+        )
+        return cls(rows, charges)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What two scopes hold both, on the days on which that is proved."""
+
+    days: tuple[date, ...]
+    rows: int
+    """Rows that stand in both; 0 where only the charges are the same."""
+    of: int
+    """Rows with cost of the one that has fewer on these days."""
+    charges: int
+    billed: Mapping[str, Decimal]
+    """What these rows, or the first scope's charges, come to by currency."""
+    contained: bool
+    """Does the first scope hold every row with cost of the second?"""
+
+    def __str__(self) -> str:
+        money = ", ".join(f"{amount.normalize():f} {currency}" for currency, amount in sorted(self.billed.items()))
+        when = f"{self.days[0]}" if len(self.days) == 1 else f"{self.days[0]} to {self.days[-1]}"
+        if self.rows:
+            return f"{self.rows} of {self.of} rows with cost of {when} ({money}) stand in both"
+        return f"{self.charges} charges of {when} stand in both, at other amounts ({money} here)"
+
+
+def samples(connection: duckdb.DuckDBPyConnection, slices: Slices) -> dict[date, Sample]:
+    """The sample of every day of a scope."""
+    if not slices:
+        return {}
+    found = connection.execute(
+        f"SELECT charge_date, min(row_hash, {SAMPLED}), min(charge_hash, {SAMPLED}) FILTER (WHERE {_NAMED})"
+        f" FROM ({_hashed(slices)}) GROUP BY 1"
+    ).fetchall()
+    result = {day: Sample(_texts(rows), _texts(charges)) for day, rows, charges in found}
+    return {day: result.get(day, Sample((), ())) for day in slices}
+
+
+def may_share(ours: Mapping[date, Sample], theirs: Mapping[date, Sample]) -> bool:
+    """Can two scopes hold the same charges, as far as their samples tell? Then their rows are to be compared."""
+    days = ours.keys() & theirs.keys()
+    return any(_meet(ours[day].rows, theirs[day].rows) or _meet(ours[day].charges, theirs[day].charges) for day in days)
+
+
+def _meet(a: Sequence[str], b: Sequence[str]) -> bool:
+    """Of two ordered samples only what lies below the ends of both was looked at in both."""
+    ends = [sample[-1] for sample in (a, b) if len(sample) >= SAMPLED]
+    end = min(ends, default="g")
+    below = [{each for each in sample if each <= end} for sample in (a, b)]
+    if below[0] & below[1]:
+        return True
+    return bool(a and b) and min(map(len, below)) < _TELLING and bool(ends)
+
+
+def shared(
+    connection: duckdb.DuckDBPyConnection, ours: Slices, theirs: Slices, *, exactly: bool, whole: bool
+) -> Shared | None:
+    """What two scopes hold both on the days that both have, read row by row; None where neither proof is given.
+
+    `exactly`: these days' fingerprints are equal, so they are the same even where nothing costs anything. `whole`: the
+    second has no other days.
+    """
+    days = sorted(ours.keys() & theirs.keys())
+    if not days:
+        return None
+    compared = [_Compared(*row) for row in connection.execute(_compared(ours, theirs, days)).fetchall()]
+    rows = [c for c in compared if c.what == "rows"]
+    whole = whole and all(c.common == c.theirs for c in rows)
+    same = days if exactly else [d for d in days if _half([c for c in rows if c.day == d], min, least=1)]
+    if same:
+        found = [c for c in rows if c.day in same]
+        return Shared(tuple(same), sum(c.common for c in found), _fewer(found), 0, _billed(found), whole)
+    charges = [c for c in compared if c.what == "charges"]
+    if not _half(charges, max, LEAST_CHARGES):
+        return None
+    found = [c for c in charges if c.common]
+    return Shared(tuple(sorted({c.day for c in found})), 0, 0, sum(c.common for c in found), _billed(found), False)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Of a day and currency the rows, or the charges, of both sides, and what those in both cost in ours."""
+
+    what: str
+    day: date
+    currency: str
+    common: int
+    ours: int
+    theirs: int
+    billed: Decimal
+
+
+def _half(compared: Sequence[_Compared], of: Callable[[int, int], int], least: int) -> bool:
+    """Are at least half in both, of the side with fewer (`min`) or with more (`max`) of them?"""
+    common = sum(c.common for c in compared)
+    return common >= least and common >= HALF * of(sum(c.ours for c in compared), sum(c.theirs for c in compared))
+
+
+def _fewer(compared: Iterable[_Compared]) -> int:
+    return sum(min(c.ours, c.theirs) for c in compared)
+
+
+def _billed(compared: Iterable[_Compared]) -> dict[str, Decimal]:
+    total: dict[str, Decimal] = {}
+    for each in compared:
+        if each.common:
+            total[each.currency] = total.get(each.currency, Decimal(0)) + each.billed
+    return total
+
+
+def _compared(ours: Slices, theirs: Slices, days: Iterable[date]) -> str:
+    """SQL: what `_Compared` says, of rows and of charges."""
+    wanted = list(days)
+    sides = [_hashed({day: slices[day] for day in wanted}) for slices in (ours, theirs)]
+    grouped = [
+        f"SELECT charge_date, row_hash AS id, count(*) AS n, any_value(charge_hash) FILTER (WHERE {_NAMED}) AS charge,"
+        f" any_value(coalesce(BillingCurrency, '')) AS currency, any_value(coalesce(BilledCost, 0)) AS each"
+        f" FROM ({side}) GROUP BY 1, 2"
+        for side in sides
+    ]
+    by_charge = [
+        "SELECT charge_date, charge AS id, 1 AS n, any_value(currency) AS currency, sum(n * each) AS each"
+        f" FROM {side} WHERE charge IS NOT NULL GROUP BY 1, 2"
+        for side in ("ours", "theirs")
+    ]
+    both = "o.n IS NOT NULL AND t.n IS NOT NULL"
+
+    def side_by_side(what: str, a: str, b: str) -> str:
+        return (
+            f"SELECT '{what}', charge_date, coalesce(o.currency, t.currency),"
+            f" coalesce(sum(least(o.n, t.n)) FILTER (WHERE {both}), 0)::BIGINT,"
+            " coalesce(sum(o.n), 0)::BIGINT, coalesce(sum(t.n), 0)::BIGINT,"
+            f" coalesce(sum(o.each * least(o.n, t.n)) FILTER (WHERE {both}), 0)::DECIMAL(38, 18)"
+            f" FROM {a} o FULL JOIN {b} t USING (charge_date, id) GROUP BY 2, 3"
+        )
+
+    return (
+        f"WITH ours AS ({grouped[0]}), theirs AS ({grouped[1]}),"
+        f" our_charges AS ({by_charge[0]}), their_charges AS ({by_charge[1]})"
+        f" {side_by_side('rows', 'ours', 'theirs')} UNION ALL"
+        f" {side_by_side('charges', 'our_charges', 'their_charges')}"
+    )
+
+
+def _hashed(slices: Slices) -> str:
+    """SQL: the rows with cost of a scope's days, a hash of each as it is and one of the charge that it is."""
+    files = ", ".join(literal(str(file)) for day in sorted(slices) for file in slices[day])
+    return (
+        f"SELECT *, hash(charge_hash, {', '.join(_AMOUNTS)}) AS row_hash FROM"
+        f" (SELECT charge_date, {', '.join(_AMOUNTS)}, BillingCurrency, ChargeClass, ResourceId, SkuId, SkuPriceId,"
+        f" hash({', '.join(_CHARGE)}) AS charge_hash FROM read_parquet([{files}], hive_partitioning = true,"
+        f" hive_types = {{'charge_date': DATE}}, union_by_name = true) WHERE {_COSTS})"
+    )
+
+
+def _texts(hashes: Iterable[int] | None) -> tuple[str, ...]:
+    """The highest digits of hashes: they keep their order. One that many rows have is there as often."""
+    return tuple(f"{each:016x}"[:_DIGITS] for each in hashes or ())

@@ -1,0 +1,284 @@
+"""The same charges by two scopes of a source are recognised and held with both names; parts of a day are not."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from finops_assets import landing
+from finops_assets.cli import app
+from finops_assets.days import changed_days
+from finops_assets.ledger import Ledger
+from finops_assets_tests.conftest import Site, csv_text, focus_row
+
+D1, D2, D3 = "2026-09-01", "2026-09-02", "2026-09-03"
+MakeSite = Callable[..., Site]
+Row = dict[str, Any]
+
+
+def machine(n: int, day: str = D1, cost: str = "1.5", **more: str) -> Row:
+    """Usage of one of many machines."""
+    return focus_row(
+        day, ResourceId=f"vm-{n}", SkuId="m1", SubAccountId="sub-1", RegionId="eu", BilledCost=cost, EffectiveCost=cost
+    ) | dict(more)
+
+
+def billed(site: Site, *days: str) -> Decimal:
+    """What the raw days hold, composed from what counts now."""
+    site.compose(*days)
+    totals = (Ledger(site.platform.lake, "bill").day_totals(date.fromisoformat(day)) for day in days)
+    return sum((amount for held in totals if held for amount in held.billed.values()), Decimal(0))
+
+
+def states(site: Site) -> dict[str, str]:
+    ledger = Ledger(site.platform.lake, "bill")
+    return {scope: g.state for scope in ledger.scopes() if (g := ledger.latest(scope))}
+
+
+def say(site: Site, *words: str) -> str:
+    done = CliRunner().invoke(app, ["deliveries", *words, "--config", str(site.folder / "finops.yaml")])
+    assert done.exit_code == 0, done.output
+    return " ".join(done.output.split())
+
+
+@pytest.fixture
+def told(make_site: MakeSite) -> Site:
+    """A site whose finops.yaml is a file, for commands."""
+    site = make_site()
+    (site.folder / "finops.yaml").write_text(site.text)
+    return site
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_renamed_or_compressed_file_counts_once(make_site: MakeSite, compressed: bool) -> None:
+    site = make_site()
+    draft = site.put_csv("sept-draft.csv", machine(1), machine(2, D2))
+    site.run(D1, D2)
+    content = draft.read_bytes()
+    draft.unlink()
+    name = "sept.csv.gz" if compressed else "sept.csv"
+    site.put(name, gzip.compress(content) if compressed else content)
+    [landed] = site.land()
+    assert (landed.scope, landed.state) == (name, "live")
+    assert states(site) == {name: "live", "sept-draft.csv": "superseded"}
+    old = Ledger(site.platform.lake, "bill").latest("sept-draft.csv")
+    assert old is not None
+    assert old.reason == f"is no longer there, and {name} holds all its rows"
+    # Nothing changed, so no day is to run.
+    assert changed_days(site.platform.lake, "bill", date(2026, 1, 1), date(2027, 1, 1)) == []
+    assert billed(site, D1, D2) == Decimal(3)
+    assert site.land() == [landed]
+
+
+def test_a_longer_snapshot_replaces_one_that_is_gone(make_site: MakeSite) -> None:
+    site = make_site()
+    first = site.put_csv("to-14.csv", machine(1), machine(2))
+    site.run(D1)
+    first.unlink()
+    site.put_csv("to-15.csv", machine(1), machine(2), machine(1, D2))
+    site.run(D1, D2)
+    assert states(site) == {"to-14.csv": "superseded", "to-15.csv": "live"}
+    assert billed(site, D1, D2) == Decimal("4.5")
+
+
+def test_a_file_that_is_gone_and_of_which_rows_are_missing_is_asked_about(make_site: MakeSite) -> None:
+    site = make_site()
+    first = site.put_csv("old.csv", machine(1), machine(2))
+    site.run(D1)
+    first.unlink()
+    site.put_csv("new.csv", machine(1), machine(3))
+    [refused] = site.run(D1)
+    assert refused.state == "refused"
+    assert refused.reason
+    assert "the same charges as old.csv, which is no longer there" in refused.reason
+    assert billed(site, D1) == Decimal(3)
+
+
+def test_the_same_file_twice_holds_its_days_and_a_person_says_which_counts(told: Site) -> None:
+    told.put_csv("a.csv", machine(1), machine(2), machine(3, D3))
+    told.run(D1, D3)
+    told.put_csv("copy of a.csv", machine(1), machine(2), machine(1, D2))
+    told.run(D1, D2, D3)
+    assert states(told) == {"a.csv": "live", "copy of a.csv": "refused"}
+    verdicts = told.judge(D1, D2, D3)
+    assert {day: verdicts["complete", day].passed for day in (D1, D2, D3)} == {D1: False, D2: False, D3: True}
+    message = verdicts["complete", D1].message
+    for words in (
+        "holds the same charges as a.csv: 2 of 2 rows with cost of 2026-09-01 (3 USD) stand in both",
+        "finops deliveries withdraw bill 'a.csv'",
+        "finops deliveries withdraw bill 'copy of a.csv'",
+        "finops deliveries accept bill 'copy of a.csv'",
+    ):
+        assert words in message
+    assert "which of the deliveries counts" in verdicts["complete", D1].next_step
+    # The last good day stands.
+    assert billed(told, D1) == Decimal(3)
+    assert told.land()[1].state == "refused"
+
+    assert "To take it back" in say(told, "withdraw", "bill", "a.csv")
+    told.run(D1, D2, D3)
+    assert states(told) == {"a.csv": "withdrawn", "copy of a.csv": "live"}
+    assert billed(told, D1, D2, D3) == Decimal("4.5")
+    assert told.judge(D1)["complete", D1].passed
+
+    # A new file under the name that was taken out does not count either.
+    told.put_csv("a.csv", machine(9, cost="100"))
+    told.land()
+    assert billed(told, D1) == Decimal(3)
+    assert "it counts again" in say(told, "accept", "bill", "a.csv")
+    assert states(told)["a.csv"] == "live"
+
+
+def test_both_count_once_a_person_said_so_whatever_comes_again(told: Site) -> None:
+    told.put_csv("a.csv", machine(1), machine(2))
+    told.run(D1)
+    told.put_csv("b.csv", machine(1), machine(2))
+    told.run(D1)
+    say(told, "accept", "bill", "b.csv")
+    told.run(D1)
+    assert states(told) == {"a.csv": "live", "b.csv": "live"}
+    assert billed(told, D1) == Decimal(6)
+    told.put_csv("b.csv", machine(1), machine(2), machine(3))
+    told.run(D1)
+    told.put_csv("a.csv", machine(1), machine(2), machine(4))
+    told.run(D1)
+    assert states(told) == {"a.csv": "live", "b.csv": "live"}
+    assert billed(told, D1) == Decimal(9)
+
+
+def test_a_copy_that_does_not_count_holds_nothing(told: Site) -> None:
+    told.put_csv("a.csv", machine(1))
+    told.run(D1)
+    told.put_csv("b.csv", machine(1))
+    told.run(D1)
+    assert "does not count" in say(told, "withdraw", "bill", "b.csv")
+    told.run(D1)
+    assert told.judge(D1)["complete", D1].passed
+    assert billed(told, D1) == Decimal("1.5")
+    say(told, "accept", "bill", "b.csv")
+    told.run(D1)
+    assert billed(told, D1) == Decimal(3)
+
+
+def test_a_restated_copy_beside_the_old_file(make_site: MakeSite) -> None:
+    """Every amount differs, so no row stands in both; the charges do."""
+    site = make_site()
+    site.put_csv("bill.csv", *(machine(n, day) for n in range(4) for day in (D1, D2)))
+    site.run(D1, D2)
+    site.put_csv("bill-restated.csv", *(machine(n, day, cost="1.4") for n in range(5) for day in (D1, D2)))
+    site.run(D1, D2)
+    assert states(site) == {"bill-restated.csv": "refused", "bill.csv": "live"}
+    refused = Ledger(site.platform.lake, "bill").latest("bill-restated.csv")
+    assert refused is not None
+    assert refused.reason is not None
+    assert "8 charges of 2026-09-01 to 2026-09-02 stand in both, at other amounts (11.2 USD here)" in refused.reason
+
+
+def test_a_partly_restated_copy(make_site: MakeSite) -> None:
+    site = make_site()
+    site.put_csv("a.csv", focus_row(D1, BilledCost="10"), focus_row(D2, BilledCost="5"))
+    site.run(D1, D2)
+    site.put_csv("b.csv", focus_row(D1, BilledCost="10"), focus_row(D2, BilledCost="3"))
+    site.run(D1, D2)
+    assert states(site) == {"a.csv": "live", "b.csv": "refused"}
+
+
+def test_rows_that_a_loader_appended_once_more(make_site: MakeSite) -> None:
+    """dlt writes a file a load, with its own ids on each row."""
+    site = make_site()
+    for load in ("1761000000.1", "1761090000.2"):
+        rows = [machine(n, cost="1.2") | {"_dlt_load_id": load, "_dlt_id": f"{load}-{n}"} for n in range(4)]
+        site.put_parquet(f"bill/charges/{load}.parquet", *rows)
+    site.run(D1)
+    assert sorted(states(site).values()) == ["live", "refused"]
+    assert billed(site, D1) == Decimal("4.8")
+
+
+PARTS: dict[str, tuple[list[Row], list[Row]]] = {
+    "by account": ([machine(n) for n in range(9)], [machine(n, SubAccountId="sub-2") for n in range(9)]),
+    "by region": ([machine(n) for n in range(9)], [machine(n, RegionId="us") for n in range(9)]),
+    "by service": ([machine(n) for n in range(9)], [machine(n, ServiceName="Disks") for n in range(9)]),
+    "by hour": (
+        [machine(n) for n in range(9)],
+        [machine(n, ChargePeriodStart=f"{D1}T11:00:00Z", ChargePeriodEnd=f"{D1}T12:00:00Z") for n in range(9)],
+    ),
+    "a day's file each": ([machine(n) for n in range(9)], [machine(n, D2) for n in range(9)]),
+    "cut anywhere": ([machine(n) for n in range(99)], [machine(n) for n in range(99, 198)]),
+    "two teams of a vendor without resources": (
+        [focus_row(D1, Tags='{"team": "a"}')] * 3,
+        [focus_row(D1, Tags='{"team": "b"}')] * 3,
+    ),
+    "the same machine at two prices": ([machine(1, cost="1.1")], [machine(1, cost="2.2")]),
+    "corrections of what stands in the other": (
+        [machine(n) for n in range(9)],
+        [machine(n, cost="-0.1", ChargeClass="Correction") for n in range(9)],
+    ),
+    "a later month's bill for the same day": (
+        [machine(n) for n in range(9)],
+        [machine(n, BillingPeriodStart="2026-10-01T00:00:00Z") for n in range(9)],
+    ),
+    "what costs nothing in both": (
+        [machine(1), *(machine(n, cost="0") for n in range(9))],
+        [machine(2), *(machine(n, cost="0") for n in range(9))],
+    ),
+}
+
+
+@pytest.mark.parametrize(("first", "second"), PARTS.values(), ids=PARTS.keys())
+def test_parts_of_a_day_are_no_copies(make_site: MakeSite, first: list[Row], second: list[Row]) -> None:
+    site = make_site()
+    site.put_csv("a.csv", *first)
+    site.run(D1)
+    site.put_csv("b.csv", *second)
+    site.run(D1)
+    assert states(site) == {"a.csv": "live", "b.csv": "live"}
+
+
+def test_identical_rows_of_one_delivery_are_right(make_site: MakeSite) -> None:
+    site = make_site()
+    site.put_csv("a.csv", *[machine(1)] * 4)
+    site.run(D1)
+    assert billed(site, D1) == Decimal(6)
+
+
+def test_scopes_that_share_nothing_are_not_read_again(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = make_site()
+    site.put_csv("a.csv", *(machine(n) for n in range(300)))
+    site.run(D1)
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(landing, "shared", read)
+    site.put_csv("b.csv", *(machine(n) for n in range(300, 700)))
+    site.land()
+    assert states(site)["b.csv"] == "live"
+
+
+@pytest.mark.parametrize(("there", "copied"), [(3000, 8), (8, 3000), (600, 600)])
+def test_a_small_copy_in_a_large_scope_is_found(make_site: MakeSite, there: int, copied: int) -> None:
+    site = make_site()
+    site.put_csv("a.csv", *(machine(n) for n in range(there)))
+    site.run(D1)
+    site.put_csv("b.csv", *(machine(n) for n in range(copied)))
+    site.run(D1)
+    assert states(site) == {"a.csv": "live", "b.csv": "refused"}
+
+
+def test_only_what_is_refused_or_withdrawn_can_be_accepted(told: Site) -> None:
+    told.put("a.csv", csv_text([machine(1)]))
+    told.run(D1)
+    ledger = Ledger(told.platform.lake, "bill")
+    with pytest.raises(ValueError, match="is live; only a refused or withdrawn one"):
+        ledger.accept("a.csv")
+    with pytest.raises(ValueError, match=r"has no delivery 'b.csv'; allowed: a.csv"):
+        ledger.withdraw("b.csv", "")
+    ledger.withdraw("a.csv", "a person")
+    with pytest.raises(ValueError, match="is withdrawn already: a person"):
+        ledger.withdraw("a.csv", "")
