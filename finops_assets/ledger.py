@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from finops_assets.lake import Lake
-from finops_assets.sources.delivery import Sector, generation_identity, scope_month
+from finops_assets.sources.delivery import Sector, generation_identity, scope_days, scope_month
 from finops_assets.sources.spelling import Repair
 from finops_assets.sources.store import StoredFile
 
@@ -241,14 +241,14 @@ class Ledger:
 
 
 def concerns(generation: Generation, day: date, live: Iterable[Generation]) -> bool:
-    """Could a delivery that was not landed hold this day? By its rows or those before, by its month, else yes."""
+    """Could a delivery that was not landed hold this day? By its rows or those before, by what its scope names, else yes."""
     landed = [g for g in live if g.scope == generation.scope]
     if any(day in g.days for g in landed):
         return True
     if generation.days:
         return day in generation.days
-    month = scope_month(generation.scope)
-    return month == f"{day:%Y-%m}" if month else not landed
+    named = scope_days(generation.scope)
+    return named[0] <= day <= named[1] if named else not landed
 
 
 FINAL_AFTER = timedelta(days=14)

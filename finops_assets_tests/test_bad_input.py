@@ -457,7 +457,7 @@ def test_column_names_match_whatever_their_case(site: Site) -> None:
 def test_a_day_of_a_map_here_and_json_text_there_is_one_day(site: Site) -> None:
     kind = pa.map_(pa.string(), pa.float64())
     site.put_parquet("a.parquet", focus_row(D1, x_Discounts=[("edp", 0.5)]), types={"x_Discounts": kind})
-    site.put_csv("b.csv", focus_row(D1, x_Discounts='{"edp": 0.25}'))
+    site.put_csv("b.csv", focus_row(D1, ResourceId="vm-2", x_Discounts='{"edp": 0.25}'))
     site.run(D1)
     assert site.rows(D1, "x_Discounts") == [('{"edp":0.5}',), ('{"edp": 0.25}',)]
     assert failed(site.judge(D1)) == set()
@@ -866,7 +866,7 @@ def test_a_place_that_is_no_local_path_is_said_without_its_password(site: Site) 
 
 def test_running_a_day_twice_changes_nothing(site: Site) -> None:
     site.put_csv("a.csv", focus_row(D1), focus_row(D2))
-    site.put_csv("b.csv", focus_row(D2))
+    site.put_csv("b.csv", focus_row(D2, ResourceId="vm-2"))
     site.run_all(D1, D2)
     lake = site.folder / "lake"
     before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in lake.rglob("*") if path.is_file()}
@@ -916,7 +916,7 @@ def test_a_restated_delivery_takes_its_rows_out_of_the_days_that_vanished(site: 
 
 def test_equal_rows_are_all_kept(site: Site) -> None:
     site.put_csv("a.csv", *[focus_row(D1)] * 5)
-    site.put_csv("b.csv", *[focus_row(D1)] * 2)
+    site.put_csv("b.csv", *[focus_row(D1, ResourceId="vm-2")] * 2)
     site.run(D1)
     assert len(site.rows(D1, "*")) == 7
 

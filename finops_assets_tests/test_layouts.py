@@ -247,6 +247,69 @@ def test_azure_a_one_time_export_of_the_same_account_is_the_same_cost(exports: P
     assert one(look(exports, "azure-exports")).generation == "once"
 
 
+def azure_run(run: str, submitted: str, first: str, last: str) -> dict[str, Any]:
+    return {"runInfo": {"runId": run, "submittedTime": submitted, "startDate": first, "endDate": last}}
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "scope"),
+    [
+        ("2026-09-01T00:00:00", "2026-09-30T00:00:00", "2026-09"),
+        ("2026-09-01", "2026-09-15", "2026-09"),
+        ("2026-08-31T22:00:00Z", "2026-09-30T22:00:00Z", "2026-09"),
+        ("2026-08-31T22:00Z", "2026-09-30T21:59:59Z", "2026-09"),
+        ("2026-09-01T08:00:00Z", "2026-09-30T08:00:00Z", "2026-09"),
+        ("2026-09-01T00:00:00Z", "2026-09-30T23:59:59Z", "2026-09"),
+        ("2026-09-01T00:00:00Z", "2026-10-01T00:00:00Z", "2026-09"),
+        ("2026-09-15T00:00:00", "2026-10-14T00:00:00", "2026-09-15..2026-10-14"),
+        ("2026-09-02T00:00:00", "2026-09-02T00:00:00", "2026-09-02..2026-09-02"),
+        ("2026-07-01T00:00:00", "2026-09-30T00:00:00", "2026-07-01..2026-09-30"),
+    ],
+)
+def test_azure_days_of_a_run(exports: Place, first: str, last: str, scope: str) -> None:
+    put_azure(exports, "a", "2026-10-15T00:00:00Z", **azure_run("a", "2026-10-15T00:00:00Z", first, last))
+    delivery = one(look(exports, "azure-exports"))
+    assert (delivery.scope, delivery.problems) == (scope, ())
+
+
+def test_azure_an_export_of_selected_days_does_not_replace_the_month(exports: Place) -> None:
+    for run, day, last in (("daily", "15", "30"), ("once", "16", "05")):
+        submitted = f"2026-09-{day}T00:00:00Z"
+        put_azure(exports, run, submitted, **azure_run(run, submitted, "2026-09-01", f"2026-09-{last}"))
+    assert one(look(exports, "azure-exports")).generation == "daily"
+
+
+def test_azure_days_that_another_run_holds_wait_with_both_names(exports: Place) -> None:
+    for run, first, last in (
+        ("month", "2026-10-01", "2026-10-31"),
+        ("over", "2026-09-15", "2026-10-14"),
+        ("rolling1", "2026-08-11", "2026-08-17"),
+        ("rolling2", "2026-08-12", "2026-08-18"),
+    ):
+        submitted = f"2026-10-1{5 + len(run) % 2}T00:00:00Z" if run != "rolling2" else "2026-10-17T00:00:00Z"
+        put_azure(exports, run, submitted, **azure_run(run, submitted, first, last))
+    found = {d.scope: d.problems for d in look(exports, "azure-exports")}
+    assert {scope for scope, problems in found.items() if not problems} == {"2026-10", "2026-08-11..2026-08-17"}
+    [over] = found["2026-09-15..2026-10-14"]
+    for said in (
+        "over/manifest.json",
+        "month/manifest.json",
+        "finops deliveries withdraw SOURCE 2026-09-15..2026-10-14",
+    ):
+        assert said in over
+    [second] = found["2026-08-12..2026-08-18"]
+    assert "rolling1/manifest.json" in second
+
+
+def test_azure_a_blob_name_that_is_url_encoded(exports: Place) -> None:
+    put_azure(exports, "run 1", "2026-09-03T00:00:00Z")
+    folder = "focus/20260901/run%201"
+    blobs = [{"blobName": f"{folder}/part_0.csv", "byteCount": len(ROW)}]
+    put_azure(exports, "run 1", "2026-09-03T00:00:00Z", blobs=blobs)
+    delivery = one(look(exports, "azure-exports"))
+    assert ([f.key for f in delivery.files], delivery.problems) == (["focus/20260901/run 1/part_0.csv"], ())
+
+
 def test_azure_two_billing_scopes_are_two_sources(exports: Place) -> None:
     put_azure(exports, "a", "2026-09-03T00:00:00Z", account="subscriptions/one")
     put_azure(exports, "b", "2026-08-03T00:00:00Z", period="2026-08", account="subscriptions/two")

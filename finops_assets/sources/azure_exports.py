@@ -2,18 +2,29 @@
 
 Source of the rules: Microsoft, "Tutorial: Create and manage Cost Management exports" and the finops
 toolkit's notes on data processing. Every run writes its own manifest.json, formerly _manifest.json; of
-several runs for one period the one submitted last counts. Files are checked against the byte counts that the manifest states.
+several runs for one month the one that reaches furthest counts, of these the one submitted last: an export of
+selected days is no newer month. Days that are not of one month from its first on are a scope of their own, and
+wait where another run holds days of theirs. Files are checked against the byte counts that the manifest states.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from urllib.parse import unquote
 
-from finops_assets.sources.delivery import Delivery, named_files, read_manifest, unreadable, utc
+from finops_assets.sources.delivery import (
+    Delivery,
+    named_files,
+    outside,
+    read_manifest,
+    scope_days,
+    scope_month,
+    unreadable,
+    utc,
+)
 from finops_assets.sources.listing import ListedStore
 from finops_assets.sources.metadata import version_of
 from finops_assets.sources.store import Store
@@ -24,7 +35,7 @@ _COMPANION = "read with another"
 # Two exports of one night are minutes apart; one that was stopped never comes.
 _ONE_NIGHT = timedelta(hours=6)
 _FIRST = datetime.min.replace(tzinfo=UTC)
-_PERIOD = re.compile(r"\d{4}-\d{2}")
+_END_OF_DAY = time(23, 59)
 _EXPORTS = "/providers/Microsoft.CostManagement/exports/"
 
 
@@ -50,7 +61,7 @@ def deliveries(store: ListedStore, native: bool = False, now: datetime | None = 
                 )
                 older = []
         return
-    newest: dict[tuple[str, str, str], tuple[datetime, Delivery]] = {}
+    newest: dict[tuple[str, str, str], tuple[tuple[date, datetime], Delivery]] = {}
     for file in to_read:
         try:
             manifest_body = read_manifest(store, file.key)
@@ -63,10 +74,12 @@ def deliveries(store: ListedStore, native: bool = False, now: datetime | None = 
             yield unreadable(file.key, file.key, f"manifest {file.key} is not one of Azure exports: {error!r}")
             continue
         submitted = delivery.delivered_at or _FIRST
+        # A month that is still running ends with the run: an export of its first days reaches less far.
+        reaches = min(_days(manifest_body["runInfo"])[1], submitted.date()), submitted
         place = account, delivery.scope, kind if kind in wanted else ""
         held = newest.get(place)
-        if held is None or submitted > held[0]:
-            newest[place] = submitted, replace(delivery, export=account or "the billing scope")
+        if held is None or reaches > held[0]:
+            newest[place] = reaches, replace(delivery, export=account or "the billing scope")
             if held is not None:
                 older.append((held[1].manifest or "", held[1].manifest_etag or ""))
         else:
@@ -76,7 +89,7 @@ def deliveries(store: ListedStore, native: bool = False, now: datetime | None = 
     strangers = [d for (_, scope, kind), (_, d) in newest.items() if not kind and scope in ours]
     older += [(d.manifest or "", d.manifest_etag or "") for d in strangers]
     found: dict[tuple[str, str], dict[str, Delivery]] = {}
-    for (account, scope, kind), (_, delivery) in newest.items():
+    for (account, scope, kind), delivery in _apart(newest).items():
         if kind or scope not in ours:
             found.setdefault((account, scope), {})[kind] = delivery
     for sets in found.values():
@@ -123,9 +136,6 @@ def companions_known(delivery: Delivery) -> dict[str, tuple[str, str, str]]:
 
 def _delivery(store: Store, key: str, manifest: dict[str, Any], wanted: tuple[str, ...]) -> Delivery:
     config, run = manifest.get("exportConfig") or {}, manifest["runInfo"]
-    period = str(run["startDate"])[:7]
-    if not _PERIOD.fullmatch(period):
-        raise ValueError(f"startDate {run['startDate']!r} is not a date such as 2026-09-01T00:00:00")
     blobs = {_blob_key(store, str(b["blobName"]), key): b for b in manifest.get("blobs") or []}
     sizes = {k: int(b["byteCount"]) for k, b in blobs.items() if b.get("byteCount") is not None}
     files, problems = named_files(store, blobs, sizes)
@@ -143,7 +153,7 @@ def _delivery(store: Store, key: str, manifest: dict[str, Any], wanted: tuple[st
             "the delivery is empty: its manifest says 0 rows; nothing was charged yet, or the export sees no cost",
         )
     return Delivery(
-        scope=period,
+        scope=_scope(*_days(run)),
         generation=str(run.get("runId") or key),
         files=files,
         delivered_at=utc(run.get("submittedTime")) or _FIRST,
@@ -154,8 +164,78 @@ def _delivery(store: Store, key: str, manifest: dict[str, Any], wanted: tuple[st
     )
 
 
+def _days(run: dict[str, Any]) -> tuple[date, date]:
+    """The first and the last day of a run; without an end, to the end of the month.
+
+    A time is midnight somewhere: from noon on it is the start of the next day in a zone east of UTC.
+
+    Raises:
+        ValueError: it has no such dates.
+    """
+    first, last = (_moment(run, name) for name in ("startDate", "endDate"))
+    if first is None:
+        raise ValueError(f"startDate {run.get('startDate')!r} is not a date such as 2026-09-01T00:00:00")
+    start = _nearest_day(first)
+    month_end = (start.replace(day=1) + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+    if last is None:
+        return start, month_end
+    end = last.date() if last.time() >= _END_OF_DAY else _nearest_day(last)
+    # The first of a later month after a whole one is where it ends, not a day of it.
+    if end.day == 1 and start.day == 1 and end > start:
+        end -= timedelta(days=1)
+    return start, max(start, end)
+
+
+def _moment(run: dict[str, Any], name: str) -> datetime | None:
+    text = run.get(name)
+    moment = utc(str(text)) if text else None
+    if text and moment is None:
+        raise ValueError(f"{name} {text!r} is not a date such as 2026-09-01T00:00:00")
+    return moment
+
+
+def _nearest_day(moment: datetime) -> date:
+    return (moment + timedelta(hours=12)).date()
+
+
+def _scope(first: date, last: date) -> str:
+    """The month, if the days are its first ones or all; else the days."""
+    same = (first.year, first.month) == (last.year, last.month)
+    return f"{first:%Y-%m}" if first.day == 1 and same else f"{first}..{last}"
+
+
+def _apart(newest: Mapping[tuple[str, str, str], tuple[object, Delivery]]) -> dict[tuple[str, str, str], Delivery]:
+    """The deliveries, of which those of other days than a month wait where one before them holds such days."""
+    result: dict[tuple[str, str, str], Delivery] = {}
+    for place, (_, delivery) in sorted(
+        newest.items(), key=lambda item: (scope_month(item[0][1]) is None, item[1][1].delivered_at or _FIRST)
+    ):
+        account, scope, kind = place
+        beside = [
+            other
+            for (theirs, at, which), other in result.items()
+            if (theirs, which) == (account, kind) and at != scope and _overlap(at, scope)
+        ]
+        problems = tuple(
+            f"{delivery.manifest} is an export of the days {scope.replace('..', ' to ')}, and"
+            f" {other.manifest} holds days of these, too ({other.scope}); a day may count once. Take this one out by"
+            f" `finops deliveries withdraw SOURCE {scope}`, or keep it from below the uri; what counts is an export of"
+            " the month to date"
+            for other in beside
+        )
+        result[place] = replace(delivery, problems=(*delivery.problems, *problems))
+    return result
+
+
+def _overlap(a: str, b: str) -> bool:
+    one, other = scope_days(a), scope_days(b)
+    return one is not None and other is not None and one[0] <= other[1] and other[0] <= one[1]
+
+
 def _blob_key(store: Store, blob: str, manifest: str) -> str:
     """A blob's key below the root. Names are relative to the container; the root may lie deeper in it."""
-    if store.stat(blob) is not None:
-        return blob
-    return f"{manifest.rpartition('/')[0]}/{blob.rpartition('/')[2]}".lstrip("/")
+    for name in (blob, unquote(blob)):
+        if not outside(name) and store.stat(name) is not None:
+            return name
+    beside = f"{manifest.rpartition('/')[0]}/{blob.rpartition('/')[2]}".lstrip("/")
+    return beside if store.stat(beside) is not None else unquote(beside)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from finops_assets.sources.listing import ListedStore
 from finops_assets.sources.metadata import Schema
-from finops_assets.sources.store import Store, StoredFile
+from finops_assets.sources.store import LocalStore, Store, StoredFile
 
 # From this many files of one folder on, a listing of the folder is cheaper than a request for each.
 LIST_FROM = 4
@@ -74,7 +76,7 @@ def named_files(
 ) -> tuple[tuple[StoredFile, ...], tuple[str, ...]]:
     """The files that a manifest names, and what is wrong with them: missing, or not of the stated size."""
     wanted = list(dict.fromkeys(keys))
-    folders = Counter(key.rpartition("/")[0] for key in wanted)
+    folders = Counter(key.rpartition("/")[0] for key in wanted if not outside(key))
     listed: dict[str, StoredFile] = {}
     for folder, count in folders.items():
         # Size and etag come from the listing, never the decision which files belong to the delivery.
@@ -83,7 +85,7 @@ def named_files(
     files: list[StoredFile] = []
     problems: list[str] = []
     for key in wanted:
-        if ".." in key.split("/"):
+        if outside(key) or leads_outside(store, key):
             problems.append(f"file {key} is named in the manifest but lies outside the source's folder")
             continue
         found = listed.get(key) or store.stat(key)
@@ -97,9 +99,38 @@ def named_files(
     return tuple(files), tuple(problems)
 
 
+def outside(key: str) -> bool:
+    """Does a key that a manifest names leave the source's folder?"""
+    return key.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", key) or "\0" in key
+
+
+def leads_outside(store: Store, key: str) -> bool:
+    """Is a file of this machine a link that leads out of the source's folder?
+
+    A folder that a person linked below it is part of it; who may write a manifest may not choose files by links.
+    """
+    place = store.store if isinstance(store, ListedStore) else store
+    if not isinstance(place, LocalStore):
+        return False
+    file = place.root / key
+    return file.is_symlink() and place.root.resolve() not in file.resolve().parents
+
+
 def scope_month(scope: str) -> str | None:
     """The billing period "YYYY-MM" that a scope is, if it is one."""
     return scope if len(scope) == 7 and scope[4] == "-" else None
+
+
+def scope_days(scope: str) -> tuple[date, date] | None:
+    """The first and the last day that a scope names: of a month, or "YYYY-MM-DD..YYYY-MM-DD"; None of any other."""
+    first, _, last = scope.partition("..")
+    try:
+        if last:
+            return date.fromisoformat(first), date.fromisoformat(last)
+        start = date.fromisoformat(f"{scope_month(scope) or ''}-01")
+    except ValueError:
+        return None
+    return start, (start + timedelta(days=32)).replace(day=1) - timedelta(days=1)
 
 
 def generation_identity(generation: str, files: Iterable[StoredFile]) -> str:
