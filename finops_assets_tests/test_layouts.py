@@ -435,10 +435,61 @@ def test_oci_reports_are_landed_and_later_ones_add(make_site: Callable[..., Site
     site = make_site(layout="oci-focus")
     site.put_csv("FOCUS Reports/2026/09/02/1.csv", focus_row("2026-09-01"))
     site.run("2026-09-01")
-    site.put_csv("FOCUS Reports/2026/09/03/2.csv", focus_row("2026-09-01"), focus_row("2026-09-02"))
+    site.put_csv("FOCUS Reports/2026/09/03/2.csv", focus_row("2026-09-01", ResourceId="vm-2"), focus_row("2026-09-02"))
     site.run("2026-09-01", "2026-09-02")
     assert len(site.rows("2026-09-01", "*")) == 2
     assert len(site.rows("2026-09-02", "*")) == 1
+
+
+# ---- manifests that lead away -----------------------------------------------------------------------
+
+
+def naming(place: Place, layout: str, name: str) -> None:
+    """An export whose manifest names one file so."""
+    match layout:
+        case "aws-data-exports":
+            put_aws(place, dataFiles=[f"s3://b/data/BILLING_PERIOD=2026-09/{name}"])
+        case "aws-cur":
+            body = {"assemblyId": "1", "reportKeys": [name], "columns": [{"name": "UsageStartDate"}]}
+            place.put("cur/20260901-20261001/cur-Manifest.json", json.dumps(body).encode())
+        case "azure-exports":
+            put_azure(place, "a", "2026-09-03T00:00:00Z", blobs=[{"blobName": name}])
+        case "gcs-export":
+            body = {"run": "1", "exported_at": "2026-09-03T00:00:00Z", "files": [{"name": name, "size": len(ROW)}]}
+            place.put("billing_period=2026-09/run=1/manifest.json", json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("layout", ["aws-data-exports", "aws-cur", "azure-exports", "gcs-export"])
+@pytest.mark.parametrize(
+    "name", ["../secret.csv", "../../secret.csv", "../../../secret.csv", "{absolute}", "..\\x.csv"]
+)
+def test_a_manifest_never_names_a_file_outside_the_source_s_place(
+    exports: Place, tmp_path: Path, layout: str, name: str
+) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_bytes(ROW)
+    naming(exports, layout, name.format(absolute=secret))
+    delivery = one(look(exports, layout))
+    assert delivery.problems
+    assert all(tmp_path / "exports" in Path(exports.uri, f.key).resolve().parents for f in delivery.files)
+
+
+def test_a_manifest_does_not_choose_a_link_out_of_the_place_but_a_linked_folder_is_a_part_of_it(
+    exports: Place, tmp_path: Path
+) -> None:
+    put_aws(exports)
+    at = Path(exports.uri, "data/BILLING_PERIOD=2026-09/focus-00001.csv")
+    kept = tmp_path / "elsewhere" / at.name
+    kept.parent.mkdir()
+    at.rename(kept)
+    at.symlink_to(kept)
+    assert f"file data/BILLING_PERIOD=2026-09/{at.name} is named in the manifest but lies outside" in one_text(
+        one(look(exports, "aws-data-exports"))
+    )
+    at.unlink()
+    at.parent.rmdir()
+    at.parent.symlink_to(kept.parent)
+    assert one(look(exports, "aws-data-exports")).problems == ()
 
 
 # ---- files ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from finops_assets.sources.delivery import Delivery, named_files, read_manifest, unreadable
+from finops_assets.sources.delivery import Delivery, named_files, outside, read_manifest, unreadable
 from finops_assets.sources.listing import ListedStore
 from finops_assets.sources.store import StoredFile
 
@@ -166,6 +166,8 @@ def _report_keys(store: ListedStore, named: object, manifest: str) -> list[str]:
     """The files of a legacy report. Keys are the bucket's; the root may be any folder of it, or a copy of one."""
     if not isinstance(named, list) or not named:
         raise ValueError(f"reportKeys {named!r} is no list of files")
+    if any(outside(str(each)) for each in named):
+        return [str(each) for each in named]
     first, at = str(named[0]).split("/"), manifest.split("/")
     # The end of a key is the same in every copy; before it stands a folder in which the manifest lies, too.
     for above in range(len(at)):
