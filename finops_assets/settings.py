@@ -28,6 +28,7 @@ from finops_assets.attribution.normal import normal_key, normal_value
 from finops_assets.errors import ConfigError, Mistake
 from finops_assets.focus.specification import canonical_name, columns
 from finops_assets.patterns import checked
+from finops_assets.sources.places import Place, place_of
 from finops_assets.sources.store import bucket_place
 
 CONFIG_ENV = "FINOPS_CONFIG"
@@ -614,6 +615,9 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+_WHICH = f"run this in the project's folder, or name the file with --config or ${CONFIG_ENV}"
+
+
 def config_path(path: str | os.PathLike[str] | None = None) -> Path:
     """The configuration in force: the argument, else $FINOPS_CONFIG, else ./finops.yaml."""
     return Path(path or os.environ.get(CONFIG_ENV) or DEFAULT_CONFIG).absolute()
@@ -629,7 +633,7 @@ def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(str(file), [Mistake("(file)", f"cannot be read: {error.strerror}")]) from error
+        raise ConfigError(str(file), [Mistake("(file)", f"cannot be read: {error.strerror}; {_WHICH}")]) from error
     except UnicodeDecodeError as error:
         raise ConfigError(str(file), [Mistake("(file)", f"is not UTF-8 text: {error}")]) from error
     return parse_settings(text, file)
@@ -681,7 +685,8 @@ def parse_settings(text: str, file: Path) -> Settings:
             str(file), [Mistake("(file)", f"is not YAML: {problem}", mark.line + 1 if mark else None)]
         ) from error
     if not isinstance(raw, dict):
-        raise ConfigError(str(file), [Mistake("(file)", f"must be a mapping, found {type(raw).__name__}")])
+        what = "is empty" if raw is None else f"must be a mapping, found {type(raw).__name__}"
+        raise ConfigError(str(file), [Mistake("(file)", f"{what}; the project's finops.yaml shows each setting")])
     lines = dict(_lines(node, ()))
     found: list[tuple[tuple[str | int, ...], str]] = list(_duplicate_keys(node, ()))
     settings: Settings | None = None
@@ -691,7 +696,7 @@ def parse_settings(text: str, file: Path) -> Settings:
         # A list that is only too short because its entries are wrong is not empty: the entries say what is wrong.
         real = (e for e in error.errors() if not (e["type"] == "too_short" and e["input"]))
         found += [(_place(e), _explain(e)) for e in real]
-    found += _cross_mistakes(raw)
+    found += _cross_mistakes(raw, file.parent)
     if found or settings is None:
         raise ConfigError(str(file), [Mistake(_dotted(loc), text, _line(lines, loc)) for loc, text in found])
     base = file.parent
@@ -853,7 +858,7 @@ def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _cross_mistakes(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+def _cross_mistakes(raw: Mapping[str, Any], base: Path) -> list[tuple[tuple[str | int, ...], str]]:
     """Mistakes between settings; tolerant of raw input so that they show beside the simple ones."""
     found: list[tuple[tuple[str | int, ...], str]] = []
     sources = [(i, s) for i, s in enumerate(_list(raw.get("sources"))) if isinstance(s, dict)]
@@ -882,16 +887,7 @@ def _cross_mistakes(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...],
                 close = difflib.get_close_matches(str(gap), columns(), n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 found.append((("sources", i, "known_gaps", j), f"found {gap!r}, which is no FOCUS column{hint}"))
-    uris: dict[str, int] = {}
-    for i, source in sources:
-        uri = str(source.get("uri")).rstrip("/")
-        if source.get("shadow_of") is not None:
-            continue  # it is not counted at all
-        if uri in uris:
-            found.append(
-                (("sources", i, "uri"), f"found {uri!r}, as sources[{uris[uri]}] has; one cost would be counted twice")
-            )
-        uris.setdefault(uri, i)
+    found += _place_mistakes(raw, sources, base)
     dimensions = _mapping(raw.get("dimensions"))
     found += _alias_mistakes(dimensions)
     found += _policy_mistakes(_mapping(raw.get("tag_policy")), {str(d) for d in dimensions}, set(names))
@@ -903,6 +899,59 @@ def _cross_mistakes(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...],
             )
     found += _channel_mistakes(_list(_mapping(raw.get("alerts")).get("channels")), set(names))
     return found
+
+
+def _place_mistakes(
+    raw: Mapping[str, Any], sources: list[tuple[int, dict[str, Any]]], base: Path
+) -> list[tuple[tuple[str | int, ...], str]]:
+    """URIs that cannot be understood, sources that read each other's files, and our own files among theirs."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    places: list[tuple[str, Any, Place]] = []
+    ours = [(name, place) for name in ("lake", "warehouse", "published") if (place := _own_place(raw, name, base))]
+    for i, (name, place) in enumerate(ours):
+        for other, taken in ours[:i]:
+            if place == taken:
+                found.append(((name,), f"found {raw[name]!r}, as {other} has; each needs a path of its own"))
+    for i, source in sources:
+        uri, layout, name = source.get("uri"), source.get("layout"), str(source.get("name"))
+        if not isinstance(uri, str):
+            continue
+        loc, shown = ("sources", i, "uri"), without_secrets(uri)
+        try:
+            place = place_of(uri, base)
+        except ValueError as error:
+            found.append((loc, str(error)))
+            continue
+        for own, at in ours:
+            below = at.parts[len(place.parts) :]
+            if layout == "files" and not place.pattern and place.holds(at) and not any(p[0] == "." for p in below):
+                found.append(
+                    (loc, f"found {shown!r}, below which {own} lies: it would be read as a bill; move one of them")
+                )
+        if source.get("shadow_of") is not None:
+            continue  # it is not counted at all
+        for other, its_layout, taken in places:
+            if place == taken:
+                said = f"which source {other!r} has, too"
+            elif taken.holds(place) and its_layout in ("files", layout):
+                said = f"which lies within that of source {other!r}"
+            elif place.holds(taken) and layout in ("files", its_layout):
+                said = f"within which that of source {other!r} lies"
+            else:
+                continue
+            found.append((loc, f"found {shown!r} for source {name!r}, {said}; one cost would be counted twice"))
+        places.append((name, layout, place))
+    return found
+
+
+def _own_place(raw: Mapping[str, Any], name: str, base: Path) -> Place | None:
+    """Where lake, warehouse or published copy lie, if it is understood; what is wrong with it is said elsewhere."""
+    value = raw.get(name)
+    uri = value.get("uri") if isinstance(value, dict) else value
+    try:
+        return place_of(uri, base) if isinstance(uri, str) and without_secrets(uri) == uri else None
+    except ValueError:
+        return None
 
 
 def _shadow_mistakes(sources: list[tuple[int, dict[str, Any]]]) -> list[tuple[tuple[str | int, ...], str]]:

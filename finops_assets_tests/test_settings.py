@@ -207,7 +207,7 @@ def test_every_mistake_is_reported_at_once_with_its_line() -> None:
         ("\tlake: x", "is not YAML"),
         ("lake: \x00", "is not YAML"),
         ("? [a, b]\n: c\n", "is not YAML"),
-        ("", "must be a mapping, found NoneType"),
+        ("", "is empty"),
         ("- lake", "must be a mapping, found list"),
         ("lake", "must be a mapping, found str"),
     ],
@@ -277,6 +277,74 @@ def test_whatever_stands_in_a_place_there_are_settings_or_mistakes_never_a_crash
         parse_settings(yaml.safe_dump(body), FILE)
     except ConfigError as error:
         assert error.mistakes  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        ("uri: a, layout: files", "uri: ./a/, layout: files", "found './a/' for source 'y', which source 'x' has, too"),
+        ("uri: a, layout: files", "uri: file:///FOLDER/a, layout: oci-focus", "which source 'x' has, too"),
+        ("uri: a, layout: files", "uri: link, layout: files", "which source 'x' has, too"),
+        ("uri: a, layout: files", "uri: a/b, layout: aws-data-exports", "which lies within that of source 'x'"),
+        ("uri: a/b, layout: files", "uri: a, layout: files", "within which that of source 'x' lies"),
+        ("uri: a, layout: files", "uri: a/*.csv, layout: files", "which lies within that of source 'x'"),
+        ("uri: a/*.csv, layout: files", "uri: a/*.csv, layout: files", "which source 'x' has, too"),
+        ("uri: s3://b/e, layout: aws-cur", "uri: s3://b/e/f/, layout: aws-cur", "which lies within that of"),
+        ("uri: az://c/e, layout: files", "uri: az://c/e/f.csv, layout: files", "which lies within that of"),
+        ("uri: a, layout: files", "uri: '', layout: files", "is empty"),
+        ("uri: a, layout: files", "uri: 's3://', layout: files", "names no"),
+        ("uri: a, layout: files", "uri: ftp://host/x, layout: files", "found ftp://; allowed: a local path"),
+        ("uri: a, layout: files", "uri: state, layout: files", "below which lake lies"),
+    ],
+)
+def test_sources_that_read_the_same_files_are_refused_by_name(
+    tmp_path: Path, first: str, second: str, says: str
+) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    text = two_sources(first, second.replace("/FOLDER", str(tmp_path)))
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(text, tmp_path / "finops.yaml")
+    assert "sources[1].uri" in [m.path for m in caught.value.mistakes]
+    assert says in str(caught.value)
+
+
+def two_sources(first: str, second: str) -> str:
+    return (
+        "first_day: 2026-01-01\nlake: state/lake\nwarehouse: w.duckdb\npublished: p.duckdb\n"
+        f"sources: [{{name: x, {first}}}, {{name: y, {second}}}]\ndimensions: {{team: {{keys: [team]}}}}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("uri: a/x, layout: files", "uri: a/xy, layout: files"),
+        ("uri: a/1-*.csv, layout: files", "uri: a/2-*.csv, layout: files"),
+        ("uri: a, layout: azure-exports", "uri: a/aws, layout: aws-data-exports"),
+        ("uri: s3://b/e, layout: files", "uri: s3://c/e, layout: files"),
+        ("uri: a, layout: files", "uri: a, layout: files, shadow_of: x"),
+        ("uri: 'a [1]', layout: files", "uri: a 1, layout: files"),
+    ],
+)
+def test_sources_beside_each_other_are_fine(tmp_path: Path, first: str, second: str) -> None:
+    for folder in ("a/x", "a/xy", "a [1]", "a 1"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert len(parse_settings(two_sources(first, second), tmp_path / "finops.yaml").sources) == 2
+
+
+def test_lake_warehouse_and_published_copy_are_three_places() -> None:
+    [(where, what)] = mistakes(replaced("warehouse: data/w.duckdb", "warehouse: data/lake")).items()
+    assert where == "warehouse"
+    assert "as lake has; each needs a path of its own" in what[1]
+
+
+def test_a_file_that_is_not_there_or_empty_says_what_helps(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"No such file.*name the file with --config or \$FINOPS_CONFIG"):
+        load_settings(tmp_path / "finops.yaml")
+    (tmp_path / "finops.yaml").write_text("")
+    with pytest.raises(ConfigError, match=r"is empty; the project's finops\.yaml shows each setting"):
+        load_settings(tmp_path / "finops.yaml")
 
 
 @pytest.mark.parametrize(

@@ -223,16 +223,20 @@ def bucket_place(uri: str) -> BucketPlace:
 
 
 def _open_local(path: str) -> tuple[Store, str]:
+    root, pattern = local_place(path)
+    return LocalStore(root), pattern
+
+
+def local_place(path: str) -> tuple[Path, str]:
+    """The folder that a local path names, and the glob or the one file below it ('' for the whole folder)."""
     parts = Path(path).parts
     # What is there under its very name is no pattern: folders and files may have brackets.
     globs = (i for i, part in enumerate(parts) if any(c in part for c in "*?["))
     fixed = next((i for i in globs if not Path(*parts[: i + 1]).exists()), len(parts))
     root = Path(*parts[:fixed])
     if fixed < len(parts):
-        return LocalStore(root), "/".join(parts[fixed:])
-    if root.is_file():
-        return LocalStore(root.parent), root.name
-    return LocalStore(root), ""
+        return root, "/".join(parts[fixed:])
+    return (root.parent, root.name) if root.is_file() else (root, "")
 
 
 def _bucket_and_prefix(rest: str) -> tuple[str, str, str]:
