@@ -9,13 +9,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from finops_assets_tests.faults import hostile, kills, proxied, starved
+from finops_assets_tests.faults import files, hostile, kills, proxied, starved, together
 from finops_assets_tests.faults.project import SHIPPED
 from finops_assets_tests.faults.table import Row, as_markdown, write_docs, write_json
 
 RESULTS = SHIPPED / "benchmarks" / "results" / "faults.json"
 DOCS = SHIPPED / "docs" / "reliability.md"
-CAMPAIGNS = ("kills", "starved", "stores", "hostile")
+CAMPAIGNS = ("kills", "starved", "stores", "hostile", "files", "together")
 
 
 def main() -> int:
@@ -52,6 +52,10 @@ def main() -> int:
                     rows += proxied.stores(scratch, asked.seed, say)
                 case "hostile":
                     rows += hostile.hostile(scratch, asked.seed, say)
+                case "together":
+                    rows += together.together(scratch, asked.seed, asked.minutes, say)
+                case "files":
+                    rows += files.files(scratch, asked.seed, asked.files, say)
     finally:
         result = write_json(
             asked.json,

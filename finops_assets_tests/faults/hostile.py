@@ -151,6 +151,7 @@ def sums(figures: Figures) -> dict[str, tuple[object, ...]]:
     return dict(found)
 
 
+csv.field_size_limit(1 << 30)
 # Controls but line feed, carriage return and tab; those of C1; what turns the direction of writing.
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 

@@ -1,0 +1,122 @@
+"""Everything at once on one project: two runs, a backfill, the daemon with its sensors, publish, owners, prune, a reader."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+
+from finops_assets_tests.emulators import free_port
+from finops_assets_tests.faults.bill import Bill, Figures, truth_of
+from finops_assets_tests.faults.project import BINARIES, HUNG_SECONDS, Fault, Process, Project, agreeing, compared, told
+from finops_assets_tests.faults.table import Row
+
+CODES = (0, 1, 3, 4)
+SETTLE_SECONDS = 300.0
+QUESTIONS = 10_000
+
+
+def together(
+    scratch: Path, seed: int, minutes: float, say: Callable[[str], None] = print, daemon: bool = True
+) -> list[Row]:
+    """For so many minutes; one row of commands, one of the reader's questions."""
+    commands, reader = Row("commands, daemon and sensors at once"), Row("questions meanwhile")
+    project = Project(scratch / "together", Bill(seed), extra="night: {watch_seconds: 5}\n")
+    project.make()
+    truths: list[Figures] = []
+    version = 1
+    project.bill.deliver(project.exports, version)
+    truths.append(truth_of(project.exports))
+    clean = project.finops("run", *project.range, within=2 * HUNG_SECONDS)
+    commands.add("the first run", told(clean, (0,)))
+    stop = threading.Event()
+    deadline = time.monotonic() + minutes * 60
+    whole = (
+        ("run", *project.range),
+        ("run", *project.range),
+        ("backfill", *project.range),
+        ("publish",),
+        ("owners", "accept", "one", "one-1", "-d", "team", "--value", "core", "--from", "2026-10-01"),
+        ("prune", "--keep-days", "0"),
+    )
+
+    def command(arguments: tuple[str, ...], number: int) -> None:
+        chance = random.Random(f"{seed} {arguments} {number}")
+        while not stop.is_set() and time.monotonic() < deadline:
+            # Waiting is documented to end after 15 minutes with code 4.
+            done = project.finops(*arguments, within=SETTLE_SECONDS)
+            codes = (0, 1, 2, 3, 4) if arguments[0] == "owners" else (0, 3, 4)
+            commands.add(" ".join(arguments), told(done, codes))
+            stop.wait(chance.uniform(0, 3))
+
+    def ask() -> None:
+        while not stop.is_set():
+            faults = asked(project, truths)
+            reader.add("a question", faults)
+            if reader.tried >= QUESTIONS:
+                return
+            stop.wait(0.02)
+
+    threads = [threading.Thread(target=command, args=(a, n), daemon=True) for n, a in enumerate(whole)]
+    threads.append(threading.Thread(target=ask, daemon=True))
+    background = _daemon(project) if daemon else None
+    try:
+        for thread in threads:
+            thread.start()
+        while time.monotonic() < deadline:
+            time.sleep(min(20, max(0.0, deadline - time.monotonic())))
+            if time.monotonic() < deadline - 30:
+                version += 1
+                # Known before it is there: a reader may see it at once.
+                beside = scratch / "beside"
+                project.bill.deliver(beside, version)
+                truths.append(truth_of(beside))
+                project.bill.deliver(project.exports, version)
+                say(f"version {version} delivered; {commands.tried} commands, {reader.tried:,} questions so far")
+        for thread in threads[:-1]:
+            thread.join(SETTLE_SECONDS)
+        stop.set()
+        threads[-1].join(30)
+    finally:
+        stop.set()
+        if background:
+            os.killpg(background.popen.pid, signal.SIGINT)
+            ended = background.done(time.monotonic() - background.started + 60)
+            if ended.code is None:
+                commands.add("the daemon", [Fault("hung", "the daemon did not end within a minute of SIGINT")])
+    last = project.finops("backfill", *project.range)
+    faults = told(last, (0,))
+    truth = truth_of(project.exports)
+    days = sorted({key[0] for key in truth})
+    rollup, facts = project.figures()
+    faults += compared(rollup, [truth], days, "at the end, rollup of") + compared(
+        facts, [truth], days, "at the end, facts of"
+    )
+    faults += [Fault("left", what) for what in (*project.left_slots(), *project.left_files())]
+    commands.add("the last backfill", faults, last.seconds, last.seconds / clean.seconds)
+    for row in (commands, reader):
+        say(f"{row.name}: {row.tried:,} tried, {len(row.faults)} found")
+        for trial, fault in row.faults[:20]:
+            say(f"    {fault.kind}: {trial}: {fault.what}")
+    return [commands, reader]
+
+
+def asked(project: Project, truths: list[Figures]) -> list[Fault]:
+    """One look at the published copy: each day is a whole truth, and rollup and facts agree."""
+    try:
+        rollup, facts = project.figures()
+    except duckdb.Error as error:
+        return [Fault("unclear", f"the published copy cannot be read: {error}")]
+    days = sorted({key[0] for key in truths[0]})
+    return compared(rollup, [*truths], days, "published rollup of") + agreeing(rollup, facts, days)
+
+
+def _daemon(project: Project) -> Process:
+    command = [str(BINARIES / "dagster"), "dev", "-h", "127.0.0.1", "-p", str(free_port())]
+    return project.start_program(command)
