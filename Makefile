@@ -8,7 +8,7 @@ READY := .venv/.ready
 # Each process of Dagster would compile every module anew: 4 s of CPU instead of 1.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo ui emulators test test-engines lint format bench lock clean
+.PHONY: help demo ui emulators test test-engines faults lint format bench lock clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -39,6 +39,9 @@ test-engines: $(READY) ## the work on other engines: chDB, fakesnow, and a Spark
 	test -x .venv/fakesnow/bin/python || { $(BIN)/uv venv --quiet .venv/fakesnow && \
 		$(BIN)/uv pip install --quiet -p .venv/fakesnow "fakesnow==0.12.1" "snowflake-connector-python<5" "pyarrow>=24"; }
 	FINOPS_TEST_ENGINES=1 $(BIN)/python -m pytest -n 2 -rs finops_assets_tests/engines
+
+faults: $(READY) ## kill, starve, hinder and feed it with bad input: hours; a table, JSON, docs/reliability.md
+	$(BIN)/python -m finops_assets_tests.faults --docs docs/reliability.md
 
 lint: $(READY)   ## format, lint and types
 	$(BIN)/ruff format --check .

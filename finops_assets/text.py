@@ -26,3 +26,20 @@ def one_line(text: str, most: int) -> str:
     """
     line = " ".join(visible(" ".join(text.split())).split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+_FORMULA = tuple("=+-@\t\r")
+
+
+def no_formula(text: str) -> str:
+    """Text for a cell of a CSV that people open: what a spreadsheet would run gets an apostrophe before it (OWASP).
+
+    >>> no_formula('=HYPERLINK("http://example.com")'), no_formula("a=b"), no_formula("-")
+    ('\'=HYPERLINK("http://example.com")', 'a=b', '-')
+    """
+    return f"'{text}" if len(text) > 1 and text.lstrip("'").startswith(_FORMULA) else text
+
+
+def with_formula(text: str) -> str:
+    """What `no_formula` was given."""
+    return text[1:] if text.startswith("'") and no_formula(text[1:]) == text else text

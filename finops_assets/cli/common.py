@@ -21,6 +21,7 @@ from finops_assets.comparison import Comparison
 from finops_assets.errors import FinopsError
 from finops_assets.rollup import GROUPED
 from finops_assets.settings import load_settings
+from finops_assets.text import no_formula
 
 # A pipe has no width of its own; tables need about this much.
 # A file or a pipe has no width: nothing of a table is cut there.
@@ -78,7 +79,7 @@ def write_table(table: pd.DataFrame, format: Format, output: Path | None) -> Non
             show(table)
         case "csv":
             # Plain digits: a spreadsheet reads Python's 1E-18 as a double.
-            table.map(lambda v: f"{v:f}" if isinstance(v, Decimal) else v).to_csv(target, index=False)
+            table.map(csv_cell).to_csv(target, index=False)
         case "json":
             exact = table.map(_json_value)
             text = exact.to_json(orient="records", date_format="iso", indent=1) + "\n"
@@ -98,6 +99,17 @@ def _json_value(value: object) -> object:
         case date():
             return None if pd.isna(value) else str(value)
     return value
+
+
+def csv_cell(value: object) -> object:
+    """A value for a CSV that people may open in a spreadsheet."""
+    match value:
+        case Decimal():
+            return f"{value:f}"
+        case str():
+            return no_formula(value)
+        case _:
+            return value
 
 
 def title(text: str, compared: Comparison) -> None:

@@ -16,6 +16,7 @@ from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
     OutputOption,
+    csv_cell,
     err,
     explained,
     out,
@@ -146,7 +147,7 @@ def owners_export(
         table = export_table(_open_suggestions(load_settings(config), config, dimension))
         try:
             # The mark lets spreadsheets see that it is UTF-8.
-            table.to_csv(file, index=False, encoding="utf-8-sig")
+            table.map(csv_cell).to_csv(file, index=False, encoding="utf-8-sig")
         except OSError as error:
             raise FinopsError(f"{file}: cannot be written: {error.strerror}") from error
     out.print(f"{len(table)} suggestions in {file}; fill `decision`, then `finops owners import {file}`.")

@@ -23,6 +23,7 @@ from finops_assets.attribution.normal import normal_value
 from finops_assets.errors import FinopsError
 from finops_assets.owners.suggest import Settled
 from finops_assets.state_file import Form
+from finops_assets.text import with_formula
 
 Verdict = Literal["accepted", "rejected"]
 
@@ -405,6 +406,11 @@ def export_table(suggestions: pd.DataFrame) -> pd.DataFrame:
     return first[list(EXPORTED)]
 
 
+def _as_exported(value: str | None) -> str | None:
+    """A cell without the apostrophe that keeps spreadsheets from running it; a line too short has None."""
+    return with_formula(value) if isinstance(value, str) else value
+
+
 def read_decided(
     file: Path, dimensions: Collection[str], known_sources: Collection[str], now: datetime, by: str | None = None
 ) -> tuple[list[Decision], int]:
@@ -423,7 +429,7 @@ def read_decided(
                     f"{file}: the columns {', '.join(missing)} are missing; found: {', '.join(names) or 'none'}."
                     " Fill a file that `finops owners export` wrote"
                 )
-            lines = [(reader.line_num, row) for row in reader]
+            lines = [(reader.line_num, {k: _as_exported(v) for k, v in row.items()}) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DecisionError(f"{file}: cannot be read as CSV: {error}") from error
     decisions: list[Decision] = []

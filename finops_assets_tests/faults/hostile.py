@@ -75,8 +75,8 @@ def hostile(scratch: Path, seed: int, say: Callable[[str], None] = print) -> lis
 # ---- hostile texts ----
 
 
-def texts(scratch: Path, seed: int) -> Row:
-    """A bill in which every text is hostile."""
+def texts(scratch: Path, seed: int, few: bool = False) -> Row:
+    """A bill in which every text is hostile. `few`: not every command."""
     row = Row("hostile text in every name and tag")
     project = Project(scratch / "hostile", Bill(seed, days=2))
     project.make()
@@ -89,8 +89,8 @@ def texts(scratch: Path, seed: int) -> Row:
         wrong = [day for day in days if sums(of_day(found, day)) != sums(of_day(truth, day))]
         row.add(name, [Fault("silent", f"{name} of {day} differs from the bill") for day in wrong])
     period = ("--from", FIRST.isoformat(), "--to", project.bill.end.isoformat())
-    for command in ("teams", "services", "untagged", "savings"):
-        for format in ("table", "csv", "json"):
+    for command in ("teams",) if few else ("teams", "services", "untagged", "savings"):
+        for format in ("table", "csv") if few else ("table", "csv", "json"):
             done = project.finops("report", command, *period, "--format", format)
             faults = told(done, (0,))
             if format == "csv":
@@ -99,7 +99,7 @@ def texts(scratch: Path, seed: int) -> Row:
                 faults += escaping(done.said, f"report {command} --format {format}")
             row.add(f"report {command} {format}", faults)
     others = (("deliveries",), ("tags", "values"), ("tags", "keys"), ("repairs",), ("restatements",))
-    for command in others:
+    for command in () if few else others:
         done = project.finops(*command)
         row.add(" ".join(command), told(done, (0, 2)) + escaping(done.said, " ".join(command)))
     pages = sorted(project.folder.rglob("*.html"))

@@ -80,15 +80,16 @@ def stores(
     kinds: tuple[str, ...] = ("S3", "Azure", "GCS"),
     faults: tuple[str, ...] = (*FAULTS, "down", "etag", "late"),
     roles: tuple[str, ...] = ("source", "lake"),
+    work: Callable[[Project], Done] | None = None,
 ) -> list[Row]:
-    """Every fault at every store in both roles; a row for each store."""
+    """Every fault at every store in both roles; a row for each store. `work` is one run, by default in a process of its own."""
     rows = []
     for kind in kinds:
         row = Row(f"{kind} behind a proxy that hinders")
         try:
             with stage(kind, scratch / kind) as at:
                 for role in roles:
-                    _of_role(at, role, scratch / kind / role, seed, faults, row, say)
+                    _of_role(at, role, scratch / kind / role, seed, faults, row, say, work or worked)
         except Unavailable as reason:
             row.skipped = str(reason).replace(str(Path.home()), "~")
         say(
@@ -99,7 +100,14 @@ def stores(
 
 
 def _of_role(
-    at: Stage, role: str, folder: Path, seed: int, faults: tuple[str, ...], row: Row, say: Callable[[str], None]
+    at: Stage,
+    role: str,
+    folder: Path,
+    seed: int,
+    faults: tuple[str, ...],
+    row: Row,
+    say: Callable[[str], None],
+    work: Callable[[Project], Done],
 ) -> None:
     place, endpoint, environment = at.place_through()
     told_endpoint = f", endpoint_url: '{endpoint}'" if endpoint else ""
@@ -121,7 +129,7 @@ def _of_role(
 
     before = deliver(1)
     at.proxy.plan = Plan()
-    done = worked(project)
+    done = work(project)
     if done.code != 0:
         raise RuntimeError(f"a clean run ended with {done.code}: {done.said}")
     version = 1
@@ -143,7 +151,7 @@ def _of_role(
                 plan = Plan(before_read=lambda v=version + 1, into=newer: into.append(deliver(v)))
                 version += 1
         at.proxy.plan = plan
-        hindered = worked(project)
+        hindered = work(project)
         if fault == "etag" and newer:
             after = newer[0]
             allowed.append(after)
@@ -160,7 +168,7 @@ def _of_role(
         last = Plan()
         last.listings = plan.listings
         at.proxy.plan = last
-        mended = worked(project)
+        mended = work(project)
         found += told(mended, (0,))
         found += compared(_rollup(project), [after], days, "at the end, rollup of")
         row.count("ended with an error that was told" if hindered.code else "went through")

@@ -1,0 +1,27 @@
+"""Text of others in cells that people open in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+from decimal import Decimal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from finops_assets.cli.common import write_table
+from finops_assets.text import no_formula, with_formula
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@sum(1)", "\t=1", "\r=1", "'=1", "'", "-", "a=b", "", "''=1"])
+def test_a_cell_is_no_formula_and_is_read_back_as_it_was(text: str) -> None:
+    safe = no_formula(text)
+    assert len(safe) < 2 or safe[0] not in "=+-@\t\r"
+    assert with_formula(safe) == text
+
+
+def test_names_in_a_csv_are_no_formulas_and_negative_amounts_stay_numbers(tmp_path: Path) -> None:
+    table = pd.DataFrame({"team": ["=HYPERLINK(1)", "core"], "cost": [Decimal("-1.50"), Decimal("1E-18")]})
+    write_table(table, "csv", tmp_path / "x.csv")
+    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
+        assert [*csv.reader(file)][1:] == [["'=HYPERLINK(1)", "-1.50"], ["core", "0.000000000000000001"]]
