@@ -406,9 +406,9 @@ def export_table(suggestions: pd.DataFrame) -> pd.DataFrame:
     return first[list(EXPORTED)]
 
 
-def _as_exported(value: str | None) -> str | None:
-    """A cell without the apostrophe that keeps spreadsheets from running it; a line too short has None."""
-    return with_formula(value) if isinstance(value, str) else value
+def _as_exported(row: dict[str, str]) -> dict[str, str]:
+    """A line without the apostrophes that keep spreadsheets from running a cell; what a line lacks stays as it is."""
+    return {name: with_formula(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def read_decided(
@@ -429,7 +429,7 @@ def read_decided(
                     f"{file}: the columns {', '.join(missing)} are missing; found: {', '.join(names) or 'none'}."
                     " Fill a file that `finops owners export` wrote"
                 )
-            lines = [(reader.line_num, {k: _as_exported(v) for k, v in row.items()}) for row in reader]
+            lines = [(reader.line_num, _as_exported(row)) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DecisionError(f"{file}: cannot be read as CSV: {error}") from error
     decisions: list[Decision] = []
