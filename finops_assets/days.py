@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from finops_assets.engine import ROW_GROUP_ROWS, connect, identifier, literal
+from finops_assets.engine import ROW_GROUP_ROWS, connect, file_list, identifier, literal, one_file
 from finops_assets.errors import LakeError
 from finops_assets.lake import Lake
 from finops_assets.landing import DERIVED_TYPES, slice_folder
@@ -139,13 +139,12 @@ def _union(files: list[Path]) -> str:
         empty = [f"CAST(NULL AS {canonical_type(c)}) AS {c.name}" for c in all_columns()]
         empty += [f"CAST(NULL AS {kind}) AS {name}" for name, kind in DERIVED_TYPES.items()]
         return f"SELECT {', '.join(empty)} WHERE false"
-    listed = ", ".join(literal(str(f)) for f in files)
-    return f"SELECT * FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+    return f"SELECT * FROM read_parquet({file_list(files)}, union_by_name = true, hive_partitioning = false)"
 
 
 def _union_of_unlike(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> str:
     """The union where one column is a map in one delivery and its JSON text in another: such columns become text."""
-    relations = [f"read_parquet({literal(str(file))}, hive_partitioning = false)" for file in files]
+    relations = [f"read_parquet({literal(one_file(file))}, hive_partitioning = false)" for file in files]
     described = [connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall() for relation in relations]
     kinds: dict[str, set[str]] = {}
     for name, kind, *_ in (column for columns in described for column in columns):

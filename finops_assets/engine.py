@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 
 import duckdb
 
+from finops_assets.errors import FinopsError
 from finops_assets.focus import money
 from finops_assets.settings import Engine
 
@@ -44,6 +46,53 @@ def identifier(name: str) -> str:
 def literal(text: str) -> str:
     """A quoted SQL string, for the places (COPY targets, table functions in views) that take no bound value."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def one_file(path: Path | str) -> str:
+    """A file's name for the engine's readers, which take names for patterns: it then names this one file.
+
+    Raises:
+        FinopsError: the engine has no way to write this name.
+    """
+    name = str(path)
+    if not any(c in name for c in "[*?"):
+        return name
+    if "\\" in name:
+        raise FinopsError(f"{name!r}: a name with both a backslash and one of [ * ? cannot be read; rename the folder")
+    return "".join(f"[{c}]" if c in "[*?" else c for c in name)
+
+
+def file_list(files: Iterable[Path | str]) -> str:
+    """SQL: a list of files for `read_parquet` and its kin, each name taken literally."""
+    return f"[{', '.join(literal(one_file(file)) for file in files)}]"
+
+
+def by_source_and_day(files: str, union_by_name: bool = False) -> str:
+    """SQL: Parquet files as one relation, with source and charge_date as the last two folders of each path say.
+
+    `files` is SQL of a name or a list of names. A filter on source or charge_date opens only the files that it leaves.
+    """
+    named = "/source=([^/]*)/charge_date=([^/]*)/[^/]*$"
+    return _with_folders(files, union_by_name, {"source": (named, 1, "VARCHAR"), "charge_date": (named, 2, "DATE")})
+
+
+def by_day(files: str) -> str:
+    """SQL: Parquet files as one relation of all their columns, with charge_date as the last folder of each path says."""
+    return _with_folders(files, True, {"charge_date": ("/charge_date=([^/]*)/[^/]*$", 1, "DATE")})
+
+
+def _with_folders(files: str, union_by_name: bool, folders: Mapping[str, tuple[str, int, str]]) -> str:
+    # The engine's own way to read folders would take every `name=value` above the lake, too, and put it in the place
+    # of a column of that name.
+    read = ", ".join(
+        f"CAST(regexp_extract(finops_path, {literal(pattern)}, {group}) AS {kind}) AS {name}"
+        for name, (pattern, group, kind) in folders.items()
+    )
+    union = ", union_by_name = true" if union_by_name else ""
+    return (
+        f"(SELECT * EXCLUDE (finops_path), {read}"
+        f" FROM read_parquet({files}, hive_partitioning = false, filename = 'finops_path'{union}))"
+    )
 
 
 def days_between(first: date, end: date) -> list[date]:

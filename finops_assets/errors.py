@@ -54,6 +54,13 @@ class DeliveryChanged(DeliveryRefused):
     """A delivery's files were replaced while they were read. It waits, and is read again next time."""
 
 
+class DeliveryUnread(DeliveryRefused):
+    """This machine could not read a delivery's file: permission, I/O, too many open files. It says nothing of the file.
+
+    The delivery waits, and is read again next time.
+    """
+
+
 class LakeError(FinopsError):
     """The lake cannot be read or written: path missing, no permission, no space left."""
 

@@ -20,7 +20,7 @@ from finops_assets.attribution.rules import Rules
 from finops_assets.attribution.tag_sets import TagTexts, attribution
 from finops_assets.attribution.versions import keep_version
 from finops_assets.column_chunks import join_columns
-from finops_assets.engine import connect, identifier, literal
+from finops_assets.engine import by_source_and_day, connect, file_list, identifier, literal, one_file
 from finops_assets.engines.chosen import engine_on
 from finops_assets.errors import LakeError
 from finops_assets.lake import Lake, LakeChanged, source_and_day
@@ -180,7 +180,7 @@ def _build_day(
     stamp: str,
 ) -> None:
     raw_file = lake.day_file("raw", source, day)
-    raw = f"read_parquet({literal(str(raw_file))}, hive_partitioning = false, file_row_number = true)"
+    raw = f"read_parquet({literal(one_file(raw_file))}, hive_partitioning = false, file_row_number = true)"
     of_day = rules.of_day(source, day)
     if of_day:
         met = cursor.sql(combinations_query(of_day, raw)).to_arrow_table()
@@ -233,18 +233,9 @@ def facts_relation(files: list[Path], of_any_rules: bool = False) -> str:
 
     `of_any_rules`: they may have been attributed under rules with other dimensions; it then has all of them.
     """
-    return _hive(files, union_by_name=of_any_rules)
+    return by_source_and_day(file_list(files), union_by_name=of_any_rules)
 
 
 def raw_relation(files: list[Path]) -> str:
     """SQL: raw files as one relation with source and charge_date from their folders."""
-    return _hive(files, union_by_name=True)
-
-
-def _hive(files: list[Path], union_by_name: bool = False) -> str:
-    listed = ", ".join(literal(str(f)) for f in files)
-    union = ", union_by_name = true" if union_by_name else ""
-    return (
-        f"read_parquet([{listed}], hive_partitioning = true,"
-        f" hive_types = {{'source': VARCHAR, 'charge_date': DATE}}{union})"
-    )
+    return by_source_and_day(file_list(files), union_by_name=True)

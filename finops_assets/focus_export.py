@@ -22,7 +22,15 @@ from typing import Any, Literal
 import duckdb
 
 from finops_assets.conformance.rules import near_macro, rules_of
-from finops_assets.engine import ROW_GROUP_ROWS, connect, identifier, literal
+from finops_assets.engine import (
+    ROW_GROUP_ROWS,
+    by_source_and_day,
+    connect,
+    file_list,
+    identifier,
+    literal,
+    one_file,
+)
 from finops_assets.errors import FinopsError
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.specification import columns
@@ -216,11 +224,7 @@ def _custom(target: Path, optional: set[str], before: Mapping[str, Any] | None) 
 
 
 def _relation(files: Iterable[Path]) -> str:
-    listed = ", ".join(literal(str(file)) for file in files)
-    return (
-        f"read_parquet([{listed}], hive_partitioning = true, union_by_name = true,"
-        " hive_types = {'source': VARCHAR, 'charge_date': DATE})"
-    )
+    return by_source_and_day(file_list(files), union_by_name=True)
 
 
 # ---- files --------------------------------------------------------------------------------------
@@ -245,7 +249,10 @@ def _write_day(
             f"COPY (SELECT {query} FROM {facts}) TO {literal(str(temporary))} (FORMAT parquet, COMPRESSION zstd,"
             f" ROW_GROUP_SIZE {ROW_GROUP_ROWS}, KV_METADATA {{FocusVersion: {literal(version)}}})"
         )
-        expected, written = _totals(connection, facts), _totals(connection, f"read_parquet({literal(str(temporary))})")
+        expected, written = (
+            _totals(connection, facts),
+            _totals(connection, f"read_parquet({literal(one_file(temporary))}, hive_partitioning = false)"),
+        )
         if written != expected:
             raise FinopsError(
                 f"export of {day}: the file holds {_told(written)}, the facts {_told(expected)}; nothing was replaced."

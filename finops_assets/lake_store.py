@@ -25,7 +25,7 @@ from typing import TypeVar
 
 import duckdb
 
-from finops_assets.engine import literal
+from finops_assets.engine import literal, one_file
 from finops_assets.errors import LakeError
 from finops_assets.lake import Lake, LakeChanged
 from finops_assets.settings import LakeStore
@@ -409,7 +409,7 @@ def _in_one_file(day: Path) -> None:
     whole = day / ".whole"
     with duckdb.connect() as connection:
         connection.execute(
-            f"COPY (FROM read_parquet({literal(str(day / '*.parquet'))}, hive_partitioning = false))"
+            f"COPY (FROM read_parquet({literal(f'{one_file(day)}/*.parquet')}, hive_partitioning = false))"
             f" TO {literal(str(whole))} (FORMAT parquet, COMPRESSION zstd)"
         )
     for file in files:

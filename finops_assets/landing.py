@@ -18,8 +18,8 @@ import duckdb
 
 from finops_assets.attribution.tag_sets import enter_tag_sets, raw_tags, read_tag_sets
 from finops_assets.conversion.convert import in_focus
-from finops_assets.engine import connect, identifier, literal, threads
-from finops_assets.errors import DeliveryChanged, DeliveryRefused, FinopsError
+from finops_assets.engine import by_day, connect, identifier, literal, one_file, threads
+from finops_assets.errors import DeliveryChanged, DeliveryRefused, DeliveryUnread, FinopsError
 from finops_assets.focus.specification import detect_version
 from finops_assets.lake import Lake
 from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, State, fall, now, total_cost
@@ -30,6 +30,7 @@ from finops_assets.sources.delivery import Delivery
 from finops_assets.sources.layouts import known_manifests, newest_deliveries
 from finops_assets.sources.metadata import stated_version
 from finops_assets.sources.participants import marketplace_charges, with_participants
+from finops_assets.sources.parts import first_line, is_of_a_part, judged
 from finops_assets.sources.reading import (
     SOURCE_FILE,
     SOURCE_ROW,
@@ -54,10 +55,8 @@ DERIVED_TYPES = {"tag_set_id": "VARCHAR", SOURCE_FILE: "VARCHAR", SOURCE_ROW: "B
 # What lands differently than before gets a new number: deliveries that were landed in an older form are landed again.
 CANONICAL_FORM = 2
 
-# A provider's own column of such a name is kept as x_<name>.
 # What a provider says of its data set decides whether a day is complete, so a change of it is a change of the day.
 STATUS_COLUMNS = {"x_datasetcompletionstatus"}
-RESERVED_COLUMNS = {"source", "charge_date", *DERIVED_TYPES}
 
 
 def land_source(
@@ -104,7 +103,9 @@ def land_source(
             try:
                 entry, replaces = _land(lake, engine, source, store, delivery, limits, counting, delivered)
             except DeliveryRefused as refusal:
-                entry = _entry(delivery, "waiting" if isinstance(refusal, DeliveryChanged) else "refused", str(refusal))
+                # Neither a file that changed nor a fault of this machine is a verdict on the delivery.
+                waits = isinstance(refusal, DeliveryChanged | DeliveryUnread)
+                entry = _entry(delivery, "waiting" if waits else "refused", str(refusal))
             if entry.state == "live":
                 log(f"{source.name}: landed {delivery.scope}, {entry.rows:,} rows, {len(entry.days)} days")
                 counting[entry.scope] = entry
@@ -483,16 +484,14 @@ def write_days(connection: duckdb.DuckDBPyConnection, rows: str, folder: Path) -
 
 @contextmanager
 def _refusing_what_cannot_be_read(source: Source, delivery: Delivery) -> Iterator[None]:
-    """The engine's complaint about a delivery's content is a refusal; about storage and memory it is not."""
+    """The engine's complaint about a delivery's content is a refusal; about this machine it is not."""
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException):
-        raise
     except duckdb.Error as error:
-        text = str(error).strip().splitlines()[0]
-        raise DeliveryRefused(
-            source.name, delivery.scope, f"cannot be read ({text}); have it delivered again"
-        ) from error
+        if isinstance(error, duckdb.IOException) and not is_of_a_part(error):
+            raise  # of what is written: the lake says what to do
+        content = f"cannot be read ({first_line(error)}); have it delivered again"
+        raise judged(error, source.name, delivery.scope, content) from error
 
 
 def _require_charge_period(
@@ -555,13 +554,12 @@ def canonical_rows(
     ]
     bad_tags += [(n.rule, n.column, f"note_{i} IS NOT NULL", f"note_{i}") for i, n in enumerate(export.notes)]
     notes = "".join(f"CAST({note.found} AS VARCHAR) AS note_{i}, " for i, note in enumerate(export.notes))
-    renamed = {n: f"x_{n}" if n.casefold() in RESERVED_COLUMNS else n for n in export.other_columns}
-    others = [f"e.{identifier(n)} AS {identifier(kept)}" for n, kept in renamed.items()]
+    others = [f"e.{identifier(name)}" for name in export.other_columns]
     kept = [*(m.name for m in mapped), "Tags", "AllocatedTags", "tag_set_id", SOURCE_FILE, SOURCE_ROW]
     return f"""
         SELECT {", ".join(kept)},
             {repairs_json(mapped, bad_tags)} AS repairs,
-            {"".join(f"{identifier(name)}, " for name in renamed.values())}
+            {"".join(f"{identifier(name)}, " for name in export.other_columns)}
             CAST(ChargePeriodStart AS DATE) AS charge_date
         FROM (
             SELECT {", ".join(f"{m.sql} AS {m.name}" for m in mapped)},
@@ -583,8 +581,7 @@ def slice_totals(
         return {}
     return day_totals(
         connection,
-        f"SELECT * FROM read_parquet({literal(str(folder / 'charge_date=*' / '*.parquet'))},"
-        " hive_partitioning = true, hive_types = {'charge_date': DATE}, union_by_name = true)",
+        f"SELECT * FROM {by_day(literal(f'{one_file(folder)}/charge_date=*/*.parquet'))}",
         also,
     )
 

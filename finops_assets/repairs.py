@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from finops_assets.engine import literal
+from finops_assets.engine import literal, one_file
 from finops_assets.focus.money import LARGEST_DRIFT, largest_drift
 from finops_assets.lake import Lake
 from finops_assets.ledger import Ledger
@@ -31,7 +31,8 @@ def row_repairs(connection: duckdb.DuckDBPyConnection, folder: Path) -> list[Rep
             {largest_drift("CASE WHEN item.rule = 'rounded' THEN item.found END")}
         FROM (
             SELECT {SOURCE_FILE}, {SOURCE_ROW}, unnest(from_json(repairs, {literal(ITEMS)})) AS item
-            FROM read_parquet({literal(str(folder / "charge_date=*" / "*.parquet"))}, union_by_name = true)
+            FROM read_parquet({literal(f"{one_file(folder)}/charge_date=*/*.parquet")}, union_by_name = true,
+                hive_partitioning = false)
             WHERE repairs IS NOT NULL
         )
         GROUP BY 1, 2, 3 ORDER BY 1, 2, 3

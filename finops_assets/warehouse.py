@@ -18,7 +18,7 @@ from pathlib import Path
 
 import duckdb
 
-from finops_assets.engine import identifier, literal
+from finops_assets.engine import file_list, identifier, literal
 from finops_assets.errors import WarehouseError
 from finops_assets.facts import facts_relation
 from finops_assets.lake import Lake
@@ -202,8 +202,7 @@ def facts_view(files: list[Path]) -> str | None:
     if any("=" in part for part in files[0].parts[:-3]):
         # Every `name=value` above would be a column, too. DuckDB 1.0 cannot read this, 1.x opens every file for it.
         return facts_relation(files, of_any_rules=union)
-    listed = ", ".join(literal(str(file)) for file in files)
     return (
-        f"read_parquet([{listed}], hive_partitioning = true{', union_by_name = true' if union else ''},"
+        f"read_parquet({file_list(files)}, hive_partitioning = true{', union_by_name = true' if union else ''},"
         " hive_types = {'source': VARCHAR, 'charge_date': DATE})"
     )

@@ -13,7 +13,7 @@ import pandas as pd
 
 from finops_assets.attribution.row_rules import OWNER, RULE
 from finops_assets.attribution.rules import Rules
-from finops_assets.engine import connect, identifier, literal
+from finops_assets.engine import connect, file_list, identifier, literal
 from finops_assets.errors import LakeError
 from finops_assets.lake import Lake
 from finops_assets.settings import Engine
@@ -150,8 +150,7 @@ def audit(
     rows: list[tuple[object, ...]] = []
     with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
         for version, of_version in sorted(by_version.items()):
-            listed = ", ".join(literal(str(file)) for file in of_version)
-            relation = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+            relation = f"read_parquet({file_list(of_version)}, union_by_name = true, hive_partitioning = false)"
             there = {name for name, *_ in connection.execute(f"DESCRIBE FROM {relation}").fetchall()}
             for dimension in dimensions:
                 if dimension not in there:

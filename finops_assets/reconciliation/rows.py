@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
-from finops_assets.engine import literal
+from finops_assets.engine import by_day, file_list, literal
 from finops_assets.errors import FinopsError
 from finops_assets.facts import raw_relation
 from finops_assets.lake import Lake
@@ -36,8 +36,7 @@ def delivered(lake: Lake, sources: Iterable[str]) -> str:
     """
     parts = [
         f"SELECT {_COLUMNS}, charge_date, {literal(source)} AS source, {str(named).lower()} AS {NAMES_INVOICES}"
-        f" FROM read_parquet([{', '.join(literal(str(f)) for f in files)}], hive_partitioning = true,"
-        " hive_types = {'charge_date': DATE}, union_by_name = true)"
+        f" FROM {by_day(file_list(files))}"
         for source in sources
         for named in (True, False)
         if (files := _slices(lake, source, named))

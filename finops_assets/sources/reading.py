@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import math
-import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,11 +10,12 @@ from pathlib import Path
 
 import duckdb
 
-from finops_assets.engine import ROW_GROUP_ROWS, identifier, literal, threads
+from finops_assets.engine import file_list, identifier, literal, one_file, threads
 from finops_assets.errors import DeliveryRefused
 from finops_assets.focus import money
 from finops_assets.focus.specification import Column, canonical_name, columns
 from finops_assets.focus.times import is_slashed, time_from_text
+from finops_assets.sources.parts import DIGITS, Part, alike, first_line, judged, open_csv, open_parquet
 from finops_assets.sources.spelling import (
     AS_SPECIFIED,
     ASSUMED,
@@ -32,10 +30,6 @@ from finops_assets.sources.spelling import (
 )
 from finops_assets.sources.spelling import SOURCE_FILE as SOURCE_FILE
 from finops_assets.sources.spelling import SOURCE_ROW as SOURCE_ROW
-
-# Left to itself the engine reads ahead sixteen of the longest lines: within 800 MB it then spills, as it does with row
-# groups of 120,000 rows of text, which doubled the time.
-LONGEST_LINE = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -83,47 +77,37 @@ def open_export(
     staging: Path,
     nulls: Sequence[str] = NULL_SPELLINGS,
 ) -> ExportTable:
-    """Open a delivery's files below `root`; CSV files are staged as Parquet below `staging` on the way.
+    """Open a delivery's files below `root`, each by itself; what the engine cannot read in place is staged below `staging`.
+
+    A name is data: a file is read under a number, and a provider's column of a name that is ours is kept as x_<name>.
 
     `nulls` are the texts that stand for no value, in any case; what they stood in is counted, and so are rows without
     any value, which are left out. With the empty text alone everything is left as it was written.
 
     Raises:
-        DeliveryRefused: a file is not what its name says, is cut off, or a CSV row is broken.
+        DeliveryRefused: a file is not what its name says, is cut off, could be read in two ways, or a CSV row is broken.
+        DeliveryUnread: this machine cannot read a file.
     """
-    texts = [key for key in keys if key.endswith((".csv", ".csv.gz"))]
-    staged = {key: staging / f"{number:05}.parquet" for number, key in enumerate(texts)}
+    staging = staging / "opened"
+    staging.mkdir(parents=True, exist_ok=True)
 
-    def stage(key: str) -> None:
+    def open_part(numbered: tuple[int, str]) -> Part:
+        number, key = numbered
+        open_file = open_parquet if key.lower().endswith(".parquet") else open_csv
         with connection.cursor() as cursor:
-            _stage_csv(cursor, source, scope, root / key, key, staged[key])
+            return open_file(cursor, source, scope, root / key, key, number, staging)
 
     # A compressed file is unpacked by one thread, whatever the engine has.
     with ThreadPoolExecutor(threads(connection)) as pool:
-        list(pool.map(stage, texts))
-    files = [str(file) for file in staged.values()]
-    parts = []
-    if files:
-        # One scan: each part of a union keeps rows of its own in memory until it ends.
-        listed = ", ".join(map(literal, files))
-        parts.append(f"SELECT * FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)")
-    delivered = [key for key in keys if key not in staged]
-    for key in delivered:
-        _check_parquet(connection, source, scope, root / key, key)
-    parquet = [str(root / key) for key in delivered]
-    if parquet:
-        listed = ", ".join(literal(path) for path in parquet)
-        parts.append(
-            f"SELECT * EXCLUDE (filename, file_row_number), substr(filename, {len(str(root)) + 2}) AS {SOURCE_FILE},"
-            f" file_row_number + 1 AS {SOURCE_ROW}"
-            f" FROM read_parquet([{listed}], union_by_name = true, filename = true, file_row_number = true,"
-            " hive_partitioning = false)"
-        )
-    sql = " UNION ALL BY NAME ".join(parts)
+        parts = list(pool.map(open_part, enumerate(keys)))
+    parts = alike(connection, source, scope, parts, staging)
+    sql = _together(parts, keys)
     try:
         described = connection.execute(f"DESCRIBE {sql}").fetchall()
+        _require_every_row(connection, source, scope, sql, parts)
     except duckdb.Error as error:
-        raise DeliveryRefused(source, scope, f"its files do not fit together: {error}") from error
+        content = f"its files do not fit together: {first_line(error)}"
+        raise judged(error, source, scope, content) from error
     types = {str(name): str(kind) for name, kind, *_ in described}
     folded: dict[str, str] = {}
     for name in types:
@@ -132,86 +116,53 @@ def open_export(
             raise DeliveryRefused(source, scope, f"has {focus} twice, as {folded[focus]!r} and {name!r}")
         if focus:
             folded[focus] = name
+    counted = tuple(repair for part in parts for repair in part.counted)
     if set(nulls) == {""}:
-        return ExportTable(sql, types)
+        return ExportTable(sql, types, counted)
     columns_of_text = [name for name, kind in types.items() if kind == "VARCHAR" and name != SOURCE_FILE]
-    sql, words = without_null_words(connection, sql, columns_of_text, [*files, *parquet])
+    sql, words = without_null_words(connection, sql, columns_of_text, [one_file(part.file) for part in parts])
     names = [name for name in types if name not in (SOURCE_FILE, SOURCE_ROW)]
     sql, empty = without_empty_rows(connection, sql, names, folded.get("ChargePeriodStart"))
-    return ExportTable(sql, types, (*words, *empty))
+    return ExportTable(sql, types, (*counted, *words, *empty))
 
 
-def _check_parquet(connection: duckdb.DuckDBPyConnection, source: str, scope: str, path: Path, key: str) -> None:
-    try:
-        connection.execute("SELECT 1 FROM parquet_file_metadata(?)", [str(path)]).fetchall()
-    except duckdb.Error as error:
-        raise DeliveryRefused(
-            source, scope, f"is not Parquet, or is cut off ({_first_line(error)}); have it delivered again", file=key
-        ) from error
-
-
-def _stage_csv(
-    connection: duckdb.DuckDBPyConnection, source: str, scope: str, path: Path, key: str, staged: Path
-) -> None:
-    names = _csv_header(source, scope, path, key)
-    # Nothing is sniffed: a sniffer skips lines until what is left fits together.
-    declared = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
-    query = f"""
-        COPY (
-            SELECT *, {literal(key)} AS {SOURCE_FILE}, row_number() OVER () AS {SOURCE_ROW}
-            FROM read_csv({literal(str(path))}, auto_detect = false, columns = {{{declared}}}, header = true,
-                delim = ',', quote = '"', escape = '"', nullstr = '', strict_mode = true, null_padding = false,
-                max_line_size = {LONGEST_LINE}, buffer_size = {2 * LONGEST_LINE})
-        ) TO {literal(str(staged))} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {ROW_GROUP_ROWS})
-    """
-    try:
-        connection.execute(query)
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        if "No space left" in str(error):
-            raise
-        raise DeliveryRefused(
-            source, scope, f"is not a readable CSV ({_csv_problem(error)}); have it delivered again", file=key
-        ) from error
-
-
-def _csv_header(source: str, scope: str, path: Path, key: str) -> list[str]:
-    """The column names of a CSV, made distinct as the engine compares them."""
-    opened = gzip.open if key.endswith(".gz") else open
-    try:
-        with opened(path, "rt", encoding="utf-8", newline="") as file:
-            found = next(csv.reader(file), [])
-    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
-        raise DeliveryRefused(
-            source, scope, f"is not a readable CSV ({error}); have it delivered again", file=key
-        ) from error
-    if not found:
-        raise DeliveryRefused(
-            source, scope, "is not a readable CSV (it has no header); have it delivered again", file=key
+def _together(parts: Sequence[Part], keys: Sequence[str]) -> str:
+    """SQL: all rows of parts that are alike, each with the file it came from and its place there."""
+    # One scan for many files: each part of a union keeps rows of its own in memory until it ends.
+    staged = [part.file for part in parts if part.staged]
+    linked = [part.file for part in parts if not part.staged]
+    scans = []
+    if staged:
+        scans.append(
+            f"SELECT * FROM read_parquet({file_list(staged)}, union_by_name = true, hive_partitioning = false)"
         )
-    names: list[str] = []
-    taken = {SOURCE_FILE, SOURCE_ROW}
-    for position, text in enumerate(found):
-        # A byte order mark may stand there twice.
-        name = text.strip("\ufeff ") or f"column{position}"
-        if name.casefold() in taken and canonical_name(name):
-            raise DeliveryRefused(source, scope, f"has the column {name!r} twice", file=key)
-        while name.casefold() in taken:
-            name = f"x_{name}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+    if linked:
+        number = f"CAST(substr(filename, -{DIGITS + len('.parquet')}, {DIGITS}) AS INTEGER)"
+        scans.append(
+            f"SELECT * EXCLUDE (filename, file_row_number),"
+            f" list_extract([{', '.join(map(literal, keys))}], {number} + 1) AS {SOURCE_FILE},"
+            f" file_row_number + 1 AS {SOURCE_ROW}"
+            f" FROM read_parquet({file_list(linked)}, union_by_name = true, filename = true, file_row_number = true,"
+            " hive_partitioning = false)"
+        )
+    return " UNION ALL BY NAME ".join(scans)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
-
-
-def _csv_problem(error: Exception) -> str:
-    """DuckDB's first lines name the line and its text; the list of options that follows helps nobody here."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines[:3])
+def _require_every_row(
+    connection: duckdb.DuckDBPyConnection, source: str, scope: str, sql: str, parts: Sequence[Part]
+) -> None:
+    """What all files give together is, file by file, what each of them says that it holds."""
+    read = dict(connection.execute(f"SELECT {SOURCE_FILE}, count(*) FROM ({sql}) GROUP BY 1").fetchall())
+    for part in parts:
+        rows = read.pop(part.key, 0)
+        if rows != part.rows:
+            raise DeliveryRefused(
+                source, scope, f"{rows} rows were read, the file holds {part.rows}; nothing was landed", file=part.key
+            )
+    if read:
+        raise DeliveryRefused(
+            source, scope, f"rows were read of {next(iter(read))!r}, which is no file of the delivery"
+        )
 
 
 @dataclass(frozen=True)

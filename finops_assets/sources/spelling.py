@@ -27,6 +27,8 @@ NULL_SPELLINGS = ("", "NULL", "N/A", "Not Applicable")
 """What stands for no value, in any case and between spaces (FOCUS, NullHandling, forbids all of them)."""
 
 EMPTY_ROW, NULL_SPELLING, TIME_SPELLING = "empty_row", "null_spelling", "time_spelling"
+ENCODING, DELIMITER, PREAMBLE, BYTE_ORDER_MARK = "encoding", "delimiter", "preamble", "byte_order_mark"
+BINARY_TEXT = "binary_text"
 SLASHED, ASSUMED = "slashed_date", "date_order_assumed"
 RESPELLED, RENAMED = "closed_value_spelling", "closed_value_renamed"
 
@@ -70,7 +72,7 @@ def without_null_words(
     `texts` are its text columns, `files` the Parquet files that it reads: their statistics rule most columns out.
     """
     possible = _may_hold_null_words(connection, files)
-    candidates = [name for name in texts if possible is None or name in possible]
+    candidates = [name for name in texts if possible is None or name.casefold() in possible]
     counted = [f"count(CASE WHEN {_is_null_word(identifier(name))} THEN 1 END)" for name in candidates]
     if not counted:
         return sql, ()
@@ -129,7 +131,7 @@ def _may_hold_null_words(connection: duckdb.DuckDBPyConnection, files: Sequence[
         """,
         [list(files)],
     ).fetchall()
-    return {str(name) for (name,) in rows}
+    return {str(name).casefold() for (name,) in rows}
 
 
 def _counted(
@@ -230,9 +232,10 @@ def _odd(connection: duckdb.DuckDBPyConnection, export: ExportTable, conditions:
 
 
 def _odd_number(value: str) -> str:
-    # A cast is quicker than a pattern, and forgives no more than a plus and spaces.
+    # A cast is quicker than a pattern, and forgives no more than a plus, spaces, and 1_000 for a thousand.
     return (
-        f"({value} IS NOT NULL AND (TRY_CAST({value} AS DOUBLE) IS NULL OR {value} < '-' OR ends_with({value}, ' ')))"
+        f"({value} IS NOT NULL AND (TRY_CAST({value} AS DOUBLE) IS NULL OR {value} < '-' OR ends_with({value}, ' ')"
+        f" OR contains({value}, '_')))"
     )
 
 
