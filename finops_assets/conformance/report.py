@@ -49,7 +49,7 @@ def judge_files(
         for i, uri in enumerate(uris):
             try:
                 store, pattern = open_store(uri)
-                found = [f for f in store.list() if f.key.endswith(DATA_SUFFIXES) and matches(f.key, pattern)]
+                found = [f for f in store.list() if is_data(f.key) and matches(f.key, pattern)]
                 if not found:
                     raise FinopsError(f"{uri}: no file that ends in {', '.join(DATA_SUFFIXES)}")
                 place = stack.enter_context(store.local_root(found, scratch))

@@ -230,7 +230,7 @@ def _exports(store: Store, listed: Sequence[StoredFile]) -> list[str]:
         mixed = any(other.startswith(common) for other in folders)
         folders |= dict.fromkeys(below if mixed else [common])
     # What no manifest claims: each folder of the root is one, since the root holds exports.
-    rest = (f.key for f in unclaimed if f.key.endswith(DATA_SUFFIXES) and not f.key.startswith(tuple(folders)))
+    rest = (f.key for f in unclaimed if is_data(f.key) and not f.key.startswith(tuple(folders)))
     if folders:
         folders |= {key.partition("/")[0] + "/": None for key in rest if "/" in key}
     return sorted(folders)
@@ -290,7 +290,7 @@ def inspect(uri: str, endpoint_url: str | None = None, name: str | None = None) 
 
 
 def _layout(store: Store, listed: Sequence[StoredFile], pattern: str) -> tuple[Layout | None, str]:
-    data = [f for f in listed if f.key.endswith(DATA_SUFFIXES)]
+    data = [f for f in listed if is_data(f.key)]
     if pattern:
         return ("files", f"the name or glob {pattern}") if data else (None, "")
     keys = [f.key for f in listed]

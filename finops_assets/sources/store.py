@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -18,6 +19,12 @@ from typing import Any, Protocol, runtime_checkable
 from finops_assets.errors import FinopsError, install
 
 DATA_SUFFIXES = (".parquet", ".csv", ".csv.gz")
+"""What data files end in, in any case."""
+LOOKS_LIKE_DATA = (
+    ".zip", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".snappy", ".xlsx", ".xls", ".xlsb", ".ods", ".tsv",
+    ".txt", ".dat", ".json", ".jsonl", ".ndjson", ".avro", ".orc", ".pqt", ".parq", ".feather", ".arrow", ".pdf",
+)  # fmt: skip
+"""Endings that a bill may come in and that are not read."""
 PARALLEL_DOWNLOADS = 4
 CHUNK = 1 << 20
 # An export's own bytes, the workspace of the split and the written days lie on one disk for a while.
@@ -47,6 +54,8 @@ class StoredFile:
     etag: str
     modified: datetime | None = field(default=None, compare=False)
     """When it was last written, if the place tells. It is no part of what the file is."""
+    problem: str | None = None
+    """Why it cannot be read although it is there."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,12 @@ class WritableStore(Store, Protocol):
 
 
 class LocalStore:
-    """Files below a folder of this machine, or one file."""
+    """Files below a folder of this machine, or one file.
+
+    Linked folders are followed and linked files read, but each folder and file once: a link to what is listed below the
+    root under its own name is left out, so that nothing counts twice. A link that leads nowhere is listed with what is
+    wrong with it.
+    """
 
     pins = False
 
@@ -102,17 +116,18 @@ class LocalStore:
 
     def list(self, prefix: str = "", suffix: str = "") -> list[StoredFile]:
         """Every file below the root whose key starts and ends so, sorted; hidden and temporary ones are not listed."""
-        start = self.root / prefix
-        top = start if not prefix or prefix.endswith("/") else start.parent
-        found = []
-        for folder, folders, names in os.walk(top):
-            self.requests += 1
-            folders[:] = sorted(f for f in folders if not f.startswith("."))
-            for name in names:
-                path = Path(folder, name)
-                key = path.relative_to(self.root).as_posix()
-                if key.startswith(prefix) and key.endswith(suffix) and not name.startswith("."):
-                    found.append(self._stored(key, path.stat()))
+        start = prefix if not prefix or prefix.endswith("/") else f"{prefix.rpartition('/')[0]}/".lstrip("/")
+        found: list[StoredFile] = []
+        folders, walked = [start], set()
+        while folders:
+            folder = folders.pop()
+            real = os.path.realpath(self.root / folder)
+            if real in walked:
+                continue
+            walked.add(real)
+            level = self.level(folder)
+            folders += [below for below in level.folders if below.startswith(prefix) or prefix.startswith(below)]
+            found += [file for file in level.files if file.key.startswith(prefix) and file.key.endswith(suffix)]
         return sorted(found, key=lambda f: f.key)
 
     def level(self, prefix: str = "") -> Level:
@@ -122,20 +137,42 @@ class LocalStore:
         try:
             with os.scandir(self.root / prefix) as entries:
                 for entry in entries:
-                    if entry.name.startswith("."):
+                    key = f"{prefix}{entry.name}"
+                    if entry.name.startswith(".") or (entry.is_symlink() and self._listed_itself(Path(entry.path))):
                         continue
-                    if entry.is_dir():
-                        folders.append(f"{prefix}{entry.name}/")
-                    else:
-                        files.append(self._stored(f"{prefix}{entry.name}", entry.stat()))
+                    try:
+                        found = entry.stat()
+                    except OSError as error:
+                        if entry.is_symlink():
+                            files.append(self._leads_nowhere(key, error))
+                        elif not isinstance(error, FileNotFoundError):
+                            raise
+                        continue  # gone since it was listed
+                    if stat.S_ISDIR(found.st_mode):
+                        folders.append(f"{key}/")
+                    elif stat.S_ISREG(found.st_mode):
+                        files.append(self._stored(key, found))
         except (FileNotFoundError, NotADirectoryError):
             return Level((), ())
         return Level(tuple(sorted(folders)), tuple(sorted(files, key=lambda f: f.key)))
 
+    def _listed_itself(self, link: Path) -> bool:
+        """Does a link lead to what is listed under its own name: below the root, and not hidden?"""
+        target, root = Path(os.path.realpath(link)), Path(os.path.realpath(self.root))
+        if target == root or root not in target.parents:
+            return target == root
+        return target.exists() and not hidden(target.relative_to(root).as_posix())
+
+    def _leads_nowhere(self, key: str, error: OSError) -> StoredFile:
+        target = os.readlink(self.root / key)
+        said = f"{key} is a link to {target}, which cannot be opened ({error.strerror}); restore it or remove the link"
+        return StoredFile(key, 0, "", problem=said)
+
     def stat(self, key: str) -> StoredFile | None:
         self.requests += 1
         try:
-            return self._stored(key, (self.root / key).stat())
+            found = (self.root / key).stat()
+            return self._stored(key, found) if stat.S_ISREG(found.st_mode) else None
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -151,12 +188,20 @@ class LocalStore:
         yield self.root
 
     @staticmethod
-    def _stored(key: str, stat: os.stat_result) -> StoredFile:
+    def _stored(key: str, found: os.stat_result) -> StoredFile:
+        problem = None
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            # Bytes that are no UTF-8 come as surrogates, which no record, table or page can hold.
+            key = os.fsencode(key).decode("utf-8", "backslashreplace")
+            problem = f"{key} has a name that is no UTF-8; rename it"
         return StoredFile(
             key,
-            stat.st_size,
-            f"{stat.st_size:x}-{stat.st_mtime_ns:x}-{stat.st_ino:x}",
-            datetime.fromtimestamp(stat.st_mtime, UTC),
+            found.st_size,
+            f"{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ino:x}",
+            datetime.fromtimestamp(found.st_mtime, UTC),
+            problem,
         )
 
 
@@ -247,10 +292,21 @@ def _bucket_and_prefix(rest: str) -> tuple[str, str, str]:
     parts = [part for part in path.split("/") if part]
     fixed = next((i for i, part in enumerate(parts) if any(c in part for c in "*?[")), len(parts))
     # Whether a name is a file or a folder cannot be told without a request; exports are files of these kinds.
-    if fixed == len(parts) and parts and parts[-1].endswith(DATA_SUFFIXES):
+    if fixed == len(parts) and parts and is_data(parts[-1]):
         fixed -= 1
     prefix = "".join(f"{part}/" for part in parts[:fixed])
     return bucket, prefix, "/".join(parts[fixed:])
+
+
+def is_data(key: str) -> bool:
+    """Does a name end as data files do, in any case?"""
+    return key.lower().endswith(DATA_SUFFIXES)
+
+
+def not_read(files: Iterable[StoredFile], pattern: str = "") -> tuple[str, ...]:
+    """The keys that look like data and are not read, because of what they end in."""
+    keys = (f.key for f in files if matches(f.key, pattern))
+    return tuple(key for key in keys if not is_data(key) and key.lower().endswith(LOOKS_LIKE_DATA))
 
 
 def hidden(key: str) -> bool:
