@@ -16,6 +16,7 @@ So whoever reads asks first: `holds` whether there is such a file, `fetch` or `f
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -33,6 +34,10 @@ from finops_assets.errors import LakeError
 
 Layer = Literal["raw", "facts"]
 DATA = "data.parquet"
+# A record is written beside its place under ".tmp-", 32 digits and a dash.
+LONGEST_NAME = 255 - len(".tmp--.json") - 32
+CUT, NAMED = "!", "record_name"
+"""In the file name of a record whose own name is too long, and where the record then holds it."""
 
 
 class LakeChanged(LakeError):
@@ -114,13 +119,16 @@ class Lake:
 
     def write_record(self, body: dict[str, Any], *parts: str, blind: bool = False) -> None:
         """Write a JSON record at once or not at all; `blind` as in `replacing`."""
+        if CUT in self.record(*parts).stem:
+            body = body | {NAMED: parts[-1]}
         with self.replacing(self.record(*parts), blind) as temporary:
             temporary.write_text(json.dumps(body, indent=1, sort_keys=True), encoding="utf-8")
 
     def records(self, *parts: str) -> list[str]:
         """The names of the records in a folder."""
         folder = self.root.joinpath("ledger", *(_safe(p) for p in parts))
-        return sorted(unquote(p.stem) for p in self._names(folder, "*.json") if not p.name.startswith("."))
+        files = [p for p in self._names(folder, "*.json") if not p.name.startswith(".")]
+        return sorted(json.loads(self._read(p))[NAMED] if CUT in p.stem else unquote(p.stem) for p in files)
 
     @contextmanager
     def replacing(self, target: Path, blind: bool = False) -> Iterator[Path]:
@@ -232,5 +240,7 @@ def _remove(path: Path) -> None:
 
 
 def _safe(part: str) -> str:
-    """A scope or generation as a file name: readable, reversible, without separators or '='."""
-    return quote(part, safe=" +,-_@") if part not in {".", ".."} else part.replace(".", "%2E")
+    """A scope or generation as a file name: readable, reversible unless it is long, without separators or '='."""
+    name = quote(part, safe=" +,-_@") if part not in {".", ".."} else part.replace(".", "%2E")
+    # A file system ends at 255 bytes, and a letter outside of ASCII takes six to twelve here.
+    return name if len(name) <= LONGEST_NAME else f"{name[:140]}{CUT}{hashlib.sha256(part.encode()).hexdigest()[:24]}"

@@ -41,7 +41,7 @@ from finops_assets.sources.reading import (
     repairs_json,
 )
 from finops_assets.sources.spelling import AS_SPECIFIED, EMPTY_ROW, Repair, Written, how_written
-from finops_assets.sources.store import FileChanged, Store, StoreError
+from finops_assets.sources.store import DATA_SUFFIXES, FileChanged, Store, StoreError
 
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
 # written. Memory is what limits it: a row takes 1 to 2 KB, as text from a CSV more; then it is tried with half as many.
@@ -53,7 +53,9 @@ DEFAULT_LIMITS = Plausibility()
 
 DERIVED_TYPES = {"tag_set_id": "VARCHAR", SOURCE_FILE: "VARCHAR", SOURCE_ROW: "BIGINT", "repairs": "VARCHAR"}
 # What lands differently than before gets a new number: deliveries that were landed in an older form are landed again.
-CANONICAL_FORM = 2
+CANONICAL_FORM = 3
+# The record of files that look like data and are not read.
+NOT_READ = "not_read"
 
 # What a provider says of its data set decides whether a day is complete, so a change of it is a change of the day.
 STATUS_COLUMNS = {"x_datasetcompletionstatus"}
@@ -123,9 +125,22 @@ def land_source(
         for gone in replaces:
             lake.remove(slice_folder(lake, source.name, gone))
         landed.append(entry)
+    _tell_what_is_not_read(lake, source, deliveries, log)
     if deliveries:
         _forget_gone(lake, ledger, delivered)
     return landed
+
+
+def _tell_what_is_not_read(
+    lake: Lake, source: Source, deliveries: Iterable[Delivery], log: Callable[[str], None]
+) -> None:
+    """Files that look like data and end in something else, for whoever looks at the deliveries."""
+    found = sorted({key for delivery in deliveries for key in delivery.not_read})
+    before = lake.read_record(source.name, NOT_READ) or {"files": []}
+    if found != before["files"]:
+        lake.write_record({"files": found}, source.name, NOT_READ, blind=True)
+        for key in found:
+            log(f"{source.name}: {key} is not read; files that end in {', '.join(DATA_SUFFIXES)} are")
 
 
 def unknown_deliveries(lake: Lake, source: Source, first_day: date) -> list[Delivery]:

@@ -8,9 +8,11 @@ import typer
 
 from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, write_table
 from finops_assets.errors import FinopsError
+from finops_assets.landing import NOT_READ
 from finops_assets.ledger import Ledger, ledger_table, now
 from finops_assets.platform import Platform
 from finops_assets.settings import load_settings
+from finops_assets.sources.store import DATA_SUFFIXES
 
 SHOWN_ID = 13
 """Characters of a generation in the table."""
@@ -53,6 +55,10 @@ def deliveries(
             for (_, row), reason in zip(shown.iterrows(), reasons):
                 if reason:
                     out.print(f"  {row['source']} {row['scope']} {row['state']}: {reason}", highlight=False)
+            for name in names:
+                for key in (platform.lake.read_record(name, NOT_READ) or {"files": []})["files"]:
+                    told = f"  {name} {key} is not read: files that end in {', '.join(DATA_SUFFIXES)} are"
+                    out.print(told, highlight=False, markup=False)
             return
         write_table(table, format, output)
 

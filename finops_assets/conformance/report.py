@@ -23,7 +23,7 @@ from finops_assets.ledger import Ledger
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine, Source
 from finops_assets.sources.layouts import KNOWN_GAPS
-from finops_assets.sources.store import DATA_SUFFIXES, StoreError, matches, open_store
+from finops_assets.sources.store import DATA_SUFFIXES, StoreError, is_data, matches, open_store
 
 # A day's rows are few against opening a connection: so many days are judged in one pass.
 DAYS_AT_ONCE = 31

@@ -39,6 +39,10 @@ class NotCsv(Exception):
     """What is wrong with the content of a CSV file, in words."""
 
 
+class NotUtf8(NotCsv):
+    """Its bytes are no UTF-8; they may be text of another encoding."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """A plain text file, looked through once: its first bytes, its size, and its lines (an unended last one counts)."""
@@ -241,7 +245,8 @@ def rewrite(file: Path, form: CsvForm, target: Path) -> tuple[Seen, int]:
                     marks += len(line) - len(bare) > (number == 0)
                     yield bare.encode()
             except UnicodeError as error:
-                raise NotCsv(f"it is no {form.encoding} text: {error}") from error
+                wrong = NotUtf8 if form.encoding == "utf-8" else NotCsv
+                raise wrong(f"it is no {form.encoding} text: {error}") from error
 
     with target.open("wb") as written:
 

@@ -57,6 +57,8 @@ class Delivery:
     superseded: tuple[tuple[str, str], ...] = ()
     datasets: tuple[tuple[str, str], ...] = ()
     """(file, data set) where a delivery holds two sets that are read together: Azure's actual and amortised cost."""
+    not_read: tuple[str, ...] = ()
+    """Files beside it that look like data and are not read, because of what they end in."""
     companions: tuple[tuple[str, str], ...] = ()
     """Further manifests (key, etag) of this delivery, besides `manifest`."""
 

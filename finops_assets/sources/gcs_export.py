@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 from finops_assets.sources.delivery import Delivery, named_files, not_still, read_manifest, unreadable, utc
 from finops_assets.sources.listing import ListedStore
-from finops_assets.sources.store import DATA_SUFFIXES, StoredFile
+from finops_assets.sources.store import StoredFile, is_data
 
 _RUN = r"(?P<folder>(?P<export>(?:.*/)?)billing_period=(?P<period>\d{4}-\d{2})/run=(?P<run>[^/]+))"
 _MANIFEST = re.compile(rf"{_RUN}/manifest(?P<shard>-\d+)?\.json", re.IGNORECASE)
@@ -84,7 +84,7 @@ def _closed(store: ListedStore, file: StoredFile, period: str) -> Delivery:
         rows = None if manifest.get("row_count") is None else int(manifest["row_count"])
         if rows is not None and "files" not in manifest:
             below = (f for f in store.list(f"{folder}/") if "/" not in f.key[len(folder) + 1 :])
-            sizes = {f.key: f.size for f in below if f.key.endswith(DATA_SUFFIXES)}
+            sizes = {f.key: f.size for f in below if is_data(f.key)}
         else:
             sizes = {f"{folder}/{f['name']}": int(f["size"]) for f in manifest["files"]}
     except (ValueError, KeyError, TypeError) as error:
@@ -109,7 +109,7 @@ def _unclosed(store: ListedStore, closed: set[str], quiet_minutes: int, now: dat
     runs: dict[tuple[str, str], dict[str, list[StoredFile]]] = {}
     for file in store.list():
         found = _DATA.fullmatch(file.key)
-        if found is not None and file.key.endswith(DATA_SUFFIXES) and _group(found)[0] not in closed:
+        if found is not None and is_data(file.key) and _group(found)[0] not in closed:
             runs.setdefault(_group(found), {}).setdefault(found["folder"], []).append(file)
     for (export, period), folders in runs.items():
         candidates = [_unverified(*item, period, export, quiet_minutes, now) for item in folders.items()]

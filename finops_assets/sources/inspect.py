@@ -28,7 +28,16 @@ from finops_assets.sources.delivery import Delivery, read_manifest
 from finops_assets.sources.layouts import newest_deliveries
 from finops_assets.sources.reading import ExportTable, map_column, open_export
 from finops_assets.sources.spelling import how_written
-from finops_assets.sources.store import DATA_SUFFIXES, LocalStore, Store, StoredFile, StoreError, matches, open_store
+from finops_assets.sources.store import (
+    DATA_SUFFIXES,
+    LocalStore,
+    Store,
+    StoredFile,
+    StoreError,
+    is_data,
+    matches,
+    open_store,
+)
 
 TAG_COLUMNS = ("Tags", "AllocatedTags", "x_Labels", "x_Tags", "x_SystemLabels", "x_ProjectLabels")
 STALE_AFTER = timedelta(hours=48)
@@ -502,6 +511,8 @@ def _findings(source: Source, landed: date | None, now: datetime) -> Iterator[Fi
     for delivery in bad:
         for problem in delivery.problems:
             yield Finding("problem", f"{delivery.scope}: {problem}")
+    for key in sorted({key for d in deliveries for key in d.not_read}):
+        yield Finding("warning", f"{key} is not read", f"files that end in {', '.join(DATA_SUFFIXES)} are")
     if any(not d.verified for d in deliveries) and not source.quiet_minutes:
         yield Finding(
             "warning",
@@ -521,7 +532,9 @@ def _readable(store: Store, source: Source, file: StoredFile) -> Finding:
         return Finding(
             "problem", f"{file.key} is listed but cannot be read: {error}", "listing and reading are two permissions"
         )
-    expected = b"PAR1" if file.key.endswith(".parquet") else b"\x1f\x8b" if file.key.endswith(".gz") else b""
+    expected = (
+        b"PAR1" if file.key.lower().endswith(".parquet") else b"\x1f\x8b" if file.key.lower().endswith(".gz") else b""
+    )
     if not start.startswith(expected):
         return Finding(
             "problem", f"{file.key} is not what its name says; it begins with {start!r}", "have it delivered again"

@@ -16,7 +16,7 @@ from finops_assets.sources.listing import ListedStore
 
 _FOLDER = "FOCUS Reports/"
 _NATIVE = "reports/"
-_REPORT = re.compile(r"(?:.*/)?\d{4}/\d{2}/\d{2}/[^/]+\.csv(\.gz)?")
+_REPORT = re.compile(r"(?:.*/)?\d{4}/\d{2}/\d{2}/[^/]+\.csv(\.gz)?", re.IGNORECASE)
 
 
 def deliveries(store: ListedStore, quiet_minutes: int = 0, now: datetime | None = None) -> Iterator[Delivery]:
@@ -36,6 +36,9 @@ def deliveries(store: ListedStore, quiet_minutes: int = 0, now: datetime | None 
                 scope=file.key,
                 generation=file_set_hash([file]),
                 files=(file,),
-                problems=not_still([file], quiet_minutes, now or datetime.now(UTC)),
+                problems=(
+                    *([file.problem] if file.problem else ()),
+                    *not_still([file], quiet_minutes, now or datetime.now(UTC)),
+                ),
                 verified=False,
             )

@@ -24,6 +24,7 @@ from finops_assets.sources.csv_text import (
     WINDOWS,
     CsvForm,
     NotCsv,
+    NotUtf8,
     Seen,
     count_rows,
     form_of,
@@ -264,8 +265,8 @@ def open_csv(
         form = form_of(seen)
         try:
             return _staged(connection, source, scope, key, number, text, seen, form, again)
-        except duckdb.InvalidInputException as error:
-            if form.encoding != "utf-8" or "not utf-8" not in str(error):
+        except (NotUtf8, duckdb.InvalidInputException) as error:
+            if form.encoding != "utf-8" or "utf-8" not in str(error):
                 raise
             require_windows_1252(text)
         form = replace(form_of(seen), encoding=WINDOWS)

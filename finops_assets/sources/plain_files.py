@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from finops_assets.patterns import groups_in
 from finops_assets.sources.delivery import Delivery, file_set_hash, not_still
-from finops_assets.sources.store import DATA_SUFFIXES, Store, StoredFile, matches
+from finops_assets.sources.store import DATA_SUFFIXES, Store, StoredFile, is_data, matches, not_read
 
 
 def deliveries(
@@ -27,7 +27,11 @@ def deliveries(
     """One delivery per matching file below a folder ("a/b/"), or per period."""
     moment = now or datetime.now(UTC)
     scopes: dict[str, list[StoredFile]] = {}
-    listed = [f for f in store.list(folder) if f.key.endswith(DATA_SUFFIXES) and matches(f.key, pattern)]
+    there = [f for f in store.list(folder) if matches(f.key, pattern)]
+    listed = [f for f in there if is_data(f.key)]
+    unread = not_read(there)
+    if unread and not listed:
+        yield _of_another_kind(unread)
     keys = [file.key for file in listed]
     for file, scope in zip(listed, keys if period_pattern is None else _periods(period_pattern, keys)):
         if scope is None:
@@ -48,9 +52,23 @@ def deliveries(
             scope=scope,
             generation=file_set_hash(files),
             files=tuple(files),
-            problems=not_still(files, quiet_minutes, moment),
+            problems=(*(f.problem for f in files if f.problem), *not_still(files, quiet_minutes, moment)),
             verified=False,
+            not_read=unread,
         )
+
+
+def _of_another_kind(keys: Sequence[str]) -> Delivery:
+    """What stands for files of which none can be read."""
+    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return Delivery(
+        scope=keys[0],
+        generation="unreadable",
+        files=(),
+        problems=(f"{keys[0]}{more} cannot be read; files that end in {', '.join(DATA_SUFFIXES)} can",),
+        verified=False,
+        not_read=tuple(keys),
+    )
 
 
 def _periods(pattern: str, keys: Sequence[str]) -> list[str | None]:

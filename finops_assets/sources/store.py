@@ -22,9 +22,11 @@ DATA_SUFFIXES = (".parquet", ".csv", ".csv.gz")
 """What data files end in, in any case."""
 LOOKS_LIKE_DATA = (
     ".zip", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".snappy", ".xlsx", ".xls", ".xlsb", ".ods", ".tsv",
-    ".txt", ".dat", ".json", ".jsonl", ".ndjson", ".avro", ".orc", ".pqt", ".parq", ".feather", ".arrow", ".pdf",
+    ".txt", ".dat", ".json", ".jsonl", ".ndjson", ".avro", ".orc", ".pqt", ".parq", ".feather", ".arrow",
 )  # fmt: skip
 """Endings that a bill may come in and that are not read."""
+# What providers, and FOCUS, put beside the data.
+_BESIDE_DATA = ("manifest", "_manifest", "metadata", "schema", "recency", "readme")
 PARALLEL_DOWNLOADS = 4
 CHUNK = 1 << 20
 # An export's own bytes, the workspace of the split and the written days lie on one disk for a while.
@@ -303,10 +305,10 @@ def is_data(key: str) -> bool:
     return key.lower().endswith(DATA_SUFFIXES)
 
 
-def not_read(files: Iterable[StoredFile], pattern: str = "") -> tuple[str, ...]:
+def not_read(files: Iterable[StoredFile]) -> tuple[str, ...]:
     """The keys that look like data and are not read, because of what they end in."""
-    keys = (f.key for f in files if matches(f.key, pattern))
-    return tuple(key for key in keys if not is_data(key) and key.lower().endswith(LOOKS_LIKE_DATA))
+    keys = [f.key for f in files if not is_data(f.key) and f.key.lower().endswith(LOOKS_LIKE_DATA)]
+    return tuple(key for key in keys if not key.rpartition("/")[2].lower().startswith(_BESIDE_DATA))
 
 
 def hidden(key: str) -> bool:
