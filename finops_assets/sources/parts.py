@@ -50,7 +50,17 @@ LONGEST_LINE = 16 << 20
 LONGEST_NAME = 10_000
 DIGITS = 7
 OURS = frozenset(
-    {"source", "charge_date", SOURCE_FILE, SOURCE_ROW, "tag_set_id", "repairs", "filename", "file_row_number"}
+    {
+        "source",
+        "charge_date",
+        SOURCE_FILE,
+        SOURCE_ROW,
+        "tag_set_id",
+        "repairs",
+        "filename",
+        "file_row_number",
+        "finops_path",
+    }
     | {"bad_tags", "bad_allocated_tags"}
 )
 """What the lake and the engine call columns of their own: a provider's column of such a name is kept as x_<name>."""

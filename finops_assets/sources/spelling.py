@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from finops_assets.sources.reading import ExportTable
 
 SOURCE_FILE, SOURCE_ROW = "source_file", "source_row"
+CURRENCIES = ("BillingCurrency", "PricingCurrency")
 NULL_SPELLINGS = ("", "NULL", "N/A", "Not Applicable")
 """What stands for no value, in any case and between spaces (FOCUS, NullHandling, forbids all of them)."""
 
@@ -217,7 +218,8 @@ def how_written(connection: duckdb.DuckDBPyConnection, export: ExportTable) -> W
         points=points,
         numbers=frozenset(odd),
         orders=orders,
-        closed=_closed(connection, export, [(c, v) for c, v in texts if c.allowed]),
+        closed=_closed(connection, export, [(c, v) for c, v in texts if c.allowed])
+        | _currencies(connection, export, {c.name: v for c, v in texts if c.name in CURRENCIES}),
         counted=tuple(counted),
     )
 
@@ -315,6 +317,28 @@ def _closed(
             meant = _meant(column, written)
             if meant is not None:
                 result.setdefault(column.name, {})[written] = meant
+    return result
+
+
+def _currencies(
+    connection: duckdb.DuckDBPyConnection, export: ExportTable, texts: Mapping[str, str]
+) -> dict[str, dict[str, tuple[str, str]]]:
+    """Codes of currencies (ISO 4217: three capital letters) in other case or between spaces.
+
+    A price may be in a unit of the provider's own, so there a code must be one that the bill is in, too.
+    """
+    result: dict[str, dict[str, tuple[str, str]]] = {}
+    billed: set[str] = set()
+    for name in (name for name in CURRENCIES if name in texts):
+        code = f"upper(trim({texts[name]}, ' \t\u00a0'))"
+        found = connection.execute(
+            f"SELECT DISTINCT {texts[name]}, {code} FROM ({export.sql}) e WHERE regexp_full_match({code}, '[A-Z]{{3}}')"
+        ).fetchall()
+        if name == CURRENCIES[0]:
+            billed = {str(code) for _, code in found}
+        meant = {v: (RESPELLED, code) for v, code in found if v != code and code in billed}
+        if meant:
+            result[name] = meant
     return result
 
 

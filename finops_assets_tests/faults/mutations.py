@@ -179,9 +179,12 @@ def _truth(rows: Iterable[Row]) -> Truth:
 
 
 def read_csv(content: bytes) -> Truth | None:
-    """A CSV file (UTF-8, commas) as Python reads it; None if it cannot."""
+    """A CSV file (UTF-8, else Windows-1252; commas) as Python reads it; None if it cannot."""
     try:
         text = content.decode("utf-8-sig")
+    except ValueError:
+        text = content.decode("windows-1252", "replace")
+    try:
         [header, *found] = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except (ValueError, csv.Error):
         return None
