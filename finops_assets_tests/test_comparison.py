@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.cli import app
+from finops_assets.cli.common import show, write_table
 from finops_assets.comparison import Period, compare
 from finops_assets.reports import cost_by, savings_by, untagged_by
 from finops_assets.restatements import as_of_relation
@@ -276,3 +277,22 @@ def test_days_without_any_figure_have_no_answer(project: Path, command: str, for
     said = " ".join(told.stderr.split())
     assert "no day of 2026-12-01 to 2026-12-31 was reported; there are figures from 2026-09-01 to 2026-10-30" in said
     assert "finops run 2026-12-01 2027-01-01" in said
+
+
+def test_a_time_that_is_not_there_is_null_in_json(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {"at": [pd.Timestamp("2026-10-01 05:00"), pd.NaT], "day": [OCTOBER, None], "cost": [Decimal("1E-18"), None]}
+    )
+    write_table(table.assign(share=[float("nan"), 1.5]), "json", tmp_path / "t.json")
+    first, second = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    assert first == {
+        "at": "2026-10-01 05:00:00", "day": "2026-10-01", "cost": "0.000000000000000001", "share": None,
+    }  # fmt: skip
+    assert second == {"at": None, "day": None, "cost": None, "share": 1.5}
+
+
+def test_a_table_that_is_cut_shows_every_currency(capsys: pytest.CaptureFixture[str]) -> None:
+    show(pd.DataFrame({"team": list("abcdefg"), "currency": ["USD"] * 4 + ["CHF"] * 3}), limit=4)
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in shown[1:5]] == ["a", "b", "e", "f"]
+    assert "3 more" in " ".join(shown[5])

@@ -73,6 +73,8 @@ def test_untagged_is_by_provider_and_currency_and_never_adds_currencies(warehous
     assert found["untagged", "AWS, USD", BEFORE][0] == 0
     # Nothing positive has no share; what is older than the trend is left out.
     assert len(found) == 3
+    counted = page(health(warehouse, [], [], [], NOW)).set_index("of")["counted"]
+    assert counted["AWS, USD"].endswith("; 2 of 14 days")
 
 
 def test_a_gate_that_holds_is_no_failure_of_the_pipeline(warehouse: duckdb.DuckDBPyConnection) -> None:

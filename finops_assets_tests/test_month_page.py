@@ -224,6 +224,7 @@ def test_what_was_restated_and_what_is_missing_is_said(made: tuple[Site, dg.Exec
     assert "No reported day of this month was restated." in page.text  # of USD
     assert "Without figures: 5 October." in page.text
     assert "18 to 31 October: not reported yet, or held." in page.text
+    assert "without figures, so not in what is spent: 1 day" in page.text  # of each budget of the month
     # Wherever a figure is compared: the heading, both tiles, three tables of both currencies.
     assert page.text.count("16 of 17 days; compared over 16 like days") == 9
 

@@ -25,7 +25,18 @@ from finops_assets.settings import load_settings
 from finops_assets.warehouse import Warehouse
 
 budgets_app = typer.Typer(no_args_is_help=True, help="Budgets of departments and teams: docs/budgets.md")
-SHOWN = ["budget", "period_start", "amount", "spent", "forecast", "low95", "high95", "severity", "chance"]
+SHOWN = [
+    "budget",
+    "period_start",
+    "amount",
+    "spent",
+    "days_missing",
+    "forecast",
+    "low95",
+    "high95",
+    "severity",
+    "chance",
+]
 NOT_YET = "no budget was evaluated yet; set `budgets` in finops.yaml and run days (`finops run FROM TO`)"
 
 

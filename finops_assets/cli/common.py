@@ -130,6 +130,7 @@ HEADINGS = {
     "effective_cost_before": "before",
     **{f"{basis}_cost_compared": "compared" for basis in ("effective", "billed", "accrued")},
     "days_before": "days before",
+    "days_missing": "days missing",
     "change_percent": "change %",
     "share_percent": "share %",
     "row_count": "rows",
@@ -172,14 +173,22 @@ LEAST_TEXT = 8
 
 
 def show(table: pd.DataFrame, limit: int | None = None) -> None:
-    """A table for the eye: short headings, two decimals; amounts behind a percentage only in the other formats."""
+    """A table for the eye: short headings, two decimals; amounts behind a percentage only in the other formats.
+
+    At most `limit` rows, the first of each currency alike, if it has several.
+    """
     table = table.drop(columns=[f"untagged_{d}" for d in GROUPED], errors="ignore")
     for name in [str(name) for name in table.columns if str(name).endswith("_compared")]:
         whole = table[name.removesuffix("_compared")]
         # Where all that was spent is compared, that it is says the title.
         if all(like is None or like == cost for like, cost in zip(table[name], whole)):
             table = table.drop(columns=name)
-    rows = [[cell(value) for value in row] for row in table.head(limit or len(table)).itertuples(index=False)]
+    rows_in_all = len(table)
+    if limit and "currency" in table.columns:
+        table = table.groupby("currency", sort=False).head(max(1, limit // table["currency"].nunique()))
+    elif limit:
+        table = table.head(limit)
+    rows = [[cell(value) for value in row] for row in table.itertuples(index=False)]
     headings = [HEADINGS.get(name, str(name)) for name in table.columns]
     fixed = [len(table) > 0 and not isinstance(table[name].iloc[0], str) for name in table.columns]
     widths = _fitting([max(map(len, each)) for each in zip(headings, *rows)], fixed, out.width)
@@ -190,8 +199,8 @@ def show(table: pd.DataFrame, limit: int | None = None) -> None:
     for row in rows:
         shown.add_row(*(text if len(text) <= width else f"…{text[1 - width :]}" for text, width in zip(row, widths)))
     out.print(shown)
-    if limit and len(table) > limit:
-        out.print(f"… and {len(table) - limit} more: finops report --help", style="dim")
+    if len(table) < rows_in_all:
+        out.print(f"… and {rows_in_all - len(table)} more: finops report --help", style="dim")
 
 
 def _fitting(widths: list[int], fixed: list[bool], width: int) -> list[int]:

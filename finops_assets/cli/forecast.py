@@ -23,7 +23,18 @@ from finops_assets.forecast.period import forecasts, period_of
 from finops_assets.rollup import TABLE
 from finops_assets.warehouse import Warehouse
 
-SHOWN = ["key", "currency", "actual_to_date", "forecast", "low80", "high80", "low95", "high95", "history_days"]
+SHOWN = [
+    "key",
+    "currency",
+    "actual_to_date",
+    "forecast",
+    "low80",
+    "high80",
+    "low95",
+    "high95",
+    "days_missing",
+    "history_days",
+]
 
 
 def forecast(
@@ -50,7 +61,10 @@ def forecast(
         if shown.end <= begin:
             raise FinopsError(f"--period: found {period}, which ends before {begin}, the first day that was reported")
         amounts = [float(v) if v is not None else float("-inf") for v in table["forecast"]]
-        order = sorted(zip(table["currency"], [-a for a in amounts], range(len(table))))
+        spent = table.groupby("currency")["actual_to_date"].sum()
+        order = sorted(
+            zip([-spent[c] for c in table["currency"]], table["currency"], [-a for a in amounts], range(len(table)))
+        )
         table = table.iloc[[place for *_, place in order]]
         if format != "table":
             write_table(table, format, output)

@@ -198,10 +198,13 @@ def page(table: pd.DataFrame) -> pd.DataFrame:
     """
     known: dict[str, dict[str, dict[date, tuple[Decimal, Decimal]]]] = {figure: {} for figure in FIGURES}
     notes: dict[tuple[str, str], str] = {}
+    known_days: dict[str, dict[date, int]] = {}
     names = ("figure", "of", "week", "part", "whole", "note")
     for figure, of, week, part, whole, note in zip(*(table[name].tolist() for name in names)):
         known[figure].setdefault(of, {})[week.date()] = (part, whole)
         notes[figure, of] = note if figure in ("pipeline", "sparse groups") else ""
+        if figure == "untagged":
+            known_days.setdefault(of, {})[week.date()] = int(note.split()[0]) if note else 7
     lines: list[tuple[str, str, float | None, float | None, str, str]] = []
     for figure, of_each in known.items():
         if not of_each:
@@ -217,7 +220,9 @@ def page(table: pd.DataFrame) -> pd.DataFrame:
             shares = {w: percent(*counts) for w, counts in by_week.items()}
             largest = max(shares.values())
             bars = "".join(_bar(shares[w], largest) if w in shares else GAP for w in weeks)
-            counted = "; ".join(filter(None, (now[1], notes[figure, of])))
+            days = [known_days[of][w] for w in weeks[-NOW_WEEKS:] if w in known_days[of]] if of in known_days else []
+            lacks = f"{sum(days)} of {7 * len(days)} days" if sum(days) < 7 * len(days) else ""
+            counted = "; ".join(filter(None, (now[1], notes[figure, of], lacks)))
             lines.append((figure, of, now[0], before[0], counted, bars))
     return pd.DataFrame(lines, columns=["figure", "of", "now", "before", "counted", "weeks"])
 

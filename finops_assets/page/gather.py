@@ -90,6 +90,8 @@ class BudgetLine:
     reason: str
     problem: str | None
     through: date
+    days_missing: int
+    """Days of the period without figures, which are not in what is spent."""
 
 
 @dataclass(frozen=True)
@@ -441,7 +443,7 @@ def _budgets(
     rows = connection.execute(
         f"""
         SELECT currency, department, team, basis, period_start, period_end, amount, spent, forecast, low80, high80,
-            low95, high95, severity, reason, problem, through
+            low95, high95, severity, reason, problem, through, days_missing
         FROM {EVALUATIONS}
         WHERE period_start < $end AND period_end > $first AND (period_end <= $end OR through < $end)
             AND (period_end <= $newest_end OR {held})
