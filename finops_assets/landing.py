@@ -42,6 +42,7 @@ from finops_assets.sources.reading import (
 )
 from finops_assets.sources.spelling import AS_SPECIFIED, EMPTY_ROW, Repair, Written, how_written
 from finops_assets.sources.store import DATA_SUFFIXES, FileChanged, Store, StoreError
+from finops_assets.text import command
 
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
 # written. Memory is what limits it: a row takes 1 to 2 KB, as text from a CSV more; then it is tried with half as many.
@@ -382,18 +383,18 @@ def _fell(source: Source, delivery: Delivery, before: Generation, split: _Split,
                 f"effective cost fell {fell:.1f} %, from {amount} to {new.get(currency, 0)} {currency}"
                 f" (limit {limits.max_cost_fall:g} %)"
             )
-    accept = f"finops deliveries accept {source.name} {delivery.scope!r}"
+    accept = command("deliveries accept", source.name, delivery.scope)
     return f"{'; '.join(problems)}. If that is right: {accept}" if problems else ""
 
 
 def _stand_in(source: Source, delivery: Delivery, other: str, both: Shared, there: bool) -> str:
     """That a delivery holds the same charges as a scope that counts, and how to say which of them is to count."""
-    say = f"finops deliveries {{}} {source.name} {{!r}}"
     gone = "" if there else ", which is no longer there"
     return (
         f"holds the same charges as {other}{gone}: {both}. Which counts? This one instead of the other:"
-        f" {say.format('withdraw', other)}; the other: {say.format('withdraw', delivery.scope)}; both:"
-        f" {say.format('accept', delivery.scope)}"
+        f" {command('deliveries withdraw', source.name, other)}; the other:"
+        f" {command('deliveries withdraw', source.name, delivery.scope)}; both:"
+        f" {command('deliveries accept', source.name, delivery.scope)}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 # Control characters, what turns the direction of writing, what has no width, halves of a pair. Not the line's end, the tab
 # and the joiners of scripts and emoji.
@@ -43,3 +44,15 @@ def no_formula(text: str) -> str:
 def with_formula(text: str) -> str:
     """What `no_formula` was given."""
     return text[1:] if text.startswith("'") and no_formula(text[1:]) == text else text
+
+
+def command(name: str, *arguments: str) -> str:
+    """A command of ours as it can be pasted into a shell, whatever its arguments are.
+
+    >>> command("deliveries accept", "aws", "bill [1].csv")
+    "finops deliveries accept aws 'bill [1].csv'"
+    >>> command("deliveries accept", "aws", "-x.csv")
+    'finops deliveries accept -- aws -x.csv'
+    """
+    ends = ["--"] if any(argument.startswith("-") for argument in arguments) else []
+    return f"finops {name} {shlex.join([*ends, *arguments])}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import tempfile
 import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -410,6 +412,35 @@ def test_the_command_judges_a_file_without_finops_yaml(tmp_path: Path, monkeypat
         assert result.exit_code == 1
         assert says in " ".join(result.output.split())
         assert "Traceback" not in result.output
+
+
+def test_what_cannot_be_judged_is_told_by_the_name_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FINOPS_CONFIG", raising=False)
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 cut")
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n")[:-9])
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    run = CliRunner().invoke
+    for arguments, said in {
+        ("bad.parquet",): "error bad.parquet: is not Parquet, or is cut off",
+        ("cut.csv.gz", "bad.parquet"): "is not",
+        ("other.csv",): "error other.csv: no FOCUS column among a, b\n",
+        ("nosuch.csv",): f"error nosuch.csv: it does not exist; {tmp_path} has no 'nosuch.csv'",
+        ("none/*.csv",): f"error none/*.csv: it does not exist; {tmp_path} has no 'none'",
+        ("nosuch",): "error nosuch: it does not exist",
+    }.items():
+        result = run(app, ["conformance", *arguments])
+        assert result.exit_code == 1
+        assert said in result.stderr
+        assert tempfile.gettempdir() not in result.stderr.replace(str(tmp_path), "")
+    (tmp_path / "finops.yaml").write_text(
+        "first_day: 2026-10-01\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\n"
+        "sources: [{name: aws, uri: exports, layout: files}]\ndimensions: {team: {keys: [team]}}\n"
+    )
+    said = run(app, ["conformance", "nosuch"]).stderr
+    assert "'nosuch' is no source of finops.yaml (allowed: aws), and no file or folder here" in said
 
 
 def test_the_estate_keeps_to_focus_and_the_asset_says_so(tmp_path: Path) -> None:

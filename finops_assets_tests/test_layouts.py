@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from finops_assets.cli import app
 from finops_assets.errors import ConfigError
 from finops_assets.settings import Source, parse_settings
+from finops_assets.sources import inspect as sources_inspect
 from finops_assets.sources.delivery import Delivery
 from finops_assets.sources.inspect import check, inspect, inspect_all
 from finops_assets.sources.layouts import known_manifests, newest_deliveries
@@ -916,6 +918,24 @@ def test_check_says_what_is_missing_and_what_to_do(tmp_path: Path) -> None:
     assert "no delivery of layout aws-data-exports was found" in both.output
     assert "finops sources inspect" in both.output
     assert finops("check", "none", *config).exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.parquet"])
+def test_check_reads_a_file_to_its_end(exports: Place, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    content = gzip.compress(ROW * 1_000) if name.endswith(".gz") else b"PAR1" + ROW + b"PAR1"
+    source = Source(name="bill", uri=exports.uri, layout="files", quiet_minutes=1)
+
+    def found() -> dict[str, str]:
+        return {f.what: f.state for f in check(source, landed=None, now=LATER).findings if name in f.what}
+
+    exports.put(name, content)
+    assert found() == {f"{name} can be read to its end": "ok"}
+    exports.put(name, content[:-9])
+    [(what, state)] = found().items()
+    assert (state, what.startswith(f"{name} is cut off or damaged: ")) == ("problem", True)
+    monkeypatch.setattr(sources_inspect, "READ_WHOLE", 10)
+    [(what, state)] = found().items()
+    assert (state, "only the head was looked at" in what) == ("ok", True)
 
 
 def test_check_tells_a_file_that_may_be_listed_but_not_read_and_a_stale_export(exports: Place) -> None:

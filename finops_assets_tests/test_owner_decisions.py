@@ -250,6 +250,34 @@ def test_the_command_line_accepts_and_rejects(project: Project) -> None:
     assert "0.50" in project.run("acceptance").output or "0.5" in project.run("acceptance").output
 
 
+def test_what_is_shown_of_a_resource_is_understood(project: Project) -> None:
+    for shown in ("name of i-1", "NAME OF I-1", "name of i-1 i-1"):
+        done = project.run("accept", "aws", shown, "-d", "team")
+        assert done.exit_code == 0, done.output
+        assert "payments of i-1" in done.output
+    assert [d.ResourceId for d in project.decisions] == ["i-1"]
+    assert project.run("reject", "aws", "name of i-2", "-d", "team").exit_code == 0
+    assert project.decisions[-1].ResourceId == "i-2"
+
+
+def test_a_name_that_several_resources_have_is_asked_back_with_their_ids(project: Project) -> None:
+    with duckdb.connect(str(project.root / "p.duckdb")) as connection:
+        connection.execute("UPDATE owner_suggestions SET name = 'web [/blue]'")
+    done = project.run("accept", "aws", "web [/blue]", "-d", "team")
+    assert done.exit_code == 1
+    assert "2 resources of aws are called 'web [/blue]'; give the id:\n  i-1 (main)\n  i-2 (main)" in done.stderr
+    assert project.decisions == []
+
+
+def test_a_decision_about_what_was_never_suggested_says_so(project: Project) -> None:
+    done = project.run("accept", "aws", "nmae of i-1", "-d", "team", "--value", "ops")
+    assert done.exit_code == 0
+    assert "nothing was ever suggested for nmae of i-1" in done.stderr
+    assert "nothing is suggested for it now" in project.run("accept", "aws", "nmae", "-d", "team").stderr
+    known = project.run("accept", "aws", "i-2", "-d", "team", "--value", "ops")
+    assert "never" not in known.stderr
+
+
 def test_a_review_goes_through_what_is_open_the_costliest_first(project: Project) -> None:
     done = project.run("review", "--by", "ada", answers="a\no\ndata\nq\n")
     assert done.exit_code == 0, done.output

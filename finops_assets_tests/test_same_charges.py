@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import re
+import shlex
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
@@ -111,7 +113,7 @@ def test_the_same_file_twice_holds_its_days_and_a_person_says_which_counts(told:
     message = verdicts["complete", D1].message
     for words in (
         "holds the same charges as a.csv: 2 of 2 rows with cost of 2026-09-01 (3 USD) stand in both",
-        "finops deliveries withdraw bill 'a.csv'",
+        "finops deliveries withdraw bill a.csv",
         "finops deliveries withdraw bill 'copy of a.csv'",
         "finops deliveries accept bill 'copy of a.csv'",
     ):
@@ -282,3 +284,44 @@ def test_only_what_is_refused_or_withdrawn_can_be_accepted(told: Site) -> None:
     ledger.withdraw("a.csv", "a person")
     with pytest.raises(ValueError, match="is withdrawn already: a person"):
         ledger.withdraw("a.csv", "")
+
+
+def test_what_is_printed_to_say_which_counts_can_be_pasted(told: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINOPS_CONFIG", str(told.folder / "finops.yaml"))
+    names = ("a.csv", "-x 'quoted' $HOME [/b] & \x1b.csv")
+    for name in names:
+        told.put_csv(name, machine(1), machine(2))
+        told.run(D1)
+    [reason] = [g.reason for name in names for g in told.generations(name) if g.state == "refused"]
+    printed = re.findall(r"(finops deliveries \w+ .*?)(?:; |$)", str(reason))
+    assert len(printed) == 3
+    for line in printed:
+        words = shlex.split(line)
+        assert words[0] == "finops"
+        done = CliRunner().invoke(app, words[1:])
+        assert done.exit_code == 0, done.output
+    shown = say(told)
+    assert "[/b]" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_scope_is_taken_as_it_is_shown(told: Site) -> None:
+    for folder in ("one", "two"):
+        told.put_csv(f"{folder}/bill-2026-09.csv", machine(1 if folder == "one" else 2))
+    told.run(D1)
+    config = ("--config", str(told.folder / "finops.yaml"))
+
+    def refused(*words: str) -> str:
+        done = CliRunner().invoke(app, ["deliveries", *words, *config])
+        assert done.exit_code == 1
+        return done.stderr
+
+    assert "'…bill-2026-09.csv' can be 'one/bill-2026-09.csv', 'two/bill-2026-09.csv'" in refused(
+        "withdraw", "bill", "…bill-2026-09.csv"
+    )
+    assert "has no delivery 'one/bil-2026-09.csv'; it has 'one/bill-2026-09.csv'" in refused(
+        "withdraw", "bill", "one/bil-2026-09.csv"
+    )
+    assert "found source 'bil'; allowed: bill" in refused("accept", "bil", "x")
+    assert "found state 'good'; allowed: waiting, complete" in refused("--state", "good")
+    assert "Withdrew bill one/bill-2026-09.csv" in say(told, "withdraw", "bill", "…one/bill-2026-09.csv")

@@ -15,13 +15,15 @@ import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from finops_assets.comparison import Comparison
 from finops_assets.errors import FinopsError
 from finops_assets.rollup import GROUPED
 from finops_assets.settings import load_settings
-from finops_assets.text import no_formula
+from finops_assets.text import no_formula, visible
 
 # A pipe has no width of its own; tables need about this much.
 # A file or a pipe has no width: nothing of a table is cut there.
@@ -46,7 +48,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except FinopsError as error:
-        err.print(f"[bold red]error[/] {error}", highlight=False)
+        err.print(f"[bold red]error[/] {escape(visible(str(error)))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 
@@ -188,8 +190,8 @@ def show(table: pd.DataFrame, limit: int | None = None) -> None:
         table = table.groupby("currency", sort=False).head(max(1, limit // table["currency"].nunique()))
     elif limit:
         table = table.head(limit)
-    rows = [[cell(value) for value in row] for row in table.itertuples(index=False)]
-    headings = [HEADINGS.get(name, str(name)) for name in table.columns]
+    rows = [[visible(cell(value)) for value in row] for row in table.itertuples(index=False)]
+    headings = [escape(HEADINGS.get(name, str(name))) for name in table.columns]
     fixed = [len(table) > 0 and not isinstance(table[name].iloc[0], str) for name in table.columns]
     widths = _fitting([max(map(len, each)) for each in zip(headings, *rows)], fixed, out.width)
     shown = Table(box=None, header_style="bold", pad_edge=False)
@@ -197,7 +199,8 @@ def show(table: pd.DataFrame, limit: int | None = None) -> None:
         numeric = len(table) and isinstance(table[name].iloc[0], Decimal | float | int | np.number)
         shown.add_column(heading, justify="right" if numeric else "left", no_wrap=True, min_width=width)
     for row in rows:
-        shown.add_row(*(text if len(text) <= width else f"…{text[1 - width :]}" for text, width in zip(row, widths)))
+        cut = (text if len(text) <= width else f"…{text[1 - width :]}" for text, width in zip(row, widths))
+        shown.add_row(*(Text(text) for text in cut))  # foreign text is no markup
     out.print(shown)
     if len(table) < rows_in_all:
         out.print(f"… and {rows_in_all - len(table)} more: finops report --help", style="dim")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
@@ -65,6 +66,12 @@ def conformance(
         else:
             if first or end:
                 raise FinopsError("--from and --to choose days of a source; a file is judged whole")
+            # One word that is no path is meant as a source's name.
+            if len(targets) == 1 and settings and not Path(name).exists() and re.fullmatch(r"[\w-]+", name):
+                known = ", ".join(s.name for s in settings.sources)
+                raise FinopsError(
+                    f"{name!r} is no source of finops.yaml (allowed: {known}), and no file or folder here"
+                )
             with tempfile.TemporaryDirectory(prefix="finops-") as scratch:
                 engine = settings.engine if settings else Engine()
                 findings = judge_files(targets, engine, Path(scratch), version, examples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated
 
 import typer
@@ -13,7 +14,9 @@ from finops_assets.ledger import Ledger, ledger_table, now
 from finops_assets.platform import Platform
 from finops_assets.settings import load_settings
 from finops_assets.sources.store import DATA_SUFFIXES
+from finops_assets.text import command, visible
 
+STATES = ("waiting", "complete", "superseded", "refused", "withdrawn", "final")
 SHOWN_ID = 13
 """Characters of a generation in the table."""
 deliveries_app = typer.Typer(help="What was delivered: source, period, generation, state, days changed.")
@@ -23,9 +26,7 @@ deliveries_app = typer.Typer(help="What was delivered: source, period, generatio
 def deliveries(
     context: typer.Context,
     source: Annotated[str | None, typer.Option(help="One source only")] = None,
-    state: Annotated[
-        str | None, typer.Option(help="waiting, complete, superseded, refused, withdrawn or final")
-    ] = None,
+    state: Annotated[str | None, typer.Option(help=", ".join(STATES))] = None,
     format: FormatOption = "table",
     output: OutputOption = None,
     config: ConfigOption = None,
@@ -41,7 +42,9 @@ def deliveries(
         platform = Platform(load_settings(config))
         names = [source] if source else platform.landed_names
         if source and source not in platform.landed_names:
-            raise FinopsError(f"found {source!r}; allowed: {', '.join(platform.landed_names)}")
+            raise FinopsError(f"found source {source!r}; allowed: {', '.join(platform.landed_names)}")
+        if state and state not in STATES:
+            raise FinopsError(f"found state {state!r}; allowed: {', '.join(STATES)}")
         table = ledger_table(platform.lake, names)
         if state:
             table = table[table["state"] == state]
@@ -54,11 +57,12 @@ def deliveries(
             write_table(shown, "table", None)
             for (_, row), reason in zip(shown.iterrows(), reasons):
                 if reason:
-                    out.print(f"  {row['source']} {row['scope']} {row['state']}: {reason}", highlight=False)
+                    line = visible(f"  {row['source']} {row['scope']} {row['state']}: {reason}")
+                    out.print(line, highlight=False, markup=False, soft_wrap=True)
             for name in names:
                 for key in (platform.lake.read_record(name, NOT_READ) or {"files": []})["files"]:
                     told = f"  {name} {key} is not read: files that end in {', '.join(DATA_SUFFIXES)} are"
-                    out.print(told, highlight=False, markup=False)
+                    out.print(visible(told), highlight=False, markup=False, soft_wrap=True)
             return
         write_table(table, format, output)
 
@@ -71,12 +75,18 @@ def accept(source: str, scope: str, config: ConfigOption = None) -> None:
     """
     with explained():
         ledger = _ledger(source, config)
+        scope = _scope(ledger, scope)
         try:
             entry = ledger.accept(scope)
         except ValueError as error:
             raise FinopsError(str(error)) from error
         when = "it counts again" if entry.state == "live" else "it is landed at the next run or tick"
-        out.print(f"Accepted {source} {scope} generation {entry.generation}: {when}.", markup=False)
+        out.print(
+            f"Accepted {source} {visible(scope)} generation {entry.generation}: {when}.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 @deliveries_app.command("withdraw")
@@ -84,18 +94,45 @@ def withdraw(source: str, scopes: list[str], config: ConfigOption = None) -> Non
     """Take scopes out: what was landed of them no longer counts, and they are not landed again until accepted."""
     with explained():
         ledger = _ledger(source, config)
-        for scope in scopes:
+        for scope in [_scope(ledger, shown) for shown in scopes]:
             try:
                 entry = ledger.withdraw(scope, f"withdrawn by a person on {now():%Y-%m-%d}")
             except ValueError as error:
                 raise FinopsError(str(error)) from error
             changed = f" {min(entry.days)} to {max(entry.days)} change at the next run or tick." if entry.landed else ""
-            back = f"finops deliveries accept {source} {scope!r}"
-            out.print(f"Withdrew {source} {scope}: it does not count.{changed} To take it back: {back}", markup=False)
+            back = command("deliveries accept", source, scope)
+            out.print(
+                f"Withdrew {source} {visible(scope)}: it does not count.{changed} To take it back: {back}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def _scope(ledger: Ledger, shown: str) -> str:
+    """The scope that is meant by what `finops deliveries` shows of it: whole, or in a narrow terminal its end.
+
+    Raises:
+        FinopsError: there is none, or there are several.
+    """
+    scopes = ledger.scopes()
+    meant = [s for s in scopes if shown in (s, visible(s))]
+    if not meant and shown.startswith("…"):
+        meant = [s for s in scopes if visible(s).endswith(shown[1:])]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise FinopsError(f"{shown!r} can be {', '.join(map(repr, meant))}; give the whole name")
+    close = difflib.get_close_matches(shown, scopes, n=5, cutoff=0.5) or scopes[-5:]
+    known = f"; it has {', '.join(map(repr, close))}" if close else " yet"
+    more = f" and {len(scopes) - len(close)} more, see: {command('deliveries --source', ledger.source)}"
+    raise FinopsError(
+        f"source {ledger.source} has no delivery {shown!r}{known}{more if len(scopes) > len(close) else ''}"
+    )
 
 
 def _ledger(source: str, config: ConfigOption) -> Ledger:
     platform = Platform(load_settings(config))
     if source not in platform.landed_names:
-        raise FinopsError(f"found {source!r}; allowed: {', '.join(platform.landed_names)}")
+        raise FinopsError(f"found source {source!r}; allowed: {', '.join(platform.landed_names)}")
     return Ledger(platform.lake, source)

@@ -33,10 +33,12 @@ from finops_assets.owners.decisions import (
     decide,
     export_table,
     read_decided,
+    resource_meant,
     rules_yaml,
     undecided,
 )
 from finops_assets.settings import Settings, load_settings
+from finops_assets.text import command
 
 owners_app = typer.Typer(no_args_is_help=True, help="Owner suggestions for untagged resources, and decisions on them.")
 HELD = 3
@@ -51,7 +53,7 @@ FromDayOption = Annotated[
     datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First UTC day that it holds for (default: all)")
 ]
 SourceArgument = Annotated[str, typer.Argument(help="The source, as in finops.yaml")]
-ResourceArgument = Annotated[str, typer.Argument(metavar="RESOURCE", help="The ResourceId")]
+ResourceArgument = Annotated[str, typer.Argument(metavar="RESOURCE", help="The ResourceId or the name, as shown")]
 
 
 @owners_app.command("suggest")
@@ -150,7 +152,11 @@ def owners_export(
             table.map(csv_cell).to_csv(file, index=False, encoding="utf-8-sig")
         except OSError as error:
             raise FinopsError(f"{file}: cannot be written: {error.strerror}") from error
-    out.print(f"{len(table)} suggestions in {file}; fill `decision`, then `finops owners import {file}`.")
+    out.print(
+        f"{len(table)} suggestions in {file}; fill `decision`, then `{command('owners import', str(file))}`.",
+        highlight=False,
+        markup=False,
+    )
 
 
 @owners_app.command("import")
@@ -205,10 +211,15 @@ def _decide(
         settings = load_settings(config)
         if about[0] not in {s.name for s in settings.sources}:
             raise FinopsError(f"found source {about[0]!r}; allowed: {', '.join(s.name for s in settings.sources)}")
+        suggestions = _suggestions(config)
+        source, shown, dimension = about
+        resource = resource_meant(suggestions, source, shown)
+        store = OwnerDecisions.beside(settings.warehouse)
+        known = {*suggestions["ResourceId"], *(d.ResourceId for d in store.all())}
         decision: Decision = decide(
-            _suggestions(config),
+            suggestions,
             tuple(settings.dimensions),
-            about,
+            (source, resource, dimension),
             verdict,
             datetime.now(UTC),
             value,
@@ -216,11 +227,19 @@ def _decide(
             valid_from.date() if valid_from else None,
             note,
         )
-        new = OwnerDecisions.beside(settings.warehouse).enter([decision])
+        new = store.enter([decision])
+        if resource not in known:
+            err.print(
+                f"[yellow]note[/] nothing was ever suggested for {escape(resource)}; the decision holds for a ResourceId"
+                " that is exactly this",
+                highlight=False,
+                soft_wrap=True,
+            )
     what = f"{decision.dimension} {decision.value} of {decision.ResourceId}"
     if new and verdict == "accepted":
         what += "; `finops backfill` attributes the days that are there anew"
-    out.print(f"{verdict} {what}" if new else f"{what} was {verdict} already", highlight=False, soft_wrap=True)
+    told = f"{verdict} {what}" if new else f"{what} was {verdict} already"
+    out.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def _who(by: str | None) -> str | None:

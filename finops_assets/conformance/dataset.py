@@ -68,7 +68,8 @@ def file_data_set(
     export = open_export(connection, "conformance", str(root), root, keys, staging, nulls=("",))
     names = export.focus_columns
     if not names:
-        raise FinopsError(f"{', '.join(keys)}: no FOCUS column among {', '.join(export.types)}")
+        own = [name for name in export.types if name not in (SOURCE_FILE, SOURCE_ROW)]
+        raise FinopsError(f"{', '.join(keys)}: no FOCUS column among {', '.join(own)}")
     words = ", ".join(literal(word) for word in sorted({s.lower() for s in NULL_SPELLINGS}))
     inner = [SOURCE_FILE, SOURCE_ROW]
     types: dict[str, str] = {}

@@ -17,11 +17,12 @@ from finops_assets.conformance.judging import Example, Finding, State, judge
 from finops_assets.conformance.rules import rules_of, rules_version
 from finops_assets.conversion.mapping import native_layouts
 from finops_assets.engine import connect
-from finops_assets.errors import FinopsError
+from finops_assets.errors import DeliveryRefused, FinopsError
 from finops_assets.lake import Lake
 from finops_assets.ledger import Ledger
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine, Source
+from finops_assets.sources.inspect import not_there
 from finops_assets.sources.layouts import KNOWN_GAPS
 from finops_assets.sources.store import DATA_SUFFIXES, StoreError, is_data, matches, open_store
 
@@ -44,14 +45,14 @@ def judge_files(
         FinopsError: nothing is there, or a file cannot be read at all.
     """
     with ExitStack() as stack:
-        root, keys = scratch / "files", []
+        root, keys, endings = scratch / "files", [], ", ".join(DATA_SUFFIXES)
         root.mkdir()
         for i, uri in enumerate(uris):
             try:
                 store, pattern = open_store(uri)
                 found = [f for f in store.list() if is_data(f.key) and matches(f.key, pattern)]
                 if not found:
-                    raise FinopsError(f"{uri}: no file that ends in {', '.join(DATA_SUFFIXES)}")
+                    raise FinopsError(f"{uri}: {not_there(store) or f'no file that ends in {endings} lies there'}")
                 place = stack.enter_context(store.local_root(found, scratch))
             except (OSError, ValueError, StoreError) as error:
                 raise FinopsError(f"{uri}: {error}") from error
@@ -63,7 +64,11 @@ def judge_files(
                 link.symlink_to((place / file.key).absolute())
                 keys.append(link.relative_to(root).as_posix())
         with connect(engine, scratch / "spill") as connection:
-            data = file_data_set(connection, root, keys, scratch, version)
+            try:
+                data = file_data_set(connection, root, keys, scratch, version)
+            except DeliveryRefused as error:
+                # The files are linked into a folder of ours, of which nobody knows.
+                raise FinopsError(f"{error.file or ', '.join(uris)}: {error.reason.replace(f'{root}/', '')}") from error
             return judge(connection, data, examples=examples)
 
 

@@ -312,6 +312,33 @@ def acceptance(decisions: Iterable[Decision]) -> pd.DataFrame:
     return table
 
 
+def resource_meant(suggestions: pd.DataFrame, source: str, shown: str) -> str:
+    """The ResourceId that is meant by what is shown of a resource: its id, its name, or both as they stand in a line.
+
+    What no suggestion knows is taken for an id: a person may know more than the suggestions.
+
+    Raises:
+        DecisionError: several resources have that name; says which.
+    """
+    known = suggestions.loc[suggestions["source"] == source, ["ResourceId", "name", "account_name"]].drop_duplicates()
+    if (known["ResourceId"] == shown).any():
+        return shown
+    names = known["name"].fillna("").astype(str)
+    wanted = shown.strip()
+    for found in (
+        known[names == wanted],
+        known[names.str.casefold() == wanted.casefold()],
+        known[(names + " " + known["ResourceId"]).str.strip() == wanted],
+    ):
+        candidates = {str(row.ResourceId): str(row.account_name) for row in found.itertuples()}
+        if len(candidates) > 1 and wanted:
+            listed = "\n".join(f"  {resource} ({account})" for resource, account in sorted(candidates.items()))
+            raise DecisionError(f"{len(candidates)} resources of {source} are called {shown!r}; give the id:\n{listed}")
+        if candidates and wanted:
+            return next(iter(candidates))
+    return shown
+
+
 def decide(
     suggestions: pd.DataFrame,
     dimensions: Collection[str],

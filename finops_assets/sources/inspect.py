@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import gzip
+import io
 import json
 import os
 import re
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -38,9 +41,12 @@ from finops_assets.sources.store import (
     matches,
     open_store,
 )
+from finops_assets.text import command
 
 TAG_COLUMNS = ("Tags", "AllocatedTags", "x_Labels", "x_Tags", "x_SystemLabels", "x_ProjectLabels")
 STALE_AFTER = timedelta(hours=48)
+READ_WHOLE = 64 << 20
+"""Bytes up to which a file is read to its end when a source is checked; of a larger one its head."""
 _PERIOD = r"(?P<year>\d{4})[-/]?(?P<month>\d{2})"
 # In this order: what is more special first.
 _SIGNS: tuple[tuple[Layout, str, str], ...] = (
@@ -498,7 +504,7 @@ def _findings(source: Source, landed: date | None, now: datetime) -> Iterator[Fi
         yield Finding(
             "problem",
             f"no delivery of layout {source.layout} was found",
-            f"see what lies there: finops sources inspect {uri}; a new export takes up to a day to deliver",
+            f"see what lies there: {command('sources inspect', uri)}; a new export takes up to a day to deliver",
         )
         return
     newest = _newest_first(deliveries)
@@ -526,8 +532,9 @@ def _findings(source: Source, landed: date | None, now: datetime) -> Iterator[Fi
 
 
 def _readable(store: Store, source: Source, file: StoredFile) -> Finding:
+    whole = file.size <= READ_WHOLE
     try:
-        start = store.read(file.key, 4)
+        content = store.read(file.key, None if whole else 4)
     except (StoreError, OSError) as error:
         return Finding(
             "problem", f"{file.key} is listed but cannot be read: {error}", "listing and reading are two permissions"
@@ -535,11 +542,32 @@ def _readable(store: Store, source: Source, file: StoredFile) -> Finding:
     expected = (
         b"PAR1" if file.key.lower().endswith(".parquet") else b"\x1f\x8b" if file.key.lower().endswith(".gz") else b""
     )
-    if not start.startswith(expected):
+    if not content.startswith(expected):
         return Finding(
-            "problem", f"{file.key} is not what its name says; it begins with {start!r}", "have it delivered again"
+            "problem",
+            f"{file.key} is not what its name says; it begins with {content[:4]!r}",
+            "have it delivered again",
         )
-    return Finding("ok", f"{file.key} can be read")
+    if not whole:
+        size = f"{file.size / 1e6:,.0f} MB"
+        return Finding("ok", f"{file.key} begins as it should; of its {size} only the head was looked at")
+    if fault := _cut(file.key, content):
+        return Finding("problem", f"{file.key} is cut off or damaged: {fault}", "have it delivered again")
+    return Finding("ok", f"{file.key} can be read to its end")
+
+
+def _cut(key: str, content: bytes) -> str:
+    """What shows that a file's end is missing or its content is not what was written; "": nothing does."""
+    if key.lower().endswith(".parquet") and not content.endswith(b"PAR1"):
+        return f"it ends with {content[-4:]!r}, not with b'PAR1'"
+    if key.lower().endswith(".gz"):
+        try:
+            with gzip.open(io.BytesIO(content)) as packed:
+                while packed.read(1 << 20):
+                    pass
+        except (OSError, EOFError, zlib.error) as error:
+            return str(error)
+    return ""
 
 
 def _freshness(source: Source, deliveries: Sequence[Delivery], landed: date | None, now: datetime) -> Iterator[Finding]:
