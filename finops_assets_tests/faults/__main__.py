@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import sys
 import tempfile
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=300, help="points at which processes are killed")
     parser.add_argument("--minutes", type=float, default=5, help="how long everything runs at once")
     parser.add_argument("--files", type=int, default=2_000, help="mutated files")
+    parser.add_argument("--budget", type=float, default=math.inf, help="minutes after which no kill or file is begun")
     parser.add_argument("--only", action="append", choices=CAMPAIGNS, help="some of the campaigns")
     parser.add_argument("--stage", default="", help="only this stage of the kills")
     parser.add_argument("--workers", type=int, default=1, help="projects at once")
@@ -36,6 +38,7 @@ def main() -> int:
     scratch.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     began = time.monotonic()
+    until = began + 60 * asked.budget
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:7.0f} s  {text}", file=sys.stderr, flush=True)
@@ -45,7 +48,7 @@ def main() -> int:
             say(name)
             match name:
                 case "kills":
-                    rows += kills.kills(scratch, asked.seed, asked.points, asked.workers, say, asked.stage)
+                    rows += kills.kills(scratch, asked.seed, asked.points, asked.workers, say, asked.stage, until)
                 case "starved":
                     rows += starved.starved(scratch, asked.seed, say)
                 case "stores":
@@ -55,7 +58,7 @@ def main() -> int:
                 case "together":
                     rows += together.together(scratch, asked.seed, asked.minutes, say)
                 case "files":
-                    rows += files.files(scratch, asked.seed, asked.files, say)
+                    rows += files.files(scratch, asked.seed, asked.files, say, until=until)
     finally:
         result = write_json(
             asked.json,

@@ -6,6 +6,7 @@ A child lands many, one after another, and tells of each; this process watches i
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import resource
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -26,17 +28,26 @@ from finops_assets_tests.faults.table import Row
 
 HANG_SECONDS = 60.0
 MOST_MEMORY = 2 << 30
+BATCH = 100
+"""Cases of one child."""
 MANIFEST_SHARE = 5
 """One case in so many is a manifest."""
 
 
-def files(scratch: Path, seed: int, number: int, say: Callable[[str], None] = print, first: int = 0) -> list[Row]:
-    """So many cases; a row for data files and one for manifests."""
+def files(
+    scratch: Path,
+    seed: int,
+    number: int,
+    say: Callable[[str], None] = print,
+    first: int = 0,
+    until: float = math.inf,
+) -> list[Row]:
+    """So many cases, or as many as fit until a moment of the monotonic clock; a row for data files, one for manifests."""
     rows = {"files": Row("mutated CSV, CSV.gz and Parquet files, hostile names"), "manifests": Row("mutated manifests")}
     outcomes: Counter[str] = Counter()
     at, end = first, first + number
-    while at < end:
-        at = _watch(scratch, seed, at, end, rows, outcomes)
+    while at < end and time.monotonic() < until:
+        at = _watch(scratch, seed, at, min(end, at + BATCH), rows, outcomes)
     for name, row in rows.items():
         row.figures = {k.partition(" ")[2]: n for k, n in sorted(outcomes.items()) if k.startswith(name)}
         say(f"{row.name}: {row.tried:,} tried, {len(row.faults)} found; {row.figures}")
@@ -78,7 +89,8 @@ def _watch(scratch: Path, seed: int, at: int, end: int, rows: dict[str, Row], ou
                         raise RuntimeError(f"no case could be tried: {log.read()[-2000:]}")
                     died = f"the process died with {child.wait()}: {log.read()[-600:]}"
                     row.add(f"case {at}, seed {seed}: {what}", [Fault("unclear", died)])
-                return at + 1
+                    return at + 1
+                return at
             told = json.loads(line)
             row, what = rows[told["row"]], told["what"]
             if "outcome" not in told:

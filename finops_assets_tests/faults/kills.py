@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 import signal
@@ -173,7 +174,7 @@ class Worker:
         trial = (
             f"{number.name} in {stage} of {command}, {delay:.2f} s after its first trace, version {self.version - 1}"
         )
-        process, struck = self._strike(command, stage, number, delay)
+        process, struck = self.strike(command, stage, number, delay)
         done = process.done(process_limit(process))
         faults: list[Fault] = []
         if struck:
@@ -188,14 +189,15 @@ class Worker:
         recovered = self.run(again)
         ratio = recovered.seconds / self.clean[again]
         faults += told(recovered, (0,))
-        faults += self._exact(after, days, f"after {again}, which followed")
+        faults += self.exact(after, days, f"after {again}, which followed")
         faults += [Fault("left", what) for what in self.project.left_slots()]
         faults += [Fault("left", what) for what in self.project.left_files()]
         if ratio > ALLOWED_RATIO:
             row.count(f"recoveries over {ALLOWED_RATIO} times a clean run")
         row.add(trial, faults, recovered.seconds, ratio)
 
-    def _strike(self, command: str, stage: str, number: signal.Signals, delay: float) -> tuple[Process, bool]:
+    def strike(self, command: str, stage: str, number: signal.Signals, delay: float) -> tuple[Process, bool]:
+        """Start a command and signal it so long after a stage's first trace; False if it ended before."""
         traces = Traces(self.project)
         process = self.project.start(*self.arguments(command))
         while not traces.reached(stage):
@@ -210,11 +212,50 @@ class Worker:
         process.signal(number)
         return process, True
 
-    def _exact(self, truth: Figures, days: list[date], what: str) -> list[Fault]:
+    def exact(self, truth: Figures, days: list[date], what: str) -> list[Fault]:
+        """Is everything that is published the truth?"""
         rollup, facts = self.project.figures()
         return compared(rollup, [truth], days, f"{what}, rollup of") + compared(
             facts, [truth], days, f"{what}, facts of"
         )
+
+
+CHAIN = (
+    ("landing", signal.SIGKILL),
+    ("facts", signal.SIGINT),
+    ("rollup", signal.SIGKILL),
+    ("evaluation", signal.SIGTERM),
+    ("publishing", signal.SIGKILL),
+)
+
+
+def chain(scratch: Path, seed: int) -> Row:
+    """A few kills one after another, each of a run that finds what the one before left, and one recovery at the end."""
+    row = Row("kills one after another")
+    worker = Worker(Project(scratch / "chain", Bill(seed, days=2)))
+    project = worker.project
+    project.make()
+    worker.deliver()
+    row.add("a clean run", told(worker.run("run"), (0,)))
+    allowed = [truth_of(project.exports)]
+    chance = random.Random(f"{seed} chain")
+    for stage, number in CHAIN:
+        worker.deliver()
+        allowed.append(truth_of(project.exports))
+        process, struck = worker.strike("run", stage, number, chance.uniform(0, 0.2))
+        done = process.done(process_limit(process))
+        trial = f"{number.name} in {stage}"
+        faults = told(done, (*ENDED_BY[number], 0))
+        if not struck and done.code != 0:
+            faults.append(Fault("unclear", f"{stage} was never reached: {done.said[-300:]!r}"))
+        rollup, facts = project.figures()
+        days = sorted({key[0] for key in allowed[0]})
+        row.add(trial, faults + compared(rollup, allowed, days, "rollup of") + agreeing(rollup, facts, days))
+    recovered = worker.run("backfill")
+    faults = told(recovered, (0,)) + worker.exact(allowed[-1], days, "at the end")
+    faults += [Fault("left", what) for what in (*project.left_slots(), *project.left_files())]
+    row.add("backfill", faults, recovered.seconds)
+    return row
 
 
 def process_limit(process: Process) -> float:
@@ -235,9 +276,18 @@ def plan(points: int) -> list[tuple[str, str, signal.Signals]]:
 
 
 def kills(
-    scratch: Path, seed: int, points: int, workers: int = 1, say: Callable[[str], None] = print, only: str = ""
+    scratch: Path,
+    seed: int,
+    points: int,
+    workers: int = 1,
+    say: Callable[[str], None] = print,
+    only: str = "",
+    until: float = math.inf,
 ) -> list[Row]:
-    """Strike at so many points; a row for each signal. `only` is a stage."""
+    """Strike at so many points, or as many as fit until a moment of the monotonic clock; a row for each signal.
+
+    `only` is a stage.
+    """
     rows = {number: Row(f"{number.name} of a process") for number in SIGNALS}
     numbered = [(i, p) for i, p in enumerate(plan(points)) if not only or p[1] == only]
     shares = [numbered[w::workers] for w in range(workers)]
@@ -248,6 +298,8 @@ def kills(
         clean = ", ".join(f"{command} {seconds:.1f} s" for command, seconds in worker.clean.items())
         say(f"worker {w}, clean: {clean}")
         for i, (command, stage, number) in shares[w]:
+            if time.monotonic() > until:
+                return
             row, found = rows[number], len(rows[number].faults)
             try:
                 worker.trial(command, stage, number, random.Random(f"{seed} {i}"), row)
