@@ -513,6 +513,16 @@ def test_files_of_one_day_are_one_scope(exports: Place) -> None:
     assert one(look(exports, "files", period_pattern=pattern)).scope == "2026-09-03"
 
 
+@pytest.mark.parametrize("layout", ["azure-exports", "gcs-export"])
+def test_a_manifest_nested_too_deeply_is_a_problem_with_a_sentence(exports: Place, layout: str) -> None:
+    name = {
+        "azure-exports": "20260901-20260930/run/manifest.json",
+        "gcs-export": "billing_period=2026-09/run=1/manifest.json",
+    }
+    exports.put(name[layout], b"[" * 100_000)
+    assert "nested too deeply" in one(look(exports, layout)).problems[0]
+
+
 def test_a_period_pattern_ends_whatever_a_file_is_called(exports: Place) -> None:
     exports.put(f"{'1' * 200}x.csv", ROW)
     found = one(look(exports, "files", period_pattern=r"(?P<year>(\d+)+)(?P<month>(\d+)+)$"))

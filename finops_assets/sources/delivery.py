@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from finops_assets.sources.listing import ListedStore
+from finops_assets.sources.listing import ListedStore, json_of
 from finops_assets.sources.metadata import Schema
 from finops_assets.sources.store import LocalStore, Store, StoredFile
 
@@ -166,7 +166,7 @@ def read_manifest(store: Store, key: str) -> dict[str, Any]:
         ValueError: if it is not one.
     """
     try:
-        parsed = json.loads(store.read(key).decode("utf-8-sig"))
+        parsed = json_of(store.read(key))
     except (ValueError, OSError) as error:
         raise ValueError(f"manifest {key} cannot be read: {error}") from error
     if not isinstance(parsed, dict):

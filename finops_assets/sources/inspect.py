@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import gzip
 import io
-import json
 import os
 import re
 import tempfile
@@ -29,6 +28,7 @@ from finops_assets.settings import Engine, Layout, Source, without_secrets
 from finops_assets.sources.azure_exports import ACTUAL, AMORTIZED
 from finops_assets.sources.delivery import Delivery, read_manifest
 from finops_assets.sources.layouts import newest_deliveries
+from finops_assets.sources.listing import json_of
 from finops_assets.sources.reading import ExportTable, map_column, open_export
 from finops_assets.sources.spelling import how_written
 from finops_assets.sources.store import (
@@ -314,7 +314,7 @@ def _layout(store: Store, listed: Sequence[StoredFile], pattern: str) -> tuple[L
             return layout, said
     for file in sorted((f for f in listed if f.key.endswith("manifest.json")), key=lambda f: f.size)[:5]:
         try:
-            body = json.loads(store.read(file.key).decode("utf-8-sig"))
+            body = json_of(store.read(file.key))
         except (ValueError, OSError):
             continue
         if isinstance(body, dict) and "runInfo" in body:

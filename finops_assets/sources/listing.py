@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from finops_assets.sources.store import Level, Store, StoredFile
 
@@ -77,3 +79,15 @@ class ListedStore:
             self.seen |= {f.key: f for f in self.store.list(prefix)}
             self._listed.append(prefix)
         return [f for key, f in sorted(self.seen.items()) if key.startswith(prefix) and key.endswith(suffix)]
+
+
+def json_of(content: bytes) -> Any:
+    """What a JSON file of a provider holds.
+
+    Raises:
+        ValueError: it is not JSON, or so deep that it is none that a provider writes.
+    """
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error

@@ -7,14 +7,13 @@ columns speaks for the data that has exactly these.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from finops_assets.focus.specification import VERSIONS
-from finops_assets.sources.listing import ListedStore
+from finops_assets.sources.listing import ListedStore, json_of
 
 _NAME = re.compile(r"(focus[-_]?)?(metadata|schema)[^/]*\.json")
 
@@ -37,7 +36,7 @@ def stated_schemas(store: ListedStore) -> tuple[Schema, ...]:
     for file in sorted(store.seen.values(), key=lambda f: f.key):
         if _NAME.fullmatch(file.key.rsplit("/", 1)[-1].lower()):
             try:
-                parsed = json.loads(store.read(file.key).decode("utf-8-sig"))
+                parsed = json_of(store.read(file.key))
             except ValueError:
                 continue
             schemas += _schemas(parsed)

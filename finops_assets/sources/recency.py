@@ -7,13 +7,12 @@ write the file; where there is none, nothing is claimed.
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime
 from typing import Any
 
 from finops_assets.sources.delivery import Sector, utc
-from finops_assets.sources.listing import ListedStore
+from finops_assets.sources.listing import ListedStore, json_of
 
 _SHORT_HOUR = re.compile(r"T(\d):")
 _ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
@@ -33,7 +32,7 @@ def recency_sectors(store: ListedStore) -> tuple[Sector, ...]:
         if not name.startswith("recency") or not name.endswith(".json"):
             continue
         try:
-            parsed = json.loads(store.read(file.key).decode("utf-8-sig"))
+            parsed = json_of(store.read(file.key))
         except ValueError as error:
             raise ValueError(f"recency file {file.key} is not JSON: {error}") from error
         items = parsed.get("Recency", parsed) if isinstance(parsed, dict) else parsed

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import queue
+import random
 import resource
 import shutil
 import subprocess
@@ -19,17 +20,28 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import date, timedelta
-from decimal import Decimal
+from datetime import date
 from pathlib import Path
+from typing import Any
 
+import duckdb
+
+from finops_assets.errors import FinopsError
+from finops_assets.landing import land_source
+from finops_assets.platform import Platform
+from finops_assets.settings import parse_settings
+from finops_assets_tests.faults.manifests import OUTSIDE, mutate_manifest, outside
+from finops_assets_tests.faults.mutations import Mutant, fault, land, mutant
 from finops_assets_tests.faults.project import Fault
 from finops_assets_tests.faults.table import Row
+from finops_assets_tests.running import LAYOUTS, small_estate
 
 HANG_SECONDS = 60.0
 MOST_MEMORY = 2 << 30
 BATCH = 100
 """Cases of one child."""
+LEAST_SENTENCE = 20
+"""Characters that a reason has at least."""
 MANIFEST_SHARE = 5
 """One case in so many is a manifest."""
 
@@ -51,8 +63,8 @@ def files(
     for name, row in rows.items():
         row.figures = {k.partition(" ")[2]: n for k, n in sorted(outcomes.items()) if k.startswith(name)}
         say(f"{row.name}: {row.tried:,} tried, {len(row.faults)} found; {row.figures}")
-        for trial, fault in row.faults:
-            say(f"    {fault.kind}: {trial}: {fault.what}")
+        for trial, found in row.faults:
+            say(f"    {found.kind}: {trial}: {found.what}")
     return list(rows.values())
 
 
@@ -73,7 +85,8 @@ def _watch(scratch: Path, seed: int, at: int, end: int, rows: dict[str, Row], ou
             lines.put(line)
         lines.put(None)
 
-    threading.Thread(target=read, daemon=True).start()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     row, what = rows["files"], "start"
     try:
         while True:
@@ -104,6 +117,9 @@ def _watch(scratch: Path, seed: int, at: int, end: int, rows: dict[str, Row], ou
     finally:
         child.kill()
         child.wait()
+        reader.join()
+        if child.stdout:
+            child.stdout.close()
         log.close()
 
 
@@ -111,125 +127,102 @@ def _watch(scratch: Path, seed: int, at: int, end: int, rows: dict[str, Row], ou
 
 
 def _child(folder: Path, seed: int, first: int, end: int) -> None:
-    from finops_assets_tests.faults import mutated
-
-    beside = mutated.outside(folder / "beside")
-    estates = _estates(folder / "estates") if end - first >= MANIFEST_SHARE else {}
+    beside = outside(folder / "beside")
+    estates = _estates(folder / "estates")
     for case in range(first, end):
-        manifest = bool(estates) and case % MANIFEST_SHARE == 0
-        row = "manifests" if manifest else "files"
         place = folder / f"case-{case}"
-        print(json.dumps({"row": row, "case": case, "what": "being made"}), flush=True)
-        if manifest:
-            what, layout, allowed = _manifest_case(place, seed, case, estates, beside)
+        told: dict[str, Any] = {
+            "row": "manifests" if case % MANIFEST_SHARE == 0 else "files",
+            "case": case,
+            "what": "?",
+        }
+        print(json.dumps(told), flush=True)
+        if told["row"] == "manifests":
+            told["what"], layout = _manifest_case(place, seed, case, estates, beside)
+            print(json.dumps(told), flush=True)
+            outcome, faults = _of_manifest(place, layout)
         else:
-            made = mutated.plain_case(place / "exports", seed, case)
-            what, layout, allowed = made.what, "files", made.sums
-        print(json.dumps({"row": row, "case": case, "what": what}), flush=True)
-        outcome, faults = _land(place, layout, allowed)
+            made = mutant(seed, case)
+            told["what"] = made.name
+            print(json.dumps(told), flush=True)
+            outcome, faults = _of_file(made, place)
         shutil.rmtree(place)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(
-            json.dumps({"row": row, "case": case, "what": what, "outcome": outcome, "memory": memory,
-                        "faults": [asdict(f) for f in faults]}),
-            flush=True,
-        )  # fmt: skip
+        told["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps(told | {"outcome": outcome, "faults": [asdict(f) for f in faults]}), flush=True)
+
+
+def _of_file(made: Mutant, place: Path) -> tuple[str, list[Fault]]:
+    """What became of a mutated file, and what is wrong with that."""
+    place.mkdir()
+    try:
+        landed = land(made, place)
+    except FinopsError as error:
+        return "refused", [] if len(str(error)) > LEAST_SENTENCE else [Fault("unclear", f"no sentence: {error}")]
+    except Exception:
+        return "traceback", [Fault("unclear", traceback.format_exc()[-900:])]
+    found = fault(made, landed)
+    states = {entry.state for entry in landed}
+    return ("landed" if states == {"live"} else "refused"), [Fault("silent", found)] if found else []
 
 
 def _estates(folder: Path) -> dict[str, Path]:
     """An export with manifests for each layout that has them."""
-    from finops_assets_tests.running import LAYOUTS, small_estate
-
     small_estate(folder, date(2026, 9, 1), date(2026, 9, 2))
     return {layout: folder / "estate" / source for source, layout in LAYOUTS.items()}
 
 
 def _manifest_case(
     place: Path, seed: int, case: int, estates: dict[str, Path], beside: tuple[Path, Path]
-) -> tuple[str, str, None]:
-    import random
-
-    from finops_assets_tests.faults.mutated import mutate_manifest
-
+) -> tuple[str, str]:
     chance = random.Random(f"{seed} manifest {case}")
     layout = chance.choice(sorted(estates))
     shutil.copytree(estates[layout], place / "exports")
-    return f"{layout}: {mutate_manifest(place / 'exports', chance, beside)}", layout, None
+    return f"{layout}: {mutate_manifest(place / 'exports', chance, beside)}", layout
 
 
-def _land(place: Path, layout: str, wanted: dict[date, tuple[int, Decimal, Decimal]] | None) -> tuple[str, list[Fault]]:
-    """Land, compose and judge; what became of it, and what is wrong with that."""
-    import duckdb
-
-    from finops_assets.days import compose_days
-    from finops_assets.engine import literal
-    from finops_assets.errors import FinopsError
-    from finops_assets.gates.raw import judge_raw
-    from finops_assets.landing import land_source
-    from finops_assets.platform import Platform
-    from finops_assets.settings import parse_settings
-    from finops_assets_tests.faults.mutated import OUTSIDE
-
-    days = [date(2026, 9, 1) + timedelta(days=n) for n in range(4)]
-    text = (
-        f"first_day: 2026-01-01\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nengine: {{threads: 1}}\n"
-        f"sources: [{{name: one, uri: exports, layout: {layout}}}]\ndimensions: {{team: {{keys: [team]}}}}\n"
+def _of_manifest(place: Path, layout: str) -> tuple[str, list[Fault]]:
+    """What became of a delivery with a mutated manifest: whole, or refused; nothing from outside, nothing twice."""
+    platform = Platform(
+        parse_settings(
+            "first_day: 2026-01-01\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\n"
+            f"sources: [{{name: one, uri: exports, layout: {layout}}}]\ndimensions: {{team: {{keys: [team]}}}}\n",
+            place / "finops.yaml",
+        )
     )
-    platform = Platform(parse_settings(text, place / "finops.yaml"))
-    source = platform.settings.source("one")
+    settings = platform.settings
     try:
-        entries = land_source(platform.lake, platform.settings.engine, source, platform.settings.first_day)
-        compose_days(platform.lake, platform.settings.engine, source, days)
-        verdicts = [v for v in judge_raw(platform, source, days) if v.holds]
+        entries = land_source(platform.lake, settings.engine, settings.source("one"), settings.first_day)
     except FinopsError as error:
-        said = str(error)
-        return "refused", [] if len(said) > 20 else [Fault("unclear", f"no sentence: {said!r}")]
+        return "refused", [] if len(str(error)) > LEAST_SENTENCE else [Fault("unclear", f"no sentence: {error}")]
     except Exception:
         return "traceback", [Fault("unclear", traceback.format_exc()[-900:])]
-    faults = [
-        Fault("unclear", f"no sentence: {entry.reason!r}")
-        for entry in entries
-        if entry.state != "live" and len(entry.reason or "") < 20
-    ]
-    found: dict[date, tuple[int, Decimal, Decimal]] = {}
-    for day in days:
-        file = platform.lake.day_file("raw", "one", day)
-        if not file.is_file():
-            continue
-        with duckdb.connect() as connection:
-            query = (
-                "SELECT count(*), coalesce(sum(BilledCost), 0), coalesce(sum(coalesce(EffectiveCost, BilledCost)), 0),"
-                f" count(*) FILTER (BillingAccountId = '{OUTSIDE}')"
-                f" FROM read_parquet({literal(str(file))}, hive_partitioning = false)"
-            )
-            [(rows, billed, effective, strange)] = connection.execute(query).fetchall()
-        if strange:
-            faults.append(Fault("silent", f"{strange} rows from outside of the source's place"))
-        if rows:
-            found[day] = (rows, Decimal(billed), Decimal(effective))
-    held = {verdict.day for verdict in verdicts}
-    states = {entry.state for entry in entries}
-    if not entries:
-        # Nothing that a reader could find may be passed over without a word.
-        if wanted:
-            faults.append(Fault("lost", "a file that can be read is not seen at all"))
-        return "not seen", faults
-    if states & {"refused", "waiting"}:
-        if wanted and layout == "files" and all(e.state != "live" for e in entries):
-            return "refused although readable", faults
-        return "refused", faults
-    if layout != "files":
-        return ("held" if held else "landed"), faults
-    if wanted is None:
-        return ("landed and held" if held else "landed, not to be judged"), faults
-    for day in days:
-        if day in held and day in wanted:
-            continue
-        if found.get(day) != wanted.get(day):
-            rows, true = found.get(day, (0,))[0], wanted.get(day, (0,))[0]
-            kind = "lost" if rows < true else "doubled" if rows > true else "silent"
-            faults.append(Fault(kind, f"{day}: landed {found.get(day)}, an independent reader has {wanted.get(day)}"))
-    return ("landed and held" if held & set(wanted) else "landed exactly"), faults
+    faults = []
+    for entry in entries:
+        if entry.state != "live" and len(entry.reason or "") < LEAST_SENTENCE:
+            faults.append(Fault("unclear", f"no sentence: {entry.reason!r}"))
+    landed = platform.lake.root / "landing"
+    rows, strange, repeated = _rows_below(landed)
+    if strange:
+        faults.append(Fault("silent", f"{strange} rows from outside of the source's place"))
+    if repeated:
+        faults.append(Fault("doubled", f"{repeated} of {rows} rows are there twice"))
+    if any(entry.state == "live" for entry in entries) and not rows:
+        faults.append(Fault("lost", "a delivery is live and has no rows"))
+    return ("landed" if all(entry.state == "live" for entry in entries) else "refused"), faults
+
+
+def _rows_below(folder: Path) -> tuple[int, int, int]:
+    """Rows of landed slices: all, those from outside of the source's place, those whose file and row stand twice."""
+    slices = [str(path) for path in folder.rglob("*.parquet")]
+    if not slices:
+        return 0, 0, 0
+    with duckdb.connect() as connection:
+        [(rows, strange, distinct)] = connection.execute(
+            "SELECT count(*), count(*) FILTER (BillingAccountId = ?), count(DISTINCT (source_file, source_row))"
+            " FROM read_parquet(?, hive_partitioning = false, union_by_name = true)",
+            [OUTSIDE, slices],
+        ).fetchall()
+    return rows, strange, rows - distinct
 
 
 if __name__ == "__main__":

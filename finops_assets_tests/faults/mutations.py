@@ -75,11 +75,14 @@ class Mutant:
 
 def mutants(seed: int, count: int) -> Iterator[Mutant]:
     """So many deliveries from a seed; the same for the same seed, on every machine."""
-    for number in range(count):
-        random = Random(f"{seed} {number}")
-        kind, make = _KINDS[number % len(_KINDS)]
-        made = make(random)
-        yield Mutant(f"{seed}.{number} {kind}: {made.name}", made.files, made.truths, made.must_land, made.together)
+    return (mutant(seed, number) for number in range(count))
+
+
+def mutant(seed: int, number: int) -> Mutant:
+    """One of them."""
+    kind, make = _KINDS[number % len(_KINDS)]
+    made = make(Random(f"{seed} {number}"))
+    return Mutant(f"{seed}.{number} {kind}: {made.name}", made.files, made.truths, made.must_land, made.together)
 
 
 def land(mutant: Mutant, folder: Path) -> list[Generation]:
