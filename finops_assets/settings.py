@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -45,6 +46,18 @@ UtcTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """The name of an environment variable. Secrets are named in finops.yaml, never written there."""
 Severity = Literal["INFO", "WARNING", "CRITICAL"]
+
+
+def _without_credentials(url: str) -> str:
+    if without_secrets(url) != url:
+        raise ValueError(
+            "holds credentials; take them out: they come from the provider's own chain (environment, role)"
+        )
+    return url
+
+
+Endpoint = Annotated[str, AfterValidator(_without_credentials)]
+"""The address of a server. It stands in errors and logs."""
 RUN_ON = r"^(local(\[(\d+|\*)\])?|spark://[^\s,:/]+:\d+(,[^\s,:/]+:\d+)*|yarn|k8s://\S+)$"
 """Engines that the work can be run on, docs/engines.md."""
 
@@ -66,7 +79,7 @@ class Source(_Strict):
     `finops reconcile`, and never part of facts or rollup."""
     known_gaps: tuple[str, ...] = ()
     """Mandatory FOCUS columns that this provider is known to leave out or empty: reported, not blocking."""
-    endpoint_url: str | None = None
+    endpoint_url: Endpoint | None = None
     """Of a store that speaks a cloud's protocol but is not that cloud's own, or of an emulator."""
     quiet_minutes: Annotated[int, Field(ge=0)] = 0
     """Layouts without a manifest: what was written less than this many minutes ago waits."""
@@ -289,7 +302,7 @@ class SnsChannel(_AnyChannel):
     kind: Literal["sns"]
     topic_arn: Annotated[str, Field(pattern=r"^arn:[^:]+:sns:[^:]*:[^:]*:.+$")]
     region: str | None = None
-    endpoint_url: str | None = None
+    endpoint_url: Endpoint | None = None
 
 
 class SlackChannel(_AnyChannel):
@@ -483,7 +496,7 @@ class LakeStore(_Strict):
     """A lake on an object store. Credentials come from the provider's own chain, as those of sources."""
 
     uri: str
-    endpoint_url: str | None = None
+    endpoint_url: Endpoint | None = None
     """Of a store that speaks a cloud's protocol but is not that cloud's own, or of an emulator."""
 
     @field_validator("uri")

@@ -357,3 +357,17 @@ def test_a_file_that_is_not_there_or_empty_says_what_helps(tmp_path: Path) -> No
 )
 def test_a_uri_is_shown_without_its_password(uri: str, shown: str) -> None:
     assert without_secrets(uri) == shown
+
+
+@pytest.mark.parametrize("url", ["http://me:hunter22@minio:9000", "https://minio:9000/?sig=hunter22"])
+@pytest.mark.parametrize("place", ["lake", "source"])
+def test_an_endpoint_with_credentials_is_refused_and_not_shown(place: str, url: str) -> None:
+    text = (
+        "first_day: 2026-01-01\nwarehouse: w\npublished: p\ndimensions: {team: {keys: [team]}}\n"
+        "lake: LAKE\nsources: [{name: one, uri: 's3://b/one', layout: files, endpoint_url: SOURCE}]\n"
+    )
+    text = text.replace("LAKE", "{uri: 's3://b/lake', endpoint_url: URL}" if place == "lake" else "lake")
+    text = text.replace("SOURCE", "URL" if place == "source" else "'http://minio:9000'")
+    with pytest.raises(ConfigError, match="holds credentials; take them out") as caught:
+        parse_settings(text.replace("URL", f"'{url}'"), FILE)
+    assert "hunter22" not in str(caught.value)
