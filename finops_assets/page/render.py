@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from math import isnan
-from unicodedata import category
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -15,6 +14,7 @@ from finops_assets.comparison import Period
 from finops_assets.page import charts
 from finops_assets.page.gather import AnomalyLine, BudgetLine, ForecastLine, Money, MonthFigures, Restated, Spend
 from finops_assets.rollup import GROUPED, UNKNOWN, UNTAGGED
+from finops_assets.text import one_line
 
 TEMPLATE = "month.html.jinja"
 MOST_MOVERS, DRAWN_BUDGETS, MOST_PERCENT = 8, 2.0, 999
@@ -23,16 +23,6 @@ CONTENTS = (
     ("month", "month"), ("teams", "teams"), ("services", "services"), ("budgets", "budgets"), ("forecast", "forecast"),
     ("untagged", "untagged"), ("anomalies", "anomalies"), ("restatements", "restatements"), ("debt", "tag debt"),
 )  # fmt: skip
-
-
-def shown(text: str, most: int = LONGEST_TEXT) -> str:
-    """Foreign text as the page shows it: on one line, without what cannot be seen (controls, changes of direction), cut.
-
-    >>> shown("a\\nb\\u202ec\\x1b[1m"), shown("marketplace", 6)
-    ('a bc[1m', 'marke…')
-    """
-    words = " ".join(text[: 4 * most].split())
-    return charts.short("".join(c for c in words if category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn")), most)
 
 
 def rounded(value: Decimal, signed: bool = False) -> str:
@@ -72,7 +62,7 @@ def _plain(names: Iterable[str]) -> str:
     >>> _plain(("platform", "__untagged__")), _plain(("__untagged__", "__untagged__")), _plain(())
     ('platform / untagged', 'untagged', 'everybody')
     """
-    named = ["untagged" if n == UNTAGGED else "unknown" if n == UNKNOWN else shown(n, LONGEST_NAME) for n in names]
+    named = ["untagged" if n == UNTAGGED else "unknown" if n == UNKNOWN else one_line(n, LONGEST_NAME) for n in names]
     return " / ".join(dict.fromkeys(named) if set(named) == {"untagged"} else named) or "everybody"
 
 
@@ -83,7 +73,7 @@ def _owner(names: Sequence[str]) -> Markup:
     parts = [
         Markup('<em class="none">untagged</em>')
         if n == UNTAGGED
-        else Markup("<bdi>{}</bdi>").format(shown(n, LONGEST_NAME))
+        else Markup("<bdi>{}</bdi>").format(one_line(n, LONGEST_NAME))
         for n in names
     ]
     return Markup(" / ").join(parts)
@@ -269,7 +259,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         # Whatever text is shown, wherever it came from.
-        finalize=lambda value: shown(value) if type(value) is str else value,
+        finalize=lambda value: one_line(value, LONGEST_TEXT) if type(value) is str else value,
     )
     environment.filters |= {
         "amount": lambda value: "–" if value is None else _data(value),
@@ -337,7 +327,7 @@ def render_markdown(figures: MonthFigures) -> str:
             if b.severity in ("CRITICAL", "WARNING"):
                 lines += [
                     "",
-                    f"* {b.severity} {_cell(_plain(b.owner))}, {_span(b.period)}, {_cell(money.currency)}: {shown(b.reason)}",
+                    f"* {b.severity} {_cell(_plain(b.owner))}, {_span(b.period)}, {_cell(money.currency)}: {one_line(b.reason, LONGEST_TEXT)}",
                 ]
         for a in (money.anomalies or ())[:3]:
             about = f"{_cell(_plain(a.owner))}, {_cell(a.resource or a.service)}, {_days_of(a)}"
@@ -352,4 +342,4 @@ def _cell(text: str) -> str:
     >>> _cell("a|b <i> __x__")
     'a\\\\|b \\\\<i\\\\> \\\\_\\\\_x\\\\_\\\\_'
     """
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|!~&" else c for c in shown(text, LONGEST_NAME))
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|!~&" else c for c in one_line(text, LONGEST_NAME))
