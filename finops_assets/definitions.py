@@ -26,9 +26,11 @@ from finops_assets.assets.reports import report_assets
 from finops_assets.assets.sparse import sparse_asset
 from finops_assets.checks.raw import raw_checks
 from finops_assets.checks.shadow import shadow_check
+from finops_assets.executor import one_process
 from finops_assets.partitions import utc_days
 from finops_assets.platform import Platform
 from finops_assets.sensors.alerts import alerts_sensor
+from finops_assets.sensors.dead_runs import dead_runs_sensor
 from finops_assets.sensors.deliveries import source_jobs, source_sensor
 from finops_assets.sensors.owners import accepted_owners_sensor
 from finops_assets.sensors.rates import conversion_job, rates_sensor
@@ -118,6 +120,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             alerts_sensor(platform),
             accepted_owners_sensor(settings.night.watch_seconds),
             retention_sensor(settings.keep_runs_days),
+            dead_runs_sensor(),
             dg.AutomationConditionSensorDefinition(
                 "reports_follow_the_rollup",
                 target=dg.AssetSelection.assets(ledger, *evaluation, *reports),
@@ -134,7 +137,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             "platform": platform,
             IO_MANAGER: ReportTables(database=str(settings.warehouse)),
         },
-        executor=dg.in_process_executor,
+        executor=one_process(settings.wait_minutes),
     )
 
 

@@ -69,6 +69,10 @@ class WarehouseError(FinopsError):
     """The warehouse file cannot be opened or written."""
 
 
+class WaitedTooLong(FinopsError):
+    """What is needed was held by somebody else for longer than `wait_minutes` of finops.yaml. Nothing is left behind."""
+
+
 class RatesError(FinopsError):
     """A table of exchange rates cannot be used: its place, line, what was found, what is allowed."""
 

@@ -11,6 +11,9 @@ from datetime import date
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.utils import make_new_run_id
 from filelock import FileLock
 
 from finops_assets.assets.converted import CONVERTED
@@ -20,11 +23,13 @@ from finops_assets.checks.raw import FACTS, raw_key
 from finops_assets.checks.recording import HELD_BEFORE, held_days
 from finops_assets.currency.conversion import days_to_convert
 from finops_assets.days import changed_days
+from finops_assets.dead_runs import end_dead_runs, owner_tags
 from finops_assets.engine import days_between
 from finops_assets.errors import FinopsError
 from finops_assets.facts import facts_rules
 from finops_assets.landing import unknown_deliveries
 from finops_assets.platform import Platform
+from finops_assets.waiting import tell
 
 DAYS_PER_RUN = 31
 WRAPPERS = ("Dagster", "RetryRequested")
@@ -72,6 +77,11 @@ class Outcome:
     """By asset and check that did not pass and holds nothing back: the days, and what each said."""
 
 
+def steps_of(defs: dg.Definitions, job: str) -> int:
+    """How many steps a run of a job has."""
+    return len(defs.resolve_job_def(job).graph.node_dict)
+
+
 def run_range(
     defs: dg.Definitions,
     instance: dg.DagsterInstance,
@@ -107,7 +117,7 @@ def run_range(
         unexplained = [d for d in chunk if d not in built and d not in failed]
         if unexplained:
             outcome.errors += _failures(result)
-            if not any(e.is_step_start and e.step_key == BUILD_STEP for e in result.all_events):
+            if not any(e.is_step_start and e.step_key == BUILD_STEP for e in result.events):
                 # Dagster's own line names steps, and stands in the run's log only.
                 outcome.errors.append(
                     f"{FACTS.to_user_string()} and {ROLLUP.to_user_string()} did not run for {chunk[0]} to {chunk[-1]},"
@@ -148,39 +158,38 @@ def consecutive(days: list[date], most: int) -> Iterator[list[date]]:
         yield chunk
 
 
+@dataclass(frozen=True)
+class Execution:
+    """A run that has ended."""
+
+    run_id: str
+    events: list[dg.DagsterEvent]
+    success: bool
+
+
 def _execute(
     job: dg.JobDefinition, instance: dg.DagsterInstance, tags: dict[str, str], on_step: Callable[[str], None]
-) -> dg.ExecuteInProcessResult:
-    """Run a job here, telling of each step that starts."""
+) -> Execution:
+    """Run a job here, in this thread, where signals arrive, telling of each step that starts.
+
+    Raises:
+        KeyboardInterrupt: it was told to end, and has: the run is canceled.
+    """
     heed_signals()
-    run_id = dg.make_new_run_id() if hasattr(dg, "make_new_run_id") else None
-    done: list[dg.ExecuteInProcessResult] = []
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            done.append(
-                job.execute_in_process(
-                    instance=instance, tags=tags, run_config=QUIET, raise_on_error=False, run_id=run_id
-                )
-            )
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    told = 0
-    while thread.is_alive():
-        thread.join(0.2)
-        if run_id is not None and instance.has_run(run_id):
-            starts = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_START).records
-            for record in starts[told:]:
-                event = record.event_log_entry.dagster_event
-                on_step(event.step_key if event and event.step_key else "")
-            told = len(starts)
-    if failed:
-        raise failed[0]
-    return done[0]
+    for line in end_dead_runs(instance):
+        tell(line)
+    run_id = make_new_run_id()
+    run = instance.create_run_for_job(
+        job, run_id=run_id, run_config=QUIET, tags={**job.run_tags, **tags, **owner_tags(run_id)}
+    )
+    events = []
+    for event in execute_run_iterator(InMemoryJob(job), run, instance):
+        events.append(event)
+        if event.is_step_start and event.step_key:
+            on_step(event.step_key)
+    if any(event.event_type is dg.DagsterEventType.RUN_CANCELED for event in events):
+        raise KeyboardInterrupt
+    return Execution(run_id, events, any(e.event_type is dg.DagsterEventType.RUN_SUCCESS for e in events))
 
 
 def _events(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> Iterator[dg.DagsterEvent]:
@@ -213,9 +222,9 @@ def _text(evaluation: dg.AssetCheckEvaluation) -> str:
     return f"{evaluation.check_name}: {evaluation.description}"
 
 
-def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
+def _failures(result: Execution) -> list[str]:
     texts = []
-    for event in result.all_events:
+    for event in result.events:
         if event.is_step_failure:
             error = event.step_failure_data.error
             # Dagster wraps what an asset raised; what we raised explains itself better than what caused it.

@@ -31,6 +31,7 @@ from finops_assets.focus.specification import canonical_name, columns
 from finops_assets.patterns import checked
 from finops_assets.sources.places import Place, place_of
 from finops_assets.sources.store import bucket_place
+from finops_assets.waiting import PATIENCE_MINUTES
 
 CONFIG_ENV = "FINOPS_CONFIG"
 DEFAULT_CONFIG = "finops.yaml"
@@ -549,6 +550,8 @@ class Settings(_Strict):
     night: Night = Night()
     keep_runs_days: Annotated[int, Field(ge=7)] = 180
     """Runs in Dagster's history that are older, and superseded by later ones, are deleted."""
+    wait_minutes: Annotated[float, Field(ge=0, le=1440)] = PATIENCE_MINUTES
+    """How long somebody waits for the warehouse, a pool's slot or another run over the same days before giving up."""
     alerts: Alerts = Alerts()
     currency: Currency | None = None
     budgets: Annotated[BudgetFile, BeforeValidator(_budgets_form)] | None = None

@@ -116,6 +116,7 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
             open_instance,
             publish,
             run_range,
+            steps_of,
         )
 
         settings = load_settings(config)
@@ -134,7 +135,7 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
                     out.print(f"Held back since they ran last: {', '.join(map(str, held))}. The UI says by which gate.")
                 return len(held)
             runs = len(list(consecutive(days, DAYS_PER_RUN)))
-            steps = runs * (2 * len(settings.sources) + 1) + 4
+            steps = runs * steps_of(defs, "daily") + steps_of(defs, "publish")
             with Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description:32}"),

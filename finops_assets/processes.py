@@ -1,0 +1,125 @@
+"""Which process does a piece of work, and whether it is still there: by process table here, not at all elsewhere.
+
+A process id alone proves nothing: it is given again. So a process is known by the boot of its kernel, its table of
+processes (a container has its own), its id there and the moment it started.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+State = Literal["alive", "gone", "elsewhere"]
+
+PROC = Path("/proc")
+ROOT_TABLE = "pid:[4026531836]"
+"""The table of processes of a kernel itself, as Linux names it (PROC_PID_INIT_INO): no container's."""
+ENDED = ("Z", "X")
+"""States of a process that has ended and that nobody has collected yet (proc(5))."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of some machine, told apart from every other one that ever was."""
+
+    host: str
+    machine: str
+    """An id of the machine that survives a reboot; empty where there is none to rely on, as in a container."""
+    boot: str
+    """An id of the kernel's boot; empty where the system tells none."""
+    table: str
+    """The table of processes that `pid` belongs to; empty where the system has only one."""
+    pid: int
+    started: str
+    """When it started, as the system says it."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def this_process() -> Process:
+    """The process that asks. Not cached by id: a fork has another one."""
+    pid = os.getpid()
+    return Process(socket.gethostname(), _machine(), _boot(), _table(), pid, _started(pid) or "")
+
+
+def state(process: Process) -> State:
+    """Is it still at work? `elsewhere`: another machine or container, whose processes are not seen from here."""
+    me = this_process()
+    same_machine = (process.host, process.machine) == (me.host, me.machine)
+    if (process.boot, process.table) == (me.boot, me.table) and (me.boot or same_machine):
+        return "alive" if process.started and _started(process.pid) == process.started else "gone"
+    if same_machine and me.machine and me.boot and process.boot != me.boot:
+        return "gone"
+    return "elsewhere"
+
+
+def name_of(pid: int) -> str | None:
+    """What a process of this machine is called; None where that is not to be learnt."""
+    try:
+        return (PROC / str(pid) / "comm").read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def holding_open(path: Path) -> list[int]:
+    """The other processes of this machine that have a file open, as far as this one may look."""
+    found = []
+    for entry in PROC.glob("[0-9]*"):
+        try:
+            if int(entry.name) != os.getpid() and any(_is(link, path) for link in (entry / "fd").iterdir()):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return sorted(found)
+
+
+def _is(link: Path, path: Path) -> bool:
+    try:
+        return link.samefile(path)
+    except OSError:
+        return False
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this table started; None: there is none, or only what is left of one that ended."""
+    if not PROC.is_dir():  # macOS
+        told = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return told.stdout.strip() or None
+    try:
+        # The name may hold spaces and brackets; behind it come the state and, 19 fields on, the start.
+        fields = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in ENDED else fields[19]
+
+
+@cache
+def _boot() -> str:
+    return _text(PROC / "sys/kernel/random/boot_id")
+
+
+@cache
+def _table() -> str:
+    try:
+        return os.readlink(PROC / "self/ns/pid")
+    except OSError:
+        return ""
+
+
+@cache
+def _machine() -> str:
+    # An image gives all of its containers one id.
+    return _text(Path("/etc/machine-id")) if _table() == ROOT_TABLE else ""
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
