@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from finops_assets import accrual, commitments, corrections, restatements
 from finops_assets.attribution.rules import Rules
+from finops_assets.content import versions_by_day
 from finops_assets.engines.chosen import engine_on
 from finops_assets.facts import facts_relation, stamp_of
 from finops_assets.lake import Lake, source_and_day
@@ -72,6 +73,13 @@ def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Setti
                 warehouse.replace_days(connection, ROLLED_UP, chunk, "SELECT * FROM rolled_up_now")
                 connection.unregister("rolled_up_now")
                 accrual.create_views(connection)
+
+
+def rollup_versions(warehouse: Warehouse, days: Iterable[date]) -> dict[date, str]:
+    """By day a hash of what the rollup and the tables beside it hold of it, with what was reported of it before."""
+    tables = (TABLE, commitments.TABLE, corrections.TABLE, restatements.TABLE, accrual.HISTORY)
+    with warehouse.reading() as connection:
+        return versions_by_day(connection, [t for t in tables if warehouse.has(connection, t)], days)
 
 
 def _built_from(files: Iterable[Path]) -> pa.Table:

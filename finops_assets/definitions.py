@@ -24,14 +24,15 @@ from finops_assets.assets.raw import raw_asset
 from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.assets.reports import report_assets
 from finops_assets.assets.sparse import sparse_asset
-from finops_assets.checks.raw import raw_checks
+from finops_assets.checks.raw import FACTS, raw_checks
 from finops_assets.checks.shadow import shadow_check
 from finops_assets.executor import one_process
 from finops_assets.partitions import utc_days
 from finops_assets.platform import Platform
 from finops_assets.sensors.alerts import alerts_sensor
 from finops_assets.sensors.dead_runs import dead_runs_sensor
-from finops_assets.sensors.deliveries import source_jobs, source_sensor
+from finops_assets.sensors.deliveries import landing_job, source_sensor
+from finops_assets.sensors.follow import follow_sensor, following_job
 from finops_assets.sensors.owners import accepted_owners_sensor
 from finops_assets.sensors.rates import conversion_job, rates_sensor
 from finops_assets.sensors.retention import retention_sensor
@@ -67,7 +68,12 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     correlation = owner_assets(platform)
     deliveries = [deliveries_asset(source, settings.owner) for source in settings.sources]
     ledger = ledger_asset(settings)
-    watched = {source.name: source_jobs(source, [ROLLUP, *converted], settings.shadows) for source in settings.sources}
+    landing = {source.name: landing_job(source) for source in settings.sources}
+    by_day = dg.define_asset_job(
+        "daily", selection=dg.AssetSelection.assets(*raw, daily), description="Days, from export to rollup."
+    )
+    followers = [key for made in (ledger, *evaluation, *reports, *correlation) for key in made.keys]
+    following = following_job(followers)
     land_all = dg.define_asset_job(
         "export_check", selection=dg.AssetSelection.assets(*deliveries), description="Land what is new of every source."
     )
@@ -79,9 +85,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             *(shadow_check(source, days) for source in settings.shadows),
         ],
         jobs=[
-            dg.define_asset_job(
-                "daily", selection=dg.AssetSelection.assets(*raw, daily), description="Days, from export to rollup."
-            ),
+            by_day,
+            following,
             dg.define_asset_job(
                 "publish",
                 selection=dg.AssetSelection.assets(ledger, *evaluation, *reports),
@@ -94,7 +99,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             ),
             land_all,
             *convert,
-            *(job for jobs in watched.values() for job in jobs),
+            *landing.values(),
         ],
         schedules=[
             dg.ScheduleDefinition(
@@ -103,7 +108,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 cron_schedule=cron,
                 execution_timezone="UTC",
                 default_status=dg.DefaultScheduleStatus.RUNNING,
-                description="The night's export check; the days that changed follow by the sources' sensors.",
+                description="The night's export check; the days that changed follow by the sensor `follow`.",
             )
             for name, cron in (
                 ("export_check", settings.night.export_check),
@@ -111,7 +116,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             )
         ],
         sensors=[
-            *(source_sensor(s, watched[s.name], settings.night.watch_seconds) for s in settings.sources),
+            *(source_sensor(s, landing[s.name], settings.night.watch_seconds) for s in settings.sources),
+            follow_sensor(by_day, following, followers, [FACTS, ROLLUP, *converted], settings.night.watch_seconds),
             *(
                 rates_sensor(settings.currency, job, settings.night.watch_seconds)
                 for job in convert
@@ -121,17 +127,6 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             accepted_owners_sensor(settings.night.watch_seconds),
             retention_sensor(settings.keep_runs_days),
             dead_runs_sensor(),
-            dg.AutomationConditionSensorDefinition(
-                "reports_follow_the_rollup",
-                target=dg.AssetSelection.assets(ledger, *evaluation, *reports),
-                default_status=dg.DefaultSensorStatus.RUNNING,
-            ),
-            # A sensor of its own: where the newest days are held its runs fail, and the reports' must not.
-            dg.AutomationConditionSensorDefinition(
-                "owners_follow_the_rollup",
-                target=dg.AssetSelection.assets(*correlation),
-                default_status=dg.DefaultSensorStatus.RUNNING,
-            ),
         ],
         resources={
             "platform": platform,

@@ -19,9 +19,9 @@ from finops_assets.days import changed_days
 from finops_assets.definitions import build_definitions
 from finops_assets.landing import unknown_deliveries
 from finops_assets.platform import Platform
-from finops_assets.runs import QUIET
 from finops_assets.sensors.deliveries import ACTIVE
 from finops_assets.settings import load_settings
+from finops_assets_tests.running import perform
 
 RUN_KEY_TAG = "dagster/run_key"
 
@@ -37,24 +37,24 @@ def work(folder: Path) -> list[str]:
         while not (folder / "go").exists():
             time.sleep(0.01)
         while True:
-            asked = [request for source in sources for request in look(definitions, instance, source)]
+            asked = [r for source in sources for r in look(definitions, instance, f"watch_{source}")]
+            asked = asked or [r for r in look(definitions, instance, "follow") if r.job_name == "daily"]
             for request in asked:
                 # As the daemon does: what has this key was asked for already.
                 tags = {**request.tags, RUN_KEY_TAG: str(request.run_key)}
                 if instance.get_runs_count(dg.RunsFilter(tags={RUN_KEY_TAG: tags[RUN_KEY_TAG]})):
                     continue
                 done.append(tags[RUN_KEY_TAG])
-                job = definitions.resolve_job_def(str(request.job_name))
-                job.execute_in_process(instance=instance, tags=tags, run_config=QUIET, raise_on_error=False)
+                perform(definitions, instance, request, tags)
             active = instance.get_runs_count(dg.RunsFilter(statuses=ACTIVE))
             if not asked and not active and not left(Platform(settings)):
                 return done
             time.sleep(0.05)
 
 
-def look(definitions: dg.Definitions, instance: dg.DagsterInstance, source: str) -> list[dg.RunRequest]:
-    """What a source's sensor asks for now."""
-    sensor = definitions.resolve_sensor_def(f"watch_{source}")
+def look(definitions: dg.Definitions, instance: dg.DagsterInstance, name: str) -> list[dg.RunRequest]:
+    """What a sensor asks for now."""
+    sensor = definitions.resolve_sensor_def(name)
     resources = {"platform": definitions.resources["platform"]} if definitions.resources else {}
     with dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources) as context:
         result = sensor(context)

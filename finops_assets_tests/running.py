@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -102,6 +102,24 @@ class Graph:
         )
         return Run(self, result)
 
+    def tick(self, sensor: str) -> dg.SensorResult:
+        """What a sensor finds, as if it looked for the first time."""
+        definition = self.defs.resolve_sensor_def(sensor)
+        with dg.build_sensor_context(
+            instance=self.instance, definitions=self.defs, resources={"platform": self.platform}
+        ) as context:
+            result = definition(context)
+        assert isinstance(result, dg.SensorResult)
+        return result
+
+    def asked(self, sensor: str) -> list[dg.RunRequest]:
+        """What a sensor asks for."""
+        return list(self.tick(sensor).run_requests or [])
+
+    def perform(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        """Run what a sensor asked for, as the daemon would."""
+        return perform(self.defs, self.instance, request, request.tags)
+
     def publish(self) -> None:
         """Make the reports and the published copy."""
         result = self.defs.resolve_job_def("publish").execute_in_process(instance=self.instance, run_config=QUIET)
@@ -115,6 +133,20 @@ class Graph:
         """Rows of the rollup."""
         with self.platform.warehouse.reading() as connection:
             return connection.execute(f"SELECT {columns} FROM daily_cost_by_team ORDER BY ALL").fetchall()
+
+
+def perform(
+    defs: dg.Definitions, instance: dg.DagsterInstance, request: dg.RunRequest, tags: Mapping[str, str]
+) -> dg.ExecuteInProcessResult:
+    """Run what a sensor asked for: its job, or those assets and checks of it that it names."""
+    job = defs.resolve_job_def(str(request.job_name))
+    if request.asset_selection is not None:
+        checks = request.asset_check_keys
+        job = job.get_subset(
+            asset_selection=set(request.asset_selection),
+            asset_check_selection=set(checks) if checks is not None else None,
+        )
+    return job.execute_in_process(instance=instance, tags=tags, run_config=QUIET, raise_on_error=False)
 
 
 @dataclass

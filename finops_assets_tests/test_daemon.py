@@ -107,7 +107,7 @@ def _ticks(project: Path) -> int:
 
 def _days_runs(project: Path) -> int:
     with _instance(project) as instance:
-        return len(instance.get_runs(dg.RunsFilter(job_name="days_aws")))
+        return len(instance.get_runs(dg.RunsFilter(job_name="daily")))
 
 
 def _materialized(project: Path, asset: dg.AssetKey) -> set[str]:

@@ -123,17 +123,22 @@ def test_the_old_source_leaves_the_bill_when_it_becomes_the_shadow(shadowed: Gra
 def test_its_sensor_asks_for_raw_alone_and_that_of_its_source_has_it_judged_anew(
     shadowed: Graph, tmp_path: Path
 ) -> None:
-    jobs = {name: shadowed.defs.resolve_job_def(name).asset_layer.asset_graph for name in ("days_new", "days_old")}
-    assert {key.to_user_string() for key in jobs["days_new"].executable_asset_keys} == {"raw/new"}
-    assert {key.to_user_string() for key in jobs["days_old"].executable_asset_keys} == {
-        "raw/old",
-        "cloud_cost_facts",
-        "daily_cost_by_team",
-    }
-    assert all(AGREES in job.asset_check_keys for job in jobs.values())
     shadowed.run(FIRST, LAST)
-    deliver(tmp_path, "old", "10", "19.5")
-    assert shadowed.run(FIRST, LAST, job="days_old").result.success
+
+    def after(source: str, *amounts: str) -> set[str]:
+        """What is asked for, and run, when a source delivers."""
+        deliver(tmp_path, source, *amounts)
+        [land] = shadowed.asked(f"watch_{source}")
+        assert shadowed.perform(land).success
+        [days] = shadowed.asked("follow")
+        assert AGREES in (days.asset_check_keys or ())
+        assert shadowed.perform(days).success
+        return {key.to_user_string() for key in days.asset_selection or ()}
+
+    assert after("new", "10", "19.75") == {"raw/new"}
+    assert after("old", "10", "19.5") == {"raw/old", "cloud_cost_facts", "daily_cost_by_team"}
+    assert {day: passed for day, (passed, _) in verdicts(shadowed).items()} == {"2026-09-01": True, "2026-09-02": False}
+    assert after("new", "10", "19.5") == {"raw/new"}
     assert {day: passed for day, (passed, _) in verdicts(shadowed).items()} == {"2026-09-01": True, "2026-09-02": True}
 
 

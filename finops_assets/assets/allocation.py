@@ -7,10 +7,11 @@ from finops_assets.allocation.balance import CONSERVED, TABLE, Unbalanced, unbal
 from finops_assets.allocation.days import bring_up_to_date, unknown_commitments
 from finops_assets.allocation.report import allocation, kept
 from finops_assets.assets.daily import ROLLUP
-from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import POOL, warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.comparison import latest_month
+from finops_assets.content import version_of, version_of_table
 from finops_assets.platform import Platform
 from finops_assets.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.settings import Settings
@@ -32,7 +33,6 @@ def allocation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         kinds={"duckdb"},
         owners=[settings.owner],
         pool=POOL,
-        automation_condition=FOLLOW,
         check_specs=[
             dg.AssetCheckSpec(
                 CONSERVED,
@@ -56,8 +56,10 @@ def allocation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         metadata={"dagster/table_name": TABLE},
     )
     def daily_cost_allocated(
+        context: dg.AssetExecutionContext,
         platform: dg.ResourceParam[Platform],
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
+        note_inputs(context)
         with platform.warehouse.writing() as connection:
             if not platform.warehouse.has(connection, ROLLUP_TABLE):
                 raise dg.Failure(NOT_YET, allow_retries=False)
@@ -67,7 +69,10 @@ def allocation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             month = latest_month(connection)
             stayed = kept(connection, month) if month else []
             unknown = unknown_commitments(connection, rules)
+            there = platform.warehouse.has(connection, TABLE)
+            version = version_of(stayed, version_of_table(connection, TABLE) if there else "")
         return dg.MaterializeResult(
+            data_version=dg.DataVersion(version),
             metadata={
                 "days made anew": len(made.days),
                 "days gone": len(made.gone),

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from finops_assets.assets.daily import ROLLUP
-from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import POOL
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.budgets.evaluate import TABLE, Evaluation, evaluate, evaluations, keep
 from finops_assets.budgets.plan import BudgetsError, read_budgets
 from finops_assets.budgets.versions import CURRENT, changes, enter, in_force, version_in_force
+from finops_assets.content import version_of
 from finops_assets.platform import Platform
 from finops_assets.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.settings import BudgetFile
@@ -31,7 +32,6 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
         kinds={"duckdb"},
         owners=[owner],
         pool=POOL,
-        automation_condition=FOLLOW,
         check_specs=[
             dg.AssetCheckSpec(
                 SOUND,
@@ -45,7 +45,8 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
         ),
         metadata={"dagster/table_name": CURRENT, "file": str(file.file)},
     )
-    def budgets(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
+    def budgets(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
+        note_inputs(context)
         now = datetime.now(UTC)
         mistakes = ""
         with platform.warehouse.writing() as connection:
@@ -62,6 +63,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
             version, held = version_in_force(connection), in_force(connection)
             last = changes(connection).head(20)
         return dg.MaterializeResult(
+            data_version=dg.DataVersion(str(version)),
             metadata={
                 "version": version,
                 "dagster/row_count": len(held),
@@ -90,7 +92,6 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
         kinds={"numpy", "duckdb"},
         owners=[owner],
         pool=POOL,
-        automation_condition=FOLLOW,
         check_specs=[
             dg.AssetCheckSpec(
                 KNOWN,
@@ -105,7 +106,10 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
         ),
         metadata={"dagster/table_name": TABLE},
     )
-    def budget_evaluations(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def budget_evaluations(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        note_inputs(context)
         now = datetime.now(UTC)
         with platform.warehouse.writing() as connection:
             if not platform.warehouse.has(connection, ROLLUP_TABLE):
@@ -119,6 +123,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
             table = evaluations(connection)
         serious = Counter(e.severity or "fine" for e in judged if e.problem is None)
         return dg.MaterializeResult(
+            data_version=dg.DataVersion(version_of(through, judged)),
             metadata={
                 "through": str(through),
                 "budgets": len(judged),

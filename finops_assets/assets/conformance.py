@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pandas as pd
 
+from finops_assets.assets.follow import NEWEST_RAW_DAYS
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.checks.raw import raw_key
 from finops_assets.conformance.report import keep_judged, kept_findings
@@ -13,7 +14,7 @@ from finops_assets.settings import Settings
 
 CONFORMANCE = dg.AssetKey(["reports", "conformance"])
 # What a provider still changes. Older days stand as they were judged; `finops conformance` judges any range anew.
-NEWEST_DAYS = 40
+NEWEST_DAYS = NEWEST_RAW_DAYS
 SHOWN = 30
 
 

@@ -19,10 +19,11 @@ from finops_assets.assets.describe import (
     rollup_lineage,
     rollup_schema,
 )
+from finops_assets.assets.follow import DATA_VERSION
 from finops_assets.assets.report_tables import POOL
 from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
 from finops_assets.checks.recording import HELD_BEFORE, held_back, held_days, record
-from finops_assets.daily_tables import build_rollup
+from finops_assets.daily_tables import build_rollup, rollup_versions
 from finops_assets.days import sum_totals
 from finops_assets.facts import build_facts, facts_stamp
 from finops_assets.gates import currency as currency_gates
@@ -38,7 +39,6 @@ from finops_assets.settings import Settings
 
 ROLLUP = dg.AssetKey("daily_cost_by_team")
 BUILD_STEP = "attribute_and_roll_up"
-DATA_VERSION = "dagster/data_version"
 
 
 FACTS_GATES = [dg.AssetCheckKey(FACTS, gate) for gate in facts_gates.GATES if gate != facts_gates.ADVICE]
@@ -264,6 +264,7 @@ def _log_facts(
 def _materialize_rollup(context: dg.AssetExecutionContext, platform: Platform, days: list[date]) -> None:
     build_rollup(platform.lake, platform.warehouse, platform.rules, platform.settings, days)
     totals = rollup_totals(platform.warehouse, days) if days else {}
+    versions = rollup_versions(platform.warehouse, days)
     for day in days:
         of_day = totals.get(day, {})
         context.log_event(
@@ -276,6 +277,7 @@ def _materialize_rollup(context: dg.AssetExecutionContext, platform: Platform, d
                     "effective cost": cost_by_currency({c: t[2] for c, t in of_day.items()}),
                     "engine": platform.settings.engine.place,
                 },
+                tags={DATA_VERSION: versions[day]},
             )
         )
 

@@ -7,10 +7,11 @@ import dagster as dg
 import pandas as pd
 
 from finops_assets.assets.daily import ROLLUP
-from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import IO_MANAGER, POOL, in_schema
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.checks.raw import FACTS
+from finops_assets.content import version_of
 from finops_assets.governance.policy import read_policy
 from finops_assets.governance.tags import RECENT_DAYS, WEEKS, judge_tags, weeks_before
 from finops_assets.governance.target import judge_target
@@ -55,7 +56,6 @@ def governance_assets(owner: str) -> dg.AssetsDefinition:
                 owners=[owner],
                 io_manager_key=IO_MANAGER,
                 metadata=in_schema(dg.AssetKey(name)),
-                automation_condition=FOLLOW,
                 description=text,
             )
             for name, text in DESCRIBED.items()
@@ -71,6 +71,7 @@ def governance_assets(owner: str) -> dg.AssetsDefinition:
     def tag_governance(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
+        note_inputs(context)
         policy = read_policy(platform.settings)
         days = built_days(platform)
         if not days:
@@ -82,6 +83,7 @@ def governance_assets(owner: str) -> dg.AssetsDefinition:
             yield dg.Output(
                 table,
                 name,
+                data_version=dg.DataVersion(version_of(table)),
                 metadata={
                     "days": f"{days[0] if name == COVERAGE else found.recent[0]} to {days[-1]}",
                     "dagster/row_count": len(table),

@@ -7,7 +7,8 @@ import dagster as dg
 import pandas as pd
 from pydantic import Field
 
-from finops_assets.assets.daily import ROLLUP, blocking_gates
+from finops_assets.assets.daily import FACTS_GATES, ROLLUP, ROLLUP_GATES, raw_gates
+from finops_assets.assets.follow import MADE_FROM
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.checks.raw import FACTS, raw_key
 from finops_assets.checks.recording import held_days
@@ -52,7 +53,6 @@ class DecisionsConfig(dg.Config):
 def owner_assets(platform: Platform) -> list[dg.AssetsDefinition]:
     """owner_suggestions, owner_decisions and owner_acceptance."""
     settings = platform.settings
-    gates = blocking_gates(settings)
     wanted = settings.tag_policy.required or tuple(settings.dimensions)
 
     @warehouse_table(
@@ -67,21 +67,15 @@ def owner_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         ),
     )
     def owner_suggestions(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
+        if reason := owners_wait(platform, context.instance):
+            # A condition, not a failure: what comes after runs on, and the sensor asks again once it has gone.
+            context.log.warning(reason)
+            context.add_asset_metadata({MADE_FROM: "", "not made anew": reason})
+            return typed(_standing(platform))
         newest = newest_days(platform)
-        if not newest:
-            raise dg.Failure("owners are not suggested: no day has been built yet", allow_retries=False)
         span = days_between(max(newest) - timedelta(days=WINDOW_DAYS - 1), max(newest) + timedelta(days=1))
         there = {day for s in platform.source_names for day in platform.lake.days("facts", s)} | newest
-        held = _not_built(context.instance, platform, gates, [day for day in span if day in there])
-        bad = {day: reasons for day, reasons in held.items() if day in newest}
-        if bad:
-            reasons = "\n".join(f"{day}: {'; '.join(r)}" for day, r in sorted(bad.items()))
-            raise dg.Failure(
-                "owners are not suggested: the newest of the rollup is held back by a gate or by a failed run."
-                f" Release it or run it again (docs/gates.md); the suggestions made before stand.\n{reasons}",
-                metadata={"days": ", ".join(map(str, sorted(bad)))},
-                allow_retries=False,
-            )
+        held = _not_built(context.instance, platform, [day for day in span if day in there])
         used = [day for day in span if day in there and day not in held]
         resources = read_resources(platform.lake, settings.engine, platform.rules, platform.source_names, used)
         if resources is None:
@@ -107,11 +101,7 @@ def owner_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         store = OwnerDecisions.beside(settings.warehouse)
         new: list[Decision] = []
         if config.decisions:
-            with platform.warehouse.reading() as connection:
-                known = platform.warehouse.has(connection, SUGGESTIONS)
-                # By Arrow: amounts stay decimals.
-                table = connection.sql(f"FROM {SUGGESTIONS}").to_arrow_table().to_pandas() if known else pd.DataFrame()
-            suggestions = typed(table)
+            suggestions = typed(_standing(platform))
             now = datetime.now(UTC)
             for given in config.decisions:
                 about = (given.source, given.resource_id, given.dimension)
@@ -149,7 +139,7 @@ def owner_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         owner=settings.owner,
         description="How often suggestions proved right, by week and dimension, beside the confidence that was promised.",
     )
-    def owner_acceptance(context: dg.AssetExecutionContext) -> pd.DataFrame:
+    def owner_acceptance(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         table = acceptance(OwnerDecisions.beside(settings.warehouse).all())
         context.add_output_metadata({"dagster/row_count": len(table)})
         return table
@@ -157,28 +147,71 @@ def owner_assets(platform: Platform) -> list[dg.AssetsDefinition]:
     return [owner_suggestions, owner_decisions, owner_acceptance]
 
 
+def _standing(platform: Platform) -> pd.DataFrame:
+    """The suggestions that were made last; without rows or columns: none were."""
+    with platform.warehouse.reading() as connection:
+        if not platform.warehouse.has(connection, SUGGESTIONS):
+            return pd.DataFrame()
+        # By Arrow: amounts stay decimals.
+        table: pd.DataFrame = connection.sql(f"FROM {SUGGESTIONS}").to_arrow_table().to_pandas()
+    return table
+
+
+def owners_wait(platform: Platform, instance: dg.DagsterInstance) -> str:
+    """Why owners are not suggested now; empty: they can be. Each held day is told with its first cause alone."""
+    newest = newest_days(platform)
+    if not newest:
+        return "owners are not suggested: no day has been built yet"
+    held = _not_built(instance, platform, sorted(newest))
+    if not held:
+        return ""
+    reasons = "\n".join(f"{day}: {'; '.join(r)}" for day, r in sorted(held.items()))
+    return (
+        "owners are not suggested: the newest of the rollup is held back by a gate or by a failed run. Release it or run it"
+        f" again (docs/gates.md); the suggestions made before stand.\n{reasons}"
+    )
+
+
 def newest_days(platform: Platform) -> set[date]:
-    """The newest day of each source whose cost counts and must not be missing, by its raw files."""
-    found = (platform.lake.days("raw", s.name) for s in platform.settings.counted if s.required)
+    """The newest day of each source whose cost counts and must not be missing, by its raw files.
+
+    Where no source must be there, of each that counts.
+    """
+    counted = platform.settings.counted
+    found = (platform.lake.days("raw", s.name) for s in [s for s in counted if s.required] or counted)
     return {days[-1] for days in found if days}
 
 
-def _not_built(
-    instance: dg.DagsterInstance, platform: Platform, gates: list[dg.AssetCheckKey], days: list[date]
+def _not_built(instance: dg.DagsterInstance, platform: Platform, days: list[date]) -> dict[date, list[str]]:
+    """The days whose rollup is held, failed, or older than their raw data, and why.
+
+    What holds a day at one layer fails or leaves unjudged all gates after it: only the first layer's are the reason.
+    """
+    held = held_days(instance, raw_gates(platform.settings), days)
+    raw = [raw_key(source) for source in platform.source_names]
+    for built, gates in ((FACTS, FACTS_GATES), (ROLLUP, ROLLUP_GATES)):
+        held |= _older(instance, built, raw, [day for day in days if day not in held])
+        held |= held_days(instance, gates, [day for day in days if day not in held])
+    return held
+
+
+def _older(
+    instance: dg.DagsterInstance, built: dg.AssetKey, raw: list[dg.AssetKey], days: list[date]
 ) -> dict[date, list[str]]:
-    """The days whose rollup is held, failed, or older than their raw data, and why."""
-    held = held_days(instance, gates, days)
+    """The days of an asset that were not built since their raw data was."""
     kind = dg.DagsterEventType.ASSET_MATERIALIZATION
     keys = {day.isoformat() for day in days}
-    rolled = instance.get_latest_storage_id_by_partition(ROLLUP, kind, keys)
-    for source in platform.source_names:
-        for key, at in instance.get_latest_storage_id_by_partition(raw_key(source), kind, keys).items():
-            if at > rolled.get(key, 0):
-                name = raw_key(source).to_user_string()
-                held.setdefault(date.fromisoformat(key), []).append(
-                    f"{name} is newer than {ROLLUP.to_user_string()}: its run failed or is not over"
+    if not keys:
+        return {}
+    last = instance.get_latest_storage_id_by_partition(built, kind, keys)
+    late: dict[date, list[str]] = {}
+    for key in raw:
+        for day, at in instance.get_latest_storage_id_by_partition(key, kind, keys).items():
+            if at > last.get(day, 0):
+                late.setdefault(date.fromisoformat(day), []).append(
+                    f"{key.to_user_string()} is newer than {built.to_user_string()}: its run failed or is not over"
                 )
-    return held
+    return late
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:

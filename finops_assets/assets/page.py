@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from finops_assets.assets.daily import ROLLUP
-from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import POOL
 from finops_assets.comparison import NoFigures
 from finops_assets.page.file import page_path, write_page
@@ -26,14 +26,16 @@ def page_asset(owner: str, evaluated: Sequence[dg.AssetKey]) -> dg.AssetsDefinit
         kinds={"html"},
         owners=[owner],
         pool=POOL,
-        automation_condition=FOLLOW,
         description=(
             "The newest month on one page, a file that asks for no other: spend by team and service against budget and"
             " the month before, forecast, untagged trend, anomalies with causes, restatements, tag debt by owner."
             " `finops report html` writes that of any month. docs/report.md"
         ),
     )
-    def month_page(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+    def month_page(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.MaterializeResult[None]:
+        note_inputs(context)
         with platform.warehouse.reading() as connection:
             try:
                 made = [gather(connection, month) for month in open_months(connection)]

@@ -1,6 +1,8 @@
 """How a report becomes a table of the warehouse: made anew each time, with the types of its figures now."""
 
-from collections.abc import Callable, Iterable, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -11,7 +13,8 @@ from dagster._core.storage.db_io_manager import DbTypeHandler, TableSlice
 from dagster_duckdb import DuckDBIOManager
 from dagster_duckdb_pandas import DuckDBPandasTypeHandler
 
-from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.follow import note_inputs
+from finops_assets.content import version_of
 from finops_assets.engine import identifier
 
 IO_MANAGER = "warehouse_io"
@@ -31,10 +34,11 @@ def warehouse_table(
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """An asset whose DataFrame becomes a table of the warehouse, and that follows what it depends on.
 
-    The key's first part is the schema; a key of one part stands in `main`.
+    The key's first part is the schema; a key of one part stands in `main`. Its version is a hash of its rows: one that
+    is made anew and comes out the same asks for nothing after it.
     """
     asset_key = dg.AssetKey(key) if not isinstance(key, dg.AssetKey) else key
-    return dg.asset(
+    made = dg.asset(
         key=asset_key,
         deps=deps,
         group_name=group,
@@ -43,10 +47,33 @@ def warehouse_table(
         pool=POOL,
         io_manager_key=IO_MANAGER,
         metadata=in_schema(asset_key),
-        automation_condition=FOLLOW,
         description=description,
         check_specs=check_specs,
     )
+    return lambda make: made(_versioned(asset_key, make))
+
+
+def _versioned(key: dg.AssetKey, make: Callable[..., Any]) -> Callable[..., Any]:
+    """`make`, which notes its inputs before, and the version of its table after it was made."""
+
+    def noted(context: dg.AssetExecutionContext, table: object) -> object:
+        value = table.value if isinstance(table, dg.Output) else table
+        if isinstance(value, pd.DataFrame):
+            context.set_data_version(key, dg.DataVersion(version_of(value)))
+        return table
+
+    @functools.wraps(make)
+    def one(context: dg.AssetExecutionContext, *args: Any, **kwargs: Any) -> object:
+        note_inputs(context)
+        return noted(context, make(context, *args, **kwargs))
+
+    @functools.wraps(make)
+    def many(context: dg.AssetExecutionContext, *args: Any, **kwargs: Any) -> Iterator[object]:
+        note_inputs(context)
+        for made in make(context, *args, **kwargs):
+            yield noted(context, made)
+
+    return many if inspect.isgeneratorfunction(make) else one
 
 
 def in_schema(key: dg.AssetKey) -> dict[str, str]:

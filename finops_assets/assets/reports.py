@@ -11,7 +11,7 @@ from finops_assets.accrual import committed
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.describe import bar_chart
-from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import POOL, warehouse_table
 from finops_assets.built_elsewhere import require_none_missing
 from finops_assets.checks.raw import FACTS
@@ -189,7 +189,6 @@ def report_assets(owner: str, published_after: Sequence[dg.AssetKey] = ()) -> li
         kinds={"duckdb"},
         owners=[owner],
         pool=POOL,
-        automation_condition=FOLLOW,
         description=(
             "The DuckDB file that people and BI tools open, for as long as they like: the rollup, the reports and a view"
             " over the facts. It is replaced at once; DuckDB 1.x can read it."
@@ -198,6 +197,7 @@ def report_assets(owner: str, published_after: Sequence[dg.AssetKey] = ()) -> li
     def published_warehouse(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> dg.MaterializeResult[None]:
+        note_inputs(context)
         built = context.instance.get_materialized_partitions(ROLLUP)
         require_none_missing(platform, map(date.fromisoformat, built))
         with platform.warehouse.writing() as connection:

@@ -4,11 +4,12 @@ import dagster as dg
 
 from finops_assets.allocation.sparse import SPARSE, TABLE, VIEW, bring_up_to_date, sparse_report, sparse_shares
 from finops_assets.assets.daily import ROLLUP
-from finops_assets.assets.follow import FOLLOW
+from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import POOL
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.checks.raw import FACTS
 from finops_assets.comparison import latest_month
+from finops_assets.content import version_of_table
 from finops_assets.platform import Platform
 from finops_assets.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.settings import Settings
@@ -25,7 +26,6 @@ def sparse_asset(settings: Settings) -> dg.AssetsDefinition:
         kinds={"duckdb"},
         owners=[settings.owner],
         pool=POOL,
-        automation_condition=FOLLOW,
         description=(
             f"By day, department and team: the distinct resources of the trailing {groups.days} days. Below"
             f" {groups.min_resources} (unless overridden) a team is shown as {SPARSE} in the view {VIEW}; its department"
@@ -33,7 +33,10 @@ def sparse_asset(settings: Settings) -> dg.AssetsDefinition:
         ),
         metadata={"dagster/table_name": TABLE},
     )
-    def sparse_groups(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+    def sparse_groups(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.MaterializeResult[None]:
+        note_inputs(context)
         with platform.warehouse.writing() as connection:
             if not platform.warehouse.has(connection, ROLLUP_TABLE):
                 raise dg.Failure(NOT_YET, allow_retries=False)
@@ -42,14 +45,16 @@ def sparse_asset(settings: Settings) -> dg.AssetsDefinition:
             if month is None:
                 raise dg.Failure(NOT_YET, allow_retries=False)
             table, shares = sparse_report(connection, month), sparse_shares(connection, month)
+            version = version_of_table(connection, TABLE)
         return dg.MaterializeResult(
+            data_version=dg.DataVersion(version),
             metadata={
                 "days made anew": len(made),
                 "period": str(month),
                 "sparse groups": len(table[["department", "team"]].drop_duplicates()),
                 **{f"sparse share {currency} %": round(share, 2) for currency, share in shares.items()},
                 "table": dg.MetadataValue.md(table.head(30).to_markdown(index=False, floatfmt=".1f")),
-            }
+            },
         )
 
     return sparse_groups

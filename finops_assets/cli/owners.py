@@ -293,8 +293,12 @@ def _run_owners(settings: Settings) -> list[str]:
     """Run the job `owners` into the history that the UI shows; returns what went wrong."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        from finops_assets.assets.owners import owners_wait
         from finops_assets.definitions import build_definitions
+        from finops_assets.platform import Platform
         from finops_assets.runs import open_instance, run_owners
 
         with open_instance() as instance, out.status("suggesting owners"):
+            if reason := owners_wait(Platform(settings), instance):
+                return [reason]
             return run_owners(build_definitions(settings), instance)
