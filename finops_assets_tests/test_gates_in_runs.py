@@ -10,10 +10,12 @@ import dagster as dg
 import duckdb
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.event_api import PartitionKeyFilter
 
 from finops_assets.estate import Estate, Incident
+from finops_assets.runs import QUIET
 from finops_assets.settings import Settings, TagPolicy, Threshold
-from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for, small_estate
+from finops_assets_tests.running import SOURCES, Graph, Run, persistent_instance, settings_for, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 5)
 DAYS = [date(2026, 9, d) for d in range(1, 6)]
@@ -167,6 +169,64 @@ def test_the_check_alone_releases_a_day_after_its_limit_was_changed(
     )
     assert result.success
     assert lenient.run(BAD, None, [ROLLUP]).materialized(ROLLUP) == [BAD]
+
+
+def execute_checks(graph: Graph, asset: str | list[str]) -> dg.ExecuteInProcessResult:
+    """All checks of an asset without a day, as the UI's "Execute all" starts them."""
+    selection = dg.AssetSelection.checks_for_assets(dg.AssetKey(asset))
+    defs = dg.Definitions.merge(graph.defs, dg.Definitions(jobs=[dg.define_asset_job("checks", selection=selection)]))
+    return defs.resolve_job_def("checks").execute_in_process(
+        instance=graph.instance, run_config=QUIET, raise_on_error=False
+    )
+
+
+def whole(graph: Graph, asset: str | list[str], check: str) -> dg.AssetCheckEvaluation:
+    """What a check says without a day, last."""
+    key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+    [record] = graph.instance.event_log_storage.get_asset_check_execution_history(
+        key, 1, partition_filter=PartitionKeyFilter(key=None)
+    )
+    assert record.event is not None
+    assert record.event.dagster_event is not None
+    return record.event.dagster_event.asset_check_evaluation_data
+
+
+def test_checks_executed_without_a_day_judge_the_newest_and_all_that_are_held(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finops_assets.run_days.NEWEST_JUDGED", 1)
+    graph, _ = graph_with(tmp_path, instance, UNTAGGED)
+    assert execute_checks(graph, ["raw", "azure"]).success, "no day is there yet"
+    assert "no day has been materialised yet" in str(whole(graph, ["raw", "azure"], "complete").description)
+    graph.run(FIRST, LAST)
+    strict = Run(graph, execute_checks(graph, FACTS))
+    assert not strict.success
+    assert "1 day is held back by a gate (all others passed)" in strict.failure()
+    judged = strict.verdicts(f"{FACTS}:untagged_within_threshold")
+    assert {day: verdict.passed for day, verdict in judged.items()} == {BAD: False, LAST: True}
+    said = whole(graph, FACTS, "untagged_within_threshold")
+    assert not said.passed
+    assert "2 days judged, 2026-09-03 to 2026-09-05; not passed: 2026-09-03" in str(said.description)
+    # Under another limit the same click releases the day, and nothing else is touched.
+    lenient = Graph(graph.settings.model_copy(update={"tag_policy": _lenient(graph.settings)}), instance)
+    released = Run(lenient, execute_checks(lenient, FACTS))
+    assert released.success, released.failure()
+    assert released.materialized(FACTS) == []
+    assert whole(graph, FACTS, "untagged_within_threshold").passed
+    assert execute_checks(lenient, ["raw", "gcp"]).success
+    assert lenient.run(BAD, None, [ROLLUP]).materialized(ROLLUP) == [BAD]
+    assert execute_checks(lenient, ROLLUP).success
+
+
+def test_a_run_without_a_day_builds_nothing_and_says_so(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    graph, _ = graph_with(tmp_path, instance)
+    result = graph.defs.resolve_job_def("daily").execute_in_process(
+        instance=instance, run_config=QUIET, raise_on_error=False
+    )
+    run = Run(graph, result)
+    assert not run.success
+    assert "this run says of no day that it is to be built" in run.failure()
+    assert run.materialized("raw/aws") == []
 
 
 def test_a_source_that_is_not_required_warns_and_the_day_flows(tmp_path: Path, instance: dg.DagsterInstance) -> None:

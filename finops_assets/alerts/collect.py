@@ -14,7 +14,7 @@ import dagster as dg
 from finops_assets.alerts.alert import RANK, Alert, Figure, Observation, OpenAlert, key_of, minute
 from finops_assets.assets.daily import BUILD_STEP, ROLLUP
 from finops_assets.checks.raw import FACTS
-from finops_assets.checks.recording import HELD_BEFORE, OF_SOURCES, only_held
+from finops_assets.checks.recording import HELD_BEFORE, OF_DAYS, OF_SOURCES, only_held
 from finops_assets.errors import FinopsError
 from finops_assets.gates.raw import ONLY_PENDING
 from finops_assets.ledger import Generation, Ledger, concerns
@@ -95,7 +95,7 @@ def run_observations(
         match event.event_type:
             case dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 evaluation = event.asset_check_evaluation_data
-                if HELD_BEFORE not in evaluation.metadata:
+                if HELD_BEFORE not in evaluation.metadata and OF_DAYS not in evaluation.metadata:
                     yield from _of_check(evaluation, at, link, platform.source_names, told)
                     yield from _of_no_day(evaluation, at, open_alerts)
             case dg.DagsterEventType.STEP_FAILURE:

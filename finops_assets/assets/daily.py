@@ -22,7 +22,7 @@ from finops_assets.assets.describe import (
 from finops_assets.assets.follow import DATA_VERSION
 from finops_assets.assets.report_tables import POOL
 from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
-from finops_assets.checks.recording import HELD_BEFORE, held_back, held_days, record
+from finops_assets.checks.recording import HELD_BEFORE, held_back, held_days, record, record_whole
 from finops_assets.daily_tables import build_rollup, rollup_versions
 from finops_assets.days import sum_totals
 from finops_assets.facts import build_facts, facts_stamp
@@ -34,7 +34,7 @@ from finops_assets.ledger import Ledger
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
 from finops_assets.rollup import rollup_totals
-from finops_assets.run_days import run_days
+from finops_assets.run_days import names_days, run_days
 from finops_assets.settings import Settings
 
 ROLLUP = dg.AssetKey("daily_cost_by_team")
@@ -130,9 +130,10 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.MaterializeResult[None]]:
         op = context.op_execution_context
-        wanted = run_days(op)
         selected = context.selected_asset_keys
         checks = context.selected_asset_check_keys
+        wanted = run_days(op, () if selected else checks)
+        told: dict[dg.AssetKey, list[Verdict]] = {}
         held = held_days(context.instance, raw_gates(settings), wanted)
         free = [day for day in wanted if day not in held]
 
@@ -145,8 +146,8 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
         if FACTS in selected:
             _log_facts(context, platform, free, verdicts)
         if any(key.asset_key == FACTS for key in checks):
-            verdicts = _record(context, FACTS, verdicts)
-            _record(context, FACTS, _not_judged(facts_gates.GATES, held, advice=facts_gates.ADVICE))
+            verdicts = _record(context, FACTS, verdicts, told)
+            _record(context, FACTS, _not_judged(facts_gates.GATES, held, advice=facts_gates.ADVICE), told)
         else:
             verdicts = []
         if selected != {FACTS} or checks:
@@ -157,8 +158,8 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
             _materialize_rollup(context, platform, free)
         recorded: list[Verdict] = []
         if any(key.asset_key == ROLLUP for key in checks):
-            recorded = _record(context, ROLLUP, rollup_gates.judge_rollup(platform, free))
-            _record(context, ROLLUP, _not_judged(rollup_gates.GATES, held))
+            recorded = _record(context, ROLLUP, rollup_gates.judge_rollup(platform, free), told)
+            _record(context, ROLLUP, _not_judged(rollup_gates.GATES, held), told)
             for verdict in recorded:
                 if verdict.holds:
                     held.setdefault(verdict.day, []).append(f"{ROLLUP.to_user_string()}:{verdict.gate} failed")
@@ -168,24 +169,36 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
             held |= _held(context.instance, ROLLUP_GATES, recorded, [day for day in wanted if day not in held])
             free = [day for day in wanted if day not in held]
             converted = materialize_converted(context, platform, currency, free, CONVERTED in selected)
-            _record(context, CONVERTED, _not_judged(currency_gates.GATES, held))
-            for verdict in _record(context, CONVERTED, converted):
+            _record(context, CONVERTED, _not_judged(currency_gates.GATES, held), told)
+            for verdict in _record(context, CONVERTED, converted, told):
                 if verdict.holds:
                     reason = (
                         f"{CONVERTED.to_user_string()}:{verdict.gate} failed: {verdict.message} (the rollup is built)"
                     )
                     held.setdefault(verdict.day, []).append(reason)
 
+        if not names_days(op):
+            for asset in sorted({key.asset_key for key in checks}):
+                names = [key.name for key in checks if key.asset_key == asset]
+                record_whole(op, asset, told.get(asset, []), names)
         if held:
-            raise held_back(held)
+            raise held_back(held, "were built" if selected else "passed")
         yield from ()
 
     return attribute_and_roll_up
 
 
-def _record(context: dg.AssetExecutionContext, asset: dg.AssetKey, verdicts: Iterable[Verdict]) -> list[Verdict]:
+def _record(
+    context: dg.AssetExecutionContext,
+    asset: dg.AssetKey,
+    verdicts: Iterable[Verdict],
+    told: dict[dg.AssetKey, list[Verdict]],
+) -> list[Verdict]:
+    """Record what was judged of an asset, and keep it in `told`."""
     names = [key.name for key in context.selected_asset_check_keys if key.asset_key == asset]
-    return record(context.op_execution_context, asset, verdicts, names)
+    recorded = record(context.op_execution_context, asset, verdicts, names)
+    told.setdefault(asset, []).extend(recorded)
+    return recorded
 
 
 def _held(

@@ -40,11 +40,12 @@ def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) ->
     )
     def raw(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
         settings = platform.settings
+        days = run_days(context.op_execution_context)
         with tried_once():
             land_source(
                 platform.lake, settings.engine, source, settings.first_day, context.log.info, settings.plausibility
             )
-            composed = compose_days(platform.lake, settings.engine, source, run_days(context.op_execution_context))
+            composed = compose_days(platform.lake, settings.engine, source, days)
         generations = {g.scope: g for g in Ledger(platform.lake, source.name).all_live()}
         for day in composed:
             holding = [g for g in generations.values() if day.day in g.days]

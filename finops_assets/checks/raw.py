@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from finops_assets.checks.recording import held_back, record
+from finops_assets.checks.recording import held_back, record, record_whole
 from finops_assets.gates import raw as gates
 from finops_assets.platform import Platform
-from finops_assets.run_days import run_days
+from finops_assets.run_days import names_days, run_days
 from finops_assets.settings import Source
 
 FACTS = dg.AssetKey("cloud_cost_facts")
@@ -36,14 +36,16 @@ def raw_checks(source: Source, days: dg.PartitionsDefinition[str]) -> dg.AssetCh
     def judge(
         context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.AssetCheckResult]:
-        wanted = run_days(context.op_execution_context)
-        verdicts = gates.judge_raw(platform, source, wanted)
+        op = context.op_execution_context
+        verdicts = gates.judge_raw(platform, source, run_days(op, context.selected_asset_check_keys))
         selected = [check.name for check in context.selected_asset_check_keys]
-        recorded = record(context.op_execution_context, key, verdicts, selected)
+        recorded = record(op, key, verdicts, selected)
+        if not names_days(op):
+            record_whole(op, key, recorded, selected)
         held = {v.day: [f"{v.gate}: {v.message}"] for v in recorded if v.holds}
         if held and FACTS not in context.op_execution_context.job_def.asset_layer.executable_asset_keys:
             # Where facts are in the run they say so, once the good days are built.
-            raise held_back(held)
+            raise held_back(held, "passed")
         yield from ()
 
     return judge

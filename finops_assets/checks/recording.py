@@ -33,6 +33,8 @@ HELD_BEFORE = "held_before"
 """Metadata of a verdict "not judged": who holds the day before it. It repeats a cause that is told elsewhere."""
 HELD_DAYS = "held_days"
 """Metadata of a step's failure: gates hold these days, nothing else is wrong. The checks' own alerts tell the cause."""
+OF_DAYS = "days judged"
+"""Metadata of a verdict over several days, which have verdicts of their own."""
 
 
 def record(
@@ -65,6 +67,36 @@ def record(
             )
         )
     return kept
+
+
+def record_whole(
+    context: dg.OpExecutionContext, asset: dg.AssetKey, verdicts: Iterable[Verdict], selected: Iterable[str]
+) -> None:
+    """Where checks were executed without a day: beside the verdicts of the days one on each check as a whole.
+
+    Dagster expects it, and shows it on the checks' page. It is no verdict of its own: alerts and gates ask for days.
+    """
+    of_check: dict[str, list[Verdict]] = {name: [] for name in selected}
+    for verdict in verdicts:
+        if verdict.gate in of_check:
+            of_check[verdict.gate].append(verdict)
+    for name, judged in of_check.items():
+        failed = sorted(v.day for v in judged if not v.passed)
+        span = f"{min(v.day for v in judged)} to {max(v.day for v in judged)}" if judged else ""
+        text = f"{len(judged)} days judged, {span}" if judged else "no day has been materialised yet"
+        if failed:
+            text += f"; not passed: {', '.join(map(str, failed))}. The check's partitions say why"
+        context.log_event(
+            AssetCheckEvaluation(  # type: ignore[arg-type]  # as above
+                asset_key=asset,
+                check_name=name,
+                passed=not failed,
+                severity=dg.AssetCheckSeverity.ERROR if any(v.holds for v in judged) else dg.AssetCheckSeverity.WARN,
+                description=f"{asset.to_user_string()}: {text}",
+                blocking=any(v.holds for v in judged),
+                metadata={OF_DAYS: dg.MetadataValue.int(len(judged))},
+            )
+        )
 
 
 def describe(asset: dg.AssetKey, verdict: Verdict) -> str:
@@ -158,10 +190,10 @@ def _on_newest(instance: dg.DagsterInstance, info: AssetCheckPartitionInfo) -> S
     return max(judged)[1] if judged else None
 
 
-def held_back(held: Mapping[date, Sequence[str]]) -> dg.Failure:
-    """The failure of a step that built all days but the held ones."""
+def held_back(held: Mapping[date, Sequence[str]], others: str = "were built") -> dg.Failure:
+    """The failure of a step after all days but the held ones; `others` says what became of those."""
     days = dg.MetadataValue.json([str(day) for day in sorted(held)])
-    return dg.Failure(explain_held(held), metadata={HELD_DAYS: days}, allow_retries=False)
+    return dg.Failure(explain_held(held, others), metadata={HELD_DAYS: days}, allow_retries=False)
 
 
 def only_held(failure: dg.StepFailureData) -> bool:
@@ -169,8 +201,8 @@ def only_held(failure: dg.StepFailureData) -> bool:
     return failure.user_failure_data is not None and HELD_DAYS in (failure.user_failure_data.metadata or {})
 
 
-def explain_held(held: Mapping[date, Sequence[str]]) -> str:
-    """Held days in one message, each with its reasons."""
+def explain_held(held: Mapping[date, Sequence[str]], others: str) -> str:
+    """Held days in one message, each with its reasons; and what became of the others."""
     lines = [f"{day}: {'; '.join(reasons)}" for day, reasons in sorted(held.items())]
     count = "1 day is" if len(held) == 1 else f"{len(held)} days are"
-    return f"{count} held back by a gate (all others were built):\n" + "\n".join(lines)
+    return f"{count} held back by a gate (all others {others}):\n" + "\n".join(lines)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import dagster as dg
 
 from finops_assets.checks.raw import raw_key
-from finops_assets.checks.recording import record
+from finops_assets.checks.recording import record, record_whole
 from finops_assets.gates.shadow import GATE, judge_shadow
 from finops_assets.platform import Platform
-from finops_assets.run_days import run_days
+from finops_assets.run_days import names_days, run_days
 from finops_assets.settings import Source
 
 
@@ -38,7 +38,10 @@ def shadow_check(shadow: Source, days: dg.PartitionsDefinition[str]) -> dg.Asset
         context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.AssetCheckResult]:
         op = context.op_execution_context
-        record(op, raw_key(shadow.name), judge_shadow(platform, shadow, run_days(op)), [GATE])
+        days = run_days(op, context.selected_asset_check_keys)
+        recorded = record(op, raw_key(shadow.name), judge_shadow(platform, shadow, days), [GATE])
+        if not names_days(op):
+            record_whole(op, raw_key(shadow.name), recorded, [GATE])
         yield from ()
 
     return judge
