@@ -10,9 +10,10 @@ The sensor looks when a run has ended, so that a delivery is published without a
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
@@ -129,7 +130,7 @@ class _Look:
         live = {name: list(Ledger(lake, name).all_live()) for name, days in changed.items() if days}
         requests: list[dg.RunRequest] = []
         beside: list[dg.DagsterRun] = []
-        for days in consecutive(every, DAYS_PER_RUN):
+        for days in _alike(consecutive(every, DAYS_PER_RUN), changed):
             overlapping = [run for run in active if _overlap(run, days)]
             beside += overlapping
             if not overlapping:
@@ -145,8 +146,8 @@ class _Look:
         changed: Mapping[str, set[date]],
         live: Mapping[str, list[Generation]],
     ) -> Iterator[dg.RunRequest]:
-        sources = [s for s in self.platform.settings.sources if not changed[s.name].isdisjoint(days)]
-        content = [[s.name, *_content(live[s.name], day)] for s in sources for day in days if day in changed[s.name]]
+        sources = [s for s in self.platform.settings.sources if days[0] in changed[s.name]]
+        content = [[s.name, *_content(live[s.name], day)] for s in sources for day in days]
         assets = [raw_key(s.name) for s in sources]
         if any(s.shadow_of is None for s in sources):
             assets += by_day
@@ -185,6 +186,13 @@ class _Look:
 
     def _active(self) -> list[dg.DagsterRun]:
         return list(self.instance.get_runs(dg.RunsFilter(statuses=ACTIVE)))
+
+
+def _alike(chunks: Iterable[list[date]], changed: Mapping[str, set[date]]) -> Iterator[list[date]]:
+    """Days in runs of which the same sources have changed: a source that has not delivered a day is not judged on it."""
+    for chunk in chunks:
+        for _, days in groupby(chunk, lambda day: [day in of_source for of_source in changed.values()]):
+            yield list(days)
 
 
 def _content(live: list[Generation], day: date) -> list[str]:
