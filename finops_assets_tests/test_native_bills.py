@@ -866,6 +866,48 @@ def test_legacy_reports_are_read_by_the_newest_manifest(make_site: Callable[...,
     assert waiting.state == "waiting"
 
 
+def test_legacy_data_before_its_manifest_waits_and_then_counts_once(make_site: Callable[..., Site]) -> None:
+    site = make_site(layout="aws-cur")
+    for assembly, cost in (("v1", "9.99"), ("v2", "1.10")):
+        site.put_csv(f"acme/20260901-20261001/{assembly}/acme-1.csv", cur_row("Usage", cost))
+        body = {"assemblyId": assembly, "reportKeys": [f"acme/20260901-20261001/{assembly}/acme-1.csv"]}
+        body |= {"columns": [{"name": "UsageStartDate"}]}
+        # A copy beside the files names them too; the one that counts lies above.
+        site.put(f"acme/20260901-20261001/{assembly}/acme-Manifest.json", json.dumps(body))
+    [waits] = site.run("2026-09-01")
+    assert (waits.scope, waits.state) == ("2026-09", "waiting")
+    assert "acme/20260901-20261001/ has no manifest directly in it" in (waits.reason or "")
+    site.put("acme/20260901-20261001/acme-Manifest.json", json.dumps(body))
+    [landed] = site.run("2026-09-01")
+    assert (landed.state, landed.generation) == ("live", "v2")
+    assert [cost for (cost,) in site.rows("2026-09-01", "BilledCost")] == [Decimal("1.10")]
+
+
+def test_azure_parts_before_their_manifest_wait(make_site: Callable[..., Site]) -> None:
+    site = make_site(layout="azure-actual-amortized")
+    site.put_csv("exp/20260901-20260930/guid/part_0_0001.csv", *azure_sets()[0])
+    [waits] = site.land()
+    assert waits.state == "waiting"
+    assert "part_0_0001.csv is a part of an export whose manifest.json is not there" in (waits.reason or "")
+
+
+def test_files_that_were_taken_one_by_one_are_replaced_by_the_period_that_holds_them(
+    make_site: Callable[..., Site],
+) -> None:
+    """Data that lies where no manifest was looked for, until one names it."""
+    site = make_site(layout="aws-cur")
+    key = "acme/acme/year=2026/month=9/acme-00001.csv"
+    site.put_csv(key, cur_row("Usage", "1.10"))
+    [alone] = site.run("2026-09-01")
+    assert (alone.scope, alone.state) == (key, "live")
+    body = {"assemblyId": "1", "columns": [{"name": "UsageStartDate"}], "reportKeys": [key]}
+    site.put("acme/20260901-20261001/acme-Manifest.json", json.dumps(body))
+    [period] = site.run("2026-09-01")
+    assert (period.scope, period.state) == ("2026-09", "live"), period.reason
+    assert [cost for (cost,) in site.rows("2026-09-01", "BilledCost")] == [Decimal("1.10")]
+    assert [g.state for g in site.generations(key)] == ["superseded"]
+
+
 def put_data_export(site: Site, table: pa.Table) -> None:
     folder = site.exports / "data" / "BILLING_PERIOD=2026-09"
     folder.mkdir(parents=True)

@@ -55,9 +55,17 @@ def deliveries(store: ListedStore, now: datetime | None = None, native: bool = F
             period = f"{legacy['year']}-{legacy['month']}"
             if native:
                 # The newest assembly's manifest lies directly in the period's folder, copies of it beside its files.
-                for file in store.level(folder).files:
-                    if file.key.endswith("-Manifest.json"):
-                        yield _delivery(store, file, period, export, moment, native)
+                manifests = [f for f in store.level(folder).files if f.key.endswith("-Manifest.json")]
+                for file in manifests:
+                    yield _delivery(store, file, period, export, moment, native)
+                if not manifests:
+                    yield unreadable(
+                        period,
+                        folder,
+                        f"{folder} has no manifest directly in it, which says which of its files count: the report is"
+                        " being written, or a copy leaves it out; copy …-Manifest.json too. Files that never had one"
+                        " are taken one by one where the uri names them by a glob",
+                    )
             # Azure names folders like this, too.
             elif store.list(folder, "-Manifest.json"):
                 yield unreadable(

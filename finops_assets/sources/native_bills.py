@@ -16,6 +16,7 @@ from finops_assets.sources.delivery import Delivery
 from finops_assets.sources.listing import ListedStore
 
 _COST_REPORTS = "reports/cost-csv/"
+_PART = re.compile(r"(^|/)part_\d+_\d+\.[^/]+$")
 _AMORTIZED_NAME = re.compile(r"amorti[sz]ed", re.IGNORECASE)
 
 
@@ -43,7 +44,19 @@ def aws_cur(store: ListedStore, plain: Files) -> Iterable[Delivery]:
 def azure_actual_amortized(store: ListedStore, plain: Files) -> Iterable[Delivery]:
     """Exports of actual and amortised cost of one scope by their manifests, else files, told apart by their names."""
     found = [] if plain.pattern else list(azure_exports.deliveries(store, native=True, now=plain.now))
-    return found or (_told_apart(delivery) for delivery in plain.below(store))
+    return found or (_told_apart(_without_its_manifest(d) if not plain.pattern else d) for d in plain.below(store))
+
+
+def _without_its_manifest(delivery: Delivery) -> Delivery:
+    """A file that an export names as its parts waits for the manifest, which is written last."""
+    parts = [f.key for f in delivery.files if _PART.search(f.key)]
+    if not parts:
+        return delivery
+    problem = (
+        f"{parts[0]} is a part of an export whose manifest.json is not there: the run is being written, or a copy leaves"
+        " it out; copy it too. Files that never had one are taken one by one where the uri names them by a glob"
+    )
+    return replace(delivery, problems=(*delivery.problems, problem))
 
 
 def _told_apart(delivery: Delivery) -> Delivery:
