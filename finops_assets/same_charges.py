@@ -72,13 +72,13 @@ class Shared:
     of: int
     """Rows with cost of the one that has fewer on these days."""
     charges: int
-    billed: Mapping[str, Decimal]
-    """What these rows, or the first scope's charges, come to by currency."""
+    cost: Mapping[str, Decimal]
+    """The effective cost of these rows, or of the charges in the first scope, by currency."""
     contained: bool
     """Does the first scope hold every row with cost of the second?"""
 
     def __str__(self) -> str:
-        money = ", ".join(f"{amount.normalize():f} {currency}" for currency, amount in sorted(self.billed.items()))
+        money = ", ".join(f"{amount.normalize():f} {currency}" for currency, amount in sorted(self.cost.items()))
         when = f"{self.days[0]}" if len(self.days) == 1 else f"{self.days[0]} to {self.days[-1]}"
         if self.rows:
             return f"{self.rows} of {self.of} rows with cost of {when} ({money}) stand in both"
@@ -130,12 +130,12 @@ def shared(
     same = days if exactly else [d for d in days if _half([c for c in rows if c.day == d], min, least=1)]
     if same:
         found = [c for c in rows if c.day in same]
-        return Shared(tuple(same), sum(c.common for c in found), _fewer(found), 0, _billed(found), whole)
+        return Shared(tuple(same), sum(c.common for c in found), _fewer(found), 0, _cost(found), whole)
     charges = [c for c in compared if c.what == "charges"]
     if not _half(charges, max, LEAST_CHARGES):
         return None
     found = [c for c in charges if c.common]
-    return Shared(tuple(sorted({c.day for c in found})), 0, 0, sum(c.common for c in found), _billed(found), False)
+    return Shared(tuple(sorted({c.day for c in found})), 0, 0, sum(c.common for c in found), _cost(found), False)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class _Compared:
     common: int
     ours: int
     theirs: int
-    billed: Decimal
+    cost: Decimal
 
 
 def _half(compared: Sequence[_Compared], of: Callable[[int, int], int], least: int) -> bool:
@@ -161,11 +161,11 @@ def _fewer(compared: Iterable[_Compared]) -> int:
     return sum(min(c.ours, c.theirs) for c in compared)
 
 
-def _billed(compared: Iterable[_Compared]) -> dict[str, Decimal]:
+def _cost(compared: Iterable[_Compared]) -> dict[str, Decimal]:
     total: dict[str, Decimal] = {}
     for each in compared:
         if each.common:
-            total[each.currency] = total.get(each.currency, Decimal(0)) + each.billed
+            total[each.currency] = total.get(each.currency, Decimal(0)) + each.cost
     return total
 
 
@@ -175,7 +175,7 @@ def _compared(ours: Slices, theirs: Slices, days: Iterable[date]) -> str:
     sides = [_hashed({day: slices[day] for day in wanted}) for slices in (ours, theirs)]
     grouped = [
         f"SELECT charge_date, row_hash AS id, count(*) AS n, any_value(charge_hash) FILTER (WHERE {_NAMED}) AS charge,"
-        f" any_value(coalesce(BillingCurrency, '')) AS currency, any_value(coalesce(BilledCost, 0)) AS each"
+        f" any_value(coalesce(BillingCurrency, '')) AS currency, any_value(coalesce(EffectiveCost, BilledCost, 0)) AS each"
         f" FROM ({side}) GROUP BY 1, 2"
         for side in sides
     ]

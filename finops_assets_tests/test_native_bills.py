@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from finops_assets.sources.azure_exports import ACTUAL, AMORTIZED
 from finops_assets.sources.inspect import inspect
 from finops_assets.sources.layouts import known_manifests, newest_deliveries
 from finops_assets.sources.reading import ExportTable, open_export
+from finops_assets.sources.spelling import ASSUMED, SLASHED
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 
 NATIVE = Path(__file__).parents[2] / "shared" / "data" / "native"
@@ -838,6 +839,53 @@ def test_what_is_no_number_or_too_fine_is_found_as_in_any_export(make_site: Call
     assert (billed, none) == (Decimal("0.123456789012345678"), None)
     assert {"rule": "rounded", "column": "BilledCost", "found": "0.12345678901234567850"} in json.loads(repairs)
     assert {"rule": "not_a_number", "column": "BilledCost", "found": "free"} in json.loads(other)
+
+
+def azure_days(*written: str, period: tuple[str, str] = ("01/09/2026", "30/09/2026")) -> list[Row]:
+    starts, ends = period
+    return [
+        azure_row("Usage", "1", Date=day, BillingPeriodStartDate=starts, BillingPeriodEndDate=ends) for day in written
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "days", "rule"),
+    [
+        (azure_days("01/09/2026", "02/09/2026", "14/09/2026"), ["2026-09-01", "2026-09-02", "2026-09-14"], SLASHED),
+        (azure_days("01/09/2026", "02/09/2026"), ["2026-09-01", "2026-09-02"], SLASHED),
+        (
+            azure_days("09/01/2026", "09/14/2026", period=("09/01/2026", "09/30/2026")),
+            ["2026-09-01", "2026-09-14"],
+            None,
+        ),
+        (azure_days("02/09/2026", period=("", "")), ["2026-02-09"], ASSUMED),
+    ],
+    ids=["proved by a day", "proved by the period", "as documented", "not proved"],
+)
+def test_azure_dates_are_read_by_the_file_s_own_proof(
+    make_site: Callable[..., Site], rows: list[Row], days: list[str], rule: str | None
+) -> None:
+    """Another file of the other order beside it changes nothing."""
+    site = make_site(layout="azure-actual-amortized", first_day="2025-01-01")
+    site.put_csv("a.csv", *rows)
+    site.put_csv("b.csv", *azure_days("12/31/2025", period=("12/01/2025", "12/31/2025")))
+    landed = {g.scope: g for g in site.land()}
+    assert sorted(day.isoformat() for day in landed["a.csv"].days) == days
+    assert [day.isoformat() for day in landed["b.csv"].days] == ["2025-12-31"]
+    dates = [r.rule for r in landed["a.csv"].repaired if r.rule in (SLASHED, ASSUMED)]
+    assert dates == ([rule] if rule else [])
+    if rule == SLASHED:
+        site.compose(days[0])
+        assert site.value(days[0], "BillingPeriodStart").date() == date(2026, 9, 1)
+        assert site.value(days[0], "BillingPeriodEnd").date() == date(2026, 10, 1)
+
+
+def test_azure_dates_that_contradict_each_other_are_not_read(make_site: Callable[..., Site]) -> None:
+    site = make_site(layout="azure-actual-amortized")
+    site.put_csv("a.csv", *azure_days("14/09/2026", "09/15/2026"))
+    [refused] = site.land()
+    assert refused.state == "refused"
+    assert "no readable ChargePeriodStart" in (refused.reason or "")
 
 
 # ---- layouts -------------------------------------------------------------------------------------

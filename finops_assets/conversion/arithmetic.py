@@ -77,8 +77,10 @@ MACROS = (
     "plus(a, b) AS CASE WHEN b IS NULL THEN a WHEN a IS NULL THEN b ELSE amounts_total([a, b]) END",
     "minus(a, b) AS CASE WHEN b IS NULL THEN a ELSE amounts_difference(a, b) END",
     "is_zero(a) AS coalesce(TRY_CAST(a AS DOUBLE), 0) = 0",
-    # A date of Azure is 9/30/2023 or an ISO date; what is neither stays, to be found unreadable.
-    "a_date(x) AS coalesce(CAST(try_strptime(x, '%m/%d/%Y') AS VARCHAR),"
+    # A date of Azure is 9/30/2023, 30/9/2023 where the file proves it, or an ISO date; what is neither, or of no known
+    # order, stays, to be found unreadable.
+    "a_date(x, day_first) AS coalesce(CAST(CASE WHEN day_first THEN try_strptime(x, '%d/%m/%Y')"
+    " WHEN NOT day_first THEN try_strptime(x, '%m/%d/%Y') END AS VARCHAR),"
     " CAST(CAST(CAST(TRY_CAST(x AS TIMESTAMPTZ) AS TIMESTAMP) AS DATE) AS TIMESTAMP)::VARCHAR, x)",
     "later(x, step) AS coalesce(CAST(TRY_CAST(x AS TIMESTAMP) + step AS VARCHAR), x)",
     # AWS writes the end of some fees as the last second of a month.

@@ -8,6 +8,7 @@ cover and what stays unused. All else stands in both, and is taken from the actu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import duckdb
 
@@ -18,8 +19,13 @@ from finops_assets.engine import literal
 from finops_assets.focus.money import decimal_from_text
 from finops_assets.sources.azure_exports import ACTUAL, AMORTIZED
 from finops_assets.sources.reading import ExportTable
-from finops_assets.sources.spelling import SOURCE_FILE, Repair
+from finops_assets.sources.spelling import ASSUMED, SLASHED, SOURCE_FILE, Repair, date_orders
 
+_DATES = {
+    "ChargePeriodStart": "Date|UsageDateTime|UsageDate",
+    "BillingPeriodStart": "BillingPeriodStartDate|BillingPeriodStart",
+    "BillingPeriodEnd": "BillingPeriodEndDate|BillingPeriodEnd",
+}
 NOT_AMORTIZED, HELD_BY_THE_OTHER = "no_amortized_set", "held_by_the_other_set"
 
 
@@ -39,6 +45,8 @@ def given(
     Raises:
         SetsDiffer: a row that would be left out has cost that the other set does not hold.
     """
+    day_first, dates = _day_first(connection, export, source)
+    dialect = replace(dialect, named={**dialect.named, "day_first": day_first})
     commitment, purchase = (source.filled(f"{{@{name}}}", dialect.named) for name in ("commitment", "purchase"))
     cost, currency = (source.filled(f"{{@{name}}}", dialect.named) for name in ("cost", "currency"))
     amortized = [file for file, dataset in datasets.items() if dataset == AMORTIZED]
@@ -53,7 +61,9 @@ def given(
         ).fetchall()
         spread = bool(amortized) or any(costs for _, costs, _ in found)
         whole = [Repair(file, NOT_AMORTIZED, "EffectiveCost", purchases) for file, _, purchases in found if purchases]
-        return Given({"spread": str(spread).lower()}, counted=() if spread else tuple(whole))
+        return Given(
+            {"spread": str(spread).lower(), "day_first": day_first}, counted=(*dates, *(() if spread else whole))
+        )
     is_amortized = f"e.{SOURCE_FILE} IN ({', '.join(literal(file) for file in amortized)})"
     sums: dict[tuple[bool, str, str], tuple[object, int, int]] = {
         (second, what, code or ""): (amount, rows, with_cost)
@@ -85,11 +95,48 @@ def given(
                 )
         left += covered[1] + spread_other[1] + bought[1]
     return Given(
-        {"spread": "true"},
+        {"spread": "true", "day_first": day_first},
         where=f"CASE {part} WHEN 'covered' THEN {is_amortized} ELSE NOT {is_amortized} END",
         left_out=left,
-        counted=_left_out(connection, export, part, is_amortized),
+        counted=(*dates, *_left_out(connection, export, part, is_amortized)),
     )
+
+
+def _day_first(
+    connection: duckdb.DuckDBPyConnection, export: ExportTable, source: SourceColumns
+) -> tuple[str, tuple[Repair, ...]]:
+    """SQL: does a row's file write the day before the month? And the files in which that is so, or is assumed not to be.
+
+    Microsoft documents month/day/year; an export in another locale proves itself by its own dates. NULL where they
+    contradict each other: then none of them is read.
+    """
+    times = {name: source.text(columns) for name, columns in _DATES.items() if source.has(columns)}
+    orders = date_orders(connection, export, times)
+    by_file: dict[str, set[str | None]] = {}
+    for of_column in orders.values():
+        for file, order in of_column.items():
+            by_file.setdefault(file, set()).add(order)
+    whens, odd = [], {}
+    for file, found in sorted(by_file.items()):
+        known = found - {"assumed"}
+        # A column alone whose dates are the same either way proves nothing against the others.
+        day_first = "true" if known == {"DMY"} else "NULL" if None in known or len(known) > 1 else "false"
+        whens.append(f"WHEN {literal(file)} THEN {day_first}")
+        if day_first != "false" or not known:
+            odd[file] = SLASHED if known else ASSUMED
+    counted = (
+        [
+            Repair(file, odd[file], "ChargePeriodStart", rows, example)
+            for file, rows, example in connection.execute(
+                f"SELECT e.{SOURCE_FILE}, count(*), min({times['ChargePeriodStart']}) FROM ({export.sql}) e GROUP BY 1 ORDER BY 1"
+            ).fetchall()
+            if file in odd
+        ]
+        if odd
+        else []
+    )
+    sql = f"CASE e.{SOURCE_FILE} {' '.join(whens)} ELSE false END" if whens else "false"
+    return sql, tuple(counted)
 
 
 def _left_out(

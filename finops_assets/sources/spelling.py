@@ -210,7 +210,7 @@ def how_written(connection: duckdb.DuckDBPyConnection, export: ExportTable) -> W
         if "," in points.values():
             odd = set(numbers)  # 1.234 is a thousand there, and looks like a plain number
     late = _odd(connection, export, {n: f"NOT {as_specified(v)}" for n, v in times.items()})
-    orders = _orders(connection, export, {n: times[n] for n in times if n in late})
+    orders = date_orders(connection, export, {n: times[n] for n in times if n in late})
     counted = [
         repair for name in times if name in late for repair in _other_times(connection, export, name, times[name])
     ]
@@ -268,7 +268,7 @@ def _points(
     return result
 
 
-def _orders(
+def date_orders(
     connection: duckdb.DuckDBPyConnection, export: ExportTable, times: Mapping[str, str]
 ) -> dict[str, dict[str, Order | Literal["assumed"] | None]]:
     """The order of slashed dates by column and file."""
