@@ -6,6 +6,7 @@ A generation replaces the one before it in its scope as a whole; rows are never 
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from finops_assets.engine import by_day, connect, identifier, literal, one_file,
 from finops_assets.errors import DeliveryChanged, DeliveryRefused, DeliveryUnread, FinopsError
 from finops_assets.focus.specification import detect_version
 from finops_assets.lake import Lake
-from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, State, fall, now, total_cost
+from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, State, before_first_day, fall, now, total_cost
 from finops_assets.repairs import condensed, counts, row_repairs
 from finops_assets.same_charges import Sample, Shared, may_share, samples, shared
 from finops_assets.settings import Engine, Plausibility, Source
@@ -58,8 +59,10 @@ CANONICAL_FORM = 3
 # The record of files that look like data and are not read.
 NOT_READ = "not_read"
 
-# What a provider says of its data set decides whether a day is complete, so a change of it is a change of the day.
-STATUS_COLUMNS = {"x_datasetcompletionstatus"}
+# Columns that say when or how a row was exported: they differ with each delivery of the same rows.
+_OF_THE_EXPORT = re.compile(
+    r"export_?(time|date|run|id)|last_?updated|ingest|(^|_)dlt_|load_?id|row_?num", re.IGNORECASE
+)
 
 
 def land_source(
@@ -110,7 +113,11 @@ def land_source(
                 waits = isinstance(refusal, DeliveryChanged | DeliveryUnread)
                 entry = _entry(delivery, "waiting" if waits else "refused", str(refusal))
             if entry.state == "live":
-                log(f"{source.name}: landed {delivery.scope}, {entry.rows:,} rows, {len(entry.days)} days")
+                early = before_first_day(entry, first_day)
+                log(
+                    f"{source.name}: landed {delivery.scope}, {entry.rows:,} rows, {len(entry.days)} days"
+                    f"{early and f'; {early}'}"
+                )
                 counting[entry.scope] = entry
         before = ledger.live(delivery.scope)
         for gone in replaces:
@@ -448,7 +455,7 @@ def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, works
         tags = raw_tags(export)
         met = read_tag_sets(connection, export, tags)
         write_days(connection, canonical_rows(export, tags.join, written, marketplace), folder)
-        days = slice_totals(connection, folder, [n for n in export.other_columns if n.casefold() in STATUS_COLUMNS])
+        days = slice_totals(connection, folder, [n for n in export.other_columns if not _OF_THE_EXPORT.search(n)])
         rows = sum(day.rows for day in days.values())
         # What a converter leaves out is held by another set of the delivery; it is counted, never silent.
         delivered = rows + export.left_out
@@ -606,11 +613,15 @@ def day_totals(connection: duckdb.DuckDBPyConnection, rows: str, also: Sequence[
     """Rows, cost by currency and a fingerprint of every charge_date in a relation of canonical rows.
 
     The fingerprint is a sum of row hashes over the FOCUS columns and `also`: it does not depend on the
-    order of rows, nor on where they lay or when they were exported.
+    order of rows, nor on where they lay or when they were exported. A column of `also` without a value
+    is as none.
     """
-    hashed = ", ".join(
-        [*(column.name for column in all_columns()), *(f"CAST({identifier(n)} AS VARCHAR)" for n in also)]
-    )
+    others = [
+        f"CAST(CASE WHEN {identifier(n)} IS NULL THEN 0"
+        f" ELSE hash({literal(n.casefold())}, CAST({identifier(n)} AS VARCHAR)) END AS HUGEINT)"
+        for n in also
+    ]
+    hashed = ", ".join([*(column.name for column in all_columns()), " + ".join(["0::HUGEINT", *others])])
     result: dict[date, DayTotals] = {}
     for day, currency, count, billed, effective, fingerprint in connection.execute(
         f"""

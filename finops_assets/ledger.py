@@ -268,8 +268,26 @@ def shown_state(generation: Generation, at: datetime) -> str:
     return "final" if at >= end + FINAL_AFTER else "complete"
 
 
-def ledger_table(lake: Lake, sources: Iterable[str], at: datetime | None = None) -> pd.DataFrame:
-    """Every generation of every source, newest scope first: what came when, its state, and which days it changed."""
+def before_first_day(generation: Generation, first_day: date | None) -> str:
+    """What a live delivery holds of days before the platform's first: it was landed and is in no figure; "" of none."""
+    early = {day: totals for day, totals in generation.days.items() if first_day and day < first_day}
+    if generation.state != "live" or not early:
+        return ""
+    rows = sum(totals.rows for totals in early.values())
+    cost = ", ".join(f"{amount.normalize():f} {code}" for code, amount in sorted(total_cost(early.values()).items()))
+    when = f"{min(early)}" if len(early) == 1 else f"{min(early)} to {max(early)}"
+    return (
+        f"{rows:,} {'row' if rows == 1 else 'rows'} of {when} ({cost}) lie before first_day {first_day}: in no figure"
+    )
+
+
+def ledger_table(
+    lake: Lake, sources: Iterable[str], at: datetime | None = None, first_day: date | None = None
+) -> pd.DataFrame:
+    """Every generation of every source, newest scope first: what came when, its state, and which days it changed.
+
+    `reason` says why one waits or was refused, and of a live one what it holds of days before `first_day`.
+    """
     moment = at or now()
     rows = []
     for source in sources:
@@ -293,7 +311,7 @@ def ledger_table(lake: Lake, sources: Iterable[str], at: datetime | None = None)
                         "first_day": min(g.days, default=None),
                         "last_day": max(g.days, default=None),
                         "days_changed": len(g.changed),
-                        "reason": g.reason or "",
+                        "reason": g.reason or before_first_day(g, first_day),
                     }
                 )
     return pd.DataFrame(rows, columns=LEDGER_COLUMNS)

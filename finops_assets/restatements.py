@@ -6,8 +6,9 @@ NULL for what is reported now), both UTC. A day that is built again and comes ou
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import duckdb
 import pandas as pd
@@ -120,3 +121,49 @@ def restatements(connection: duckdb.DuckDBPyConnection, since: date | None = Non
         {"since": datetime(since.year, since.month, since.day) if since else None},  # noqa: DTZ001  # the table is UTC
     ).fetchall()
     return pd.DataFrame(rows, columns=columns)
+
+
+TakenOut = dict[str, dict[date, dict[str, Decimal]]]
+"""Of sources that finops.yaml no longer has the effective cost by day and currency that the rollup still holds."""
+
+
+def taken_out(connection: duckdb.DuckDBPyConnection, sources: Iterable[str]) -> TakenOut:
+    """The sources besides these whose cost stands in the rollup: a day that runs again loses it, the others keep it."""
+    found: TakenOut = {}
+    if not _there(connection, TABLE):
+        return found
+    for source, day, currency, cost in connection.execute(
+        f"SELECT source, charge_date, BillingCurrency, sum(effective_cost) FROM {REPORTED_NOW}"
+        " WHERE NOT list_contains(?, source) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        [list(sources)],
+    ).fetchall():
+        found.setdefault(source, {}).setdefault(day, {})[currency] = cost
+    return found
+
+
+def taken_out_told(before: TakenOut, after: TakenOut) -> list[str]:
+    """A sentence a source that is in finops.yaml no more: what of its cost left with a run, and what still stands."""
+    told = []
+    for source, days in sorted(before.items()):
+        stands = after.get(source, {})
+        left = {day: costs for day, costs in days.items() if day not in stands}
+        parts = [
+            f"{_days_and_cost(part)} {what}"
+            for part, what in ((left, "left with this run"), (stands, "still stands"))
+            if part
+        ]
+        text = f"source {source} is not in finops.yaml any more: {'; '.join(parts)}"
+        if stands:
+            end = max(stands) + timedelta(days=1)
+            text += f". Put it back, or let it leave all days: finops run {min(stands)} {end}"
+        told.append(text)
+    return told
+
+
+def _days_and_cost(days: Mapping[date, Mapping[str, Decimal]]) -> str:
+    total: dict[str, Decimal] = {}
+    for currency, cost in (item for costs in days.values() for item in costs.items()):
+        total[currency] = total.get(currency, Decimal(0)) + cost
+    money = ", ".join(f"{cost.normalize():f} {currency}" for currency, cost in sorted(total.items()))
+    when = f"{min(days)}" if len(days) == 1 else f"{len(days)} days, {min(days)} to {max(days)}"
+    return f"{money} of {when}"

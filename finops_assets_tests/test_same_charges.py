@@ -15,8 +15,13 @@ from typer.testing import CliRunner
 
 from finops_assets import landing
 from finops_assets.cli import app
-from finops_assets.days import changed_days
+from finops_assets.daily_tables import build_rollup
+from finops_assets.days import changed_days, compose_days
+from finops_assets.facts import build_facts
 from finops_assets.ledger import Ledger
+from finops_assets.platform import Platform
+from finops_assets.restatements import TakenOut, restatements, taken_out, taken_out_told
+from finops_assets.settings import parse_settings
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 
 D1, D2, D3 = "2026-09-01", "2026-09-02", "2026-09-03"
@@ -325,3 +330,84 @@ def test_a_scope_is_taken_as_it_is_shown(told: Site) -> None:
     assert "found source 'bil'; allowed: bill" in refused("accept", "bil", "x")
     assert "found state 'good'; allowed: waiting, complete" in refused("--state", "good")
     assert "Withdrew bill one/bill-2026-09.csv" in say(told, "withdraw", "bill", "…one/bill-2026-09.csv")
+
+
+# ---- what changes a day ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changes"),
+    [
+        ({"x_CostCategory": "old"}, {"x_CostCategory": "new"}, True),
+        ({}, {"x_CostCategory": "new"}, True),
+        ({}, {"x_CostCategory": ""}, False),
+        ({"x_A": "1", "x_B": "2"}, {"x_B": "2", "x_A": "1"}, False),
+        ({"x_A": "1", "x_B": "2"}, {"x_A": "2", "x_B": "1"}, True),
+        ({"x_ExportTime": "1"}, {"x_ExportTime": "2"}, False),
+        ({"_dlt_load_id": "1"}, {"_dlt_load_id": "2"}, False),
+    ],
+)
+def test_a_column_of_the_provider_s_own_is_a_part_of_the_day(
+    make_site: MakeSite, before: Row, after: Row, changes: bool
+) -> None:
+    """Only the day on which it changed; what says when a row was exported is no change."""
+    site = make_site()
+    site.put_csv("a.csv", machine(1) | before, machine(2, D2) | dict.fromkeys(before, "same"))
+    site.run_all(D1, D2)
+    site.put_csv("a.csv", machine(1) | after, machine(2, D2) | dict.fromkeys(before, "same"))
+    [landed] = site.land()
+    assert [day.isoformat() for day in landed.changed if day.isoformat() == D1] == ([D1] if changes else [])
+    if "x_CostCategory" in before:
+        assert [day.isoformat() for day in landed.changed] == [D1]
+        assert [day.changed for day in site.compose(D1, D2)] == [True, False]
+        assert site.value(D1, "x_CostCategory") == "new"
+        site.run_all(D1, D2)
+        # Its cost is what it was, so that no figure was restated.
+        with site.platform.warehouse.reading() as connection:
+            assert restatements(connection).empty
+
+
+def test_what_lies_before_the_first_day_is_told(make_site: MakeSite) -> None:
+    site = make_site(first_day="2026-09-01")
+    (site.folder / "finops.yaml").write_text(site.text)
+    early = {"BilledCost": "-40", "EffectiveCost": "-40", "ChargeClass": "Correction"}
+    site.put_csv("a.csv", machine(1), focus_row("2026-08-15") | early, focus_row("2026-08-16") | early)
+    said: list[str] = []
+    p = site.platform
+    landing.land_source(p.lake, p.settings.engine, site.source, p.settings.first_day, said.append)
+    text = "2 rows of 2026-08-15 to 2026-08-16 (-80 USD) lie before first_day 2026-09-01: in no figure"
+    assert said == [f"bill: landed a.csv, 3 rows, 3 days; {text}"]
+    assert text in say(site)
+
+
+def test_a_source_that_was_taken_out_is_told_until_its_cost_has_left(site: Site) -> None:
+    days = [date.fromisoformat(day) for day in (D1, D2)]
+
+    def run(sources: list[str], *wanted: date) -> TakenOut:
+        listed = ", ".join(f"{{name: {name}, uri: {name}, layout: files}}" for name in sources)
+        text = re.sub(r"sources: .*", f"sources: [{listed}]", site.text)
+        p = Platform(parse_settings(text, site.folder / "finops.yaml"))
+        for source in p.settings.sources:
+            landing.land_source(p.lake, p.settings.engine, source, p.settings.first_day)
+            compose_days(p.lake, p.settings.engine, source, wanted)
+        build_facts(p.lake, p.settings.engine, p.rules, p.source_names, wanted)
+        build_rollup(p.lake, p.warehouse, p.rules, p.settings, wanted)
+        with p.warehouse.reading() as connection:
+            return taken_out(connection, ["one"])
+
+    for name, cost in (("one", "10"), ("two", "1")):
+        file = site.folder / name / "a.csv"
+        file.parent.mkdir()
+        file.write_text(csv_text([machine(1, cost=cost), machine(1, D2, cost=cost)]))
+    before = run(["one", "two"], *days)
+    assert before == {"two": {day: {"USD": Decimal(1)} for day in days}}
+    after = run(["one"], days[0])
+    assert taken_out_told(before, after) == [
+        "source two is not in finops.yaml any more: 1 USD of 2026-09-01 left with this run; 1 USD of 2026-09-02 still"
+        " stands. Put it back, or let it leave all days: finops run 2026-09-02 2026-09-03"
+    ]
+    gone = run(["one"], *days)
+    assert gone == {}
+    assert taken_out_told(before, gone) == [
+        "source two is not in finops.yaml any more: 2 USD of 2 days, 2026-09-01 to 2026-09-02 left with this run"
+    ]

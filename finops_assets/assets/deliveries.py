@@ -11,7 +11,7 @@ from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.errors import LakeError
 from finops_assets.lake import LakeChanged
 from finops_assets.landing import land_source
-from finops_assets.ledger import ledger_table
+from finops_assets.ledger import before_first_day, ledger_table
 from finops_assets.platform import Platform
 from finops_assets.repairs import repairs_table
 from finops_assets.settings import Settings, Source, without_secrets
@@ -69,7 +69,9 @@ def deliveries_asset(source: Source, owner: str) -> dg.AssetsDefinition:
         for entry in entries:
             if entry.state in ("waiting", "refused"):
                 context.log.warning(f"{source.name} {entry.scope} is {entry.state}: {entry.reason}")
-        table = ledger_table(platform.lake, [source.name])
+            elif early := before_first_day(entry, settings.first_day):
+                context.log.warning(f"{source.name} {entry.scope}: {early}")
+        table = ledger_table(platform.lake, [source.name], first_day=settings.first_day)
         states = table["state"].value_counts()
         return dg.MaterializeResult(
             metadata={
@@ -103,7 +105,7 @@ def ledger_asset(settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def delivery_ledger(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
-        table = ledger_table(platform.lake, platform.landed_names)
+        table = ledger_table(platform.lake, platform.landed_names, first_day=settings.first_day)
         context.add_output_metadata(
             {
                 "dagster/row_count": len(table),

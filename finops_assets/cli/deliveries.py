@@ -45,7 +45,7 @@ def deliveries(
             raise FinopsError(f"found source {source!r}; allowed: {', '.join(platform.landed_names)}")
         if state and state not in STATES:
             raise FinopsError(f"found state {state!r}; allowed: {', '.join(STATES)}")
-        table = ledger_table(platform.lake, names)
+        table = ledger_table(platform.lake, names, first_day=platform.settings.first_day)
         if state:
             table = table[table["state"] == state]
         if format == "table":

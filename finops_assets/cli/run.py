@@ -16,7 +16,9 @@ from finops_assets.cli.common import ConfigOption, err, explained, out, publishe
 from finops_assets.comparison import Period, compare, latest_days
 from finops_assets.errors import FinopsError
 from finops_assets.page.file import page_path
+from finops_assets.platform import Platform
 from finops_assets.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
+from finops_assets.restatements import TakenOut, taken_out, taken_out_told
 from finops_assets.settings import load_settings
 
 FromDay = Annotated[datetime, typer.Argument(metavar="FROM", formats=["%Y-%m-%d"])]
@@ -106,7 +108,6 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
         warnings.simplefilter("ignore")
         from finops_assets.definitions import build_definitions
         from finops_assets.engine import days_between
-        from finops_assets.platform import Platform
         from finops_assets.runs import (
             DAYS_PER_RUN,
             built_days,
@@ -124,6 +125,7 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
         platform = Platform(settings)
         with open_instance() as instance:
             defs = build_definitions(settings)
+            before = _taken_out(platform)
             days = days_to_run(platform, instance, first, end) if only_changed else days_between(first, end)
             if judge_held:
                 rest = sorted(set(days_between(first, end)).difference(days))
@@ -174,12 +176,19 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
     for name, said in sorted(outcome.warned.items()):
         days_text = f"{said[0][0]}" + (f" and {len(said) - 1} more days" if len(said) > 1 else "")
         out.print(f"  [yellow]warning[/] {name}, {days_text}: {said[0][1]}", highlight=False, soft_wrap=True)
+    if before:
+        _warn(taken_out_told(before, _taken_out(platform)))
     _warn(warned)
     for text in errors:
         err.print(f"[bold red]error[/] {text}", highlight=False)
     if errors:
         raise typer.Exit(1)
     return len(outcome.held)
+
+
+def _taken_out(platform: Platform) -> TakenOut:
+    with platform.warehouse.reading() as connection:
+        return taken_out(connection, platform.source_names)
 
 
 def _warn(checks: Iterable[str]) -> None:
