@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -22,7 +26,7 @@ from finops_assets_tests.emulators import (
     s3_server,
 )
 from finops_assets_tests.faults.bill import SOURCES, Bill, Figures, truth_of
-from finops_assets_tests.faults.project import Done, Fault, Project, compared, told
+from finops_assets_tests.faults.project import SHIPPED, Done, Fault, Project, compared, told
 from finops_assets_tests.faults.proxy import FAULTS, Plan, Proxy, proxied
 from finops_assets_tests.faults.table import Row
 
@@ -82,14 +86,14 @@ def stores(
     roles: tuple[str, ...] = ("source", "lake"),
     work: Callable[[Project], Done] | None = None,
 ) -> list[Row]:
-    """Every fault at every store in both roles; a row for each store. `work` is one run, by default in a process of its own."""
+    """Every fault at every store in both roles; a row for each store. `work` is one run, by default of another process."""
     rows = []
     for kind in kinds:
         row = Row(f"{kind} behind a proxy that hinders")
         try:
             with stage(kind, scratch / kind) as at:
                 for role in roles:
-                    _of_role(at, role, scratch / kind / role, seed, faults, row, say, work or worked)
+                    _of_role(at, role, scratch / kind / role, seed, faults, row, say, work)
         except Unavailable as reason:
             row.skipped = str(reason).replace(str(Path.home()), "~")
         say(
@@ -107,7 +111,7 @@ def _of_role(
     faults: tuple[str, ...],
     row: Row,
     say: Callable[[str], None],
-    work: Callable[[Project], Done],
+    work: Callable[[Project], Done] | None,
 ) -> None:
     place, endpoint, environment = at.place_through()
     told_endpoint = f", endpoint_url: '{endpoint}'" if endpoint else ""
@@ -119,6 +123,25 @@ def _of_role(
         lake = f"{{uri: '{place.uri}/lake'{told_endpoint}}}"
         project = Project(folder / "project", bill, lake=lake, environment=environment)
     project.make()
+    serving = Serving(project)
+    try:
+        _try(at, role, project, place, serving if work is None else work, faults, seed, row, say)
+    finally:
+        serving.close()
+
+
+def _try(
+    at: Stage,
+    role: str,
+    project: Project,
+    place: Place,
+    work: Callable[[Project], Done],
+    faults: tuple[str, ...],
+    seed: int,
+    row: Row,
+    say: Callable[[str], None],
+) -> None:
+    bill = project.bill
 
     def deliver(version: int) -> Figures:
         bill.deliver(project.exports, version)
@@ -181,12 +204,44 @@ def _of_role(
         before = after
 
 
-def worked(project: Project) -> Done:
-    """One run of the work without Dagster."""
-    days = sorted({key[0].isoformat() for key in truth_of(project.exports)})
-    command = [sys.executable, "-m", "finops_assets_tests.faults.without_dagster", "finops.yaml", *days]
-    path = {"PYTHONPATH": str(Path(__file__).parents[2]), "AWS_EC2_METADATA_DISABLED": "true"}
-    return project.start_program(command, {**path, "HOME": os.environ.get("HOME", "/")}).done(HUNG)
+class Serving:
+    """A process that does the work of a project whenever it is asked; one that hangs is ended and started anew."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.popen: subprocess.Popen[str] | None = None
+
+    def __call__(self, project: Project) -> Done:
+        """One run of the work."""
+        began = time.monotonic()
+        if self.popen is None:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "finops_assets_tests.faults.without_dagster", "finops.yaml"],
+                cwd=project.folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                env=os.environ | {"PYTHONPATH": str(SHIPPED)} | dict(project.environment),
+            )  # fmt: skip
+        assert self.popen.stdin
+        assert self.popen.stdout
+        days = sorted({key[0].isoformat() for key in truth_of(project.exports)})
+        print(*days, file=self.popen.stdin, flush=True)
+        said = ""
+        while select.select([self.popen.stdout], [], [], began + HUNG - time.monotonic())[0]:
+            line = self.popen.stdout.readline()
+            if not line:
+                break
+            if line.startswith('{"code"'):
+                answer = json.loads(line)
+                return Done(answer["code"], time.monotonic() - began, 0, said + answer["said"])
+            said += line
+        self.close()
+        return Done(None, time.monotonic() - began, 0, said)
+
+    def close(self) -> None:
+        """End the process."""
+        if self.popen is not None:
+            self.popen.kill()
+            self.popen.communicate()
+            self.popen = None
 
 
 def _rollup(project: Project) -> Figures:

@@ -1,12 +1,17 @@
-"""The work of a day without Dagster around it: `python -m finops_assets_tests.faults.without_dagster finops.yaml DAY…`.
+"""The work of a day without Dagster around it, in a process that does it again and again.
 
-Lands every source, composes the days, writes facts and rollup. Ends with 0, or with 1 and the sentence of an error that
-was made on purpose; anything else is a traceback.
+`python -m finops_assets_tests.faults.without_dagster finops.yaml` reads a line of days, lands every source, composes the
+days, writes facts and rollup, and answers with a line of JSON: `code` 0, or 1 and in `said` the sentence of an error that
+was made on purpose, or 2 and a traceback. Starting a process takes longer than the work.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import sys
+import traceback
+from contextlib import redirect_stdout
 from datetime import date
 from pathlib import Path
 
@@ -32,9 +37,22 @@ def work(config: Path, days: list[date]) -> None:
     build_rollup(platform.lake.anew(), platform.warehouse, platform.rules, settings, days)
 
 
+def serve(config: Path) -> None:
+    """Work for each line that comes in."""
+    for line in sys.stdin:
+        out = io.StringIO()
+        try:
+            with redirect_stdout(out):
+                work(config, [date.fromisoformat(day) for day in line.split()])
+            code = 0
+        except FinopsError as error:
+            code = 1
+            out.write(f"error {error}")
+        except Exception:
+            code = 2
+            out.write(traceback.format_exc())
+        print(json.dumps({"code": code, "said": out.getvalue()}), flush=True)
+
+
 if __name__ == "__main__":
-    try:
-        work(Path(sys.argv[1]), [date.fromisoformat(day) for day in sys.argv[2:]])
-    except FinopsError as error:
-        print(f"error {error}")
-        sys.exit(1)
+    serve(Path(sys.argv[1]))
