@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import duckdb
 
+from finops_assets.abandoned import beside
 from finops_assets.conformance.rules import near_macro, rules_of
 from finops_assets.engine import (
     ROW_GROUP_ROWS,
@@ -280,7 +281,7 @@ def _told(totals: Totals) -> str:
 @contextmanager
 def _replacing(file: Path) -> Iterator[Path]:
     """A temporary path beside `file` that takes its place when the block ends well; the folder need not be a lake."""
-    temporary = file.with_name(f".tmp-{uuid.uuid4().hex}-{file.name}")
+    temporary = beside(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -7,7 +7,7 @@
     tag_sets/…parquet                                               every distinct tag set, and its attribution
 
 A file is written beside its place and renamed over it: a reader never sees half a day, two writers
-never block each other, a killed process leaves the last good day and a `.tmp-` file that nobody reads.
+never block each other, a killed process leaves the last good day and scratch that nobody reads, which the next one removes.
 
 A lake on an object store (`lake_store.RemoteLake`) has the same paths below a working copy on this machine.
 So whoever reads asks first: `holds` whether there is such a file, `fetch` or `files` to have it here.
@@ -20,7 +20,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -30,11 +29,12 @@ from urllib.parse import quote, unquote
 
 import duckdb
 
+from finops_assets.abandoned import beside_many, drop_abandoned, scratch_name
 from finops_assets.errors import LakeError
 
 Layer = Literal["raw", "facts"]
 DATA = "data.parquet"
-# A record is written beside its place under ".tmp-", 32 digits and a dash.
+# A record is written beside its place under ".tmp-", a process and a number of some 32 characters, and a dash.
 LONGEST_NAME = 255 - len(".tmp--.json") - 32
 CUT, NAMED = "!", "record_name"
 """In the file name of a record whose own name is too long, and where the record then holds it."""
@@ -141,7 +141,7 @@ class Lake:
             LakeError: no space, no permission, or the lake's folder is not there to be made.
             LakeChanged: another machine wrote it meanwhile.
         """
-        temporary = target.with_name(f".tmp-{uuid.uuid4().hex}-{target.name}")
+        temporary = beside_many(target)
         with self.explaining(target):
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -155,8 +155,10 @@ class Lake:
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         """A scratch folder on the lake's own disk, removed at the end."""
-        folder = self.root / ".work" / uuid.uuid4().hex
+        scratch = self.root / ".work"
+        folder = scratch / scratch_name()
         with self.explaining(folder):
+            drop_abandoned(scratch)
             try:
                 folder.mkdir(parents=True)
                 yield folder

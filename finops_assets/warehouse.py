@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import random
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
@@ -18,11 +17,12 @@ from pathlib import Path
 
 import duckdb
 
+from finops_assets.abandoned import beside
 from finops_assets.engine import file_list, identifier, literal
 from finops_assets.errors import WarehouseError
 from finops_assets.facts import facts_relation
 from finops_assets.lake import Lake
-from finops_assets.published_facts import READERS_HOLD, PublishedFacts, same_columns
+from finops_assets.published_facts import PublishedFacts, same_columns
 
 # The oldest storage that the tools of people who are still on DuckDB 1.x can open.
 PUBLISHED_STORAGE = "v1.0.0"
@@ -121,8 +121,7 @@ class Warehouse:
         """
         self.published.parent.mkdir(parents=True, exist_ok=True)
         facts, now = PublishedFacts(facts_folder(self.published)), datetime.now(UTC)
-        self._drop_abandoned(now)
-        temporary = self.published.with_name(f".tmp-{uuid.uuid4().hex}-{self.published.name}")
+        temporary = beside(self.published)
         try:
             # To the end within the lock: of two that publish at once the one that saw more comes last.
             with self.writing() as connection:
@@ -176,13 +175,6 @@ class Warehouse:
         found = connection.execute(f"SELECT source, charge_date, stamp FROM {ROLLED_UP}").fetchall()
         recorded = {day for _, day, _ in found}
         return {(source, day): stamp for source, day, stamp in found}, [d for (d,) in rolled if d not in recorded]
-
-    def _drop_abandoned(self, now: datetime) -> None:
-        """Remove what publishing processes that were killed a day ago left beside the copy."""
-        for file in self.published.parent.glob(".tmp-*"):
-            name = file.name.removesuffix(".wal")
-            if name.endswith(f"-{self.published.name}") and file.stat().st_mtime < (now - READERS_HOLD).timestamp():
-                file.unlink(missing_ok=True)
 
 
 def facts_folder(published: Path) -> Path:

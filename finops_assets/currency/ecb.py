@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import csv
 import os
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
+from finops_assets.abandoned import beside
 from finops_assets.currency.rates import HEADER, Rate, RateTable, decimal_rate, rate_table, read_rates
 from finops_assets.errors import RatesError
 
@@ -105,7 +105,7 @@ def _all(table: RateTable) -> Iterable[tuple[tuple[date, str, str], Rate]]:
 
 def write_rates(rates: Iterable[Rate], target: Path) -> None:
     """A rate table, sorted, in place at once."""
-    temporary = target.with_name(f".tmp-{uuid.uuid4().hex}-{target.name}")
+    temporary = beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8", newline="") as text:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 
+from finops_assets.abandoned import beside
 from finops_assets.comparison import Period
 from finops_assets.errors import FinopsError
 from finops_assets.page.gather import MonthFigures
@@ -23,7 +23,7 @@ def write_page(figures: MonthFigures, path: Path) -> Path:
     Raises:
         FinopsError: the file cannot be written there.
     """
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
+    temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(render_html(figures), encoding="utf-8")
