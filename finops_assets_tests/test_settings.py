@@ -371,3 +371,10 @@ def test_an_endpoint_with_credentials_is_refused_and_not_shown(place: str, url: 
     with pytest.raises(ConfigError, match="holds credentials; take them out") as caught:
         parse_settings(text.replace("URL", f"'{url}'"), FILE)
     assert "hunter22" not in str(caught.value)
+
+
+def test_a_password_in_a_uri_is_not_shown() -> None:
+    text = GOOD.replace("uri: ", "uri: 's3://me:hunter22@bucket/x' # ", 1)
+    with pytest.raises(ConfigError, match="with credentials in it") as caught:
+        parse_settings(text, FILE)
+    assert "hunter22" not in str(caught.value)

@@ -290,7 +290,9 @@ def _bucket_and_prefix(rest: str) -> tuple[str, str, str]:
     """Bucket, prefix ("" or ending in a slash) and glob of what follows the scheme."""
     bucket, _, path = rest.partition("/")
     if not bucket or any(c in bucket for c in "*?[@"):
-        raise ValueError(f"names no bucket or container; found {bucket!r} where its name is due")
+        # What stands before an @ is a user and a password.
+        shown = bucket.rpartition("@")[2]
+        raise ValueError(f"names no bucket or container; found {shown!r} where its name is due")
     parts = [part for part in path.split("/") if part]
     fixed = next((i for i, part in enumerate(parts) if any(c in part for c in "*?[")), len(parts))
     # Whether a name is a file or a folder cannot be told without a request; exports are files of these kinds.
