@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -18,6 +18,7 @@ from finops_assets.landing import DERIVED_TYPES, slice_folder
 from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, concerns
 from finops_assets.settings import Engine, Source
 from finops_assets.sources.delivery import incomplete_sectors
+from finops_assets.sources.parts import column_types, common_type, in_type
 from finops_assets.sources.reading import all_columns, canonical_type
 
 
@@ -122,10 +123,7 @@ def _compose(lake: Lake, connection: duckdb.DuckDBPyConnection, day: date, folde
         lake.link(files[0], target)
         return
     with lake.replacing(target) as temporary:
-        try:
-            _write(connection, _union(files), temporary)
-        except duckdb.ConversionException:
-            _write(connection, _union_of_unlike(connection, files), temporary)
+        _write(connection, _union(connection, files), temporary)
 
 
 def _write(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> None:
@@ -134,32 +132,31 @@ def _write(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> N
     )
 
 
-def _union(files: list[Path]) -> str:
+def _union(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> str:
+    """SQL: the slices of a day under each other; a column whose types differ in the one that loses nothing, else as text."""
     if not files:
         empty = [f"CAST(NULL AS {canonical_type(c)}) AS {c.name}" for c in all_columns()]
         empty += [f"CAST(NULL AS {kind}) AS {name}" for name, kind in DERIVED_TYPES.items()]
         return f"SELECT {', '.join(empty)} WHERE false"
-    return f"SELECT * FROM read_parquet({file_list(files)}, union_by_name = true, hive_partitioning = false)"
-
-
-def _union_of_unlike(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> str:
-    """The union where one column is a map in one delivery and its JSON text in another: such columns become text."""
-    relations = [f"read_parquet({literal(one_file(file))}, hive_partitioning = false)" for file in files]
-    described = [connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall() for relation in relations]
-    kinds: dict[str, set[str]] = {}
-    for name, kind, *_ in (column for columns in described for column in columns):
-        kinds.setdefault(name, set()).add(kind)
-
-    def as_text(name: str, kind: str) -> str:
-        column = identifier(name)
-        if len(kinds[name]) == 1 or kind == "VARCHAR":
-            return column
-        return f"CAST({f'to_json({column})' if kind.endswith((')', ']')) else column} AS VARCHAR) AS {column}"
-
+    kinds = [column_types(connection, file) for file in files]
+    types: dict[str, set[str]] = {}
+    for name, kind in (column for columns in kinds for column in columns.items()):
+        types.setdefault(name.casefold(), set()).add(kind)
+    differing = {name: common_type(found) or "VARCHAR" for name, found in types.items() if len(found) > 1}
+    if not differing:
+        return f"SELECT * FROM read_parquet({file_list(files)}, union_by_name = true, hive_partitioning = false)"
+    # FOCUS columns are of one type in every slice: these are a provider's own, and a day is never refused for them.
     return " UNION ALL BY NAME ".join(
-        f"SELECT {', '.join(as_text(name, kind) for name, kind, *_ in columns)} FROM {relation}"
-        for relation, columns in zip(relations, described)
+        f"SELECT {', '.join(_selected(name, kind, differing) for name, kind in columns.items())}"
+        f" FROM read_parquet({literal(one_file(file))}, hive_partitioning = false)"
+        for file, columns in zip(files, kinds)
     )
+
+
+def _selected(name: str, kind: str, types: Mapping[str, str]) -> str:
+    column = identifier(name)
+    target = types.get(name.casefold(), kind)
+    return column if target == kind else f"{in_type(column, kind, target)} AS {column}"
 
 
 def sum_totals(parts: list[DayTotals]) -> DayTotals:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import duckdb
 
-from finops_assets.engine import literal
+from finops_assets.engine import by_day, file_list
 
 # What a charge is, apart from its amounts. The tags of a resource may be restated; without a resource they say whose it is.
 _CHARGE = (
@@ -205,12 +205,11 @@ def _compared(ours: Slices, theirs: Slices, days: Iterable[date]) -> str:
 
 def _hashed(slices: Slices) -> str:
     """SQL: the rows with cost of a scope's days, a hash of each as it is and one of the charge that it is."""
-    files = ", ".join(literal(str(file)) for day in sorted(slices) for file in slices[day])
+    files = file_list(file for day in sorted(slices) for file in slices[day])
     return (
         f"SELECT *, hash(charge_hash, {', '.join(_AMOUNTS)}) AS row_hash FROM"
         f" (SELECT charge_date, {', '.join(_AMOUNTS)}, BillingCurrency, ChargeClass, ResourceId, SkuId, SkuPriceId,"
-        f" hash({', '.join(_CHARGE)}) AS charge_hash FROM read_parquet([{files}], hive_partitioning = true,"
-        f" hive_types = {{'charge_date': DATE}}, union_by_name = true) WHERE {_COSTS})"
+        f" hash({', '.join(_CHARGE)}) AS charge_hash FROM {by_day(files)} WHERE {_COSTS})"
     )
 
 

@@ -159,16 +159,16 @@ def open_parquet(
     file = literal(one_file(link))
     try:
         [(rows,)] = connection.execute(f"SELECT num_rows FROM parquet_file_metadata({file})").fetchall()
-        described = connection.execute(f"DESCRIBE FROM read_parquet({file}, hive_partitioning = false)").fetchall()
+        described = column_types(connection, link)
         nodes = connection.execute(f"SELECT name, num_children FROM parquet_schema({file})").fetchall()
     except duckdb.Error as error:
         said = first_line(error).replace(str(link), key)
         content = f"is not Parquet, or is cut off ({said}); have it delivered again"
         raise judged(error, source, scope, content, key) from error
     names = own_names(source, scope, key, _top_level(nodes))
-    kinds = [str(kind) for _, kind, *_ in described]
+    kinds = list(described.values())
     part = Part(key, number, link, dict(zip(names, kinds, strict=True)), int(rows), staged=False)
-    if names == [str(name) for name, *_ in described] and "BLOB" not in kinds:
+    if names == list(described) and "BLOB" not in kinds:
         return part
     binary = {name: "VARCHAR" for name, kind in part.columns.items() if kind == "BLOB"}
     counted = tuple(Repair(key, BINARY_TEXT, name, part.rows, "BLOB") for name in binary)
@@ -217,7 +217,7 @@ def write_again(
     columns = {name: types.get(name, kind) for name, kind in part.columns.items()}
     values = [f"e.c{place}" for place in range(len(columns))]
     selected = ", ".join(
-        f"{_in_type(value, kind, columns[name])} AS {identifier(name)}"
+        f"{in_type(value, kind, columns[name])} AS {identifier(name)}"
         for value, (name, kind) in zip(values, part.columns.items())
     )
     # By their place: names that cannot stay cannot be asked for, either.
@@ -341,7 +341,8 @@ def _staged(
 
 def _marked(connection: duckdb.DuckDBPyConnection, staged: Path, first: str) -> bool:
     """Does the first field of any row begin with a byte order mark? Where files were put behind each other, it may."""
-    query = f"SELECT 1 FROM read_parquet({literal(one_file(staged))}) WHERE starts_with({identifier(first)}, '\ufeff') LIMIT 1"
+    read = f"read_parquet({literal(one_file(staged))}, hive_partitioning = false)"
+    query = f"SELECT 1 FROM {read} WHERE starts_with({identifier(first)}, '\ufeff') LIMIT 1"
     return connection.execute(query).fetchone() is not None
 
 
@@ -367,8 +368,8 @@ def first_line(error: Exception) -> str:
 
 def _csv_problem(error: Exception) -> str:
     """DuckDB's first lines name the line and its text; the list of options that follows helps nobody here."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines[:3])
+    told = str(error).partition("\nPossible")[0]
+    return "; ".join([line.strip() for line in told.splitlines() if line.strip()][:4])
 
 
 # ---- parts put together -------------------------------------------------------------------------
@@ -410,7 +411,7 @@ def alike(
 def _retyped(connection: duckdb.DuckDBPyConnection, part: Part, types: Mapping[str, str]) -> Part:
     target = part.file.with_name(f"{part.number:0{DIGITS}}.alike.parquet")
     replaced = ", ".join(
-        f"{_in_type(identifier(name), part.columns[name], kind)} AS {identifier(name)}" for name, kind in types.items()
+        f"{in_type(identifier(name), part.columns[name], kind)} AS {identifier(name)}" for name, kind in types.items()
     )
     connection.execute(
         f"COPY (SELECT * REPLACE ({replaced}) FROM read_parquet({literal(one_file(part.file))}, hive_partitioning = false))"
@@ -474,6 +475,12 @@ def common_type(kinds: Iterable[str]) -> str | None:
     return None
 
 
+def column_types(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]:
+    """The columns of a Parquet file with their DuckDB types."""
+    query = f"DESCRIBE FROM read_parquet({literal(one_file(file))}, hive_partitioning = false)"
+    return {str(name): str(kind) for name, kind, *_ in connection.execute(query).fetchall()}
+
+
 def _family(kind: str) -> str:
     if kind in _WHOLE_DIGITS or kind.startswith("DECIMAL"):
         return "exact"
@@ -494,7 +501,7 @@ def _digits(kind: str) -> tuple[int, int]:
     return int(width) - int(scale), int(scale)
 
 
-def _in_type(value: str, kind: str, target: str) -> str:
+def in_type(value: str, kind: str, target: str) -> str:
     """SQL: a value of one type in another that `common_type` gave for it, exactly."""
     if kind == target:
         return value
