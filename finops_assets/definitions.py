@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from pathlib import Path
 
 import dagster as dg
 
@@ -36,16 +37,16 @@ from finops_assets.sensors.follow import follow_sensor, following_job
 from finops_assets.sensors.owners import accepted_owners_sensor
 from finops_assets.sensors.rates import conversion_job, rates_sensor
 from finops_assets.sensors.retention import retention_sensor
-from finops_assets.settings import Settings, load_settings
+from finops_assets.settings import Settings, config_path, load_settings
 
 # Two features that Dagster calls unfinished and that we chose knowingly: the versions are pinned for them.
 warnings.filterwarnings("ignore", r".*partitions_def on an AssetCheckSpec", dg.PreviewWarning)
 warnings.filterwarnings("ignore", r".*backfill_policy", dg.BetaWarning)
 
 
-def build_definitions(settings: Settings) -> dg.Definitions:
-    """The asset graph of a configuration."""
-    platform = Platform(settings)
+def build_definitions(settings: Settings, file: Path | None = None) -> dg.Definitions:
+    """The asset graph of a configuration; with its file sensors notice that it was changed."""
+    platform = Platform(settings, file)
     days = utc_days(settings.first_day)
     raw = [raw_asset(source, days, settings.owner) for source in settings.sources]
     daily = daily_assets(platform, days)
@@ -148,4 +149,4 @@ logging.getLogger("dagster._core.execution.plan.active").addFilter(_GuardGates()
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    return build_definitions(load_settings())
+    return build_definitions(load_settings(), config_path())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from finops_assets.attribution.row_rules import OWNER, Given, OwnerRule
 from finops_assets.attribution.rules import Rules
@@ -19,6 +20,8 @@ class Platform:
     """Everything that work needs to know, made from settings alone."""
 
     settings: Settings
+    file: Path | None = None
+    """The finops.yaml that they were read from; None: they are not looked at again."""
 
     @property
     def lake(self) -> Lake:

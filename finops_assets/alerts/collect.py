@@ -28,6 +28,8 @@ FINISHED = (
     dg.DagsterEventType.RUN_CANCELED,
 )
 RUNS_A_TICK = 200
+SETTINGS = "settings"
+"""The key of the alert that finops.yaml was changed and the asset graph was not loaded anew."""
 TEXT_MOST = 2_000
 DAGSTERS_OWN = ("Dagster", "RetryRequested")
 """How the names of the errors begin that Dagster wraps around ours."""
@@ -309,6 +311,19 @@ def in_pieces(
                 until = at
         if not left:
             yield Observation(alert.key, until, note="Its days were run again since, in other pieces.")
+
+
+def settings_observations(
+    changed: str | None, now: datetime, open_alerts: Collection[OpenAlert]
+) -> Iterator[Observation]:
+    """That finops.yaml is not what Dagster has loaded, so that nothing is asked for; and the end of it."""
+    if changed:
+        text = without_secrets(changed)[:TEXT_MOST]
+        yield Observation(
+            SETTINGS, now, Alert(SETTINGS, "CRITICAL", "finops.yaml is not what Dagster has loaded", text)
+        )
+    elif any(o.alert.key == SETTINGS for o in open_alerts):
+        yield Observation(SETTINGS, now, note="Dagster works by finops.yaml as it is now.")
 
 
 def out_of_reach(

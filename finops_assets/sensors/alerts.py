@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from finops_assets.alerts.alert import Observation, OpenAlert, stamp, unstamp
+from finops_assets.alerts.alert import OpenAlert, stamp, unstamp
 from finops_assets.alerts.collect import (
     delivery_observations,
     finished_runs,
@@ -21,6 +21,7 @@ from finops_assets.alerts.collect import (
     of_department,
     out_of_reach,
     run_observations,
+    settings_observations,
     told_once,
 )
 from finops_assets.alerts.dispatch import Dispatched, dispatch
@@ -28,6 +29,7 @@ from finops_assets.alerts.history import AlertHistory
 from finops_assets.anomalies.notices import anomaly_observations
 from finops_assets.assets.daily import BUILD_STEP
 from finops_assets.budgets.notices import budget_observations
+from finops_assets.in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform
 
 INTERVAL_SECONDS = 30
@@ -48,14 +50,20 @@ def alerts_sensor(platform: Platform) -> dg.SensorDefinition:
         ),
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        now = datetime.now(UTC)
+        try:
+            current, changed = in_force(platform), None
+        except SettingsChanged as error:
+            current, changed = platform, str(error)
         cursor, done = tick(
-            platform,
+            current,
             context.instance,
             context.cursor,
-            datetime.now(UTC),
+            now,
             os.environ,
             context.log.error,
             _checks(context),
+            changed,
         )
         context.update_cursor(cursor)
         return dg.SkipReason(str(done))
@@ -80,8 +88,11 @@ def tick(
     environment: Mapping[str, str],
     log_error: Callable[[str], None],
     checks: Mapping[str, Collection[str]] | None = None,
+    changed: str | None = None,
 ) -> tuple[str, Dispatched]:
     """Look at what has happened since `cursor` (see _Cursor), tell of it, and return the new cursor.
+
+    `changed` says why the settings are not those that were loaded, where the sensors stand still for it.
 
     The cursor goes back to Dagster only after everything seen stands in the history, with its notices: a tick
     that fails is repeated, and what it entered already is entered once.
@@ -97,7 +108,7 @@ def tick(
         }
     before = _Cursor.parse(cursor)
     runs, place = finished_runs(instance, before.place)
-    seen: list[Observation] = []
+    seen = list(settings_observations(changed, now, open_alerts))
     look = bool(runs) or before.looked_at is None or now - before.looked_at >= LEDGER_EVERY
     if look:
         seen += out_of_reach(platform.settings, platform.landed_names, now, open_alerts, checks or {})

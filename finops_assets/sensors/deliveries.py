@@ -12,6 +12,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from finops_assets.assets.deliveries import deliveries_key
+from finops_assets.in_force import SettingsChanged, in_force
 from finops_assets.landing import unknown_deliveries
 from finops_assets.ledger import Ledger
 from finops_assets.platform import Platform
@@ -47,6 +48,10 @@ def source_sensor(source: Source, job: UnresolvedAssetJobDefinition, seconds: in
         description=f"Lists the manifests of {source.name} and lands what is new; the days and reports follow.",
     )
     def watch(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
+        try:
+            platform = in_force(platform)
+        except SettingsChanged as changed:
+            return dg.SensorResult(skip_reason=str(changed))
         requests = list(_landing(context.instance, platform, source, datetime.now(UTC)))
         return dg.SensorResult(run_requests=requests, skip_reason=None if requests else f"nothing new of {source.name}")
 

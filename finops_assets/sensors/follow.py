@@ -27,6 +27,7 @@ from finops_assets.assets.owners import SUGGESTIONS, owners_wait
 from finops_assets.checks.raw import raw_key
 from finops_assets.checks.shadow import shadow_check_key
 from finops_assets.days import changed_days
+from finops_assets.in_force import SettingsChanged, in_force
 from finops_assets.ledger import Generation, Ledger
 from finops_assets.platform import Platform
 from finops_assets.runs import DAYS_PER_RUN, consecutive
@@ -68,6 +69,10 @@ def follow_sensor(
         ),
     )
     def watch(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
+        try:
+            platform = in_force(platform)
+        except SettingsChanged as changed:
+            return dg.SensorResult(skip_reason=str(changed))
         now, before = datetime.now(UTC), _Cursor.parse(context.cursor)
         ended, place = finished_runs(context.instance, before.place)
         if not ended and before.looked_at and now - before.looked_at < timedelta(seconds=seconds):

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from finops_assets.assets.accepted import accepted_anew
+from finops_assets.in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform
 
 
@@ -16,6 +17,10 @@ def accepted_owners_sensor(seconds: int) -> dg.SensorDefinition:
         description="Looks at the accepted owners; what is new makes the facts out of date until they are run again.",
     )
     def watch(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
+        try:
+            platform = in_force(platform)
+        except SettingsChanged as changed:
+            return dg.SensorResult(skip_reason=str(changed))
         # The resource remembers the rules that it was first asked for.
         seen = accepted_anew(context.instance, Platform(platform.settings).rules)
         if seen is None:

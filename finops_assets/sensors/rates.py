@@ -12,6 +12,7 @@ import duckdb
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from finops_assets.currency.conversion import day_rates, days_to_convert
+from finops_assets.in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform
 from finops_assets.runs import DAYS_PER_RUN, consecutive
 from finops_assets.sensors.deliveries import asked, digest
@@ -38,6 +39,10 @@ def rates_sensor(currency: Currency, job: UnresolvedAssetJobDefinition, seconds:
         description=f"Looks at {currency.rates.name}; converts the days whose rates came or changed.",
     )
     def watch(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
+        try:
+            platform = in_force(platform)
+        except SettingsChanged as changed:
+            return dg.SensorResult(skip_reason=str(changed))
         requests = list(_requests(context.instance, platform, currency))
         return dg.SensorResult(
             run_requests=requests,
