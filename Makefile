@@ -3,6 +3,7 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+PORT ?= 3000
 READY := .venv/.ready
 
 # Each process of Dagster would compile every module anew: 4 s of CPU instead of 1.
@@ -24,8 +25,11 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)   ## a synthetic estate through the whole graph, and the three answers
 	$(BIN)/finops demo
 
-ui: $(READY)     ## Dagster's UI on the state of this folder
-	$(BIN)/dagster dev
+ui: $(READY)     ## Dagster's UI on the state of this folder; another port: make ui PORT=3001
+	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || { \
+		echo "port $(PORT) is taken, perhaps by another UI (without one only the daemon would run): make ui PORT=3001"; exit 1; }
+	@echo "Dagster keeps its state in .dagster; the temporary directory that it speaks of below is not used."
+	$(BIN)/dagster dev -p $(PORT)
 
 emulators:       ## Azurite, for the tests on Azure Blob Storage; without it they are skipped
 	npm install --silent --no-fund --no-audit --prefix $(HOME)/.cache/finops_assets/azurite azurite@3.35.0

@@ -53,7 +53,8 @@ class Versions:
         match key.path:
             # The lake itself says it: runs of raw land, too, and Dagster has one version for all days of a run.
             case ["deliveries", source]:
-                return version_of(ledger_table(self._platform.lake, [source]).drop(columns=["seen_at"]))
+                table = ledger_table(self._platform.lake, [source])
+                return "" if table.empty else version_of(table.drop(columns=["seen_at"]))
             case ["raw", source]:
                 return _raw_version(self._platform.lake, source)
         made = self._newest.get(key)
@@ -68,6 +69,8 @@ class Versions:
 
 def _raw_version(lake: Lake, source: str) -> str:
     days = lake.days("raw", source)[-NEWEST_RAW_DAYS:]
+    if not days:
+        return ""
     records = (lake.read_record(source, "days", day.isoformat()) or {} for day in days)
     return version_of([(day, record.get("totals", {}).get("fingerprint")) for day, record in zip(days, records)])
 
@@ -89,12 +92,14 @@ def behind(
 ) -> dict[dg.AssetKey, str]:
     """The followers that are not made from what is there now, and those after them, with what they would be made from.
 
-    One that waits is not asked for, nor are others on its account.
+    One that waits is not asked for, nor are others on its account; nor one of whose inputs there is none yet.
     """
     inputs = {key: graph.get(key).parent_keys for key in graph.toposorted_asset_keys if key in followers}
     versions = Versions(instance, platform, [*inputs, *(k for keys in inputs.values() for k in keys)])
     found: dict[dg.AssetKey, str] = {}
     for key, keys in inputs.items():
+        if not any(versions.of(k) or k in found for k in keys):
+            continue
         now = versions.made_from(keys)
         if (versions.noted(key) != now or any(k in found for k in keys)) and not waiting(key):
             found[key] = now

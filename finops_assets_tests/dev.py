@@ -1,0 +1,238 @@
+"""A real `dagster dev` on a small estate: its webserver by GraphQL, as the UI speaks to it, and its daemon to wait for."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.scheduler.instigation import InstigatorTick
+
+from finops_assets.sensors.deliveries import ACTIVE
+from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES
+
+PATIENCE_SECONDS = 600
+PUBLISHED = dg.AssetKey("published_warehouse")
+
+
+@dataclass
+class Dev:
+    """A project folder with `dagster dev` at work in it."""
+
+    project: Path
+    url: str
+    location: str = ""
+
+    @contextmanager
+    def instance(self) -> Iterator[dg.DagsterInstance]:
+        here = Path.cwd()
+        os.chdir(self.project)
+        try:
+            with dg.DagsterInstance.from_config(str(self.project), "dagster.yaml") as instance:
+                yield instance
+        finally:
+            os.chdir(here)
+
+    def wait_for(self, come: Callable[[], Any], otherwise: str) -> Any:
+        """What has come, once it has; the log of `dagster dev` tells why it has not."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (found := come()):
+            if time.monotonic() > deadline:
+                pytest.fail(f"{otherwise}:\n{(self.project / 'dev.log').read_text(encoding='utf-8')[-6000:]}")
+            time.sleep(1)
+        return found
+
+    # ---- what the daemon does ----
+
+    def ticks(self, sensor: str) -> list[InstigatorTick]:
+        """The ticks of a sensor, the newest first."""
+        with self.instance() as instance:
+            states = [s for s in instance.all_instigator_state() if s.instigator_name == sensor]
+            return [t for s in states for t in instance.get_ticks(s.instigator_origin_id, s.selector_id, limit=5)]
+
+    def settle(self, since: float) -> None:
+        """Until every sensor has looked after `since`, and the last of them found nothing to do and nothing at work."""
+        self.wait_for(lambda: self._quiet(since), "it does not come to rest")
+
+    def _quiet(self, since: float) -> bool:
+        with self.instance() as instance:
+            if instance.get_runs_count(dg.RunsFilter(statuses=ACTIVE)) or instance.get_backfills(
+                BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
+            ):
+                return False
+            newest = instance.get_run_records(limit=1, order_by="update_timestamp")
+            last = max([since, *(record.update_timestamp.timestamp() for record in newest)])
+        for sensor in [f"watch_{source}" for source in SOURCES]:
+            if not any(t.timestamp > since and not t.run_ids for t in self.ticks(sensor)[:1]):
+                return False
+        return any(
+            t.timestamp > last + 1 and not t.run_ids and t.skip_reason and "since the last look" not in t.skip_reason
+            for t in self.ticks("follow")[:2]
+        )
+
+    def runs(self) -> list[dg.DagsterRun]:
+        with self.instance() as instance:
+            return list(instance.get_runs())
+
+    def counted(self, before: Sequence[dg.DagsterRun] = ()) -> Counter[str]:
+        """Runs by job, without those that were there before."""
+        known = {run.run_id for run in before}
+        return Counter(run.job_name for run in self.runs() if run.run_id not in known)
+
+    def materializations(self, asset: dg.AssetKey) -> int:
+        with self.instance() as instance:
+            return len(instance.fetch_materializations(asset, limit=1000).records)
+
+    # ---- what the UI says to the webserver ----
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(
+            f"{self.url}/graphql", body, {"content-type": "application/json", "accept": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            found = json.load(answer)
+        assert "errors" not in found, found["errors"]
+        [result] = found["data"].values()
+        return result
+
+    def launch(
+        self,
+        assets: Sequence[str] = (),
+        checks: Sequence[tuple[str, str]] = (),
+        tags: dict[str, str] | None = None,
+        execution: dict[str, Any] | None = None,
+    ) -> str:
+        """Launch assets ("raw/aws") and checks ("raw/aws", "complete") as the button of an asset's page; the run's id."""
+        answer = self.ask(
+            "mutation Launch($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {"
+            " __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }"
+            " ... on RunConfigValidationInvalid { errors { message } } ... on InvalidSubsetError { message } } }",
+            params={
+                "mode": "default",
+                "runConfigData": "{}",
+                "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in (tags or {}).items()]},
+                "selector": {
+                    "repositoryLocationName": self.location,
+                    "repositoryName": "__repository__",
+                    "pipelineName": "__ASSET_JOB",
+                    "assetSelection": [{"path": name.split("/")} for name in assets],
+                    "assetCheckSelection": [
+                        {"assetKey": {"path": asset.split("/")}, "name": check} for asset, check in checks
+                    ],
+                },
+                **(execution or {}),
+            },
+        )
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        return str(answer["run"]["runId"])
+
+    def backfill(self, assets: Sequence[str], partitions: Sequence[str] | None = None) -> str:
+        """Launch a backfill, of all partitions if none are named; its id."""
+        answer = self.ask(
+            "mutation Backfill($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {"
+            " __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }",
+            params={
+                "assetSelection": [{"path": name.split("/")} for name in assets],
+                **({"allPartitions": True} if partitions is None else {"partitionNames": list(partitions)}),
+                "fromFailure": False,
+                "tags": [],
+            },
+        )
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+        return str(answer["backfillId"])
+
+    def ended(self, run_id: str) -> dg.DagsterRunStatus:
+        """How a run ended, once it has."""
+
+        def status() -> dg.DagsterRunStatus | None:
+            with self.instance() as instance:
+                run = instance.get_run_by_id(run_id)
+            return run.status if run and run.is_finished else None
+
+        return self.wait_for(status, f"the run {run_id} does not end")  # type: ignore[no-any-return]
+
+    def failures(self, run_id: str) -> str:
+        """Why the steps of a run failed, as the UI shows it."""
+        with self.instance() as instance:
+            records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records
+        return "\n".join(str(record.event_log_entry.dagster_event.step_failure_data.error) for record in records)  # type: ignore[union-attr]
+
+    def verdicts(self, asset: str, check: str) -> dict[str | None, bool | None]:
+        """Partition -> whether a check passed on it last; None: nothing was said. The key None: as a whole."""
+        key = dg.AssetCheckKey(dg.AssetKey(asset.split("/")), check)
+        found: dict[str | None, bool | None] = {}
+        with self.instance() as instance:
+            for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=500):
+                event = record.event.dagster_event if record.event else None
+                evaluation = event.event_specific_data if event else None
+                passed = evaluation.passed if isinstance(evaluation, dg.AssetCheckEvaluation) else None
+                partition = record.partition
+                found.setdefault(partition, passed)
+        return found
+
+
+@contextmanager
+def dagster_dev(project: Path) -> Iterator[Dev]:
+    """`dagster dev` in a project folder, as `make ui` starts it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    binaries = Path(sys.executable).parent
+    environment = {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "PYTHONWARNINGS")}
+    environment["PATH"] = f"{binaries}{os.pathsep}{environment['PATH']}"
+    dev = Dev(project, f"http://127.0.0.1:{port}")
+    with (project / "dev.log").open("w") as log:
+        process = subprocess.Popen(
+            [str(binaries / "dagster"), "dev", "-h", "127.0.0.1", "-p", str(port)],
+            cwd=project, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            dev.wait_for(lambda: _locations(dev), "the webserver does not answer")
+            [dev.location] = _locations(dev)
+            yield dev
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _locations(dev: Dev) -> list[str]:
+    try:
+        found = dev.ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }")
+    except OSError:
+        return []
+    return [node["location"]["name"] for node in found.get("nodes", [])]
+
+
+def project_of(root: Path, first_day: object, extra: str = "") -> Path:
+    """A project folder beside root/estate, whose sensors look every five seconds."""
+    shipped, project = Path(__file__).parents[1], root / "project"
+    project.mkdir()
+    for name in ("dagster.yaml", "workspace.yaml"):
+        (project / name).write_text((shipped / name).read_text(encoding="utf-8"), encoding="utf-8")
+    sources = "".join(f"  - {{name: {s}, uri: ../estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in SOURCES)
+    (project / "finops.yaml").write_text(
+        f"first_day: {first_day}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n{sources}{DIMENSIONS}"
+        f"{extra}night: {{watch_seconds: 5}}\n",
+        encoding="utf-8",
+    )
+    return project
