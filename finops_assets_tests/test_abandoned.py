@@ -27,7 +27,7 @@ with lake.workspace() as workspace, lake.replacing(lake.record("s", "one")) as t
 
 
 @pytest.fixture
-def at_work(tmp_path: Path):  # noqa: ANN201
+def at_work(tmp_path: Path):
     """A process in the middle of its work on a lake, its workspace and its temporary file."""
     process = subprocess.Popen(
         [sys.executable, "-c", LEAVES, str(tmp_path / "lake")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -39,7 +39,7 @@ def at_work(tmp_path: Path):  # noqa: ANN201
     process.communicate()
 
 
-def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(at_work, tmp_path: Path) -> None:  # noqa: ANN001
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(at_work, tmp_path: Path) -> None:
     process, workspace, temporary = at_work
     lake = Lake(tmp_path / "lake")
     drop_abandoned(workspace.parent)

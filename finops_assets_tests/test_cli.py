@@ -7,12 +7,15 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any, get_args
 
 import dagster as dg
 import pandas as pd
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from finops_assets.assets import raw as assets_raw
@@ -262,3 +265,81 @@ def test_the_extras_that_an_error_tells_to_install_exist() -> None:
     assert told <= set(extras)
     with pytest.raises(StoreError, match=r"\.venv/bin/uv pip install -e '\.\[aws\]'"):
         sdk("no_such_module", "aws")
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Every command with something for each argument that it needs, by the program's own description of itself."""
+
+    def below(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        subcommands = getattr(command, "commands", {})
+        for name, each in subcommands.items():
+            yield from below(each, (*path, name))
+        if not subcommands or (path and command.invoke_without_command):
+            words: list[str] = []
+            for need in (p for p in command.params if p.required):
+                option = need.opts[:1] if need.param_type_name == "option" else []
+                wanted = need.type_descriptor.annotation
+                date_like = "2026-09-02" if need.name == "end" else "2026-09-01"
+                choices = [each for each in get_args(wanted) if isinstance(each, str)]
+                words += [*option, date_like if wanted is datetime else (*choices, "x [/b] $y")[0]]
+            yield (*path, *words)
+
+    return list(below(typer.main.get_command(app), ()))
+
+
+STARTS_DAGSTER = ("demo", "run", "backfill", "publish", "prune", "owners suggest")
+
+
+def test_no_command_ends_in_a_traceback_without_a_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FINOPS_CONFIG", raising=False)
+    assert len(commands()) > 50
+    for words in commands():
+        done = CliRunner().invoke(app, list(words), input="")
+        assert isinstance(done.exception, SystemExit), (words, done.exception)
+        assert done.exit_code == 1, (words, done.output)
+        assert "error " in done.stderr
+        assert "name the file with --config" in done.stderr or words[0] in ("sources", "conformance"), (
+            words,
+            done.stderr,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, b"garbage" * 1_000, b""])
+def test_no_command_ends_in_a_traceback_where_nothing_was_run_or_all_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FINOPS_CONFIG", raising=False)
+    (tmp_path / "finops.yaml").write_text(
+        "first_day: 2026-09-01\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\n"
+        f"sources: [{{name: aws, uri: exports, layout: files}}]\n{DIMENSIONS}"
+    )
+    (tmp_path / "dagster.yaml").write_text((SHIPPED / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    if content is not None:
+        for name in ("p.duckdb", "w.duckdb", "w.alerts.sqlite", "w.owners.sqlite", "w.anomalies.sqlite"):
+            (tmp_path / name).write_bytes(content)
+    for words in commands():
+        if " ".join(words).startswith(STARTS_DAGSTER):
+            continue
+        done = CliRunner().invoke(app, list(words), input="")
+        assert done.exception is None or isinstance(done.exception, SystemExit), (words, done.exception)
+        why = {0: "", 1: "error ", 3: "held "}[done.exit_code]
+        assert why in done.stderr + done.stdout or "problem" in done.stdout, (words, done.output)
+
+
+def test_what_cannot_be_written_is_said(project: Path) -> None:
+    for output, said in {"none/x.csv": "non-existent directory", ".": "Is a directory"}.items():
+        done = CliRunner().invoke(app, ["report", "teams", "--format", "csv", "--output", output])
+        assert done.exit_code == 1
+        assert said in done.stderr
+
+
+def test_the_program_says_its_version_and_its_exit_codes() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"finops_assets {version('finops_assets')}\n"
+    told = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
+    for code in ("0 fine", "1 an error", "2 the command", "3 done, but some days are held", "4 what it waits for"):
+        assert code in told

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from finops_assets.cli.alerts import alerts_app
@@ -24,7 +27,29 @@ from finops_assets.cli.run import backfill, demo, prune, publish, run
 from finops_assets.cli.sources import sources_app
 from finops_assets.cli.tags import tags_app
 
-app = typer.Typer(no_args_is_help=True, help="FOCUS billing exports to gated, exact cost by team.")
+EXIT_CODES = (
+    "Exit codes: 0 fine; 1 an error, or what was checked is not right; 2 the command is not understood;"
+    " 3 done, but some days are held by a gate; 4 what it waits for did not come free in time."
+)
+
+app = typer.Typer(no_args_is_help=True, help="FOCUS billing exports to gated, exact cost by team.", epilog=EXIT_CODES)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"finops_assets {version('finops_assets')}")
+        raise typer.Exit
+
+
+@app.callback()
+def finops(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit")
+    ] = False,
+) -> None:
+    """FOCUS billing exports to gated, exact cost by team."""
+
+
 app.command()(demo)
 app.command()(run)
 app.command()(backfill)

@@ -14,7 +14,7 @@ from finops_assets.alerts.alert import Alert, Notice, minute
 from finops_assets.alerts.channels import ChannelError, name_of, send
 from finops_assets.alerts.dispatch import close
 from finops_assets.alerts.history import AlertHistory, Row
-from finops_assets.cli.common import ConfigOption, explained, out
+from finops_assets.cli.common import ConfigOption, explained, out, plain
 from finops_assets.errors import FinopsError
 from finops_assets.settings import load_settings
 
@@ -88,9 +88,13 @@ def alerts_test(config: ConfigOption = None) -> None:
             remark = send(channel, Notice(f"test-{now:%Y%m%d%H%M%S%f}", "test", alert, now), os.environ)
         except ChannelError as error:
             failed = True
-            out.print(f"[bold red]failed[/] {name_of(channel)}: {escape(str(error))}", highlight=False, soft_wrap=True)
+            out.print(
+                f"[bold red]failed[/] {plain(name_of(channel))}: {escape(str(error))}", highlight=False, soft_wrap=True
+            )
         else:
-            out.print(f"[green]sent[/] {name_of(channel)}{': ' if remark else ''}{escape(remark)}", highlight=False)
+            out.print(
+                f"[green]sent[/] {plain(name_of(channel))}{': ' if remark else ''}{escape(remark)}", highlight=False
+            )
     if failed:
         raise typer.Exit(1)
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from finops_assets.anomalies.drivers import CAUSES
 from finops_assets.anomalies.history import ENDED, Anomaly, AnomalyHistory, history_table
 from finops_assets.anomalies.rates import rates, rates_table, today
-from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, write_table
+from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, plain, write_table
 from finops_assets.settings import load_settings
 
 anomalies_app = typer.Typer(no_args_is_help=True, help="Anomalies: found, explained, judged.")
@@ -31,7 +31,7 @@ def anomalies_list(
     output: OutputOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """The anomalies, the newest first. Amounts: what their days cost beyond what was expected."""
+    """The anomalies, the newest first. Amounts: what their days cost above (+) or below (-) what was expected."""
     with explained():
         found = AnomalyHistory.beside(load_settings(config).warehouse).all(since.date() if since else None)
     found = [a for a in found if (not only_open or a.resolved_at is None) and (team is None or a.key.team == team)]
@@ -50,7 +50,7 @@ def anomalies_list(
             "what": a.key.ResourceId or a.key.ServiceCategory,
             "currency": a.key.currency,
             "expected": a.expected,
-            "beyond": a.excess,
+            "difference": a.excess,
             "sigmas": a.score,
             "kind": f"{a.kind} {'up' if a.direction > 0 else 'down'}",
             "cause": a.cause,
@@ -76,19 +76,19 @@ def anomalies_show(
         a = AnomalyHistory.beside(load_settings(config).warehouse).find(anomaly_id)
     beyond = f"{a.excess:+,.2f} {a.key.currency}" + (f" ({a.percent:+,.0f} %)" if a.percent is not None else "")
     lines = {
-        a.id: escape(a.key.name),
+        a.id: a.key.name,
         "days": f"{a.first_day} to {a.last_day}, {a.days} with figures; a {a.kind}, {a.score:g} sigmas on {a.surest_day}",
         "cost": f"{a.observed:,.2f} {a.key.currency}, expected {a.expected:,.2f}: {beyond}",
         "cause": f"{a.cause} ({CAUSES[a.cause]})",
-        "evidence": escape(a.evidence),
+        "evidence": a.evidence,
         "detected": f"{a.detected_at:%Y-%m-%d %H:%M} UTC",
         "ended": f"{a.resolved_at:%Y-%m-%d %H:%M} UTC, {ENDED[a.ended]}" if a.resolved_at and a.ended else "it lasts",
     }
     if a.verdict:
-        by = f" by {escape(a.judged_by)}" if a.judged_by else ""
-        lines["verdict"] = f"{a.verdict}{by}{': ' if a.note else ''}{escape(a.note)}"
+        by = f" by {a.judged_by}" if a.judged_by else ""
+        lines["verdict"] = f"{a.verdict}{by}{': ' if a.note else ''}{a.note}"
     for name, text in lines.items():
-        out.print(f"[bold]{name:<10}[/] {text}", highlight=False, soft_wrap=True)
+        out.print(f"[bold]{name:<10}[/] {plain(text)}", highlight=False, soft_wrap=True)
     if a.drivers:
         out.print("\nwhat moved most, a day", style="dim")
         moved = [

@@ -48,8 +48,25 @@ def explained() -> Iterator[None]:
     try:
         yield
     except FinopsError as error:
-        err.print(f"[bold red]error[/] {escape(visible(str(error)))}", highlight=False, soft_wrap=True)
+        _tell(str(error))
         raise typer.Exit(1) from error
+    except BrokenPipeError:
+        raise  # whoever reads has enough; click ends in silence
+    except OSError as error:
+        _tell(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        raise typer.Exit(1) from error
+
+
+def plain(value: object) -> str:
+    """What others wrote, for a line that is printed with markup: its brackets are no markup, and nothing in it acts."""
+    return escape(visible(str(value)))
+
+
+def _tell(text: str) -> None:
+    err.print(f"[bold red]error[/] {plain(text)}", highlight=False, soft_wrap=True)
+
+
+_ANEW = "if it is damaged, move it away; `finops publish` makes it anew from the warehouse"
 
 
 @contextmanager
@@ -58,10 +75,15 @@ def published(config: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
     path = load_settings(config).published
     if not path.is_file():
         raise FinopsError(f"{path} is not there yet; run days first (`finops run FROM TO`, `make demo` or the UI)")
-    connection = duckdb.connect(str(path), read_only=True)
+    try:
+        connection = duckdb.connect(str(path), read_only=True)
+    except duckdb.Error as error:
+        raise FinopsError(f"published copy {path} cannot be opened ({error}); {_ANEW}") from error
     try:
         connection.execute("SET timezone = 'UTC'")
         yield connection
+    except (duckdb.CatalogException, duckdb.IOException) as error:
+        raise FinopsError(f"published copy {path} is not whole, or another version's ({error}); {_ANEW}") from error
     finally:
         connection.close()
 

@@ -14,6 +14,7 @@ from finops_assets.cli.common import (
     err,
     explained,
     out,
+    plain,
     published,
     write_table,
 )
@@ -75,7 +76,11 @@ def forecast(
         if len(made):
             write_table(made[SHOWN], format, output)
         for row in table[table["refused"].notna()].itertuples():
-            err.print(f"[yellow]refused[/] {row.key}, {row.currency}: {row.refused}", highlight=False, soft_wrap=True)
+            err.print(
+                f"[yellow]refused[/] {plain(row.key)}, {plain(row.currency)}: {plain(row.refused)}",
+                highlight=False,
+                soft_wrap=True,
+            )
         if shown.first < begin:
             err.print(
                 f"[yellow]note[/] {(begin - shown.first).days} days of the period, before {begin}, were never reported:"

@@ -10,6 +10,7 @@ from finops_assets.cli.common import (
     OutputOption,
     explained,
     out,
+    plain,
     published,
     write_table,
 )
@@ -38,4 +39,4 @@ def health(format: FormatOption = "table", output: OutputOption = None, config: 
         shown = shown.rename(columns={"now": "now %", "before": "before %", "weeks": "8 weeks"})
         write_table(shown, format, output)
         for figure, text in FIGURES.items():
-            out.print(f"{figure}: {text}", style="dim", highlight=False)
+            out.print(f"{plain(figure)}: {plain(text)}", style="dim", highlight=False)

@@ -20,6 +20,7 @@ from finops_assets.cli.common import (
     err,
     explained,
     out,
+    plain,
     published,
     write_table,
 )
@@ -188,7 +189,7 @@ def owners_rules(output: OutputOption = None, config: ConfigOption = None) -> No
             output.write_text(text, encoding="utf-8")
         except OSError as error:
             raise FinopsError(f"{output}: cannot be written: {error.strerror}") from error
-    out.print(f"{len(rules)} rules in {output}.")
+    out.print(f"{len(rules)} rules in {plain(output)}.")
 
 
 @owners_app.command("acceptance")
@@ -279,7 +280,11 @@ def _show(row: object, table: pd.DataFrame) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    out.print(f"  {source}, {escape(str(account))}, {cost:,.2f} {currency} in 30 days", style="dim", highlight=False)
+    out.print(
+        f"  {plain(source)}, {escape(str(account))}, {cost:,.2f} {plain(currency)} in 30 days",
+        style="dim",
+        highlight=False,
+    )
     for sentence in str(getattr(row, "evidence")).split("; "):  # noqa: B009
         out.print(f"  - {escape(sentence)}", highlight=False, soft_wrap=True)
     mine = (table["source"] == source) & (table["ResourceId"] == resource) & (table["dimension"] == dimension)

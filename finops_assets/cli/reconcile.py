@@ -23,6 +23,7 @@ from finops_assets.cli.common import (
     err,
     explained,
     out,
+    plain,
     write_table,
 )
 from finops_assets.engine import days_between
@@ -187,7 +188,7 @@ def _tell(found: Comparison, part: str, units: str, format: Format, output: Path
         write_table(getattr(found, part), format, output)
         err.print(summary, highlight=False)
         return
-    out.print(f"a = {found.a}, b = {found.b}; a difference is b less a", style="dim", highlight=False)
+    out.print(f"a = {plain(found.a)}, b = {plain(found.b)}; a difference is b less a", style="dim", highlight=False)
     seen = [f"{basis}_{which}" for basis in BASES for which in ("a", "difference") if f"{basis}_a" in found.units]
     days = found.units.copy()
     # The differences stand beside it.
@@ -202,7 +203,9 @@ def _tell(found: Comparison, part: str, units: str, format: Format, output: Path
         if len(found.cells) > SHOWN_CELLS:
             out.print(f"… and {len(found.cells) - SHOWN_CELLS} more: --part cells --format csv", style="dim")
     if len(found.kinds):
-        out.print(f"\n[bold]Rows without an equal one[/], paired by {', '.join(found.key) or 'place and cost alone'}")
+        out.print(
+            f"\n[bold]Rows without an equal one[/], paired by {plain(', '.join(found.key) or 'place and cost alone')}"
+        )
         _show(found.kinds)
         out.print()
         for row in found.rows.to_dict("records"):
@@ -214,7 +217,7 @@ def _tell(found: Comparison, part: str, units: str, format: Format, output: Path
             places = " → ".join(text for side in "ab" if (text := _text(row[f"from_{side}"])))
             _line(f"{row['kind']}: {amounts}", row, ("unit", "BillingCurrency"), places)
     style = "green" if found.reconciles else "red"
-    out.print(f"\n[bold {style}]{summary}[/]", highlight=False)
+    out.print(f"\n[bold {style}]{plain(summary)}[/]", highlight=False)
 
 
 def _explain(found: Reconciled, invoice: Mapping[Hashable, Any]) -> None:
@@ -225,7 +228,7 @@ def _explain(found: Reconciled, invoice: Mapping[Hashable, Any]) -> None:
         return pd.DataFrame(records, columns=table.columns)
 
     name = ", ".join(_text(invoice[k]) or "no InvoiceId" for k in ("InvoiceId", "period", "BillingCurrency"))
-    out.print(f"\n[bold]{escape(name)}[/]: {invoice['status']}", highlight=False)
+    out.print(f"\n[bold]{escape(name)}[/]: {plain(invoice['status'])}", highlight=False)
     parts = its(found.parts)
     for dimension, of in parts.groupby("dimension", sort=False):
         # Where the file says what was invoiced, what is equal on both sides is not worth a line.
@@ -238,7 +241,7 @@ def _explain(found: Reconciled, invoice: Mapping[Hashable, Any]) -> None:
         out.print("\n[bold]What could explain it[/]")
         _show(reasons.drop(columns=[*NAME]))
     for reason, of in its(found.rows).groupby("reason", sort=False):
-        out.print(f"\n[bold]{reason}[/]", highlight=False)
+        out.print(f"\n[bold]{plain(reason)}[/]", highlight=False)
         for row in of.to_dict("records"):
             _line(f"{money(row['BilledCost'])} {row['BillingCurrency']}", row, (), row["found_in"])
 
@@ -291,7 +294,7 @@ def _text(value: object) -> str:
 
 
 def _note(text: str) -> None:
-    err.print(f"[yellow]note[/] {text}", highlight=False)
+    err.print(f"[yellow]note[/] {plain(text)}", highlight=False)
 
 
 def _two(platform: Platform, a: str, b: str) -> tuple[str, str]:

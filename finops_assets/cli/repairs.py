@@ -38,7 +38,7 @@ def repairs(
     with explained():
         platform = Platform(load_settings(config))
         if source and source not in platform.landed_names:
-            raise FinopsError(f"found {source!r}; allowed: {', '.join(platform.landed_names)}")
+            raise FinopsError(f"found source {source!r}; allowed: {', '.join(platform.landed_names)}")
         names = [source] if source else platform.landed_names
         table = repairs_table(platform.lake, names, scope, first.date() if first else None, end.date() if end else None)
         if format != "table":

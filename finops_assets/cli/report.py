@@ -29,6 +29,7 @@ from finops_assets.cli.common import (
     err,
     explained,
     out,
+    plain,
     published,
     write_table,
 )
@@ -133,7 +134,7 @@ def _report_cost_centers(
         emit(table, _compared(connection, period), format, output)
         if format == "table":
             shares = ", ".join(f"{share:.1f} % of {c}" for c, share in sparse_shares(connection, period).items())
-            out.print(f"{SPARSE}: {shares}", style="dim", highlight=False)
+            out.print(f"{SPARSE}: {plain(shares)}", style="dim", highlight=False)
 
 
 @report_app.command("sparse")
@@ -289,7 +290,7 @@ def report_allocation(
         table = moves(connection, period, basis) if by_rule else allocation(connection, period, basis)
         write_table(table, format, output)
         for text in kept(connection, period):
-            err.print(f"[yellow]note[/] {text}", highlight=False, soft_wrap=True)
+            err.print(f"[yellow]note[/] {plain(text)}", highlight=False, soft_wrap=True)
         _say(_missing(connection, period, ALLOCATED))
 
 
@@ -304,7 +305,7 @@ def report_html(
         with published(config) as connection:
             figures = gather(connection, month)
         path = write_page(figures, output or page_path(load_settings(config).published, figures.month))
-        out.print(f"{figures.period}: {path}", highlight=False, soft_wrap=True)
+        out.print(f"{figures.period}: {plain(path)}", highlight=False, soft_wrap=True)
 
 
 def _compared(

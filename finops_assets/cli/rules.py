@@ -20,6 +20,7 @@ from finops_assets.cli.common import (
     err,
     explained,
     out,
+    plain,
     write_table,
 )
 from finops_assets.engine import days_between
@@ -60,7 +61,7 @@ def rules_preview(
             raise FinopsError(f"no day from {begin} to before {last} has facts")
         if found.without_facts and (first or end):
             missing = ", ".join(map(str, found.without_facts[:6])) + (", …" if len(found.without_facts) > 6 else "")
-            err.print(f"[yellow]note[/] no facts, so nothing that could move: {missing}", highlight=False)
+            err.print(f"[yellow]note[/] no facts, so nothing that could move: {plain(missing)}", highlight=False)
         if format != "table":
             write_table(found.moves, format, output)
             return

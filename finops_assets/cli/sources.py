@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from finops_assets.cli.common import ConfigOption, explained, out
+from finops_assets.cli.common import ConfigOption, explained, out, plain
 from finops_assets.errors import FinopsError
 from finops_assets.ledger import Ledger
 from finops_assets.platform import Platform
@@ -40,7 +40,7 @@ def sources_inspect(
         _line("exports    ", f"{len(found)} below {without_secrets(uri)}; each is a source of its own")
     for each in found:
         if len(found) > 1:
-            out.print(f"\n[bold]{each.uri}[/]", highlight=False, soft_wrap=True)
+            out.print(f"\n[bold]{plain(each.uri)}[/]", highlight=False, soft_wrap=True)
         _print(each)
     out.print("\nTo paste into finops.yaml:\n")
     first, *more = (each.yaml for each in found)

@@ -15,6 +15,7 @@ from finops_assets.cli.common import (
     err,
     explained,
     out,
+    plain,
     published,
     write_table,
 )
@@ -96,7 +97,7 @@ def tags_suggest_aliases(
             output.write_text(text, encoding="utf-8")
         except OSError as error:
             raise FinopsError(f"{output}: cannot be written: {error.strerror}") from error
-    out.print(f"written to {output}")
+    out.print(f"written to {plain(output)}")
 
 
 def _table(config: Path | None, name: str) -> pd.DataFrame:

@@ -29,6 +29,7 @@ from finops_assets.sources.azure_exports import ACTUAL, AMORTIZED
 from finops_assets.sources.delivery import Delivery, read_manifest
 from finops_assets.sources.layouts import newest_deliveries
 from finops_assets.sources.listing import json_of
+from finops_assets.sources.places import place_of
 from finops_assets.sources.reading import ExportTable, map_column, open_export
 from finops_assets.sources.spelling import how_written
 from finops_assets.sources.store import (
@@ -122,6 +123,10 @@ def inspect_all(uri: str, endpoint_url: str | None = None) -> list[Inspection]:
         FinopsError: as `inspect`.
     """
     given = uri
+    try:
+        place_of(uri, Path())
+    except ValueError as error:
+        raise FinopsError(f"uri {without_secrets(uri)}: {error}") from error
     if (above := _export_around(uri, endpoint_url)) is not None:
         uri = above
     store, pattern, listed = _listed(uri, endpoint_url)
