@@ -6,8 +6,10 @@ A generation replaces the one before it in its scope as a whole; rows are never 
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +25,7 @@ from finops_assets.engine import by_day, connect, identifier, literal, one_file,
 from finops_assets.errors import DeliveryChanged, DeliveryRefused, DeliveryUnread, FinopsError
 from finops_assets.focus.specification import detect_version
 from finops_assets.lake import Lake
-from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, State, before_first_day, fall, now, total_cost
+from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, State, fall, now, remark, total_cost
 from finops_assets.repairs import condensed, counts, row_repairs
 from finops_assets.same_charges import Sample, Shared, may_share, samples, shared
 from finops_assets.settings import Engine, Plausibility, Source
@@ -42,7 +44,7 @@ from finops_assets.sources.reading import (
     repairs_json,
 )
 from finops_assets.sources.spelling import AS_SPECIFIED, EMPTY_ROW, Repair, Written, how_written
-from finops_assets.sources.store import DATA_SUFFIXES, FileChanged, Store, StoreError
+from finops_assets.sources.store import DATA_SUFFIXES, FileChanged, Store, StoredFile, StoreError
 from finops_assets.text import command
 
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
@@ -56,6 +58,8 @@ DEFAULT_LIMITS = Plausibility()
 DERIVED_TYPES = {"tag_set_id": "VARCHAR", SOURCE_FILE: "VARCHAR", SOURCE_ROW: "BIGINT", "repairs": "VARCHAR"}
 # What lands differently than before gets a new number: deliveries that were landed in an older form are landed again.
 CANONICAL_FORM = 3
+# The compressed form of nothing has the file's old name in it, and is no longer.
+_COMPRESSED_NOTHING = 300
 # The record of files that look like data and are not read.
 NOT_READ = "not_read"
 
@@ -112,11 +116,13 @@ def land_source(
                 # Neither a file that changed nor a fault of this machine is a verdict on the delivery.
                 waits = isinstance(refusal, DeliveryChanged | DeliveryUnread)
                 entry = _entry(delivery, "waiting" if waits else "refused", str(refusal))
+                if not waits and delivery.files and all(_nothing_in(store, file) for file in delivery.files):
+                    entry = replace(entry, empty=True)
             if entry.state == "live":
-                early = before_first_day(entry, first_day)
+                said = remark(entry, first_day)
                 log(
                     f"{source.name}: landed {delivery.scope}, {entry.rows:,} rows, {len(entry.days)} days"
-                    f"{early and f'; {early}'}"
+                    f"{said and f'; {said}'}"
                 )
                 counting[entry.scope] = entry
         before = ledger.live(delivery.scope)
@@ -149,6 +155,16 @@ def _tell_what_is_not_read(
         lake.write_record({"files": found}, source.name, NOT_READ, blind=True)
         for key in found:
             log(f"{source.name}: {key} is not read; files that end in {', '.join(DATA_SUFFIXES)} are")
+
+
+def _nothing_in(store: Store, file: StoredFile) -> bool:
+    """Is a file empty, or the compressed form of nothing?"""
+    if file.size > _COMPRESSED_NOTHING or not file.key.lower().endswith(".gz"):
+        return file.size == 0
+    try:
+        return gzip.decompress(store.read(file.key)).strip() == b""
+    except (OSError, EOFError, zlib.error, StoreError):
+        return False
 
 
 def unknown_deliveries(lake: Lake, source: Source, first_day: date) -> list[Delivery]:

@@ -76,6 +76,9 @@ class Generation:
     beside: Mapping[str, str] = field(default_factory=dict)
     """Of one that was refused because other scopes hold the same charges: these, with their identity then."""
 
+    empty: bool = False
+    """Is there nothing at all in its files? Then it holds no day back that it never held."""
+
     @property
     def landed(self) -> bool:
         """Did its rows ever count?"""
@@ -111,6 +114,7 @@ class Generation:
             "repaired": [r.as_json() for r in self.repaired],
             "form": self.form,
             "beside": dict(self.beside),
+            "empty": self.empty,
         }
 
     @classmethod
@@ -135,6 +139,7 @@ class Generation:
             repaired=tuple(Repair.from_json(r) for r in body.get("repaired", ())),
             form=body.get("form", 0),
             beside=body.get("beside", {}),
+            empty=body.get("empty", False),
         )
 
 
@@ -245,7 +250,7 @@ def concerns(generation: Generation, day: date, live: Iterable[Generation]) -> b
     landed = [g for g in live if g.scope == generation.scope]
     if any(day in g.days for g in landed):
         return True
-    if generation.days:
+    if generation.days or generation.empty:
         return day in generation.days
     named = scope_days(generation.scope)
     return named[0] <= day <= named[1] if named else not landed
@@ -268,8 +273,13 @@ def shown_state(generation: Generation, at: datetime) -> str:
     return "final" if at >= end + FINAL_AFTER else "complete"
 
 
-def before_first_day(generation: Generation, first_day: date | None) -> str:
-    """What a live delivery holds of days before the platform's first: it was landed and is in no figure; "" of none."""
+def remark(generation: Generation, first_day: date | None) -> str:
+    """What there is to say of a live delivery: that it holds nothing, or rows of days before the platform's first.
+
+    These are landed, and in no figure.
+    """
+    if generation.state == "live" and not generation.rows:
+        return "holds no rows"
     early = {day: totals for day, totals in generation.days.items() if first_day and day < first_day}
     if generation.state != "live" or not early:
         return ""
@@ -311,7 +321,7 @@ def ledger_table(
                         "first_day": min(g.days, default=None),
                         "last_day": max(g.days, default=None),
                         "days_changed": len(g.changed),
-                        "reason": g.reason or before_first_day(g, first_day),
+                        "reason": g.reason or remark(g, first_day),
                     }
                 )
     return pd.DataFrame(rows, columns=LEDGER_COLUMNS)

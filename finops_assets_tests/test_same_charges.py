@@ -411,3 +411,39 @@ def test_a_source_that_was_taken_out_is_told_until_its_cost_has_left(site: Site)
     assert taken_out_told(before, gone) == [
         "source two is not in finops.yaml any more: 2 USD of 2 days, 2026-09-01 to 2026-09-02 left with this run"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("b.csv", b""),
+        ("b.parquet", b""),
+        ("b.csv.gz", gzip.compress(b"")),
+        ("b.csv", csv_text([machine(1)]).split("\n")[0]),
+    ],
+    ids=["nothing", "no Parquet", "nothing, compressed", "a header alone"],
+)
+def test_an_empty_file_beside_good_ones_is_shown_and_holds_nothing(
+    make_site: MakeSite, name: str, content: bytes | str
+) -> None:
+    site = make_site()
+    (site.folder / "finops.yaml").write_text(site.text)
+    site.put_csv("a.csv", machine(1))
+    site.put(name, content)
+    site.run(D1)
+    assert site.judge(D1)["complete", D1].passed
+    # A day that no file knows is not built for that.
+    assert not site.judge(D2)["complete", D2].passed
+    shown = say(site)
+    assert f"bill {name} refused" in shown or f"bill {name} complete: holds no rows" in shown
+
+
+def test_a_file_that_held_days_and_is_empty_now_holds_them(make_site: MakeSite) -> None:
+    site = make_site()
+    site.put_csv("a.csv", machine(1))
+    site.put_csv("b.csv", machine(2), machine(2, D2))
+    site.run(D1, D2)
+    site.put("b.csv", b"")
+    site.run(D1, D2)
+    assert [site.judge(D1, D2)["complete", day].passed for day in (D1, D2)] == [False, False]
+    assert billed(site, D1) == Decimal(3)

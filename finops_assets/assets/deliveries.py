@@ -11,7 +11,7 @@ from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.errors import LakeError
 from finops_assets.lake import LakeChanged
 from finops_assets.landing import land_source
-from finops_assets.ledger import before_first_day, ledger_table
+from finops_assets.ledger import ledger_table, remark
 from finops_assets.platform import Platform
 from finops_assets.repairs import repairs_table
 from finops_assets.settings import Settings, Source, without_secrets
@@ -69,7 +69,7 @@ def deliveries_asset(source: Source, owner: str) -> dg.AssetsDefinition:
         for entry in entries:
             if entry.state in ("waiting", "refused"):
                 context.log.warning(f"{source.name} {entry.scope} is {entry.state}: {entry.reason}")
-            elif early := before_first_day(entry, settings.first_day):
+            elif early := remark(entry, settings.first_day):
                 context.log.warning(f"{source.name} {entry.scope}: {early}")
         table = ledger_table(platform.lake, [source.name], first_day=settings.first_day)
         states = table["state"].value_counts()
