@@ -259,6 +259,53 @@ def test_cur_what_negation_leaves_over_stays_billed_and_is_said(make_site: Calla
     assert json.loads(text) == [{"rule": "savings_plan_rest", "column": "BilledCost", "found": "0.000000000300000000"}]
 
 
+def covered(cost: str, plan: str, hour: str = "00", **more: str) -> Row:
+    """An hour of usage that a savings plan covers, at its price on demand."""
+    at = {"lineItem/UsageStartDate": f"2026-09-01T{hour}:00:00Z", "savingsPlan/SavingsPlanARN": plan}
+    return cur_row("SavingsPlanCoveredUsage", cost, **{"savingsPlan/SavingsPlanEffectiveCost": "1"}, **at, **more)
+
+
+def test_cur_covered_usage_that_nothing_negates_keeps_what_it_says_and_is_told(make_site: Callable[..., Site]) -> None:
+    """A report that was filtered of its negations: nothing is moved from row to row."""
+    site = make_site(layout="aws-cur")
+    whole = {"savingsPlan/SavingsPlanARN": "arn:whole", "lineItem/UsageStartDate": "2026-09-01T00:00:00Z"}
+    rows = [
+        covered("3.5133", "arn:filtered", "00"),
+        covered("3.5133", "arn:filtered", "01"),
+        covered("2.004", "arn:whole", "00"),
+        cur_row("SavingsPlanNegation", "-2", **whole),
+    ]
+    site.put_csv("cur.csv", *rows)
+    [landed] = site.run("2026-09-01")
+    price = Decimal("3.5133")
+    assert [amount for (amount,) in site.rows("2026-09-01", "BilledCost")] == [price, price, 0, Decimal("0.004")]
+    assert [amount for (amount,) in site.rows("2026-09-01", "EffectiveCost")] == [1, 1, 1, 0]
+    said = [(r.rule, r.rows, r.example) for r in landed.repaired if r.rule.startswith("savings_plan")]
+    assert sorted(said) == [
+        ("savings_plan_rest", 1, "0.004000000000000000"),
+        ("savings_plan_without_negation", 2, "3.5133"),
+    ]
+
+
+def test_cur_a_negation_that_names_no_plan_is_of_its_currency(make_site: Callable[..., Site]) -> None:
+    site = make_site(layout="aws-cur")
+    site.put_csv(
+        "cur.csv",
+        covered("3", "arn:a"),
+        covered("2", "arn:b"),
+        cur_row("SavingsPlanNegation", "-5", **{"savingsPlan/SavingsPlanARN": ""}),
+    )
+    [landed] = site.run("2026-09-01")
+    assert [amount for (amount,) in site.rows("2026-09-01", "BilledCost")] == [0, 0, 0]
+    assert not [r for r in landed.repaired if r.rule.startswith("savings_plan")]
+
+
+def test_cur_tag_columns_that_differ_in_case_are_two_tags(tmp_path: Path) -> None:
+    row = cur_row("Usage", "7") | {"resourceTags/user:team": "", "resourceTags/user:department": "retail"}
+    with bill(tmp_path, "aws-cur", csv_file(tmp_path, "cur.csv", row | {"resourceTags/user:Team": "carts"})) as cur:
+        assert cur.tags() == {"user:Team": "carts", "user:department": "retail"}
+
+
 def test_cur_net_cost_counts_where_the_report_has_it(tmp_path: Path) -> None:
     net = "lineItem/NetUnblendedCost"
     rows = [

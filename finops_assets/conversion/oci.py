@@ -11,4 +11,5 @@ _TAGS = "tags/"
 
 def given(source: SourceColumns) -> Given:
     columns = source.starting_with(_TAGS)
-    return Given({"tags": from_columns((n[len(_TAGS) :], n) for n in columns)}, consumed=frozenset(columns))
+    tags = from_columns((name[len(_TAGS) :], column) for name, column in columns)
+    return Given({"tags": tags}, consumed=frozenset(column for _, column in columns))

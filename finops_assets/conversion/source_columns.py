@@ -66,9 +66,18 @@ class SourceColumns:
         found = self._found.get(folded(name))
         return found[2] if found else None
 
-    def starting_with(self, *prefixes: str) -> list[str]:
-        """The columns as written whose name begins so, whatever the case."""
-        return [n for n in self.names if n.casefold().startswith(tuple(p.casefold() for p in prefixes))]
+    def starting_with(self, *prefixes: str) -> list[tuple[str, str]]:
+        """(name in the bill, column) of the columns whose name begins so, whatever the case.
+
+        Two names that differ in case alone are two names of the bill; the second one's column is called x_….
+        """
+        begins = tuple(prefix.casefold() for prefix in prefixes)
+        found = []
+        for name in self.names:
+            own = name if name.casefold().startswith(begins) else re.sub(r"^(x_)+", "", name)
+            if own.casefold().startswith(begins):
+                found.append((own, name))
+        return found
 
     def text(self, alternatives: str) -> str:
         """SQL: the first of these columns (`A|B`) with a value, as text; an empty text is none."""
