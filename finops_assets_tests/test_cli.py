@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -18,12 +18,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from finops_assets.alerts.history import AlertHistory
 from finops_assets.assets import raw as assets_raw
 from finops_assets.cli import app
 from finops_assets.estate import Incident
 from finops_assets.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.runs import open_instance
+from finops_assets.sensors.alerts import tick
 from finops_assets.settings import load_settings
 from finops_assets.sources.store import StoreError, sdk
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, small_estate
@@ -343,3 +345,37 @@ def test_the_program_says_its_version_and_its_exit_codes() -> None:
     told = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
     for code in ("0 fine", "1 an error", "2 the command", "3 done, but some days are held", "4 what it waits for"):
         assert code in told
+
+
+def test_where_no_source_is_required_all_goes_on_and_nothing_is_critical(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    small_estate(tmp_path, FIRST, LAST, incidents=[Incident("gcp", BAD, "incomplete")])
+    sources = "".join(f"  - {{name: {s}, uri: estate/{s}, layout: {LAYOUTS[s]}, required: false}}\n" for s in SOURCES)
+    (tmp_path / "finops.yaml").write_text(
+        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n{sources}{DIMENSIONS}",
+        encoding="utf-8",
+    )
+    (tmp_path / "dagster.yaml").write_text((SHIPPED / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    run = CliRunner().invoke(app, ["run", str(FIRST), "2026-09-05"])
+    assert run.exit_code == 0, run.output
+    assert "4 days built, 0 held back" in run.output
+    assert "warning raw/gcp complete, 2026-09-03" in run.output
+    for words in (
+        ["owners", "suggest"],
+        ["health"],
+        ["report", "teams", "--from", str(FIRST), "--to", "2026-09-05"],
+        ["backfill", str(FIRST), "2026-09-05"],
+        ["export", "focus", "out", "--from", str(FIRST), "--to", "2026-09-05"],
+    ):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, (words, done.output)
+    settings = load_settings(tmp_path / "finops.yaml")
+    with open_instance() as instance:
+        tick(Platform(settings), instance, None, datetime(2026, 9, 20, 9, tzinfo=UTC), {}, print)
+    with AlertHistory.beside(settings.warehouse).opened() as opened:
+        told = {o.alert.key: o.alert.severity for o in opened.open_alerts().values()}
+    assert told[f"check raw/gcp:complete {BAD}"] == "WARNING"
+    assert set(told.values()) == {"WARNING"}
