@@ -585,7 +585,7 @@ def test_an_anomaly_is_told_once_with_its_department_and_so_is_its_end(tmp_path:
     assert keys == {f"anomaly {fresh.id}", f"anomaly {over.id}"}
     told = next(o.alert for o in seen if o.alert and fresh.id in o.key)
     assert (told.department, told.day, told.severity, told.reminders) == ("shop", fresh.first_day, "WARNING", "never")
-    assert "+200.00 USD (+200 %)" in told.title
+    assert "200.00 USD (+200 %) above what was expected" in told.title
     assert f"finops anomalies resolve {fresh.id}" in told.text
     assert tick(NOW + timedelta(minutes=2))[0] == {f"anomaly {fresh.id}"}
     kept.judge(fresh.id, "confirmed", NOW + timedelta(minutes=3))
@@ -606,3 +606,11 @@ def test_a_team_above_a_fifth_is_told_until_it_raised_its_sigma(tmp_path: Path) 
     raised = Anomalies(overrides=(AnomalyLimits(team="web", sigma=3),))
     [healed] = anomaly_observations(warehouse, raised, NOW, [OpenAlert(seen.alert, NOW)])
     assert (healed.key, healed.alert) == (seen.key, None)
+
+
+def test_a_fall_is_told_as_one(tmp_path: Path) -> None:
+    kept = AnomalyHistory.beside(tmp_path / "w.duckdb")
+    kept.put([anomaly(20, observed=Decimal(40))])
+    [seen] = anomaly_observations(tmp_path / "w.duckdb", Anomalies(), NOW + timedelta(minutes=1), [])
+    assert seen.alert
+    assert "shop/web, Compute: 60.00 USD (-60 %) below what was expected, 2026-08-21" in seen.alert.title
