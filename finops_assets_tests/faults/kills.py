@@ -224,8 +224,7 @@ CHAIN = (
     ("landing", signal.SIGKILL),
     ("facts", signal.SIGINT),
     ("rollup", signal.SIGKILL),
-    ("evaluation", signal.SIGTERM),
-    ("publishing", signal.SIGKILL),
+    ("publishing", signal.SIGTERM),
 )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from finops_assets.errors import FinopsError
-from finops_assets_tests.faults import files, proxied
+from finops_assets_tests.faults import files, hostile, kills, proxied
 from finops_assets_tests.faults.bill import truth_of
 from finops_assets_tests.faults.project import Done, Fault, Project, agreeing, compared, told
 from finops_assets_tests.faults.table import Row, as_markdown, write_docs, write_json
@@ -45,6 +45,14 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[Project], Done]:
         return Done(0, time.monotonic() - began, 0, "")
 
     return run
+
+
+def test_after_kills_one_after_another_the_next_run_ends_at_the_truth_and_nothing_is_left(tmp_path: Path) -> None:
+    without_faults([kills.chain(tmp_path, SEED)])
+
+
+def test_hostile_text_is_text_wherever_it_comes_out(tmp_path: Path) -> None:
+    without_faults([hostile.texts(tmp_path, SEED, few=True)])
 
 
 def test_mutated_files_and_manifests_land_exactly_or_are_refused_with_a_sentence(tmp_path: Path) -> None:
