@@ -386,3 +386,15 @@ def test_a_delivery_that_changes_while_it_is_read_is_listed_and_read_again(
     generations = landed(tmp_path / "lake", {"aws": source})["aws"]
     assert seen == [changing]
     assert {g.state for g in generations} == {"live"}
+
+
+def test_an_answer_of_azure_that_breaks_off_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    exceptions = pytest.importorskip("azure.core.exceptions")
+    account = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=YWJj;BlobEndpoint=http://127.0.0.1:1/a;"
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", account)
+    store, _ = open_store("az://bills/aws")
+    # The client raises it without a code and without an answer.
+    broken = exceptions.IncompleteReadError("8 read, total bytes 9")
+    monkeypatch.setattr(store._client, "list_blobs", lambda **_: (_ for _ in ()).throw(broken))  # type: ignore[attr-defined]
+    with pytest.raises(StoreError, match="container bills.*failed with IncompleteReadError"):
+        store.list()

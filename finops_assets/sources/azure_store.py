@@ -124,7 +124,7 @@ class AzureStore:
         except (self._errors.ResourceModifiedError, self._errors.ResourceExistsError) as error:
             raise FileChanged(file.key if file else where, "another etag") from error
         except self._errors.ResourceNotFoundError as error:
-            if error.error_code == "ContainerNotFound":
+            if _code(error) == "ContainerNotFound":
                 raise StoreError(f"{where}: there is no such container; check `uri`") from error
             if file is not None:
                 raise FileChanged(file.key, "it is gone") from error
@@ -140,13 +140,18 @@ class AzureStore:
             if error.status_code == 403:
                 role = "Contributor" if writing else "Reader"
                 raise StoreError(
-                    f"{where}: access denied ({error.error_code}); the identity needs the role Storage Blob Data {role}"
+                    f"{where}: access denied ({_code(error)}); the identity needs the role Storage Blob Data {role}"
                     " on the container, and the storage account's firewall must admit this network"
                 ) from error
-            raise StoreError(f"{where}: failed with {error.error_code or error.status_code}") from error
+            raise StoreError(f"{where}: failed with {_code(error)}") from error
         except self._errors.AzureError as error:
             kind = type(error).__name__
             raise StoreError(f"{where}: cannot be reached ({kind}); check the network and `endpoint_url`") from error
+
+
+def _code(error: Any) -> object:
+    """What the service calls an error; a body that broke off has neither code nor status."""
+    return getattr(error, "error_code", None) or error.status_code or type(error).__name__
 
 
 class _EmptyRange(Exception):
@@ -156,9 +161,11 @@ class _EmptyRange(Exception):
 def _container_client(blob: Any, container: str, account_url: str | None) -> Any:
     connection = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
     account = os.environ.get("AZURE_STORAGE_ACCOUNT")
+    # After 1, 3, 5, 9 and 17 seconds, each with jitter: the client's own 15 or more stand for every answer that is lost.
+    repeated = blob.ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1)
     if connection:
         try:
-            client = blob.ContainerClient.from_connection_string(connection, container)
+            client = blob.ContainerClient.from_connection_string(connection, container, retry_policy=repeated)
         except ValueError as error:
             # The SDK's own message may hold a part of the string.
             raise StoreError("AZURE_STORAGE_CONNECTION_STRING is not a connection string; copy it again") from error
@@ -172,7 +179,8 @@ def _container_client(blob: Any, container: str, account_url: str | None) -> Any
         )
     url = account_url or f"https://{account}.blob.core.windows.net"
     identity = sdk("azure.identity", "azure")
-    return blob.ContainerClient(url, container, credential=identity.DefaultAzureCredential())
+    credential = identity.DefaultAzureCredential()
+    return blob.ContainerClient(url, container, credential=credential, retry_policy=repeated)
 
 
 def _account(url: str) -> str:

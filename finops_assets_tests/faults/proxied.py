@@ -32,7 +32,7 @@ from finops_assets_tests.faults.table import Row
 
 SHARE = 0.2
 """Of the requests that are struck, where not all are."""
-HUNG = 240.0
+HUNG = 600.0
 """Seconds: clients wait for a store that says to come later, but not for ever."""
 MOST_REQUESTS = 2_000
 """A run of so small a bill that asks more than this tries again without end."""
