@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,11 @@ with lake.workspace() as workspace, lake.replacing(lake.record("s", "one")) as t
 """
 
 
+AtWork = tuple[subprocess.Popen[str], Path, Path]
+
+
 @pytest.fixture
-def at_work(tmp_path: Path):
+def at_work(tmp_path: Path) -> Iterator[AtWork]:
     """A process in the middle of its work on a lake, its workspace and its temporary file."""
     process = subprocess.Popen(
         [sys.executable, "-c", LEAVES, str(tmp_path / "lake")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -39,7 +43,7 @@ def at_work(tmp_path: Path):
     process.communicate()
 
 
-def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(at_work, tmp_path: Path) -> None:
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(at_work: AtWork, tmp_path: Path) -> None:
     process, workspace, temporary = at_work
     lake = Lake(tmp_path / "lake")
     drop_abandoned(workspace.parent)

@@ -396,5 +396,5 @@ def test_an_answer_of_azure_that_breaks_off_is_told(monkeypatch: pytest.MonkeyPa
     # The client raises it without a code and without an answer.
     broken = exceptions.IncompleteReadError("8 read, total bytes 9")
     monkeypatch.setattr(store._client, "list_blobs", lambda **_: (_ for _ in ()).throw(broken))  # type: ignore[attr-defined]
-    with pytest.raises(StoreError, match="container bills.*failed with IncompleteReadError"):
+    with pytest.raises(StoreError, match=r"container bills.*failed with IncompleteReadError"):
         store.list()
