@@ -28,6 +28,7 @@ from finops_assets.runs import open_instance
 from finops_assets.sensors.alerts import tick
 from finops_assets.settings import load_settings
 from finops_assets.sources.store import StoreError, sdk
+from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 4)
@@ -379,3 +380,22 @@ def test_where_no_source_is_required_all_goes_on_and_nothing_is_critical(
         told = {o.alert.key: o.alert.severity for o in opened.open_alerts().values()}
     assert told[f"check raw/gcp:complete {BAD}"] == "WARNING"
     assert set(told.values()) == {"WARNING"}
+
+
+def test_suggesting_owners_waits_with_exit_code_3_while_the_newest_day_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    site = Site(tmp_path)
+    (tmp_path / "finops.yaml").write_text(site.text, encoding="utf-8")
+    (tmp_path / "dagster.yaml").write_text((SHIPPED / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    bad = focus_row("2026-09-02")
+    del bad["ChargeCategory"]
+    site.put_csv("good.csv", focus_row("2026-09-01"))
+    site.put_csv("bad.csv", bad)
+    assert CliRunner().invoke(app, ["run", "2026-09-01", "2026-09-03"]).exit_code == 3
+    done = CliRunner().invoke(app, ["owners", "suggest"])
+    assert done.exit_code == 3, done.output
+    assert "held owners are not suggested: the newest of the rollup is held back" in done.stderr
+    assert "2026-09-02: raw/bill:conforms failed" in done.stderr

@@ -67,10 +67,11 @@ def owners_suggest(
     """Suggest anew through Dagster and show what nobody has decided on. Exits with 3 if the newest days are held."""
     with explained():
         settings = load_settings(config)
-        errors = _run_owners(settings)
-        if errors:
-            err.print(f"[bold red]error[/] {escape(errors[0])}", highlight=False, soft_wrap=True)
-            raise typer.Exit(HELD if "are not suggested" in errors[0] else 1)
+        errors, waits = _run_owners(settings)
+        if errors or waits:
+            mark = "[bold red]error[/]" if errors else "[yellow]held[/]"
+            err.print(f"{mark} {plain((*errors, waits)[0])}", highlight=False, soft_wrap=True)
+            raise typer.Exit(1 if errors else HELD)
         table = _open_suggestions(settings, config, dimension)
         if format != "table":
             write_table(table, format, output)
@@ -294,8 +295,8 @@ def _show(row: object, table: pd.DataFrame) -> None:
         out.print(f"  or: {escape(listed)}", style="dim", highlight=False, soft_wrap=True)
 
 
-def _run_owners(settings: Settings) -> list[str]:
-    """Run the job `owners` into the history that the UI shows; returns what went wrong."""
+def _run_owners(settings: Settings) -> tuple[list[str], str]:
+    """Run the job `owners` into the history that the UI shows; returns what went wrong, and what it waits for."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from finops_assets.assets.owners import owners_wait
@@ -305,5 +306,5 @@ def _run_owners(settings: Settings) -> list[str]:
 
         with open_instance() as instance, out.status("suggesting owners"):
             if reason := owners_wait(Platform(settings), instance):
-                return [reason]
-            return run_owners(build_definitions(settings), instance)
+                return [], reason
+            return run_owners(build_definitions(settings), instance), ""
