@@ -33,7 +33,7 @@ from finops_assets.sources.delivery import Delivery
 from finops_assets.sources.layouts import known_manifests, newest_deliveries
 from finops_assets.sources.metadata import stated_version
 from finops_assets.sources.participants import marketplace_charges, with_participants
-from finops_assets.sources.parts import first_line, is_of_a_part, judged
+from finops_assets.sources.parts import first_line, is_of_a_part, judged, with_keys
 from finops_assets.sources.reading import (
     SOURCE_FILE,
     SOURCE_ROW,
@@ -529,7 +529,8 @@ def _refusing_what_cannot_be_read(source: Source, delivery: Delivery) -> Iterato
     except duckdb.Error as error:
         if isinstance(error, duckdb.IOException) and not is_of_a_part(error):
             raise  # of what is written: the lake says what to do
-        content = f"cannot be read ({first_line(error)}); have it delivered again"
+        said = with_keys(first_line(error), [file.key for file in delivery.files])
+        content = f"cannot be read ({said}); have it delivered again"
         raise judged(error, source.name, delivery.scope, content) from error
 
 

@@ -119,6 +119,7 @@ def test_a_delivery_that_cannot_be_read_is_refused_and_what_was_landed_stays(sit
     assert "'bill'" in text
     assert name in text
     assert "have it delivered again" in text
+    assert "opened" not in text, "a place of ours helps nobody"
     assert [g.state for g in site.generations(name)] == ["live", "refused"]
     assert site.file("raw", D1).read_bytes() == before
     verdicts = site.judge(D1, D2)

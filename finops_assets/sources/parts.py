@@ -357,9 +357,17 @@ def _repairs(key: str, form: CsvForm, rows: int, marks: int) -> Iterable[Repair]
         yield Repair(key, BYTE_ORDER_MARK, "", marks)
 
 
+_PART = re.compile(rf"[^\s'\"]*/opened/(\d{{{DIGITS}}})[.]\w+([.]\w+)?")
+
+
 def is_of_a_part(error: duckdb.Error) -> bool:
     """Does the engine complain about a file that it reads as a part?"""
-    return re.search(rf"/opened/\d{{{DIGITS}}}[.]", str(error)) is not None
+    return _PART.search(str(error)) is not None
+
+
+def with_keys(text: str, keys: Sequence[str]) -> str:
+    """What the engine says, with the files' names for our numbers."""
+    return _PART.sub(lambda found: keys[int(found[1])], text)
 
 
 def first_line(error: Exception) -> str:

@@ -415,7 +415,7 @@ def _damage(random: Random, content: bytes) -> tuple[str, bytes]:
     said = []
     for _ in range(random.choice([1, 1, 1, 2, 3])):
         at = random.randrange(max(len(content), 1))
-        blow = random.choice(["flip", "cut", "insert", "drop", "repeat", "zero", "text"])
+        blow = random.choice(["flip", "cut", "insert", "drop", "repeat", "zero", "text", "digit", "digit", "digit"])
         said.append(f"{blow} at {at}")
         match blow:
             case "flip":
@@ -434,6 +434,9 @@ def _damage(random: Random, content: bytes) -> tuple[str, bytes]:
                 content = content[:at] + content[at : at + random.randint(1, 200)] + content[at:]
             case "zero":
                 content = content[:at] + bytes(random.randint(1, 16)) + content[at + 16 :]
+            case "digit":
+                # The first figure from here on is another one.
+                content = content[:at] + re.sub(rb"\d", b"%d" % random.randrange(10), content[at:], count=1)
             case "text":
                 marks = [
                     b'"',
