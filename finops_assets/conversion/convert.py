@@ -16,6 +16,7 @@ from finops_assets.conversion import arithmetic, aws, azure, gcp, oci
 from finops_assets.conversion.given import Given
 from finops_assets.conversion.mapping import Dialect, dialects, native_layouts, service_macros
 from finops_assets.conversion.source_columns import NULL_TEXT, SourceColumns, fields
+from finops_assets.conversion.split_cost import split_costs
 from finops_assets.engine import identifier
 from finops_assets.errors import DeliveryRefused
 from finops_assets.focus.specification import canonical_name
@@ -77,6 +78,9 @@ def converted(
         select = _native(source, mapping, named)
         done = given.consumed | _taken_over(source, mapping)
         select |= _rest(connection, export, [name for name in source.names if name not in done], select)
+        if mapping.name == "aws-cur" and (split := split_costs(connection, export, source, select)):
+            select |= split.columns
+            given = replace(given, join=split.join, notes=(*given.notes, *split.notes))
     else:
         select = _dialect(source, mapping, named)
     where = f" WHERE {given.where}" if given.where else ""
@@ -84,7 +88,7 @@ def converted(
     notes = tuple(replace(note, found=f"e.{identifier(f'note {n}')}") for n, note in enumerate(given.notes))
     said_of_rows = {f"note {n}": note.found for n, note in enumerate(given.notes)}
     listed = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in (select | said_of_rows).items())
-    sql = f"SELECT {listed}, e.{SOURCE_FILE}, e.{SOURCE_ROW} FROM ({export.sql}) e{where}"
+    sql = f"SELECT {listed}, e.{SOURCE_FILE}, e.{SOURCE_ROW} FROM ({export.sql}) e{given.join}{where}"
     described = connection.execute(f"DESCRIBE {sql}").fetchall()
     types = {str(name): str(kind) for name, kind, *_ in described if name not in said_of_rows}
     said = () if mapping.native else _said(connection, export, source, mapping)

@@ -18,6 +18,8 @@ class Given:
 
     named: Mapping[str, str] = field(default_factory=dict)
     where: str | None = None
+    join: str = ""
+    """What stands beside the rows, and leaves each of them once."""
     left_out: int = 0
     counted: tuple[Repair, ...] = ()
     notes: tuple[Note, ...] = ()
