@@ -20,7 +20,7 @@ from finops_assets.gates.raw import ONLY_PENDING
 from finops_assets.ledger import Generation, Ledger, concerns
 from finops_assets.platform import Platform
 from finops_assets.settings import Settings, Source, without_secrets
-from finops_assets.sources.delivery import incomplete_sectors
+from finops_assets.sources.delivery import incomplete_sectors, scope_days
 
 FINISHED = (
     dg.DagsterEventType.RUN_SUCCESS,
@@ -531,7 +531,9 @@ def _delivery_due(platform: Platform, late: Alert, deliveries: Iterable[Alert]) 
     live = list(ledger.all_live())
     for delivery in candidates:
         latest = ledger.latest(str(delivery.figures["scope"]))
-        if latest is not None and concerns(latest, late.day, live):
+        # Of its period, though it need not hold the day: until it is right, nothing of the period comes.
+        named = scope_days(latest.scope) if latest is not None else None
+        if latest is not None and (concerns(latest, late.day, live) or (named and named[0] <= late.day <= named[1])):
             return delivery
     return None
 
