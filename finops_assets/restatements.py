@@ -13,6 +13,8 @@ from decimal import Decimal
 import duckdb
 import pandas as pd
 
+from finops_assets import tables
+
 TABLE = "reported_cost"
 # SQL: the rollup by source as it is reported now.
 REPORTED_NOW = f"(SELECT * FROM {TABLE} WHERE reported_to IS NULL)"
@@ -38,11 +40,8 @@ def keep_history(
             f"CREATE OR REPLACE TEMP TABLE reported_new AS SELECT * EXCLUDE (reported_from, reported_to) FROM {table} LIMIT 0"
         )
     else:
+        tables.create(connection, table)
         connection.execute(f"CREATE OR REPLACE TEMP TABLE reported_new AS {reported}")
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {table} AS SELECT *, TIMESTAMP '2000-01-01' AS reported_from,"
-            " CAST(NULL AS TIMESTAMP) AS reported_to FROM reported_new LIMIT 0"
-        )
     current = (
         f"SELECT * EXCLUDE (reported_from, reported_to) FROM {table}"
         " WHERE reported_to IS NULL AND list_contains($days, charge_date)"

@@ -10,6 +10,7 @@ from finops_assets.attribution.rules import Rules
 from finops_assets.engine import identifier, literal
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.participants import provider_before
+from finops_assets.tables import KEY as KEY
 from finops_assets.warehouse import Warehouse
 
 TABLE = "daily_cost_by_team"
@@ -17,7 +18,6 @@ UNTAGGED, UNKNOWN, OTHER = "__untagged__", "__unknown__", "Other"
 
 # Dimensions that the rollup groups by, in its order, and what stands where one is missing.
 GROUPED = {"department": UNTAGGED, "team": UNTAGGED, "environment": UNKNOWN}
-KEY = ("charge_date", "provider", *GROUPED, "ServiceCategory", "BillingCurrency")
 
 # A row's accrued cost, whatever the provider leaves out.
 EFFECTIVE = "coalesce(EffectiveCost, BilledCost, 0)"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import duckdb
 
+from finops_assets import tables
 from finops_assets.abandoned import beside
 from finops_assets.engine import file_list, identifier, literal
 from finops_assets.errors import WarehouseError
@@ -27,7 +28,7 @@ from finops_assets.published_facts import PublishedFacts, same_columns
 # The oldest storage that the tools of people who are still on DuckDB 1.x can open.
 PUBLISHED_STORAGE = "v1.0.0"
 LOCK_PATIENCE_SECONDS = 120.0
-ROLLED_UP = "rolled_up_facts"
+ROLLED_UP, FACTS = "rolled_up_facts", "cloud_cost_facts"
 FOOTERS = "facts_footers"
 """A table of earlier versions: what stood in the footers of the lake's facts."""
 
@@ -91,12 +92,13 @@ class Warehouse:
         """Replace these days of a table (by charge_date), within a transaction; no query: they become empty.
 
         A column that the table does not have yet is added; days from before it have NULL there.
+
+        Raises:
+            LookupError: the table is not declared (`tables`).
         """
         name = identifier(table)
         if query is not None:
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS {query} LIMIT 0")
-            for column, kind, *_ in connection.execute(f"DESCRIBE {query}").fetchall():
-                connection.execute(f"ALTER TABLE {name} ADD COLUMN IF NOT EXISTS {identifier(column)} {kind}")
+            tables.create(connection, table)
         if self.has(connection, table):
             connection.execute(f"DELETE FROM {name} WHERE list_contains(?, charge_date)", [list(days)])
         if query is not None:
@@ -113,7 +115,7 @@ class Warehouse:
             return False
         return self.published.stat().st_mtime_ns >= self.path.stat().st_mtime_ns
 
-    def publish(self, lake: Lake) -> Path:
+    def publish(self, lake: Lake, dimensions: Iterable[str] = ()) -> Path:
         """Copy every table and view into a new published file with a view over the facts, and put it in place at once.
 
         All of it is of one moment, and stays so: the view names facts files that nothing changes (`PublishedFacts`). A
@@ -129,7 +131,7 @@ class Warehouse:
                 # What is left for the end would make the pipeline's file newer than its copy.
                 connection.execute("CHECKPOINT")
                 files = facts.pin(lake, *self._rolled_up(connection))
-                self._write_copy(connection, temporary, facts_view(files))
+                self._write_copy(connection, temporary, facts_view(files), dimensions)
                 note = facts.enter(files, now)
                 os.utime(temporary)
                 os.replace(temporary, self.published)
@@ -140,17 +142,25 @@ class Warehouse:
         return self.published
 
     @staticmethod
-    def _write_copy(connection: duckdb.DuckDBPyConnection, target: Path, facts: str | None) -> None:
-        """Write a new file with every table and view, and a view over these facts."""
+    def _write_copy(
+        connection: duckdb.DuckDBPyConnection, target: Path, facts: str | None, dimensions: Iterable[str]
+    ) -> None:
+        """Write a new file with every declared table, every view, and a view over these facts."""
         connection.execute(f"ATTACH {literal(str(target))} AS published (STORAGE_VERSION {literal(PUBLISHED_STORAGE)})")
         for schema, table in connection.execute(
-            "SELECT schema_name, table_name FROM duckdb_tables()"
-            " WHERE database_name <> 'published' AND table_name <> ? ORDER BY ALL",
-            [ROLLED_UP],
+            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name <> 'published' ORDER BY ALL"
         ).fetchall():
-            connection.execute(f"CREATE SCHEMA IF NOT EXISTS published.{identifier(schema)}")
-            name = f"published.{identifier(schema)}.{identifier(table)}"
-            connection.execute(f"CREATE TABLE {name} AS FROM {identifier(schema)}.{identifier(table)}")
+            declared = tables.TABLES.get((schema, table))
+            # Left by an earlier version, or made by somebody else: then it is nothing to rely on.
+            if declared is None or not declared.published:
+                continue
+            tables.create(connection, table, schema, "published")
+            wanted = {c.name for c in declared.columns}
+            held = [row[0] for row in connection.execute(f"DESCRIBE {declared.full_name}").fetchall()]
+            listed = ", ".join(identifier(column) for column in held if column in wanted)
+            connection.execute(
+                f"INSERT INTO published.{declared.full_name} BY NAME SELECT {listed} FROM {declared.full_name}"
+            )
         views = "SELECT sql FROM duckdb_views() WHERE NOT internal AND database_name <> 'published'"
         # Their texts name no database: in the copy they read the copy's tables.
         [own] = connection.execute("SELECT current_database()").fetchone() or [""]
@@ -159,7 +169,14 @@ class Warehouse:
             connection.execute(text)
         connection.execute(f"USE {identifier(own)}")
         if facts:
-            connection.execute(f"CREATE VIEW published.main.cloud_cost_facts AS SELECT * FROM {facts}")
+            connection.execute(f"CREATE VIEW published.main.{FACTS} AS SELECT * FROM {facts}")
+        for schema, name in connection.execute(
+            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'published'"
+            " UNION ALL SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = 'published' AND NOT internal"
+        ).fetchall():
+            known = tables.facts_table(dimensions) if name == FACTS else tables.TABLES.get((schema, name))
+            if known:
+                tables.comment(connection, known, "published")
         connection.execute("DETACH published")
 
     def _rolled_up(

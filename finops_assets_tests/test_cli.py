@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import dagster as dg
+import duckdb
 import pandas as pd
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from finops_assets import tables
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.assets import raw as assets_raw
 from finops_assets.cli import app
@@ -69,6 +71,29 @@ def test_runs_stand_in_the_history_that_the_ui_shows(project: Path, monkeypatch:
         jobs = {run.job_name for run in instance.get_runs()}
     assert jobs == {"daily", "publish"}
     assert (project / ".dagster").is_dir()
+
+
+def test_every_published_table_is_what_is_declared(project: Path) -> None:
+    with duckdb.connect(str(project / "p.duckdb"), read_only=True) as connection:
+        found: dict[tuple[str, str], dict[str, str]] = {}
+        for schema, name, column, kind, comment in connection.execute(
+            "SELECT schema_name, table_name, column_name, data_type, comment FROM duckdb_columns() WHERE NOT internal"
+            " ORDER BY schema_name, table_name, column_index"
+        ).fetchall():
+            found.setdefault((schema, name), {})[column] = kind
+            assert comment, f"{schema}.{name}.{column} says not what it means"
+        dimensions = ("department", "team", "environment", "cost_center")
+        facts = found.pop(("main", "cloud_cost_facts"))
+        assert facts == {c.name: c.kind.replace(" ", "") for c in tables.facts_table(dimensions).columns}
+        assert len(found) > 25
+        for key, columns in found.items():
+            declared = tables.table(key[1], key[0])
+            assert declared.published
+            assert list(columns.items()) == [(c.name, c.kind.replace(" ", "")) for c in declared.columns], key
+            comments = "SELECT comment FROM duckdb_views() WHERE view_name = ? AND schema_name = ?"
+            if not declared.view:
+                comments = comments.replace("view", "table")
+            assert connection.execute(comments, [key[1], key[0]]).fetchall() == [(declared.meaning,)]
 
 
 def test_reports_in_every_format_agree(finops: CliRunner, tmp_path: Path) -> None:

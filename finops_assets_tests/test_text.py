@@ -21,7 +21,7 @@ def test_a_cell_is_no_formula_and_is_read_back_as_it_was(text: str) -> None:
 
 
 def test_names_in_a_csv_are_no_formulas_and_negative_amounts_stay_numbers(tmp_path: Path) -> None:
-    table = pd.DataFrame({"team": ["=HYPERLINK(1)", "core"], "cost": [Decimal("-1.50"), Decimal("1E-18")]})
+    table = pd.DataFrame({"team": ["=HYPERLINK(1)", "core"], "effective_cost": [Decimal("-1.50"), Decimal("1E-18")]})
     write_table(table, "csv", tmp_path / "x.csv")
     with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
         assert [*csv.reader(file)][1:] == [["'=HYPERLINK(1)", "-1.50"], ["core", "0.000000000000000001"]]

@@ -21,6 +21,7 @@ from finops_assets.lake import Lake
 from finops_assets.published_facts import PublishedFacts
 from finops_assets.warehouse import ROLLED_UP, Warehouse, facts_folder
 
+T = "sparse_groups"
 DAY, OTHER = date(2026, 9, 1), date(2026, 9, 2)
 HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
 
@@ -28,13 +29,13 @@ HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush
 def warehouse_at(root: Path) -> Warehouse:
     warehouse = Warehouse(root / "warehouse.duckdb", root / "published.duckdb")
     with warehouse.writing() as connection, warehouse.transaction(connection):
-        warehouse.replace_days(connection, "t", [DAY], f"SELECT DATE '{DAY}' AS charge_date, 1 AS n")
+        warehouse.replace_days(connection, T, [DAY], f"SELECT DATE '{DAY}' AS charge_date, 1 AS resources")
     return warehouse
 
 
 def rows(warehouse: Warehouse) -> list[tuple[object, ...]]:
     with warehouse.reading() as connection:
-        return connection.execute("SELECT charge_date, n FROM t ORDER BY ALL").fetchall()
+        return connection.execute(f"SELECT charge_date, resources FROM {T} ORDER BY ALL").fetchall()
 
 
 def hold(path: Path) -> subprocess.Popen[str]:
@@ -54,16 +55,16 @@ def let_go(process: subprocess.Popen[str]) -> None:
 def test_days_are_replaced_as_a_whole(tmp_path: Path) -> None:
     warehouse = warehouse_at(tmp_path)
     with warehouse.writing() as connection:
-        query = f"SELECT DATE '{OTHER}' AS charge_date, n FROM (VALUES (2), (3)) v(n)"
-        warehouse.replace_days(connection, "t", [OTHER], query)
-        warehouse.replace_days(connection, "t", [DAY], None)
+        query = f"SELECT DATE '{OTHER}' AS charge_date, n AS resources FROM (VALUES (2), (3)) v(n)"
+        warehouse.replace_days(connection, T, [OTHER], query)
+        warehouse.replace_days(connection, T, [DAY], None)
     assert rows(warehouse) == [(OTHER, 2), (OTHER, 3)]
 
 
 def test_a_failed_replacement_leaves_the_day_as_it_was(tmp_path: Path) -> None:
     warehouse = warehouse_at(tmp_path)
     with warehouse.writing() as connection, pytest.raises(duckdb.Error), warehouse.transaction(connection):
-        warehouse.replace_days(connection, "t", [DAY], f"SELECT DATE '{DAY}' AS charge_date, 'x' AS n")
+        warehouse.replace_days(connection, T, [DAY], f"SELECT DATE '{DAY}' AS charge_date, 'x' AS resources")
     assert rows(warehouse) == [(DAY, 1)]
 
 
@@ -92,11 +93,11 @@ def test_a_reader_may_hold_the_published_copy_for_ever(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "own.duckdb")):
         warehouse.publish(lake)
     with warehouse.writing() as connection:
-        warehouse.replace_days(connection, "t", [DAY], f"SELECT DATE '{DAY}' AS charge_date, 7 AS n")
+        warehouse.replace_days(connection, T, [DAY], f"SELECT DATE '{DAY}' AS charge_date, 7 AS resources")
     warehouse.publish(lake)
     let_go(reader)
     with duckdb.connect(str(warehouse.published), read_only=True) as connection:
-        assert connection.execute("SELECT n FROM t").fetchall() == [(7,)]
+        assert connection.execute(f"SELECT resources FROM {T}").fetchall() == [(7,)]
     assert not list(tmp_path.glob(".tmp-*"))
 
 

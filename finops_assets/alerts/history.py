@@ -21,7 +21,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from finops_assets import state_file
+from finops_assets import state_file, tables
 from finops_assets.alerts.alert import RANK, Alert, Event, Notice, Observation, OpenAlert, stamp, unstamp
 from finops_assets.errors import FinopsError
 from finops_assets.settings import Severity
@@ -146,35 +146,10 @@ class AlertHistory:
         """Replace the table alert_history of the warehouse by the history as it is now; returns its rows."""
         with self.opened() as history:
             rows = history.rows()
-        incoming = pa.Table.from_pylist([_as_record(row) for row in rows], schema=_ARROW)
-        connection.register("incoming_alerts", incoming)
-        try:
-            connection.execute(f"CREATE OR REPLACE TABLE {TABLE} AS FROM incoming_alerts")
-        finally:
-            connection.unregister("incoming_alerts")
+        declared = tables.table(TABLE)
+        records = pa.Table.from_pylist([_as_record(row) for row in rows], schema=tables.arrow_schema(declared))
+        tables.replace_all(connection, declared, records)
         return len(rows)
-
-
-_TIME = pa.timestamp("us")
-_ARROW = pa.schema(
-    {
-        "alert_key": pa.string(),
-        "severity": pa.string(),
-        "source": pa.string(),
-        "department": pa.string(),
-        "day": pa.date32(),
-        "title": pa.string(),
-        "text": pa.string(),
-        "figures": pa.string(),
-        "link": pa.string(),
-        "detected_at": _TIME,
-        "last_seen_at": _TIME,
-        "last_sent_at": _TIME,
-        "resolved_at": _TIME,
-        "note": pa.string(),
-        "deliveries": pa.string(),
-    }
-)
 
 
 def _as_record(row: Row) -> dict[str, Any]:

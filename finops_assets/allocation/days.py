@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from finops_assets import tables
 from finops_assets.allocation.balance import TABLE, Unbalanced, unbalanced
 from finops_assets.allocation.metric import MetricError, Quantities, read_metric
 from finops_assets.allocation.split import POOL, UNTAGGED_TEAM, Owner, Piece, Step, Weights, allocate
@@ -128,16 +129,8 @@ def _normal(rule: SharedCost) -> SharedCost:
 
 
 def _create(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(
-        f"""
-        CREATE TABLE IF NOT EXISTS {TABLE} (
-            charge_date DATE, department VARCHAR, team VARCHAR, BillingCurrency VARCHAR, rule VARCHAR, method VARCHAR,
-            ratio {DECIMAL}, origin_department VARCHAR, origin_team VARCHAR, via VARCHAR, CommitmentDiscountId VARCHAR,
-            billed_cost {DECIMAL}, effective_cost {DECIMAL}, note VARCHAR
-        )
-        """
-    )
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {STATE} (charge_date DATE, stamp VARCHAR)")
+    for table in (TABLE, STATE):
+        tables.create(connection, table)
     connection.execute(
         f"""
         CREATE OR REPLACE VIEW {CHARGEBACK} AS

@@ -12,6 +12,7 @@ from datetime import date, timedelta
 import duckdb
 import pandas as pd
 
+from finops_assets import tables
 from finops_assets.attribution.normal import normal_value
 from finops_assets.attribution.rules import Rules
 from finops_assets.comparison import Period
@@ -66,11 +67,8 @@ def bring_up_to_date(
 
 
 def _create(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {TABLE} (charge_date DATE, department VARCHAR, team VARCHAR, resources BIGINT,"
-        " min_resources BIGINT, sparse BOOLEAN)"
-    )
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {STATE} (charge_date DATE, stamp VARCHAR)")
+    for table in (TABLE, STATE):
+        tables.create(connection, table)
 
 
 def _stamps(

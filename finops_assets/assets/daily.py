@@ -15,9 +15,8 @@ from finops_assets.assets.converted import CONVERTED, converted_check_specs, con
 from finops_assets.assets.describe import (
     cost_by_currency,
     facts_lineage,
-    facts_schema,
     rollup_lineage,
-    rollup_schema,
+    schema_of,
 )
 from finops_assets.assets.follow import DATA_VERSION
 from finops_assets.assets.report_tables import POOL
@@ -33,9 +32,11 @@ from finops_assets.gates.verdict import Verdict
 from finops_assets.ledger import Ledger
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
+from finops_assets.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.rollup import rollup_totals
 from finops_assets.run_days import names_days, run_days
 from finops_assets.settings import Settings
+from finops_assets.tables import facts_table, table
 
 ROLLUP = dg.AssetKey("daily_cost_by_team")
 BUILD_STEP = "attribute_and_roll_up"
@@ -92,7 +93,7 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
                     " configured) and the tag key or rule that gave each. Untagged rows stay, with NULL dimensions."
                 ),
                 metadata={
-                    "dagster/column_schema": facts_schema(rules),
+                    "dagster/column_schema": schema_of(facts_table(rules.dimensions)),
                     "dagster/column_lineage": facts_lineage(rules, sources),
                     "rules_version": rules.version,
                 },
@@ -110,7 +111,7 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
                     " Missing owners are __untagged__, a missing environment __unknown__."
                 ),
                 metadata={
-                    "dagster/column_schema": rollup_schema(),
+                    "dagster/column_schema": schema_of(table(ROLLUP_TABLE)),
                     "dagster/column_lineage": rollup_lineage(FACTS),
                     "dagster/table_name": "daily_cost_by_team",
                 },

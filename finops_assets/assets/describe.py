@@ -12,7 +12,8 @@ from finops_assets.attribution.rules import Rules
 from finops_assets.focus.specification import columns
 from finops_assets.gates.verdict import money
 from finops_assets.ledger import Generation
-from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, canonical_type
+from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW
+from finops_assets.tables import Table
 
 FILES_SHOWN = 20
 
@@ -41,32 +42,9 @@ def repair_counts(generations: Iterable[Generation]) -> str:
     return ", ".join(f"{name}: {rows:,}" for name, rows in sorted(total.items())) or "none"
 
 
-def facts_schema(rules: Rules) -> dg.TableSchema:
-    """Columns of cloud_cost_facts: FOCUS, the dimensions with their reasons, and where a row came from."""
-    focus = [
-        dg.TableColumn(c.name, canonical_type(c), description=f"FOCUS {min(c.level)} to {max(c.level)}")
-        for c in columns().values()
-    ]
-    dimensions = [
-        column
-        for d in rules.dimensions
-        for column in (
-            dg.TableColumn(d, "VARCHAR", description=f"{d}, lower case; NULL where no tag and no rule gives it"),
-            dg.TableColumn(
-                f"{d}_key",
-                "VARCHAR",
-                description=f"what gave {d}: the tag key as written, rule:<name> or owner:<who, when>",
-            ),
-        )
-    ]
-    own = [
-        dg.TableColumn("charge_date", "DATE", description="UTC day of ChargePeriodStart"),
-        dg.TableColumn("source", "VARCHAR", description="source in finops.yaml"),
-        dg.TableColumn("tag_set_id", "VARCHAR", description="id of the row's canonical tag set"),
-        dg.TableColumn(SOURCE_FILE, "VARCHAR", description="export file that the row stood in"),
-        dg.TableColumn(SOURCE_ROW, "BIGINT", description="its row in that file, from 1"),
-    ]
-    return dg.TableSchema(columns=[*own, *dimensions, *focus])
+def schema_of(table: Table) -> dg.TableSchema:
+    """A declared table as Dagster shows it."""
+    return dg.TableSchema(columns=[dg.TableColumn(c.name, c.kind, description=c.comment) for c in table.columns])
 
 
 def facts_lineage(rules: Rules, sources: Sequence[dg.AssetKey]) -> dg.TableColumnLineage:
@@ -88,35 +66,6 @@ def facts_lineage(rules: Rules, sources: Sequence[dg.AssetKey]) -> dg.TableColum
     for dimension in rules.dimensions:
         deps[dimension] = deps[f"{dimension}_key"] = of(*read[dimension])
     return dg.TableColumnLineage(deps_by_column=deps)
-
-
-def rollup_schema() -> dg.TableSchema:
-    """Columns of daily_cost_by_team."""
-    described = {
-        "charge_date": ("DATE", "UTC day of the charge"),
-        "provider": ("VARCHAR", "ProviderName; in FOCUS 1.4 the participant that it named before; else the source's"),
-        "department": ("VARCHAR", "__untagged__ where no tag gives it"),
-        "team": ("VARCHAR", "__untagged__ where no tag gives it"),
-        "environment": ("VARCHAR", "__unknown__ where no tag gives it"),
-        "ServiceCategory": ("VARCHAR", "FOCUS service category, Other where missing"),
-        "BillingCurrency": ("VARCHAR", "currency of the amounts; currencies are never added"),
-        "billed_cost": ("DECIMAL(38, 18)", "sum of BilledCost"),
-        "effective_cost": ("DECIMAL(38, 18)", "sum of EffectiveCost, of BilledCost where it is null"),
-        "positive_effective_cost": (
-            "DECIMAL(38, 18)",
-            "effective cost without credits and refunds: the base of percentages",
-        ),
-        "list_cost": (
-            "DECIMAL(38, 18)",
-            "sum of ListCost, of commitments on the purchase only; NULL where a row has none",
-        ),
-        "contracted_cost": ("DECIMAL(38, 18)", "sum of ContractedCost, counted as list_cost"),
-        "resource_count": ("BIGINT", "distinct ResourceId"),
-        "row_count": ("BIGINT", "facts rows"),
-        "untagged_rows": ("BIGINT", "rows without department or team"),
-        "committed_rows": ("BIGINT", "rows under a commitment discount"),
-    }
-    return dg.TableSchema(columns=[dg.TableColumn(n, kind, description=text) for n, (kind, text) in described.items()])
 
 
 def rollup_lineage(facts: dg.AssetKey) -> dg.TableColumnLineage:

@@ -1,4 +1,4 @@
-"""How a report becomes a table of the warehouse: made anew each time, with the types of its figures now."""
+"""How a report becomes a table of the warehouse: made anew each time, with the types that `tables` declares."""
 
 import functools
 import inspect
@@ -13,9 +13,10 @@ from dagster._core.storage.db_io_manager import DbTypeHandler, TableSlice
 from dagster_duckdb import DuckDBIOManager
 from dagster_duckdb_pandas import DuckDBPandasTypeHandler
 
+from finops_assets import tables
+from finops_assets.assets.describe import schema_of
 from finops_assets.assets.follow import note_inputs
 from finops_assets.content import version_of
-from finops_assets.engine import identifier
 
 IO_MANAGER = "warehouse_io"
 # One writer at a time has the warehouse: DuckDB lets one process open it.
@@ -81,8 +82,8 @@ def in_schema(key: dg.AssetKey) -> dict[str, str]:
     return {"schema": "main"} if len(key.path) == 1 else {}
 
 
-class _Anew(DuckDBPandasTypeHandler):
-    """The library keeps the types of a table's first figures (DECIMAL(19, 18) for 9.99); a larger one would not fit."""
+class _Declared(DuckDBPandasTypeHandler):
+    """The library makes up types by a table's first figures (DECIMAL(19, 18) for 9.99), and none where it is empty."""
 
     def handle_output(
         self,
@@ -91,15 +92,15 @@ class _Anew(DuckDBPandasTypeHandler):
         obj: pd.DataFrame,
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
-        connection.execute(f"DROP TABLE IF EXISTS {identifier(table_slice.schema)}.{identifier(table_slice.table)}")
-        # The engine types a column of decimals by a sample of its rows; one beyond it may not fit.
-        connection.execute(f"SET pandas_analyze_sample = {len(obj) + 1}")
-        if obj.empty:
-            # The library would leave no table at all; a table without rows says that there is nothing.
-            connection.execute(
-                f"CREATE TABLE {identifier(table_slice.schema)}.{identifier(table_slice.table)} AS FROM obj"
-            )
-        super().handle_output(context, table_slice, obj, connection)
+        declared = tables.table(table_slice.table, table_slice.schema)
+        tables.replace_all(connection, declared, tables.typed(obj, declared))
+        context.add_output_metadata(
+            {
+                "dagster/row_count": len(obj),
+                "dagster/storage_kind": "duckdb",
+                "dagster/column_schema": schema_of(declared),
+            }
+        )
 
 
 class ReportTables(DuckDBIOManager):
@@ -107,7 +108,7 @@ class ReportTables(DuckDBIOManager):
 
     @staticmethod
     def type_handlers() -> Sequence[DbTypeHandler[pd.DataFrame]]:
-        return [_Anew()]
+        return [_Declared()]
 
     @staticmethod
     def default_load_type() -> type | None:

@@ -202,7 +202,7 @@ def report_assets(owner: str, published_after: Sequence[dg.AssetKey] = ()) -> li
         require_none_missing(platform, map(date.fromisoformat, built))
         with platform.warehouse.writing() as connection:
             AlertHistory.beside(platform.settings.warehouse).copy_to(connection)
-        path = platform.warehouse.publish(platform.lake)
+        path = platform.warehouse.publish(platform.lake, platform.rules.dimensions)
         return dg.MaterializeResult(metadata={"path": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size})
 
     return [teams, untagged, services, moved, *money, published_warehouse]

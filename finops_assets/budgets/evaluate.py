@@ -13,10 +13,10 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from finops_assets import tables
 from finops_assets.budgets.plan import Basis, Budget
 from finops_assets.budgets.versions import CURRENT, InForce
 from finops_assets.comparison import Period
-from finops_assets.focus.money import SCALE
 from finops_assets.forecast.period import SERIES, period_table
 from finops_assets.forecast.series import DailySeries, daily_series
 from finops_assets.reports import percent
@@ -209,25 +209,9 @@ def unknown_owner(budget: Budget, found: Iterable[tuple[tuple[str, ...], str]]) 
     return f"{budget.owner} has no cost in the last 420 days{hint}"
 
 
-COLUMNS = (
-    "budget", "department", "team", "basis", "currency", "period", "period_start", "period_end", "through", "amount",
-    "threshold_percent", "spent", "spent_percent", "forecast", "forecast_percent", "low80", "high80", "low95",
-    "high95", "chance", "severity", "reason", "days_missing", "history_days", "problem", "since_version",
-    "budgets_version", "evaluated_at",
-)  # fmt: skip
-_MONEY = pa.decimal128(38, SCALE)
-_KINDS = {
-    **dict.fromkeys(("period_start", "period_end", "through"), pa.date32()),
-    **dict.fromkeys(
-        ("amount", "threshold_percent", "spent", "forecast", "low80", "high80", "low95", "high95"), _MONEY
-    ),
-    **dict.fromkeys(("spent_percent", "forecast_percent"), pa.float64()),
-    **dict.fromkeys(("days_missing", "history_days", "since_version", "budgets_version"), pa.int64()),
-    "evaluated_at": pa.timestamp("us"),
-}  # fmt: skip
+COLUMNS = tuple(c.name for c in tables.table(TABLE).columns)
 # A budget that was taken out of the file is judged no more, and what was judged of it last is no status.
 _LAST_NIGHT = f"evaluated_at = (SELECT max(evaluated_at) FROM {TABLE}) AND budget IN (SELECT budget FROM {CURRENT})"
-_SCHEMA = pa.schema([(name, _KINDS.get(name, pa.string())) for name in COLUMNS])
 
 
 def keep(
@@ -235,10 +219,12 @@ def keep(
 ) -> None:
     """Enter a night's evaluations in the place of an earlier try of the same night. To be called within a transaction."""
     at = now.astimezone(UTC).replace(tzinfo=None)
-    incoming = pa.Table.from_pylist([_record(e, at) for e in evaluations], schema=_SCHEMA)
+    incoming = pa.Table.from_pylist(
+        [_record(e, at) for e in evaluations], schema=tables.arrow_schema(tables.table(TABLE))
+    )
     connection.register("incoming_evaluations", incoming)
     try:
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {TABLE} AS FROM incoming_evaluations LIMIT 0")
+        tables.create(connection, TABLE)
         connection.execute(f"DELETE FROM {TABLE} WHERE through = ?", [through])
         connection.execute(f"INSERT INTO {TABLE} BY NAME SELECT * FROM incoming_evaluations")
     finally:

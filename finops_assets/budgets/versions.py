@@ -14,13 +14,11 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from finops_assets import tables
 from finops_assets.budgets.plan import Budget
-from finops_assets.focus.money import DECIMAL, SCALE
 from finops_assets.warehouse import Warehouse
 
 CURRENT, CHANGES = "budgets", "budget_changes"
-_FIELDS = "budget VARCHAR, department VARCHAR, team VARCHAR, period VARCHAR, basis VARCHAR, currency VARCHAR"
-_AMOUNTS = f"amount {DECIMAL}, threshold_percent {DECIMAL}"
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,8 @@ def enter(connection: duckdb.DuckDBPyConnection, budgets: Sequence[Budget], now:
 
     A file without a change enters nothing, so this may be done again and again.
     """
-    connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {CHANGES} (version BIGINT, changed_at TIMESTAMP, change VARCHAR, {_FIELDS},"
-        f" {_AMOUNTS}, amount_before {DECIMAL}, threshold_percent_before {DECIMAL}, line BIGINT)"
-    )
-    connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {CURRENT} ({_FIELDS}, {_AMOUNTS}, since_version BIGINT, changed_at TIMESTAMP)"
-    )
+    for table in (CHANGES, CURRENT):
+        tables.create(connection, table)
     before = {held.budget.name: held for held in in_force(connection)}
     wanted = {budget.name: budget for budget in budgets}
     version = version_in_force(connection)
@@ -136,17 +129,10 @@ def _record(budget: Budget) -> dict[str, object]:
     }  # fmt: skip
 
 
-_MONEY = pa.decimal128(38, SCALE)
-_KINDS = {
-    "version": pa.int64(), "since_version": pa.int64(), "changed_at": pa.timestamp("us"), "line": pa.int64(),
-    **dict.fromkeys(("amount", "threshold_percent", "amount_before", "threshold_percent_before"), _MONEY),
-}  # fmt: skip
-
-
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, object]]) -> None:
     if not rows:
         return
-    schema = pa.schema([(name, _KINDS.get(name, pa.string())) for name in rows[0]])
+    schema = tables.arrow_schema(tables.table(table), rows[0])
     connection.register("incoming_budgets", pa.Table.from_pylist(rows, schema=schema))
     try:
         connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming_budgets")

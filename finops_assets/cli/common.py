@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +16,8 @@ from typing import Annotated, Literal
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -23,6 +28,7 @@ from finops_assets.comparison import Comparison
 from finops_assets.errors import FinopsError
 from finops_assets.rollup import GROUPED
 from finops_assets.settings import load_settings
+from finops_assets.tables import typed
 from finops_assets.text import no_formula, visible
 
 # A pipe has no width of its own; tables need about this much.
@@ -96,42 +102,54 @@ def emit(table: pd.DataFrame, compared: Comparison, format: Format, output: Path
 
 
 def write_table(table: pd.DataFrame, format: Format, output: Path | None) -> None:
-    """A table in a format, to a file or standard output. Amounts are exact in every format but the table."""
-    target = output or sys.stdout.buffer
-    match format:
-        case "table":
-            show(table)
-        case "csv":
-            # Plain digits: a spreadsheet reads Python's 1E-18 as a double.
-            table.map(csv_cell).to_csv(target, index=False)
-        case "json":
-            exact = table.map(_json_value)
-            text = exact.to_json(orient="records", date_format="iso", indent=1) + "\n"
-            if output:
-                output.write_text(text, encoding="utf-8")
-            else:
-                sys.stdout.write(text)
-        case "parquet":
-            table.to_parquet(target, index=False)
+    """A table in a format, to a file or standard output.
+
+    In every format but the table for the eye amounts are exact, columns have the types that `tables` declares whatever
+    the values are, and what is not known is null (empty in CSV).
+    """
+    if format == "table":
+        show(table)
+        return
+    rows = typed(table)
+    with nullcontext(sys.stdout.buffer) if output is None else output.open("wb") as target:
+        match format:
+            case "csv":
+                target.write(_csv(rows).encode())
+            case "json":
+                records = [{k: _json(v) for k, v in row.items()} for row in rows.to_pylist()]
+                target.write((json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+            case "parquet":
+                pq.write_table(rows, target, compression="zstd")
 
 
-def _json_value(value: object) -> object:
-    """Amounts with every digit, days as text; a time or amount that is not there is null."""
-    match value:
-        case Decimal():
-            return f"{value:f}" if value.is_finite() else None
-        case date():
-            return None if pd.isna(value) else str(value)
-    return value
+def _csv(rows: pa.Table) -> str:
+    made = io.StringIO()
+    writer = csv.writer(made, lineterminator="\n")
+    writer.writerow(rows.column_names)
+    writer.writerows([csv_cell(value) for value in row.values()] for row in rows.to_pylist())
+    return made.getvalue()
 
 
 def csv_cell(value: object) -> object:
     """A value for a CSV that people may open in a spreadsheet."""
     match value:
         case Decimal():
+            # Plain digits: a spreadsheet reads Python's 1E-18 as a double.
             return f"{value:f}"
         case str():
             return no_formula(value)
+        case _:
+            return value
+
+
+def _json(value: object) -> object:
+    match value:
+        case Decimal():
+            return f"{value:f}"
+        case datetime():
+            return f"{value.isoformat()}Z"
+        case date():
+            return value.isoformat()
         case _:
             return value
 

@@ -42,7 +42,6 @@ def tags_coverage(
         table = _table(config, "tag_coverage")
         table = table[table["scope"] == by]
         table = table[table["week"].isin(sorted(table["week"].unique())[-weeks:])]
-        table["week"] = table["week"].dt.date
         write_table(table[FIGURES] if format == "table" else table, format, output)
 
 

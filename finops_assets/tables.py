@@ -1,0 +1,938 @@
+"""Every table of the warehouse and of its published copy, and what each column is: the one place that says so.
+
+Whatever writes a table writes it through here, so that types never follow the data: an empty table has its columns, and two
+files of a report can be read together. A column of one name is the same thing everywhere; where a table means it more
+narrowly it says so. docs/tables.md is made from this (`python -m finops_assets.tables`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from finops_assets.engine import identifier, literal
+from finops_assets.focus.money import DECIMAL, SCALE
+from finops_assets.focus.specification import columns as focus_columns
+
+TEXT, MONEY, PERCENT, NUMBER, COUNT, FLAG, DAY, TIME = (
+    "VARCHAR", DECIMAL, "DOUBLE", "DOUBLE", "BIGINT", "BOOLEAN", "DATE", "TIMESTAMP",
+)  # fmt: skip
+ARROW = {
+    TEXT: pa.string(), MONEY: pa.decimal128(38, SCALE), NUMBER: pa.float64(), COUNT: pa.int64(), FLAG: pa.bool_(),
+    DAY: pa.date32(), TIME: pa.timestamp("us"),
+}  # fmt: skip
+
+DIMENSIONS = ("department", "team", "environment")
+"""What the rollup and all that is made of it are grouped by."""
+KEY = ("charge_date", "provider", *DIMENSIONS, "ServiceCategory", "BillingCurrency")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its DuckDB type, what it means in a sentence, and its unit where the type does not say it."""
+
+    name: str
+    kind: str
+    meaning: str
+    unit: str = ""
+
+    @property
+    def comment(self) -> str:
+        return f"{self.meaning} [{self.unit}]" if self.unit else self.meaning
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table or view. `published` is false for what the pipeline keeps for itself."""
+
+    schema: str
+    name: str
+    meaning: str
+    columns: tuple[Column, ...]
+    view: bool = False
+    published: bool = True
+
+    @property
+    def full_name(self) -> str:
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
+
+    @property
+    def shown_name(self) -> str:
+        return self.name if self.schema == "main" else f"{self.schema}.{self.name}"
+
+    def column(self, name: str) -> Column:
+        return next(c for c in self.columns if c.name == name)
+
+
+# ---- columns: name -> (type, meaning, unit) -----------------------------------------------------
+
+_CURRENCY = "currency of the row"
+
+_SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
+    # What cost is told by.
+    "charge_date": (DAY, "UTC day of the charge (of ChargePeriodStart)"),
+    "accrual_date": (DAY, "UTC day that a part of a long charge is for"),
+    "booked_on": (DAY, "UTC day whose bill booked the charge"),
+    "provider": (TEXT, "ProviderName; in FOCUS 1.4 the participant that it named before; else the source's"),
+    "department": (TEXT, "department; __untagged__ where no tag and no rule gives it"),
+    "team": (TEXT, "team; __untagged__ where no tag and no rule gives it"),
+    "environment": (TEXT, "environment; __unknown__ where no tag and no rule gives it"),
+    "source": (TEXT, "source in finops.yaml"),
+    "BillingCurrency": (TEXT, "currency of the amounts; currencies are never added"),
+    "currency": (TEXT, "currency of the amounts; currencies are never added"),
+    "billing_period": (DAY, "first day of the billing period whose bill brought it"),
+    "account": (TEXT, "SubAccountId, else BillingAccountId"),
+    "account_name": (TEXT, "name of the account"),
+    "dimension": (TEXT, "dimension of finops.yaml"),
+    # Amounts.
+    "billed_cost": (MONEY, "sum of BilledCost: what the bill says, on its day", _CURRENCY),
+    "effective_cost": (MONEY, "sum of EffectiveCost, of BilledCost where it is null: commitments amortised", _CURRENCY),
+    "positive_effective_cost": (
+        MONEY, "effective cost without credits and refunds: the base of percentages", _CURRENCY,
+    ),
+    "list_cost": (MONEY, "sum of ListCost, of commitments on the purchase only; null where a row has none", _CURRENCY),
+    "contracted_cost": (MONEY, "sum of ContractedCost, counted as list_cost", _CURRENCY),
+    "accrued_cost": (MONEY, "effective cost by the day that it is for, charges longer than a day spread", _CURRENCY),
+    "positive_accrued_cost": (MONEY, "accrued cost without credits and refunds", _CURRENCY),
+    "committed_cost": (MONEY, "what long charges hold for days that are not reached", _CURRENCY),
+    "billed_cost_before": (MONEY, "billed cost of the like days before; null where none is compared", _CURRENCY),
+    "effective_cost_before": (MONEY, "effective cost of the like days before; null where none is compared", _CURRENCY),
+    "effective_cost_after": (MONEY, "effective cost after the restatement", _CURRENCY),
+    "accrued_cost_before": (MONEY, "accrued cost of the like days before; null where none is compared", _CURRENCY),
+    **{
+        f"{basis}_cost_compared": (MONEY, f"{basis} cost of the days that are compared; null where none is", _CURRENCY)
+        for basis in ("billed", "effective", "accrued")
+    },
+    "apportioned_cost": (MONEY, "the part of accrued cost that long charges gave to these days", _CURRENCY),
+    "moved": (MONEY, "effective cost after less before", _CURRENCY),
+    "billed_moved": (MONEY, "billed cost after less before", _CURRENCY),
+    "rows_moved": (COUNT, "facts rows after less before"),
+    "negotiated": (MONEY, "list less contracted cost", _CURRENCY),
+    "saved": (MONEY, "list less billed cost", _CURRENCY),
+    "original_billed_cost": (MONEY, "billed cost as billed", "BillingCurrency of the row"),
+    "original_effective_cost": (MONEY, "effective cost as billed", "BillingCurrency of the row"),
+    # Counts.
+    "resource_count": (COUNT, "distinct ResourceId"),
+    "row_count": (COUNT, "facts rows"),
+    "untagged_rows": (COUNT, "rows without department or team"),
+    "committed_rows": (COUNT, "rows under a commitment discount"),
+    "without_prices": (COUNT, "rows whose bill gives no list price"),
+    "rows": (COUNT, "rows"),
+    "days": (COUNT, "days with figures"),
+    "days_before": (COUNT, "days that are compared with their likes in the period before"),
+    "days_missing": (COUNT, "days of the period without figures: held, late, or not run"),
+    # Percentages.
+    "change_percent": (PERCENT, "change against the amount of the like days before; null where there was none", "%"),
+    "share_percent": (PERCENT, "share of the currency's positive effective cost", "%"),
+    "saved_percent": (PERCENT, "saved of list cost", "%"),
+    "utilisation_percent": (PERCENT, "used of used and unused", "%"),
+    "spent_percent": (PERCENT, "spent of the amount", "%"),
+    "forecast_percent": (PERCENT, "forecast of the amount", "%"),
+    "threshold_percent": (MONEY, "share of the amount that is told of, as written", "%"),
+    "threshold_percent_before": (MONEY, "threshold before the change", "%"),
+    **{
+        name: said
+        for d in DIMENSIONS
+        for name, said in {
+            f"untagged_{d}": (MONEY, f"positive effective cost without {d}", _CURRENCY),
+            f"untagged_{d}_percent": (PERCENT, f"share of positive effective cost without {d}", "%"),
+            f"untagged_{d}_percent_before": (PERCENT, f"that share in the period before, without {d}", "%"),
+        }.items()
+    },
+    # Commitments.
+    "CommitmentDiscountId": (TEXT, "commitment"),
+    "CommitmentDiscountName": (TEXT, "name of the commitment"),
+    "CommitmentDiscountType": (TEXT, "type of the commitment, as the provider calls it"),
+    "name": (TEXT, "name"),
+    "type": (TEXT, "type, as the provider calls it"),
+    "purchase_billed_cost": (MONEY, "what the commitment's purchases were billed", _CURRENCY),
+    "purchase_effective_cost": (MONEY, "effective cost on the purchase: 0, or cost stands twice", _CURRENCY),
+    "used_cost": (MONEY, "amortised cost of what was used", _CURRENCY),
+    "unused_cost": (MONEY, "amortised cost of what was not used", _CURRENCY),
+    "other_effective_cost": (MONEY, "effective cost of other charges under the commitment", _CURRENCY),
+    "covered_list_cost": (MONEY, "list cost of what was used; null where a row has none", _CURRENCY),
+    "saved_against_list": (MONEY, "list cost of what was used, less used and unused", _CURRENCY),
+    "difference": (MONEY, "difference of the two amounts", _CURRENCY),
+    "term_start": (TIME, "first moment of the terms that were bought", "UTC"),
+    "term_end": (TIME, "end of the terms that were bought, exclusive", "UTC"),
+    "term_held": (FLAG, "is every day of the term in the rollup?"),
+    "ChargeClass": (TEXT, "Correction, or empty for a late charge that the provider does not call one"),
+    # When.
+    "reported_from": (TIME, "from when it was reported so", "UTC"),
+    "reported_to": (TIME, "until when it was reported so; null: it still is", "UTC"),
+    "restated_at": (TIME, "when it was restated", "UTC"),
+    "month": (DAY, "first day of the month"),
+    "week": (DAY, "Monday of the week", "UTC"),
+    "first_day": (DAY, "first UTC day"),
+    "last_day": (DAY, "last UTC day"),
+    "period": (TEXT, "period: 2026-10, 2026-Q4, 2026"),
+    "period_start": (DAY, "first day of the period"),
+    "period_end": (DAY, "the day after the period's last"),
+    "through": (DAY, "the newest day that was looked at"),
+    "evaluated_at": (TIME, "when it was evaluated", "UTC"),
+    "changed_at": (TIME, "when it was changed", "UTC"),
+    "detected_at": (TIME, "when it was detected", "UTC"),
+    "last_seen_at": (TIME, "when it was seen last", "UTC"),
+    "last_sent_at": (TIME, "when channels were told last", "UTC"),
+    "resolved_at": (TIME, "when it ended; null: it lasts", "UTC"),
+    "judged_at": (TIME, "when a person judged it", "UTC"),
+    "decided_at": (TIME, "when it was decided", "UTC"),
+    "first_seen": (TIME, "first charge in the window", "UTC"),
+    "seen_at": (TIME, "when the delivery was seen first", "UTC"),
+    "delivered_at": (TIME, "when the provider delivered it", "UTC"),
+    "first_used": (TIME, "when the version was first used", "UTC"),
+    "valid_from": (DAY, "first UTC day that it holds for; null: always"),
+    "day": (DAY, "UTC day; null where it is about no day"),
+    # Accrual.
+    "is_apportioned": (FLAG, "a part of a charge longer than a day?"),
+    # Currencies.
+    "rate": (MONEY, "rate, rounded to 18 places"),
+    "rate_exact": (TEXT, "rate as a fraction, which amounts are converted with"),
+    "rate_date": (DAY, "day that the rate was published for"),
+    "rate_source": (TEXT, "who published it"),
+    # Shared cost.
+    "rule": (TEXT, "rule of finops.yaml; null where none applies"),
+    "method": (TEXT, "how it was made"),
+    "ratio": (MONEY, "the bearer's part of what was split, of 1"),
+    "origin_department": (TEXT, "department whose cost it was"),
+    "origin_team": (TEXT, "team whose cost it was"),
+    "via": (TEXT, "the pool that it passed through"),
+    "origin": (TEXT, "department/team whose cost it was"),
+    "bearer": (TEXT, "department/team that bears it"),
+    "amount": (MONEY, "amount", _CURRENCY),
+    "showback": (MONEY, "own cost, as attributed", _CURRENCY),
+    "given": (MONEY, "of it given to others", _CURRENCY),
+    "received": (MONEY, "received from others", _CURRENCY),
+    "chargeback": (MONEY, "what is borne: showback less given, and received", _CURRENCY),
+    **{
+        f"{side}_{cost}": (MONEY, f"{cost.replace('_', ' ')} {when} the rules of shared cost", _CURRENCY)
+        for side, when in (("showback", "before"), ("chargeback", "after"))
+        for cost in ("effective_cost", "billed_cost")
+    },
+    "note": (TEXT, "remark"),
+    # Sparse groups.
+    "resources": (COUNT, "resources of department and team in the window"),
+    "min_resources": (COUNT, "resources that are enough to be a cost center"),
+    "sparse": (FLAG, "too few resources to be a cost center?"),
+    "sparse_days": (COUNT, "days on which the pair was sparse"),
+    # Budgets.
+    "budget": (TEXT, "department or department/team that the budget is for, and its period"),
+    "basis": (TEXT, "cost that the budget is about: effective, billed, accrued"),
+    "amount_before": (MONEY, "amount before the change", _CURRENCY),
+    "since_version": (COUNT, "version of the file that gave amount and threshold"),
+    "budgets_version": (COUNT, "version of the file that was evaluated"),
+    "version": (COUNT, "version of the file of budgets"),
+    "change": (TEXT, "added, changed or removed"),
+    "line": (COUNT, "line of the file"),
+    "spent": (MONEY, "spent in the period to date", _CURRENCY),
+    "chance": (TEXT, "where the budget lies in the forecast's intervals"),
+    "severity": (TEXT, "INFO, WARNING or CRITICAL; null: all is well"),
+    "reason": (TEXT, "why"),
+    "problem": (TEXT, "why nothing can be judged"),
+    "history_days": (COUNT, "days that the forecast learned from"),
+    "month_1": (MONEY, "the period's cost at the rate of the third last whole month", _CURRENCY),
+    "month_2": (MONEY, "the period's cost at the rate of the month after", _CURRENCY),
+    "month_3": (MONEY, "the period's cost at the rate of the last whole month", _CURRENCY),
+    "suggested_amount": (MONEY, "amount that would fit", _CURRENCY),
+    "why": (TEXT, "why it does not fit"),
+    # Forecast.
+    "series": (TEXT, "total, department, team or service"),
+    "key": (TEXT, "which of them"),
+    "actual_to_date": (MONEY, "accrued cost of the period's reported days", _CURRENCY),
+    "forecast": (MONEY, "expected at the period's end, to the cent; null: refused", _CURRENCY),
+    **{
+        f"{end}{level}": (MONEY, f"{which} end of the {level} % interval of the forecast", _CURRENCY)
+        for level in (80, 95)
+        for end, which in (("low", "lower"), ("high", "upper"))
+    },
+    "refused": (TEXT, "why nothing is forecast"),
+    # Anomalies.
+    "id": (TEXT, "identity of the anomaly"),
+    "ResourceId": (TEXT, "resource, as its provider calls it"),
+    "direction": (TEXT, "rise or fall"),
+    "kind": (TEXT, "kind"),
+    "observed": (MONEY, "cost of its days", _CURRENCY),
+    "expected": (MONEY, "what these days were expected to cost", _CURRENCY),
+    "excess": (MONEY, "observed less expected", _CURRENCY),
+    "percent": (PERCENT, "share or change", "%"),
+    "score": (NUMBER, "how far its surest day is out", "sigmas"),
+    "cause": (TEXT, "likely cause"),
+    "evidence": (TEXT, "what speaks for it, in sentences"),
+    "drivers": (TEXT, "what moved most, as JSON"),
+    "ended": (TEXT, "how it ended; null: it lasts"),
+    "verdict": (TEXT, "verdict"),
+    "judged_by": (TEXT, "who judged it"),
+    "found": (COUNT, "anomalies found"),
+    "judged": (COUNT, "of them judged"),
+    "confirmed": (COUNT, "judged true"),
+    "false": (COUNT, "judged false"),
+    "false_positive_percent": (PERCENT, "false of judged", "%"),
+    "sigma": (NUMBER, "sensitivity in force for the team", "sigmas"),
+    "supported_sigma": (NUMBER, "sensitivity that the verdicts support", "sigmas"),
+    "advice": (TEXT, "what to change"),
+    # Owners.
+    "rank": (COUNT, "1 is the suggestion, others are what else it may be"),
+    "value": (TEXT, "value of the dimension"),
+    "suggested": (TEXT, "what was suggested"),
+    "confidence": (NUMBER, "how often such a suggestion proves right, of 1"),
+    "service": (TEXT, "ServiceName"),
+    "region": (TEXT, "RegionName, else RegionId"),
+    "decided_by": (TEXT, "who decided"),
+    "decided": (COUNT, "decisions about suggestions"),
+    "accepted": (COUNT, "accepted as suggested"),
+    "acceptance_rate": (NUMBER, "accepted of decided, of 1"),
+    "mean_confidence": (NUMBER, "what was promised on average, of 1"),
+    # Tag governance.
+    "scope": (TEXT, "scope"),
+    "without_cost": (MONEY, "positive effective cost without the dimension", _CURRENCY),
+    "without_percent": (PERCENT, "share of positive effective cost without the dimension", "%"),
+    "outside_cost": (MONEY, "positive effective cost with a value outside the canon", _CURRENCY),
+    "target_percent": (PERCENT, "most that may be without, by the target", "%"),
+    "target_by": (DAY, "when the target is to be reached"),
+    "meets_target": (FLAG, "is the target reached?"),
+    "nearest": (TEXT, "the nearest canonical value"),
+    "likeness": (NUMBER, "how near, of 1"),
+    "given_by": (TEXT, "what gave the value: tag keys, rules, owners"),
+    "departments": (TEXT, "departments that have it"),
+    "champion": (TEXT, "who answers for it"),
+    "tag_key": (TEXT, "tag key as most often written"),
+    "known_values_percent": (PERCENT, "share of its values that the dimension knows", "%"),
+    "values": (COUNT, "distinct values"),
+    "examples": (TEXT, "values with the most money"),
+    "tag_sets": (COUNT, "distinct tag sets that have it"),
+    "would_attribute_cost": (MONEY, "cost that would get the dimension if the key were its alias", _CURRENCY),
+    "known_by": (TEXT, "what tells the department: tags or rules, its account, or nothing"),
+    # Deliveries.
+    "generation": (TEXT, "which delivery of the scope"),
+    "state": (TEXT, "state"),
+    "verified": (FLAG, "is it whole by its manifest?"),
+    "files": (COUNT, "files"),
+    "bytes": (COUNT, "size of its files", "bytes"),
+    "focus_version": (TEXT, "FOCUS version"),
+    "repairs": (COUNT, "values that were repaired on the way in"),
+    "days_changed": (COUNT, "days that it changed"),
+    "file": (TEXT, "file of the delivery"),
+    "column": (TEXT, "column of the bill"),
+    "example": (TEXT, "as it is written in the first such row"),
+    "first_row": (COUNT, "first such row of the file, from 1"),
+    "largest_drift": (MONEY, "the furthest that rounding moved one value"),
+    "drift_bound": (MONEY, "what rounding can have moved the column's sum at most"),
+    # Conformance.
+    "rule_id": (TEXT, "rule of FOCUS; null for a day that keeps to all"),
+    "failing": (COUNT, "rows that break it"),
+    "says": (TEXT, "what the rule asks"),
+    "reference": (TEXT, "place in the specification"),
+    # Health.
+    "figure": (TEXT, "which figure"),
+    "of": (TEXT, "of whom; all for everyone"),
+    "part": (MONEY, "the part: an amount, or a count"),
+    "whole": (MONEY, "the whole that it is a part of"),
+    # Alerts.
+    "alert_key": (TEXT, "identity of the alert"),
+    "title": (TEXT, "what it is, in a line"),
+    "text": (TEXT, "what is known of it"),
+    "figures": (TEXT, "its figures, as JSON"),
+    "link": (TEXT, "where the UI shows it"),
+    "deliveries": (TEXT, "what each channel was told, as JSON"),
+    # Kept by the pipeline for itself.
+    "stamp": (TEXT, "hash of what the day was made from"),
+    # Of commands alone.
+    "by": (TEXT, "what would give the new value"),
+    "from": (TEXT, "value now"),
+    "to": (TEXT, "value then"),
+    "rows_matched": (COUNT, "rows that the rule matches"),
+    "rules_version": (TEXT, "version of the rules"),
+    "changed": (TEXT, "what changed with the version"),
+    "invoiced": (MONEY, "what was invoiced", _CURRENCY),
+    "billed": (MONEY, "sum of BilledCost of what was delivered", _CURRENCY),
+    "allowed": (MONEY, "difference that rounding may make", _CURRENCY),
+    "left": (MONEY, "difference without it", _CURRENCY),
+    "explains": (FLAG, "is what is left within what is allowed?"),
+    "status": (TEXT, "outcome"),
+    "found_in": (TEXT, "file and row"),
+    "unit": (TEXT, "UTC day, or billing period"),
+    "rows_a": (COUNT, "rows of the first"),
+    "rows_b": (COUNT, "rows of the second"),
+    "cells_differing": (COUNT, "cells that differ"),
+    "in_b": (TEXT, "where the second has it"),
+    "from_a": (TEXT, "file and row of the first"),
+    "from_b": (TEXT, "file and row of the second"),
+    **{
+        f"{basis}_{side}": (MONEY, f"{basis} cost {what}", _CURRENCY)
+        for basis in ("billed", "effective")
+        for side, what in (("a", "of the first"), ("b", "of the second"), ("difference", ", second less first"))
+    },
+}  # fmt: skip
+
+_FOCUS_KINDS = {"decimal": MONEY, "datetime": TIME}
+COLUMNS: Mapping[str, Column] = {
+    **{
+        c.name: Column(c.name, _FOCUS_KINDS.get(c.type, TEXT), f"as in FOCUS {min(c.level)} to {max(c.level)}")
+        for c in focus_columns().values()
+    },
+    **{name: Column(name, *said) for name, said in _SAID.items()},
+}
+
+
+def column(name: str) -> Column:
+    """A column by its name. One that nobody declared is a dimension of the user's, or what a person called a part: text."""
+    return COLUMNS.get(name) or Column(name, TEXT, f"{name}, as given")
+
+
+# ---- tables -------------------------------------------------------------------------------------
+
+_BY_DAY, _DIMENSIONS = " ".join(KEY), " ".join(DIMENSIONS)
+_COSTS = "billed_cost effective_cost positive_effective_cost"
+_PRICES = "list_cost contracted_cost"
+_CHARGES = "source provider " + _DIMENSIONS + " ServiceCategory BillingCurrency"
+_EVALUATED = (
+    "budget department team basis currency period period_start period_end through amount threshold_percent spent"
+    " spent_percent forecast forecast_percent low80 high80 low95 high95 chance severity reason days_missing history_days"
+    " problem since_version budgets_version evaluated_at"
+)
+_COST_REPORT = (
+    "effective_cost billed_cost effective_cost_compared effective_cost_before change_percent share_percent days days_before"
+    " row_count"
+)
+
+
+def _table(
+    name: str, meaning: str, columns: str, /, *, view: bool = False, published: bool = True, **says: str
+) -> Table:
+    """`columns` are names; what one means more narrowly here stands in `says`."""
+    schema, _, short = name.rpartition(".")
+    found = (replace(COLUMNS[c], meaning=says[c]) if c in says else COLUMNS[c] for c in columns.split())
+    return Table(schema or "main", short, meaning, tuple(found), view, published)
+
+
+_ALL = (
+    # The rollup and what stands beside it.
+    _table(
+        "daily_cost_by_team",
+        "Cost by day, provider, department, team, environment, service category and currency: the rollup, that reports"
+        " are made of. Currencies are never added.",
+        f"{_BY_DAY} {_COSTS} {_PRICES} resource_count row_count untagged_rows committed_rows",
+        ServiceCategory="FOCUS service category, Other where missing",
+    ),
+    _table(
+        "daily_cost_converted",
+        "The rollup in the reporting currency of finops.yaml, with the original amounts and the rate of each row.",
+        f"{_BY_DAY} currency {_COSTS} row_count original_billed_cost original_effective_cost rate rate_exact rate_date"
+        " rate_source",
+        BillingCurrency="currency that it was billed in",
+        currency="reporting currency of the converted amounts",
+    ),
+    _table(
+        "reported_cost",
+        "What was reported when: every version of a day of the rollup, by source. What is reported now has no"
+        " reported_to.",
+        f"{_BY_DAY} source {_COSTS} row_count reported_from reported_to",
+    ),
+    _table(
+        "reported_accruals",
+        "Entries that spread charges longer than a day over their days, in every version that was reported.",
+        f"{_BY_DAY} source accrual_date is_apportioned effective_cost positive_effective_cost reported_from reported_to",
+        charge_date="UTC day that booked the charge",
+    ),
+    _table(
+        "accrual_adjustments",
+        "Those entries as they stand now; of one charge_date they sum to nothing.",
+        f"charge_date accrual_date {_CHARGES} is_apportioned effective_cost positive_effective_cost",
+        view=True,
+        charge_date="UTC day that booked the charge",
+    ),
+    _table(
+        "daily_accrued_cost",
+        "Cost by the day that it is for: charges longer than a day are spread. Up to the newest reported day.",
+        f"accrual_date {' '.join(KEY[1:])} is_apportioned billed_cost accrued_cost positive_accrued_cost row_count",
+        view=True,
+    ),
+    _table(
+        "committed_cost",
+        "What charges longer than a day still hold for days that are not reached. These are no actuals.",
+        f"accrual_date booked_on {_CHARGES} committed_cost",
+        view=True,
+    ),
+    _table(
+        "daily_commitments",
+        "Cost under commitment discounts by day, commitment and owner.",
+        f"charge_date {_CHARGES} CommitmentDiscountId CommitmentDiscountName CommitmentDiscountType"
+        " purchase_billed_cost purchase_effective_cost used_cost unused_cost other_effective_cost covered_list_cost"
+        " term_start term_end row_count",
+    ),
+    _table(
+        "daily_corrections",
+        "What later bills brought to a day. The amounts are in the rollup of that day already.",
+        "charge_date source provider department team BillingCurrency billing_period ChargeClass billed_cost effective_cost"
+        " row_count",
+    ),
+    _table(
+        "rolled_up_facts",
+        "Which version of a source's facts the rollup of a day is built from.",
+        "charge_date source stamp",
+        published=False,
+        stamp="version of the rules, and hash of the raw day",
+    ),
+    # Shared cost, sparse groups.
+    _table(
+        "daily_cost_allocated",
+        "The rollup's days after the rules of shared cost: a row for each bearer. By day and currency it sums to the"
+        " rollup.",
+        "charge_date department team BillingCurrency rule method ratio origin_department origin_team via"
+        " CommitmentDiscountId billed_cost effective_cost note",
+        department="department that bears it",
+        team="team that bears it",
+        note="why it was not split",
+    ),
+    _table(
+        "daily_chargeback",
+        "By day and team: cost before and after the rules of shared cost.",
+        "charge_date department team BillingCurrency showback_effective_cost chargeback_effective_cost"
+        " showback_billed_cost chargeback_billed_cost",
+        view=True,
+    ),
+    _table("allocated_days", "What each day's allocation was made from.", "charge_date stamp", published=False),
+    _table(
+        "sparse_groups",
+        "Resources of each department and team by day, and whether they are enough to be a cost center.",
+        "charge_date department team resources min_resources sparse",
+    ),
+    _table(
+        "daily_cost_by_cost_center",
+        "The rollup with the team of a sparse group as __sparse__.",
+        f"{_BY_DAY} {_COSTS} {_PRICES} row_count untagged_rows committed_rows",
+        view=True,
+        team="team; __sparse__ where the group has too few resources",
+    ),
+    _table("sparse_group_days", "What each day's sparse groups were made from.", "charge_date stamp", published=False),
+    # Evaluation.
+    _table(
+        "budgets",
+        "The budgets in force.",
+        "budget department team period basis currency amount threshold_percent since_version changed_at",
+        amount="what may be spent in the period",
+    ),
+    _table(
+        "budget_changes",
+        "Every change of the budgets, by version of the file; it only grows.",
+        "version changed_at change budget department team period basis currency amount threshold_percent amount_before"
+        " threshold_percent_before line",
+        amount="what may be spent in the period",
+    ),
+    _table(
+        "budget_evaluations",
+        "Each budget by night: spent, expected at the period's end, and how serious that is.",
+        _EVALUATED,
+        amount="what may be spent in the period",
+    ),
+    _table(
+        "budget_status",
+        "The last night's evaluation of each budget that is in force.",
+        _EVALUATED,
+        view=True,
+        amount="what may be spent in the period",
+    ),
+    _table(
+        "forecast",
+        "What the running month will have cost at its end, with intervals learned from past forecasts.",
+        "series key currency period_start period_end actual_to_date forecast low80 high80 low95 high95 days_missing method"
+        " history_days refused",
+        method="how the series is expected",
+    ),
+    _table(
+        "anomaly_history",
+        "Days of a team's service, or of a costly resource, that cost what nobody expected.",
+        "id department team ServiceCategory source ResourceId currency direction kind first_day last_day days observed"
+        " expected excess percent score cause evidence drivers detected_at resolved_at ended verdict judged_at judged_by"
+        " note",
+        percent="excess of expected",
+        verdict="confirmed or false; null: nobody judged it",
+        kind="day or trend",
+        days="days with figures",
+    ),
+    _table(
+        "anomaly_rates",
+        "Of the anomalies that people judged in 90 days, how many were false, by team.",
+        "department team found judged confirmed false false_positive_percent sigma supported_sigma advice",
+    ),
+    _table(
+        "alert_history",
+        "Every alert that was raised, until it was resolved, and whom it was sent to.",
+        "alert_key severity source department day title text figures link detected_at last_seen_at last_sent_at"
+        " resolved_at note deliveries",
+        severity="INFO, WARNING or CRITICAL",
+    ),
+    # Owners.
+    _table(
+        "owner_suggestions",
+        "Who probably owns what nobody tagged in the last days: ranked values of a dimension, with evidence.",
+        "source ResourceId dimension rank value confidence evidence name account account_name service region first_seen"
+        " BillingCurrency effective_cost",
+        value="suggested value",
+        name="name of the resource",
+        effective_cost="effective cost of the resource in the window",
+    ),
+    _table(
+        "owner_decisions",
+        "What people decided about suggestions. Accepted ones are rules.",
+        "source ResourceId dimension verdict value suggested confidence evidence decided_at decided_by valid_from note",
+        verdict="accepted or rejected",
+        value="what was decided on",
+    ),
+    _table(
+        "owner_acceptance",
+        "How often suggestions proved right, by week and dimension.",
+        "week dimension decided accepted acceptance_rate mean_confidence",
+    ),
+    # Tag governance.
+    _table(
+        "tag_coverage",
+        "Cost without each required dimension, by week, in total and by provider, account and department.",
+        "week scope name dimension currency positive_effective_cost without_cost without_percent outside_cost"
+        " target_percent target_by meets_target",
+        scope="all, provider, account or department",
+        name="which of them",
+    ),
+    _table(
+        "tag_values_outside_canon",
+        "Values that are none of the canonical ones, with the money on them.",
+        "dimension value nearest likeness given_by departments champion currency positive_effective_cost row_count",
+        value="value as it is used",
+    ),
+    _table(
+        "tag_keys_unmapped",
+        "Tag keys that carry no dimension, with the money on them and the dimension whose values they seem to hold.",
+        "tag_key dimension known_values_percent values examples tag_sets currency positive_effective_cost"
+        " would_attribute_cost",
+        dimension="dimension whose values the key mostly holds; null: none",
+    ),
+    _table(
+        "tag_debt",
+        "Who owes which tags: cost without a required dimension, or with a value outside the canon.",
+        "champion department known_by account dimension problem value currency positive_effective_cost row_count",
+        problem="missing, or outside the canon",
+        value="the value outside the canon; null where it is missing",
+    ),
+    # Reports.
+    _table(
+        "reports.cost_by_team",
+        "Cost of each team this month against the same days of the month before.",
+        f"department team currency {_COST_REPORT}",
+    ),
+    _table(
+        "reports.cost_by_service",
+        "Cost of each service category this month against the same days of the month before.",
+        f"ServiceCategory currency {_COST_REPORT}",
+    ),
+    _table(
+        "reports.untagged_by_provider",
+        "Share of the last 30 days' positive effective cost without department, team or environment.",
+        "provider currency positive_effective_cost "
+        + " ".join(f"untagged_{d} untagged_{d}_percent untagged_{d}_percent_before" for d in DIMENSIONS)
+        + " days days_before",
+    ),
+    _table(
+        "reports.restatements",
+        "What moved since it was reported, by restatement, day, source, team and currency.",
+        "restated_at charge_date source department team currency effective_cost_before effective_cost_after moved"
+        " billed_moved rows_moved",
+        effective_cost_before="effective cost before the restatement",
+    ),
+    _table(
+        "reports.commitments",
+        "Each commitment over all days held: bought, used, not used.",
+        "CommitmentDiscountId name type provider currency purchase_billed_cost used_cost unused_cost difference"
+        " utilisation_percent first_day last_day term_start term_end term_held covered_list_cost saved_against_list"
+        " purchase_effective_cost other_effective_cost",
+        difference="purchase less used and unused; 0 over a whole term",
+        name="name of the commitment",
+        first_day="first UTC day of its rows",
+        last_day="last UTC day of its rows",
+    ),
+    _table(
+        "reports.unused_commitments",
+        "Unused commitment by the department and team that it is attributed to.",
+        "CommitmentDiscountId name provider department team currency unused_cost share_percent first_day last_day",
+        share_percent="share of the currency's unused cost",
+        name="name of the commitment",
+    ),
+    _table(
+        "reports.corrections",
+        "What later bills brought to days before. The amounts are in those days' figures.",
+        "charge_date source billing_period ChargeClass department team currency billed_cost effective_cost row_count",
+    ),
+    _table(
+        "reports.committed_cost",
+        "What charges longer than a day still hold for days that are not reached, by month.",
+        "month department team currency committed_cost",
+    ),
+    _table(
+        "reports.allocation",
+        "Showback and chargeback of this month side by side.",
+        "department team currency showback given received chargeback change_percent",
+        change_percent="chargeback against showback",
+    ),
+    _table(
+        "reports.delivery_ledger",
+        "Every delivery of every source and scope, and what became of it.",
+        "source scope generation state verified seen_at delivered_at files bytes rows focus_version repairs first_day"
+        " last_day days_changed reason",
+        scope="what the delivery replaces: a billing period, a file",
+        state="waiting, complete, superseded, refused, accepted or final",
+    ),
+    _table(
+        "reports.repairs",
+        "What was repaired on the way in, by delivery, file, rule and column.",
+        "source scope generation file rule column rows example first_row largest_drift drift_bound",
+        scope="what the delivery replaces: a billing period, a file",
+        rule="what was repaired",
+        rows="rows that were repaired",
+    ),
+    _table(
+        "reports.conformance",
+        "Rules of FOCUS that each source breaks, by charge day; a day that keeps to all has one row.",
+        "source charge_date rule_id focus_version severity state failing judged column says example reason reference",
+        severity="error or warning",
+        state="failed, known_gap, passed or not_judged",
+        judged="rows or columns that were judged",
+        reason="why it is a known gap, or was not judged",
+    ),
+    _table(
+        "reports.health",
+        "Untagged cost, pipeline success, false alarms, sparse groups and accepted suggestions, by week.",
+        "figure of week percent part whole note",
+        percent="part of whole",
+    ),
+)
+
+TABLES: Mapping[tuple[str, str], Table] = {(t.schema, t.name): t for t in _ALL}
+
+
+def facts_table(dimensions: Iterable[str]) -> Table:
+    """The published view over the facts, with these dimensions of finops.yaml."""
+    own = (
+        Column("charge_date", DAY, "UTC day of ChargePeriodStart"),
+        Column("source", TEXT, "source in finops.yaml"),
+        Column("tag_set_id", TEXT, "id of the row's canonical tag set"),
+        Column("source_file", TEXT, "export file that the row stood in"),
+        Column("source_row", COUNT, "its row in that file, from 1"),
+    )
+    of_dimensions = (
+        each
+        for d in dimensions
+        for each in (
+            Column(d, TEXT, f"{d}, lower case; null where no tag and no rule gives it"),
+            Column(f"{d}_key", TEXT, f"what gave {d}: the tag key as written, rule:<name> or owner:<who, when>"),
+        )
+    )
+    focus = (COLUMNS[name] for name in focus_columns())
+    return Table(
+        "main",
+        "cloud_cost_facts",
+        "Every row of every bill once, with the dimensions that its tags and the rules give. Name the days in WHERE"
+        " charge_date: only their files are opened.",
+        (*own, *of_dimensions, *focus),
+        view=True,
+    )
+
+
+def table(name: str, schema: str = "main") -> Table:
+    """A declared table.
+
+    Raises:
+        LookupError: nobody declared it.
+    """
+    found = TABLES.get((schema, name))
+    if found is None:
+        raise LookupError(f"the table {schema}.{name} is not declared in finops_assets/tables.py; declare it there")
+    return found
+
+
+# ---- writing ------------------------------------------------------------------------------------
+
+
+def create(connection: duckdb.DuckDBPyConnection, name: str, schema: str = "main", database: str = "") -> Table:
+    """Have an empty table, or the one that is there with the columns and types that are declared: of an earlier version
+    of this product it may have had others. Returns what is declared."""
+    declared = table(name, schema)
+    where = f"{identifier(database)}." if database else ""
+    full = where + declared.full_name
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {where}{identifier(schema)}")
+    kinds = ", ".join(f"{identifier(c.name)} {c.kind}" for c in declared.columns)
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {full} ({kinds})")
+    held = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {full}").fetchall()}
+    for each in declared.columns:
+        column_name = identifier(each.name)
+        if each.name not in held:
+            connection.execute(f"ALTER TABLE {full} ADD COLUMN {column_name} {each.kind}")
+        elif held[each.name].replace(" ", "") != each.kind.replace(" ", ""):
+            connection.execute(f"ALTER TABLE {full} ALTER COLUMN {column_name} SET DATA TYPE {each.kind}")
+    return declared
+
+
+def replace_all(connection: duckdb.DuckDBPyConnection, declared: Table, rows: pa.Table) -> None:
+    """Make the table anew from rows that are typed as it is declared."""
+    connection.execute(f"DROP TABLE IF EXISTS {declared.full_name}")
+    create(connection, declared.name, declared.schema)
+    connection.register("rows_of_table", rows)
+    try:
+        connection.execute(f"INSERT INTO {declared.full_name} BY NAME FROM rows_of_table")
+    finally:
+        connection.unregister("rows_of_table")
+
+
+def comment(connection: duckdb.DuckDBPyConnection, declared: Table, database: str) -> None:
+    """Say in the database what a table or view and each of its columns mean."""
+    full = f"{identifier(database)}.{declared.full_name}"
+    kind = "VIEW" if declared.view else "TABLE"
+    connection.execute(f"COMMENT ON {kind} {full} IS {literal(declared.meaning)}")
+    there = {row[0] for row in connection.execute(f"DESCRIBE {full}").fetchall()}
+    for each in declared.columns:
+        if each.name in there:
+            connection.execute(f"COMMENT ON COLUMN {full}.{identifier(each.name)} IS {literal(each.comment)}")
+
+
+# ---- values -------------------------------------------------------------------------------------
+
+
+def arrow_schema(declared: Table, names: Iterable[str] | None = None) -> pa.Schema:
+    """The columns of a table as Arrow has them, or some of them in their order."""
+    wanted = declared.columns if names is None else [declared.column(name) for name in names]
+    return _schema(wanted)
+
+
+def _schema(columns: Iterable[Column]) -> pa.Schema:
+    return pa.schema([pa.field(c.name, ARROW[c.kind], metadata={"description": c.comment}) for c in columns])
+
+
+def typed(rows: pd.DataFrame, declared: Table | None = None) -> pa.Table:
+    """Rows with the types of a declared table, or of the columns' names; what is not known is null.
+
+    Raises:
+        LookupError: the table is not declared so.
+        TypeError: a value is not what the column is declared to be.
+    """
+    if declared is None:
+        columns = [column(str(name)) for name in rows.columns]
+    else:
+        columns = list(declared.columns)
+        found, wanted = [str(name) for name in rows.columns], [c.name for c in columns]
+        if sorted(found) != sorted(wanted) and len(found) + len(rows):
+            raise LookupError(
+                f"{declared.shown_name} has the columns {', '.join(found)}; finops_assets/tables.py declares"
+                f" {', '.join(wanted)}"
+            )
+    schema = _schema(columns)
+    if not len(rows):
+        return schema.empty_table()
+    return pa.table([_array(rows[c.name], c) for c in columns], schema=schema)
+
+
+def _array(values: pd.Series[Any], declared: Column) -> pa.Array:
+    made = _MAKE[declared.kind]
+    try:
+        return pa.array([None if _unknown(v) else made(v) for v in values.tolist()], ARROW[declared.kind])
+    except (TypeError, ValueError, ArithmeticError, pa.ArrowException) as error:
+        raise TypeError(f"column {declared.name} is declared {declared.kind}: {error}") from error
+
+
+def _unknown(value: object) -> bool:
+    """None, NaN, NaT and their like."""
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
+
+
+def _money(value: object) -> Decimal:
+    if isinstance(value, Decimal):
+        if int(value.as_tuple().exponent) >= -SCALE:
+            return value
+        with localcontext(Context(prec=100)):
+            return value.quantize(Decimal(1).scaleb(-SCALE), ROUND_HALF_EVEN)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    raise TypeError(f"found {value!r}, no decimal")
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or int(value) != value:  # type: ignore[call-overload]
+        raise TypeError(f"found {value!r}, no whole number")
+    return int(value)  # type: ignore[call-overload,no-any-return]
+
+
+def _day(value: object) -> date:
+    if isinstance(value, str):
+        return date.fromisoformat(value)
+    if isinstance(value, datetime):
+        if (value.hour, value.minute, value.second, value.microsecond) != (0, 0, 0, 0):
+            raise TypeError(f"found {value}, no day")
+        return value.date()
+    if isinstance(value, date):
+        return value
+    raise TypeError(f"found {value!r}, no day")
+
+
+def _time(value: object) -> datetime:
+    if not isinstance(value, datetime):
+        raise TypeError(f"found {value!r}, no time")
+    at = value.to_pydatetime(warn=False) if isinstance(value, pd.Timestamp) else value
+    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
+
+
+def _text(value: object) -> str:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
+    if not isinstance(value, str):
+        raise TypeError(f"found {value!r}, no text")
+    return str(value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"found {value!r}, neither true nor false")
+    return bool(value)
+
+
+_MAKE: Mapping[str, Callable[[Any], object]] = {
+    TEXT: _text, MONEY: _money, NUMBER: float, COUNT: _count, FLAG: _flag, DAY: _day, TIME: _time,
+}  # fmt: skip
+
+
+# ---- docs ---------------------------------------------------------------------------------------
+
+
+def reference(tables: Sequence[Table]) -> str:
+    """docs/tables.md: every published table with its columns."""
+    lines = [
+        "# Tables of the published copy",
+        "",
+        "Made from finops_assets/tables.py by `python -m finops_assets.tables > docs/tables.md`. The same stands in the",
+        "copy as comments: `SELECT table_name, comment FROM duckdb_tables()`, and of columns in `duckdb_columns()`.",
+        "Tables of features that are not configured are not there. An empty table has all its columns. Days and times are",
+        "UTC, ends are exclusive, what is not known is null.",
+        "",
+    ]
+    for each in tables:
+        lines += [f"## {each.shown_name}", "", each.meaning + (" A view." if each.view else ""), ""]
+        lines += ["| column | type | unit | |", "|---|---|---|---|"]
+        lines += [
+            f"| `{c.name}` | {c.kind} | {c.unit} | {c.meaning.replace('|', chr(92) + '|').replace('<', '&lt;')} |"
+            for c in each.columns
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def documented() -> str:
+    """docs/tables.md as it has to be; of the facts with the dimensions of the rollup."""
+    return reference([*(t for t in _ALL if t.published), facts_table(DIMENSIONS)])
+
+
+if __name__ == "__main__":
+    print(documented(), end="")
