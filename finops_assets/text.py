@@ -29,6 +29,18 @@ def one_line(text: str, most: int) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#|!~&$]|(?<=[a-z]):(?=//)|(?<=www)\.|@")
+
+
+def markdown(text: str, most: int = 120) -> str:
+    """Text that Markdown shows as it was written, in a cell of a table too: one line, no longer than so many characters.
+
+    >>> print(markdown("a|b <i> __x__ https://example.com"))
+    a\\|b \\<i\\> \\_\\_x\\_\\_ https\\://example.com
+    """
+    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", one_line(text, most))
+
+
 _FORMULA = tuple("=+-@\t\r")
 
 

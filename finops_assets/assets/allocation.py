@@ -7,6 +7,7 @@ from finops_assets.allocation.balance import CONSERVED, TABLE, Unbalanced, unbal
 from finops_assets.allocation.days import bring_up_to_date, unknown_commitments
 from finops_assets.allocation.report import allocation, kept
 from finops_assets.assets.daily import ROLLUP
+from finops_assets.assets.describe import shown
 from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import POOL, warehouse_table
 from finops_assets.assets.reports import NOT_YET
@@ -99,7 +100,7 @@ def allocation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             {
                 "period": str(month),
                 "dagster/row_count": len(table),
-                "table": dg.MetadataValue.md(table.head(30).to_markdown(index=False, floatfmt=".1f")),
+                "table": shown(table),
             }
         )
         return table

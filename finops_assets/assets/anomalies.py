@@ -11,6 +11,7 @@ from finops_assets.anomalies.history import TABLE, AnomalyHistory, history_table
 from finops_assets.anomalies.rates import TABLE as RATES
 from finops_assets.anomalies.rates import rates, rates_table, today
 from finops_assets.assets.daily import ROLLUP
+from finops_assets.assets.describe import shown
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.checks.raw import FACTS
@@ -61,7 +62,7 @@ def anomaly_assets(owner: str) -> list[dg.AssetsDefinition]:
                 "changed in this run": len(looked.changed),
                 "open": len(still),
                 "dagster/row_count": len(table),
-                "newest anomalies": dg.MetadataValue.md(table[SHOWN].head(30).to_markdown(index=False)),
+                "newest anomalies": shown(table[SHOWN]),
             }
         )
         return table
@@ -85,7 +86,7 @@ def anomaly_assets(owner: str) -> list[dg.AssetsDefinition]:
             {
                 "dagster/row_count": len(table),
                 "teams to raise their sigma": len(advised),
-                "table": dg.MetadataValue.md(table.head(30).to_markdown(index=False)),
+                "table": shown(table),
             }
         )
         return table

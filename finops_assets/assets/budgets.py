@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from finops_assets.assets.daily import ROLLUP
+from finops_assets.assets.describe import shown
 from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import POOL
 from finops_assets.assets.reports import NOT_YET
@@ -70,7 +71,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
                 "added, changed, removed": "not read"
                 if loaded is None
                 else f"{loaded.added}, {loaded.changed}, {loaded.removed}",
-                "last changes": dg.MetadataValue.md(last.to_markdown(index=False)),
+                "last changes": shown(last),
             },
             check_results=[
                 dg.AssetCheckResult(
@@ -128,7 +129,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
                 "through": str(through),
                 "budgets": len(judged),
                 **{f"{name}": serious.get(name, 0) for name in ("CRITICAL", "WARNING", "INFO", "fine")},
-                "table": dg.MetadataValue.md(table[SHOWN].head(30).to_markdown(index=False, floatfmt=".2f")),
+                "table": shown(table[SHOWN]),
             },
             check_results=[_known(judged)],
         )

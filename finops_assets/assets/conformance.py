@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pandas as pd
 
+from finops_assets.assets.describe import shown
 from finops_assets.assets.follow import NEWEST_RAW_DAYS
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.checks.raw import raw_key
@@ -63,7 +64,7 @@ def conformance_asset(settings: Settings) -> dg.AssetsDefinition:
                     passed=broken.empty,
                     severity=dg.AssetCheckSeverity.WARN,
                     description=_told(source.name, len(newest), broken),
-                    metadata={"broken": dg.MetadataValue.md(_by_rule(broken).to_markdown(index=False))},
+                    metadata={"broken": shown(_by_rule(broken))},
                 )
             )
         everything = pd.concat(tables, ignore_index=True)
@@ -72,7 +73,7 @@ def conformance_asset(settings: Settings) -> dg.AssetsDefinition:
             everything,
             metadata={
                 "dagster/row_count": len(everything),
-                "broken rules": dg.MetadataValue.md(_by_rule(broken).head(SHOWN).to_markdown(index=False)),
+                "broken rules": shown(_by_rule(broken), SHOWN),
             },
         )
         yield from checks

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 
 import dagster as dg
+import pandas as pd
 
+from finops_assets.assets.describe import shown
 from finops_assets.currency.conversion import TABLE, DayRates, convert_days
 from finops_assets.currency.rates import MAX_AGE_DAYS
 from finops_assets.gates import currency as gates
@@ -82,6 +84,5 @@ def _version(currency: Currency, totals: Mapping[str, object], found: DayRates) 
 
 
 def _rates_table(found: DayRates) -> dg.MarkdownMetadataValue:
-    lines = ["| currency | rate | published | source |", "|---|---|---|---|"]
-    lines += [f"| {o} | {c.exact} | {c.day} | {c.source} |" for o, c in sorted(found.conversions.items())]
-    return dg.MetadataValue.md("\n".join(lines))
+    rows = [(o, c.exact, c.day, c.source) for o, c in sorted(found.conversions.items())]
+    return shown(pd.DataFrame(rows, columns=["currency", "rate_exact", "published", "source"]))

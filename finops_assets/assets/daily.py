@@ -14,6 +14,7 @@ from finops_assets.assets.accepted import ACCEPTED, accepted_anew, accepted_inpu
 from finops_assets.assets.converted import CONVERTED, converted_check_specs, converted_spec, materialize_converted
 from finops_assets.assets.describe import (
     cost_by_currency,
+    cost_figures,
     facts_lineage,
     rollup_lineage,
     schema_of,
@@ -108,7 +109,7 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
                 kinds={"duckdb"},
                 description=(
                     "Cost of the day by provider, department, team, environment, service category and currency."
-                    " Missing owners are __untagged__, a missing environment __unknown__."
+                    " Missing owners are `__untagged__`, a missing environment `__unknown__`."
                 ),
                 metadata={
                     "dagster/column_schema": schema_of(table(ROLLUP_TABLE)),
@@ -260,6 +261,7 @@ def _log_facts(
                     "dagster/partition_row_count": totals.rows,
                     "billed cost": cost_by_currency(totals.billed),
                     "effective cost": cost_by_currency(totals.effective),
+                    **cost_figures(totals.effective),
                     "untagged": untagged.get(day) or "no dimension is required",
                     "sources": ", ".join(held),
                     "engine": platform.settings.engine.place,
@@ -289,6 +291,7 @@ def _materialize_rollup(context: dg.AssetExecutionContext, platform: Platform, d
                     "dagster/partition_row_count": sum(t[0] for t in of_day.values()),
                     "billed cost": cost_by_currency({c: t[1] for c, t in of_day.items()}),
                     "effective cost": cost_by_currency({c: t[2] for c, t in of_day.items()}),
+                    **cost_figures({c: t[2] for c, t in of_day.items()}),
                     "engine": platform.settings.engine.place,
                 },
                 tags={DATA_VERSION: versions[day]},

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import dagster as dg
 import pandas as pd
 
+from finops_assets.assets.describe import shown
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.errors import LakeError
 from finops_assets.lake import LakeChanged
@@ -15,6 +16,7 @@ from finops_assets.ledger import ledger_table, remark
 from finops_assets.platform import Platform
 from finops_assets.repairs import repairs_table
 from finops_assets.settings import Settings, Source, without_secrets
+from finops_assets.text import markdown
 
 # Reading exports is the one thing worth trying again: the network, the provider's store, a file just replaced.
 INGESTION_RETRY = dg.RetryPolicy(max_retries=3, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -52,7 +54,7 @@ def deliveries_asset(source: Source, owner: str) -> dg.AssetsDefinition:
         pool=landing_pool(source.name),
         retry_policy=INGESTION_RETRY,
         description=(
-            f"The newest delivery of every billing period of {source.provider or source.name}: read once when it is"
+            f"The newest delivery of every billing period of {markdown(source.provider or source.name)}: read once when it is"
             " complete, split by charge day, fingerprinted and entered in the ledger in one commit. A delivery that"
             " is not whole waits; one that lost days, rows or cost is refused until it is accepted."
         ),
@@ -75,7 +77,7 @@ def deliveries_asset(source: Source, owner: str) -> dg.AssetsDefinition:
         states = table["state"].value_counts()
         return dg.MaterializeResult(
             metadata={
-                "ledger": dg.MetadataValue.md(table.drop(columns="source").head(SHOWN).to_markdown(index=False)),
+                "ledger": shown(table.drop(columns="source"), SHOWN),
                 "rows": int(table.loc[table["state"].isin(["complete", "final"]), "rows"].sum()),
                 **{str(state): int(count) for state, count in states.items()},
             },
@@ -109,7 +111,7 @@ def ledger_asset(settings: Settings) -> dg.AssetsDefinition:
         context.add_output_metadata(
             {
                 "dagster/row_count": len(table),
-                "ledger": dg.MetadataValue.md(table.head(SHOWN).to_markdown(index=False)),
+                "ledger": shown(table, SHOWN),
             }
         )
         return table
@@ -136,9 +138,7 @@ def repairs_asset(settings: Settings) -> dg.AssetsDefinition:
         context.add_output_metadata(
             {
                 "dagster/row_count": len(table),
-                "most rows": dg.MetadataValue.md(
-                    table.nlargest(SHOWN, "rows").drop(columns="generation").to_markdown(index=False)
-                ),
+                "most rows": shown(table.nlargest(SHOWN, "rows").drop(columns="generation")),
             }
         )
         return table

@@ -4,33 +4,78 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 
 import dagster as dg
+import numpy as np
+import pandas as pd
 
 from finops_assets.attribution.rules import Rules
 from finops_assets.focus.specification import columns
 from finops_assets.gates.verdict import money
 from finops_assets.ledger import Generation
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW
-from finops_assets.tables import Table
+from finops_assets.tables import COUNT, MONEY, NUMBER, Table, column
+from finops_assets.text import markdown, one_line
 
-FILES_SHOWN = 20
+FILES_SHOWN, ROWS_SHOWN = 20, 30
 
 
 def cost_by_currency(costs: Mapping[str, Decimal]) -> str:
-    """Exact amounts, one currency after the other; never a sum."""
-    return ", ".join(f"{money(v)} {c}" for c, v in sorted(costs.items())) or "none"
+    """Exact amounts, one currency after the other, the largest first; never a sum."""
+    return (
+        ", ".join(f"{money(v)} {c}" for c, v in sorted(costs.items(), key=lambda item: (-item[1], item[0]))) or "none"
+    )
+
+
+def cost_figures(effective: Mapping[str, Decimal]) -> dict[str, float]:
+    """Effective cost as a number by currency: the UI plots numbers of metadata over the days."""
+    return {f"effective cost, {currency}": float(amount) for currency, amount in sorted(effective.items())}
+
+
+def shown(rows: pd.DataFrame, most: int = ROWS_SHOWN) -> dg.MarkdownMetadataValue:
+    """A table for the UI: of each currency as many rows, its first ones; text as it is written; amounts and shares with two
+    digits. What is left out is told beneath."""
+    part = rows
+    if len(rows) > most:
+        currency = next((name for name in ("currency", "BillingCurrency") if name in rows.columns), None)
+        several = rows[currency].nunique() if currency else 1
+        part = rows.groupby(currency, sort=False).head(max(1, most // several)) if several > 1 else rows.head(most)
+    names = [str(name) for name in rows.columns]
+    right = [
+        pd.api.types.is_numeric_dtype(rows[n]) or column(str(n)).kind in (MONEY, NUMBER, COUNT) for n in rows.columns
+    ]
+    lines = [
+        f"| {' | '.join(markdown(name) for name in names)} |",
+        f"|{'|'.join('---:' if number else '---' for number in right)}|",
+        *(f"| {' | '.join(map(_shown, row))} |" for row in part.itertuples(index=False, name=None)),
+    ]
+    if len(part) < len(rows):
+        lines += ["", f"and {len(rows) - len(part):,} more of {len(rows):,} rows"]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _shown(value: object) -> str:
+    match value:
+        case bool() | np.bool_():
+            return "yes" if value else "no"
+        case None:
+            return ""
+        case Decimal() | float():
+            return "" if value != value else f"{value:,.2f}"
+        case int() | np.integer():
+            return f"{value:,}"
+        case datetime():
+            return "" if pd.isna(value) else f"{value:%Y-%m-%d %H:%M}".removesuffix(" 00:00")
+        case _:
+            return "" if value is pd.NaT or value is pd.NA else markdown(str(value))
 
 
 def file_list(generations: Iterable[Generation]) -> dg.MarkdownMetadataValue:
     """The deliveries and files that a day was read from."""
-    lines = ["| scope | generation | file | bytes |", "|---|---|---|---|"]
     files = [(g.scope, g.generation, name, size) for g in generations for name, size, _ in g.files]
-    lines += [f"| {scope} | {gen} | {name} | {size:,} |" for scope, gen, name, size in files[:FILES_SHOWN]]
-    if len(files) > FILES_SHOWN:
-        lines.append(f"| | | and {len(files) - FILES_SHOWN} more | |")
-    return dg.MetadataValue.md("\n".join(lines))
+    return shown(pd.DataFrame(files, columns=["scope", "generation", "file", "bytes"]), FILES_SHOWN)
 
 
 def repair_counts(generations: Iterable[Generation]) -> str:
@@ -44,7 +89,9 @@ def repair_counts(generations: Iterable[Generation]) -> str:
 
 def schema_of(table: Table) -> dg.TableSchema:
     """A declared table as Dagster shows it."""
-    return dg.TableSchema(columns=[dg.TableColumn(c.name, c.kind, description=c.comment) for c in table.columns])
+    return dg.TableSchema(
+        columns=[dg.TableColumn(c.name, c.kind, description=markdown(c.comment, 400)) for c in table.columns]
+    )
 
 
 def facts_lineage(rules: Rules, sources: Sequence[dg.AssetKey]) -> dg.TableColumnLineage:
@@ -104,16 +151,18 @@ def bar_chart(title: str, bars: Sequence[tuple[str, float]], unit: str) -> dg.Ma
         y = 34 + i * row
         length = (width - label - 110) * abs(value) / longest
         shapes.append(
-            f'<text x="{label - 8}" y="{y + 13}" text-anchor="end">{_escape(name[:36])}</text>'
+            f'<text x="{label - 8}" y="{y + 13}" text-anchor="end">{_escape(one_line(name, 36))}</text>'
             f'<rect x="{label}" y="{y + 2}" width="{length:.1f}" height="{row - 8}" rx="2" fill="#4f6bed"/>'
-            f'<text x="{label + length + 6:.1f}" y="{y + 13}">{value:,.0f} {_escape(unit)}</text>'
+            f'<text x="{label + length + 6:.1f}" y="{y + 13}">{value:,.0f} {_escape(one_line(unit, 36))}</text>'
         )
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{44 + row * len(bars)}"'
         f' font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#ffffff"/>'
         f'<text x="8" y="20" font-weight="bold">{_escape(title)}</text>{"".join(shapes)}</svg>'
     )
-    return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})")
+    return dg.MetadataValue.md(
+        f"![{markdown(title)}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+    )
 
 
 def _escape(text: str) -> str:

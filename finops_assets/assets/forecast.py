@@ -5,6 +5,7 @@ import pandas as pd
 
 from finops_assets.accrual import HISTORY
 from finops_assets.assets.daily import ROLLUP
+from finops_assets.assets.describe import shown
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.forecast.period import FORECAST, forecasts
@@ -40,9 +41,7 @@ def forecast_asset(owner: str) -> dg.AssetsDefinition:
                 "period": f"{table['period_start'].iloc[0]} up to {table['period_end'].iloc[0]}, exclusive",
                 "dagster/row_count": len(table),
                 "refused": int(table["refused"].notna().sum()),
-                "table": dg.MetadataValue.md(
-                    table.drop(columns=["period_start", "period_end"]).head(30).to_markdown(index=False)
-                ),
+                "table": shown(table.drop(columns=["period_start", "period_end"])),
             }
         )
         return table

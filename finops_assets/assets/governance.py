@@ -7,6 +7,7 @@ import dagster as dg
 import pandas as pd
 
 from finops_assets.assets.daily import ROLLUP
+from finops_assets.assets.describe import shown
 from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import IO_MANAGER, POOL, in_schema
 from finops_assets.assets.reports import NOT_YET
@@ -87,7 +88,7 @@ def governance_assets(owner: str) -> dg.AssetsDefinition:
                 metadata={
                     "days": f"{days[0] if name == COVERAGE else found.recent[0]} to {days[-1]}",
                     "dagster/row_count": len(table),
-                    "table": dg.MetadataValue.md(table.head(30).to_markdown(index=False, floatfmt=".1f")),
+                    "table": shown(table),
                 },
             )
         yield dg.AssetCheckResult(

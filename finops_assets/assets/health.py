@@ -10,6 +10,7 @@ from finops_assets.allocation.sparse import TABLE as SPARSE_GROUPS
 from finops_assets.anomalies.history import TABLE as ANOMALIES
 from finops_assets.anomalies.history import AnomalyHistory
 from finops_assets.assets.daily import BUILD_STEP, ROLLUP
+from finops_assets.assets.describe import shown
 from finops_assets.assets.owners import DECISIONS
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.assets.reports import NOT_YET
@@ -54,7 +55,7 @@ def health_asset(owner: str) -> dg.AssetsDefinition:
             {
                 "dagster/row_count": len(table),
                 "steps counted": len(outcomes),
-                "page": dg.MetadataValue.md(page(table).to_markdown(index=False, floatfmt=".1f")),
+                "page": shown(page(table)),
             }
         )
         return table

@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import Field
 
 from finops_assets.assets.daily import FACTS_GATES, ROLLUP, ROLLUP_GATES, raw_gates
+from finops_assets.assets.describe import shown
 from finops_assets.assets.follow import MADE_FROM
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.checks.raw import FACTS, raw_key
@@ -127,7 +128,7 @@ def owner_assets(platform: Platform) -> list[dg.AssetsDefinition]:
                 "dagster/row_count": len(everything),
                 "taken in this run": len(new),
                 "accepted rules": len(accepted_rules(everything)),
-                "acceptance rate by week": dg.MetadataValue.md(rates.tail(12).to_markdown(index=False, floatfmt=".2f")),
+                "acceptance rate by week": shown(rates.tail(12)),
             }
         )
         return decisions_table(everything)
@@ -225,7 +226,7 @@ def _figures(
     made: Suggested, used: list[date], left_out: list[date]
 ) -> dict[str, dg.MetadataValue | int | float | str]:
     first = made.table[made.table["rank"] == 1]
-    shown = first.head(30)[
+    best = first[
         ["dimension", "value", "confidence", "name", "ResourceId", "effective_cost", "BillingCurrency", "evidence"]
     ]
     return {
@@ -233,7 +234,7 @@ def _figures(
         "days left out": ", ".join(map(str, left_out)) or "none",
         "dagster/row_count": len(made.table),
         **{c.dimension: c.note or _told(c) for c in made.coverage},
-        "top suggestions": dg.MetadataValue.md(shown.to_markdown(index=False, floatfmt=".2f")),
+        "top suggestions": shown(best),
     }
 
 

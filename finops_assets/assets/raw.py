@@ -3,7 +3,7 @@
 import dagster as dg
 
 from finops_assets.assets.deliveries import INGESTION_RETRY, landing_pool, tried_once
-from finops_assets.assets.describe import cost_by_currency, file_list, repair_counts
+from finops_assets.assets.describe import cost_by_currency, cost_figures, file_list, repair_counts
 from finops_assets.checks.raw import raw_key
 from finops_assets.days import compose_days
 from finops_assets.landing import land_source
@@ -12,6 +12,7 @@ from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
 from finops_assets.run_days import run_days
 from finops_assets.settings import Source, without_secrets
+from finops_assets.text import markdown
 
 
 def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) -> dg.AssetsDefinition:
@@ -27,7 +28,7 @@ def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) ->
         pool=landing_pool(source.name),
         retry_policy=INGESTION_RETRY,
         description=(
-            f"{source.provider or source.name} as exported ({source.layout}), one UTC charge day a partition: every"
+            f"{markdown(source.provider or source.name)} as exported ({source.layout}), one UTC charge day a partition: every"
             " FOCUS column of the file and its x_ columns, money as decimals, times in UTC, tags in one form,"
             " with source file and row. A new delivery is read once, whatever days it holds."
         ),
@@ -54,6 +55,7 @@ def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) ->
                     "dagster/partition_row_count": day.totals.rows,
                     "billed cost": cost_by_currency(day.totals.billed),
                     "effective cost": cost_by_currency(day.totals.effective),
+                    **cost_figures(day.totals.effective),
                     "changed": day.changed,
                     "deliveries": file_list(holding),
                     "repairs of these deliveries": repair_counts(holding),

@@ -10,7 +10,7 @@ import pandas as pd
 from finops_assets.accrual import committed
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.assets.daily import ROLLUP
-from finops_assets.assets.describe import bar_chart
+from finops_assets.assets.describe import bar_chart, shown
 from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import POOL, warehouse_table
 from finops_assets.built_elsewhere import require_none_missing
@@ -62,7 +62,7 @@ def _report(
                 "days without figures": ", ".join(map(str, compared.missing)) or "none",
                 "what is missing": "; ".join(compared.notes) or "nothing",
                 "dagster/row_count": len(table),
-                "table": dg.MetadataValue.md(table.head(30).to_markdown(index=False, floatfmt=".1f")),
+                "table": shown(table),
                 **charts,
             }
         )
@@ -91,7 +91,7 @@ def _table(
         context.add_output_metadata(
             {
                 "dagster/row_count": len(table),
-                "table": dg.MetadataValue.md(table.head(30).to_markdown(index=False)),
+                "table": shown(table),
             }
         )
         return table

@@ -4,6 +4,7 @@ import dagster as dg
 
 from finops_assets.allocation.sparse import SPARSE, TABLE, VIEW, bring_up_to_date, sparse_report, sparse_shares
 from finops_assets.assets.daily import ROLLUP
+from finops_assets.assets.describe import shown
 from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import POOL
 from finops_assets.assets.reports import NOT_YET
@@ -28,7 +29,7 @@ def sparse_asset(settings: Settings) -> dg.AssetsDefinition:
         pool=POOL,
         description=(
             f"By day, department and team: the distinct resources of the trailing {groups.days} days. Below"
-            f" {groups.min_resources} (unless overridden) a team is shown as {SPARSE} in the view {VIEW}; its department"
+            f" {groups.min_resources} (unless overridden) a team is shown as `{SPARSE}` in the view {VIEW}; its department"
             " and its cost stay. docs/governance.md"
         ),
         metadata={"dagster/table_name": TABLE},
@@ -53,7 +54,7 @@ def sparse_asset(settings: Settings) -> dg.AssetsDefinition:
                 "period": str(month),
                 "sparse groups": len(table[["department", "team"]].drop_duplicates()),
                 **{f"sparse share {currency} %": round(share, 2) for currency, share in shares.items()},
-                "table": dg.MetadataValue.md(table.head(30).to_markdown(index=False, floatfmt=".1f")),
+                "table": shown(table),
             },
         )
 

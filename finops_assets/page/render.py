@@ -14,7 +14,7 @@ from finops_assets.comparison import Period
 from finops_assets.page import charts
 from finops_assets.page.gather import AnomalyLine, BudgetLine, ForecastLine, Money, MonthFigures, Restated, Spend
 from finops_assets.rollup import GROUPED, UNKNOWN, UNTAGGED
-from finops_assets.text import one_line
+from finops_assets.text import markdown, one_line
 
 TEMPLATE = "month.html.jinja"
 MOST_MOVERS, DRAWN_BUDGETS, MOST_PERCENT = 8, 2.0, 999
@@ -315,7 +315,7 @@ def render_markdown(figures: MonthFigures) -> str:
         )
         over = sum(b.severity in ("CRITICAL", "WARNING") for b in money.budgets or ())
         cells = [
-            _cell(money.currency), rounded(money.total.spent),
+            markdown(money.currency, LONGEST_NAME), rounded(money.total.spent),
             "–" if money.total.before is None else rounded(money.total.before),
             _changed(money.total, " %"), expected, f"{_percent(money.untagged_share('team')[1])} %",
             "–" if money.budgets is None else f"{over} of {len(money.budgets)}",
@@ -327,19 +327,10 @@ def render_markdown(figures: MonthFigures) -> str:
             if b.severity in ("CRITICAL", "WARNING"):
                 lines += [
                     "",
-                    f"* {b.severity} {_cell(_plain(b.owner))}, {_span(b.period)}, {_cell(money.currency)}: {one_line(b.reason, LONGEST_TEXT)}",
+                    f"* {b.severity} {markdown(_plain(b.owner), LONGEST_NAME)}, {_span(b.period)}, {markdown(money.currency, LONGEST_NAME)}: {markdown(b.reason, LONGEST_TEXT)}",
                 ]
         for a in (money.anomalies or ())[:3]:
-            about = f"{_cell(_plain(a.owner))}, {_cell(a.resource or a.service)}, {_days_of(a)}"
-            beyond = f"{rounded(abs(a.excess))} {_cell(money.currency)}"
+            about = f"{markdown(_plain(a.owner), LONGEST_NAME)}, {markdown(a.resource or a.service, LONGEST_NAME)}, {_days_of(a)}"
+            beyond = f"{rounded(abs(a.excess))} {markdown(money.currency, LONGEST_NAME)}"
             lines += ["", f"* {about}: {beyond} {'above' if a.excess > 0 else 'below'} what was expected; {a.cause}"]
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    """Text that Markdown takes as it is, in a cell too.
-
-    >>> _cell("a|b <i> __x__")
-    'a\\\\|b \\\\<i\\\\> \\\\_\\\\_x\\\\_\\\\_'
-    """
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|!~&" else c for c in one_line(text, LONGEST_NAME))
