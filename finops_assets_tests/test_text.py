@@ -24,4 +24,7 @@ def test_names_in_a_csv_are_no_formulas_and_negative_amounts_stay_numbers(tmp_pa
     table = pd.DataFrame({"team": ["=HYPERLINK(1)", "core"], "effective_cost": [Decimal("-1.50"), Decimal("1E-18")]})
     write_table(table, "csv", tmp_path / "x.csv")
     with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
-        assert [*csv.reader(file)][1:] == [["'=HYPERLINK(1)", "-1.500000000000000000"], ["core", "0.000000000000000001"]]
+        assert [*csv.reader(file)][1:] == [
+            ["'=HYPERLINK(1)", "-1.500000000000000000"],
+            ["core", "0.000000000000000001"],
+        ]

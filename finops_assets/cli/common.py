@@ -230,7 +230,8 @@ def show(table: pd.DataFrame, limit: int | None = None) -> None:
         table = table.groupby("currency", sort=False).head(max(1, limit // table["currency"].nunique()))
     elif limit:
         table = table.head(limit)
-    rows = [[visible(cell(value)) for value in row] for row in table.itertuples(index=False)]
+    # A cell is one line.
+    rows = [[visible(cell(value)).replace("\n", "↵") for value in row] for row in table.itertuples(index=False)]
     headings = [escape(HEADINGS.get(name, str(name))) for name in table.columns]
     fixed = [len(table) > 0 and not isinstance(table[name].iloc[0], str) for name in table.columns]
     widths = _fitting([max(map(len, each)) for each in zip(headings, *rows)], fixed, out.width)
