@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from finops_assets.assets.describe import shown
 from finops_assets.cli import app
-from finops_assets.cli.common import show
+from finops_assets.cli.common import LiteralConsole, say, show
 from finops_assets.runs import open_instance
 from finops_assets.text import one_line
 
@@ -94,6 +94,22 @@ def test_the_terminal_shows_tags_as_they_are_written(finops: CliRunner) -> None:
     assert "two↵lines" in written
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", written)
     assert "[bad].csv" in asked(finops, "deliveries")
+
+
+def test_no_command_writes_markup() -> None:
+    """The consoles take none; a label in colour is `say`."""
+    for file in (SHIPPED / "finops_assets" / "cli").glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert "[/]" not in text, file.name
+        assert "rich.markup" not in text, file.name
+
+
+def test_nothing_acts_on_the_console() -> None:
+    written = io.StringIO()
+    console = LiteralConsole(file=written, width=200, force_terminal=True, color_system=None)
+    say("note", "a [/b] \x1b[2J", console)
+    console.print("c [/d] \x1b[2J :boom:", highlight=False)
+    assert written.getvalue() == "note a [/b] \\x1b[2J\nc [/d] \\x1b[2J :boom:\n"
 
 
 def test_a_table_keeps_to_its_width(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from finops_assets.alerts.alert import Alert, Notice, minute
 from finops_assets.alerts.channels import ChannelError, name_of, send
 from finops_assets.alerts.dispatch import close
 from finops_assets.alerts.history import AlertHistory, Row
-from finops_assets.cli.common import ConfigOption, explained, out, plain
+from finops_assets.cli.common import ConfigOption, explained, out, say
 from finops_assets.errors import FinopsError
 from finops_assets.settings import load_settings
 
@@ -55,11 +55,11 @@ def alerts_list(
     for row in rows:
         severity = row.alert.severity
         shown.add_row(
-            f"[{STYLE[severity]}]{severity}[/]",
+            Text(severity, STYLE[severity]),
             f"{row.detected_at:%Y-%m-%d %H:%M}",
             f"{row.resolved_at:%Y-%m-%d %H:%M}" if row.resolved_at else "open",
-            escape(row.alert.title),
-            escape(_channels(row)),
+            row.alert.title,
+            _channels(row),
         )
     out.print(shown)
 
@@ -88,13 +88,9 @@ def alerts_test(config: ConfigOption = None) -> None:
             remark = send(channel, Notice(f"test-{now:%Y%m%d%H%M%S%f}", "test", alert, now), os.environ)
         except ChannelError as error:
             failed = True
-            out.print(
-                f"[bold red]failed[/] {plain(name_of(channel))}: {escape(str(error))}", highlight=False, soft_wrap=True
-            )
+            say("failed", f"{name_of(channel)}: {error}", out)
         else:
-            out.print(
-                f"[green]sent[/] {plain(name_of(channel))}{': ' if remark else ''}{escape(remark)}", highlight=False
-            )
+            say("sent", f"{name_of(channel)}{': ' if remark else ''}{remark}", out)
     if failed:
         raise typer.Exit(1)
 

@@ -9,12 +9,11 @@ from typing import Annotated, Literal
 
 import pandas as pd
 import typer
-from rich.markup import escape
 
 from finops_assets.anomalies.drivers import CAUSES
 from finops_assets.anomalies.history import ENDED, Anomaly, AnomalyHistory, history_table
 from finops_assets.anomalies.rates import rates, rates_table, today
-from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, plain, write_table
+from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, say, write_table
 from finops_assets.settings import load_settings
 
 anomalies_app = typer.Typer(no_args_is_help=True, help="Anomalies: found, explained, judged.")
@@ -88,7 +87,7 @@ def anomalies_show(
         by = f" by {a.judged_by}" if a.judged_by else ""
         lines["verdict"] = f"{a.verdict}{by}{': ' if a.note else ''}{a.note}"
     for name, text in lines.items():
-        out.print(f"[bold]{name:<10}[/] {plain(text)}", highlight=False, soft_wrap=True)
+        say(f"{name:<10}", text, out, style="bold")
     if a.drivers:
         out.print("\nwhat moved most, a day", style="dim")
         moved = [
@@ -113,7 +112,7 @@ def anomalies_resolve(
     with explained():
         history = AnomalyHistory.beside(load_settings(config).warehouse)
         judged = history.judge(anomaly_id, verdict, datetime.now(UTC), by or _user(), note)
-    out.print(f"{judged.id} {escape(judged.key.name)}, {judged.first_day}: {verdict}", highlight=False)
+    out.print(f"{judged.id} {judged.key.name}, {judged.first_day}: {verdict}", highlight=False)
 
 
 def _user() -> str | None:

@@ -12,11 +12,10 @@ from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
     OutputOption,
-    err,
     explained,
     out,
-    plain,
     published,
+    say,
     write_table,
 )
 from finops_assets.errors import FinopsError
@@ -61,10 +60,10 @@ def budgets_status(format: FormatOption = "table", output: OutputOption = None, 
         )
         write_table(table[table["problem"].isna()][SHOWN], format, output)
         for row in table[table["problem"].notna()].itertuples():
-            err.print(f"[yellow]warning[/] {plain(row.budget)}: {plain(row.problem)}", highlight=False, soft_wrap=True)
+            say("warning", f"{row.budget}: {row.problem}")
         gaps = int(table["days_missing"].max())
         if gaps:
-            err.print(f"[yellow]note[/] up to {gaps} days are held or late; they are expected as usual, not as 0")
+            say("note", f"up to {gaps} days are held or late; they are expected as usual, not as 0")
 
 
 @budgets_app.command("check")
@@ -75,7 +74,7 @@ def budgets_check(config: ConfigOption = None) -> None:
         if settings.budgets is None:
             raise FinopsError("finops.yaml names no file of budgets; add `budgets: budgets.csv`")
         found = read_budgets(settings.budgets.file, Platform(settings).rules.values)
-        out.print(f"{plain(settings.budgets.file)}: {len(found)} budgets, no mistake")
+        out.print(f"{settings.budgets.file}: {len(found)} budgets, no mistake")
         if not settings.published.is_file():
             out.print("Nothing is published yet: owners and currencies are not compared with what is billed.")
             return
@@ -85,7 +84,7 @@ def budgets_check(config: ConfigOption = None) -> None:
             billed = connection.execute(f"SELECT DISTINCT department, team, BillingCurrency FROM {ROLLUP}").fetchall()
         for budget in found:
             if text := _unbilled(budget, billed):
-                err.print(f"[yellow]warning[/] line {budget.line}: {plain(text)}", highlight=False, soft_wrap=True)
+                say("warning", f"line {budget.line}: {text}")
 
 
 def _unbilled(budget: Budget, billed: list[tuple[str, str, str]]) -> str | None:

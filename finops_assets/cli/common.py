@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import duckdb
 import numpy as np
@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -31,10 +30,41 @@ from finops_assets.settings import load_settings
 from finops_assets.tables import typed
 from finops_assets.text import no_formula, visible
 
-# A pipe has no width of its own; tables need about this much.
+
+class LiteralConsole(Console):
+    """A console on which text is text: no brackets or colons in it are markup, and nothing in it acts on the terminal.
+
+    Names, tags and messages of others go through it. What has a style is `say`, `heading` or a rich Text.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+
 # A file or a pipe has no width: nothing of a table is cut there.
-out = Console(width=None if sys.stdout.isatty() else 1_000)
-err = Console(stderr=True)
+out = LiteralConsole(width=None if sys.stdout.isatty() else 1_000)
+err = LiteralConsole(stderr=True)
+
+STYLES = {
+    **dict.fromkeys(("error", "failed"), "bold red"), "problem": "red", "gap": "cyan", "-": "dim",
+    **dict.fromkeys(("sent", "ok", "kept"), "green"),
+}  # fmt: skip
+
+
+def say(label: str, text: str, to: Console = err, indent: str = "", width: int = 0, style: str = "") -> None:
+    """A line that begins with what it is, a word in its colour, `width` wide; then text as it was written."""
+    gap = " " * max(width - len(label), 1)
+    line = Text.assemble(indent, (visible(label), style or STYLES.get(label, "yellow")), gap, visible(text))
+    to.print(line, highlight=False, soft_wrap=True)
+
+
+def heading(text: str, more: str = "", style: str = "bold") -> None:
+    """A line of its own in bold, and what follows it in the same line."""
+    out.print(Text.assemble("\n", (visible(text), style), visible(more)), highlight=False, soft_wrap=True)
+
 
 Format = Literal["table", "csv", "json", "parquet"]
 ConfigOption = Annotated[
@@ -54,22 +84,13 @@ def explained() -> Iterator[None]:
     try:
         yield
     except FinopsError as error:
-        _tell(str(error))
+        say("error", str(error))
         raise typer.Exit(1) from error
     except BrokenPipeError:
         raise  # whoever reads has enough; click ends in silence
     except OSError as error:
-        _tell(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        say("error", f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         raise typer.Exit(1) from error
-
-
-def plain(value: object) -> str:
-    """What others wrote, for a line that is printed with markup: its brackets are no markup, and nothing in it acts."""
-    return escape(visible(str(value)))
-
-
-def _tell(text: str) -> None:
-    err.print(f"[bold red]error[/] {plain(text)}", highlight=False, soft_wrap=True)
 
 
 _ANEW = "if it is damaged, move it away; `finops publish` makes it anew from the warehouse"
@@ -157,7 +178,7 @@ def _json(value: object) -> object:
 def title(text: str, compared: Comparison) -> None:
     """The period, the one beside it, and over how many days."""
     if text:
-        out.print(f"\n[bold]{text}[/]")
+        heading(text)
     period = compared.period
     out.print(
         f"{period}, beside {period.before}: {compared}; percentages are over positive effective cost",
@@ -211,7 +232,7 @@ HEADINGS = {
 }
 
 
-LEAST_TEXT = 8
+LEAST_TEXT, MOST_TEXT = 8, 1_000
 
 
 def show(table: pd.DataFrame, limit: int | None = None) -> None:
@@ -230,18 +251,16 @@ def show(table: pd.DataFrame, limit: int | None = None) -> None:
         table = table.groupby("currency", sort=False).head(max(1, limit // table["currency"].nunique()))
     elif limit:
         table = table.head(limit)
-    # A cell is one line.
-    rows = [[visible(cell(value)).replace("\n", "↵") for value in row] for row in table.itertuples(index=False)]
-    headings = [escape(HEADINGS.get(name, str(name))) for name in table.columns]
+    rows = [[cell(value) for value in row] for row in table.itertuples(index=False)]
+    headings = [visible(HEADINGS.get(name, str(name))) for name in table.columns]
     fixed = [len(table) > 0 and not isinstance(table[name].iloc[0], str) for name in table.columns]
     widths = _fitting([max(map(len, each)) for each in zip(headings, *rows)], fixed, out.width)
     shown = Table(box=None, header_style="bold", pad_edge=False)
-    for name, heading, width in zip(table.columns, headings, widths):
+    for name, shown_as, width in zip(table.columns, headings, widths):
         numeric = len(table) and isinstance(table[name].iloc[0], Decimal | float | int | np.number)
-        shown.add_column(heading, justify="right" if numeric else "left", no_wrap=True, min_width=width)
+        shown.add_column(shown_as, justify="right" if numeric else "left", no_wrap=True, min_width=width)
     for row in rows:
-        cut = (text if len(text) <= width else f"…{text[1 - width :]}" for text, width in zip(row, widths))
-        shown.add_row(*(Text(text) for text in cut))  # foreign text is no markup
+        shown.add_row(*(text if len(text) <= width else f"…{text[1 - width :]}" for text, width in zip(row, widths)))
     out.print(shown)
     if len(table) < rows_in_all:
         out.print(f"… and {rows_in_all - len(table)} more: finops report --help", style="dim")
@@ -269,4 +288,5 @@ def cell(value: object) -> str:
         case float():
             return "" if value != value else f"{value:,.1f}"
         case _:
-            return str(value)
+            # In one line, whatever stands in a tag.
+            return visible(str(value)[:MOST_TEXT]).replace("\n", "↵").replace("\t", " ")

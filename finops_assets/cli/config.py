@@ -6,7 +6,7 @@ import typer
 
 from finops_assets.allocation.metric import read_quantities
 from finops_assets.budgets.plan import read_budgets
-from finops_assets.cli.common import ConfigOption, explained, out, plain
+from finops_assets.cli.common import ConfigOption, explained, out
 from finops_assets.currency.rates import read_rates
 from finops_assets.governance.policy import read_policy
 from finops_assets.platform import Platform
@@ -30,7 +30,7 @@ def config_check(config: ConfigOption = None) -> None:
             if rule.metric and rule.metric.file:
                 read_quantities(rule.metric.file)
         out.print(
-            f"{plain(config_path(config))}: fine. {len(settings.sources)} sources, dimensions"
+            f"{config_path(config)}: fine. {len(settings.sources)} sources, dimensions"
             f" {', '.join(settings.dimensions)}, from {settings.first_day}.",
             highlight=False,
         )

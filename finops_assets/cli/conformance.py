@@ -9,9 +9,8 @@ from typing import Annotated, Literal
 
 import pandas as pd
 import typer
-from rich.markup import escape
 
-from finops_assets.cli.common import ConfigOption, FromOption, OutputOption, ToOption, explained, out, write_table
+from finops_assets.cli.common import ConfigOption, FromOption, OutputOption, ToOption, explained, out, say, write_table
 from finops_assets.conformance.judging import Finding
 from finops_assets.conformance.report import (
     breaks,
@@ -98,19 +97,18 @@ def _settings(config: Path | None) -> Settings | None:
 
 def _show(findings: list[Finding], everything: bool) -> None:
     """Broken rules first: what is wrong, in how many rows, and where."""
-    marks = {"error": "[red]error[/]  ", "warning": "[yellow]warning[/]", "known_gap": "[cyan]gap[/]    "}
-    marks |= {"passed": "[green]kept[/]   ", "not_judged": "[dim]-[/]      "}
+    marks = {"known_gap": "gap", "passed": "kept", "not_judged": "-"}
     for f in sorted(over_days(findings), key=lambda f: (SHOWN[f.state], f.rule.severity != "error")):
         if f.state in ("passed", "not_judged") and not everything:
             continue
-        mark = marks[f.rule.severity if f.state == "failed" else f.state]
+        mark = marks.get(f.state, f.rule.severity)
         rows = "columns" if f.rule.kind in ("columns", "presence") else "rows"
         figures = f.reason if f.state == "not_judged" else f"{f.failing:,} of {f.judged:,} {rows}"
-        out.print(f"{mark} {f.rule.id} ({f.rule.version})  {escape(figures)}", highlight=False, soft_wrap=True)
+        say(mark, f"{f.rule.id} ({f.rule.version})  {figures}", out, width=8)
         if f.failing:
-            out.print(f"          {escape(f.rule.says)}", highlight=False, soft_wrap=True)
+            out.print(f"          {f.rule.says}", highlight=False, soft_wrap=True)
             for example in f.examples:
-                out.print(f"          {escape(str(example))}", highlight=False, soft_wrap=True, style="dim")
+                out.print(f"          {example!s}", highlight=False, soft_wrap=True, style="dim")
     days = {f.day for f in findings if f.day}
     span = f", {len(days)} days {min(days)} to {max(days)}" if days else ""
     out.print(f"{summary(findings)}{span}", highlight=False, soft_wrap=True)

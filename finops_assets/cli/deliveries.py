@@ -58,11 +58,11 @@ def deliveries(
             for (_, row), reason in zip(shown.iterrows(), reasons):
                 if reason:
                     line = visible(f"  {row['source']} {row['scope']} {row['state']}: {reason}")
-                    out.print(line, highlight=False, markup=False, soft_wrap=True)
+                    out.print(line, highlight=False, soft_wrap=True)
             for name in names:
                 for key in (platform.lake.read_record(name, NOT_READ) or {"files": []})["files"]:
                     told = f"  {name} {key} is not read: files that end in {', '.join(DATA_SUFFIXES)} are"
-                    out.print(visible(told), highlight=False, markup=False, soft_wrap=True)
+                    out.print(visible(told), highlight=False, soft_wrap=True)
             return
         write_table(table, format, output)
 
@@ -84,7 +84,6 @@ def accept(source: str, scope: str, config: ConfigOption = None) -> None:
         out.print(
             f"Accepted {source} {visible(scope)} generation {entry.generation}: {when}.",
             highlight=False,
-            markup=False,
             soft_wrap=True,
         )
 
@@ -104,7 +103,6 @@ def withdraw(source: str, scopes: list[str], config: ConfigOption = None) -> Non
             out.print(
                 f"Withdrew {source} {visible(scope)}: it does not count.{changed} To take it back: {back}",
                 highlight=False,
-                markup=False,
                 soft_wrap=True,
             )
 

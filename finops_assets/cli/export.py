@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from finops_assets.cli.common import ConfigOption, err, explained, out, plain
+from finops_assets.cli.common import ConfigOption, explained, out, say
 from finops_assets.engine import days_between
 from finops_assets.errors import FinopsError
 from finops_assets.focus_export import ExportVersion, FocusExport, export_focus
@@ -60,29 +60,25 @@ def export_focus_command(
 def _tell(export: FocusExport, target: Path) -> None:
     rows = sum(export.rows.values())
     out.print(
-        f"FOCUS {export.version}: {len(export.rows)} days, {rows:,} rows in {plain(target)}; rows and costs equal the facts'.",
+        f"FOCUS {export.version}: {len(export.rows)} days, {rows:,} rows in {target}; rows and costs equal the facts'.",
         highlight=False,
         soft_wrap=True,
     )
     for day, reasons in list(export.held.items())[:SHOWN]:
-        out.print(f"  [yellow]held[/] {day}: {plain(reasons[0])}", highlight=False, soft_wrap=True)
+        say("held", f"{day}: {reasons[0]}", out, "  ")
     if len(export.held) > SHOWN:
         out.print(f"  … and {len(export.held) - SHOWN} more held days", highlight=False)
     if export.missing:
         shown = ", ".join(map(str, export.missing[:SHOWN])) + (", …" if len(export.missing) > SHOWN else "")
-        out.print(
-            f"  [yellow]no facts[/] of {len(export.missing)} days: {plain(shown)}", highlight=False, soft_wrap=True
-        )
+        say("no facts", f"of {len(export.missing)} days: {shown}", out, "  ")
     if export.custom:
         out.print(
-            f"  as x_ columns, because a source has them not: {plain(', '.join(export.custom))}",
+            f"  as x_ columns, because a source has them not: {', '.join(export.custom)}",
             highlight=False,
             soft_wrap=True,
         )
     for name, count in export.gaps.items():
-        err.print(
-            f"[yellow]note[/] {plain(name)} must not be null in FOCUS {export.version} and is in {count:,} rows: the provider"
-            " gave none",
-            highlight=False,
-            soft_wrap=True,
+        say(
+            "note",
+            f"{name} must not be null in FOCUS {export.version} and is in {count:,} rows: the provider gave none",
         )

@@ -11,11 +11,10 @@ from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
     OutputOption,
-    err,
     explained,
     out,
-    plain,
     published,
+    say,
     write_table,
 )
 from finops_assets.comparison import Period
@@ -76,17 +75,13 @@ def forecast(
         if len(made):
             write_table(made[SHOWN], format, output)
         for row in table[table["refused"].notna()].itertuples():
-            err.print(
-                f"[yellow]refused[/] {plain(row.key)}, {plain(row.currency)}: {plain(row.refused)}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            say("refused", f"{row.key}, {row.currency}: {row.refused}")
         if shown.first < begin:
-            err.print(
-                f"[yellow]note[/] {(begin - shown.first).days} days of the period, before {begin}, were never reported:"
-                " they are not in it",
-                soft_wrap=True,
+            say(
+                "note",
+                f"{(begin - shown.first).days} days of the period, before {begin}, were never reported: they are not in"
+                " it",
             )
         gaps = int(table["days_missing"].max())
         if gaps:
-            err.print(f"[yellow]note[/] up to {gaps} days of the period are held or late; they are expected, not 0")
+            say("note", f"up to {gaps} days of the period are held or late; they are expected, not 0")

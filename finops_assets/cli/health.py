@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from finops_assets.cli.common import (
-    ConfigOption,
-    FormatOption,
-    OutputOption,
-    explained,
-    out,
-    plain,
-    published,
-    write_table,
-)
+from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, published, write_table
 from finops_assets.errors import FinopsError
 from finops_assets.health.figures import FIGURES, TABLE, page
 from finops_assets.warehouse import Warehouse
@@ -39,4 +30,4 @@ def health(format: FormatOption = "table", output: OutputOption = None, config: 
         shown = shown.rename(columns={"now": "now %", "before": "before %", "weeks": "8 weeks"})
         write_table(shown, format, output)
         for figure, text in FIGURES.items():
-            out.print(f"{plain(figure)}: {plain(text)}", style="dim", highlight=False)
+            out.print(f"{figure}: {text}", style="dim", highlight=False)

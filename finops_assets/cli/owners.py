@@ -10,18 +10,17 @@ from typing import Annotated
 
 import pandas as pd
 import typer
-from rich.markup import escape
 
 from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
     OutputOption,
     csv_cell,
-    err,
     explained,
+    heading,
     out,
-    plain,
     published,
+    say,
     write_table,
 )
 from finops_assets.errors import FinopsError
@@ -69,8 +68,7 @@ def owners_suggest(
         settings = load_settings(config)
         errors, waits = _run_owners(settings)
         if errors or waits:
-            mark = "[bold red]error[/]" if errors else "[yellow]held[/]"
-            err.print(f"{mark} {plain((*errors, waits)[0])}", highlight=False, soft_wrap=True)
+            say("error" if errors else "held", str((*errors, waits)[0]))
             raise typer.Exit(1 if errors else HELD)
         table = _open_suggestions(settings, config, dimension)
         if format != "table":
@@ -91,7 +89,7 @@ def owners_review(dimension: DimensionOption = None, by: ByOption = None, config
         first = table[table["rank"] == 1]
         store, taken = OwnerDecisions.beside(settings.warehouse), 0
         for number, row in enumerate(first.itertuples(), start=1):
-            out.print(f"\n[dim]{number} of {len(first)}[/]", highlight=False)
+            heading(f"{number} of {len(first)}", style="dim")
             _show(row, table)
             answer = typer.prompt("accept, reject, other value, skip, quit [a/r/o/s/q]", default="s").strip().lower()
             if answer.startswith("q"):
@@ -157,7 +155,6 @@ def owners_export(
     out.print(
         f"{len(table)} suggestions in {file}; fill `decision`, then `{command('owners import', str(file))}`.",
         highlight=False,
-        markup=False,
     )
 
 
@@ -190,7 +187,7 @@ def owners_rules(output: OutputOption = None, config: ConfigOption = None) -> No
             output.write_text(text, encoding="utf-8")
         except OSError as error:
             raise FinopsError(f"{output}: cannot be written: {error.strerror}") from error
-    out.print(f"{len(rules)} rules in {plain(output)}.")
+    out.print(f"{len(rules)} rules in {output}.")
 
 
 @owners_app.command("acceptance")
@@ -231,17 +228,15 @@ def _decide(
         )
         new = store.enter([decision])
         if resource not in known:
-            err.print(
-                f"[yellow]note[/] nothing was ever suggested for {escape(resource)}; the decision holds for a ResourceId"
-                " that is exactly this",
-                highlight=False,
-                soft_wrap=True,
+            say(
+                "note",
+                f"nothing was ever suggested for {resource}; the decision holds for a ResourceId that is exactly this",
             )
     what = f"{decision.dimension} {decision.value} of {decision.ResourceId}"
     if new and verdict == "accepted":
         what += "; `finops backfill` attributes the days that are there anew"
     told = f"{verdict} {what}" if new else f"{what} was {verdict} already"
-    out.print(told, highlight=False, markup=False, soft_wrap=True)
+    out.print(told, highlight=False, soft_wrap=True)
 
 
 def _who(by: str | None) -> str | None:
@@ -275,24 +270,24 @@ def _show(row: object, table: pd.DataFrame) -> None:
     source, resource, dimension = (str(getattr(row, n)) for n in ("source", "ResourceId", "dimension"))
     name, account, currency = (getattr(row, n) for n in ("name", "account_name", "BillingCurrency"))
     cost, confidence = float(getattr(row, "effective_cost")), float(getattr(row, "confidence"))  # noqa: B009
-    out.print(
-        f"[bold]{dimension} {escape(str(getattr(row, 'value')))}[/] ({min(confidence, 0.99):.0%})  "  # noqa: B009
-        f"{escape(str(name)) if pd.notna(name) else ''} {escape(resource)}",
-        highlight=False,
-        soft_wrap=True,
+    say(
+        f"{dimension} {getattr(row, 'value')}",  # noqa: B009
+        f"({min(confidence, 0.99):.0%})  {name if pd.notna(name) else ''} {resource}",
+        out,
+        style="bold",
     )
     out.print(
-        f"  {plain(source)}, {escape(str(account))}, {cost:,.2f} {plain(currency)} in 30 days",
+        f"  {source}, {account}, {cost:,.2f} {currency} in 30 days",
         style="dim",
         highlight=False,
     )
     for sentence in str(getattr(row, "evidence")).split("; "):  # noqa: B009
-        out.print(f"  - {escape(sentence)}", highlight=False, soft_wrap=True)
+        out.print(f"  - {sentence}", highlight=False, soft_wrap=True)
     mine = (table["source"] == source) & (table["ResourceId"] == resource) & (table["dimension"] == dimension)
     others = table[mine & (table["rank"] > 1)]
     if len(others):
         listed = ", ".join(f"{o.value} ({float(str(o.confidence)):.0%})" for o in others.itertuples())
-        out.print(f"  or: {escape(listed)}", style="dim", highlight=False, soft_wrap=True)
+        out.print(f"  or: {listed}", style="dim", highlight=False, soft_wrap=True)
 
 
 def _run_owners(settings: Settings) -> tuple[list[str], str]:

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import pandas as pd
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from finops_assets.cli.common import (
@@ -22,8 +21,9 @@ from finops_assets.cli.common import (
     cell,
     err,
     explained,
+    heading,
     out,
-    plain,
+    say,
     write_table,
 )
 from finops_assets.engine import days_between
@@ -188,7 +188,7 @@ def _tell(found: Comparison, part: str, units: str, format: Format, output: Path
         write_table(getattr(found, part), format, output)
         err.print(summary, highlight=False)
         return
-    out.print(f"a = {plain(found.a)}, b = {plain(found.b)}; a difference is b less a", style="dim", highlight=False)
+    out.print(f"a = {found.a}, b = {found.b}; a difference is b less a", style="dim", highlight=False)
     seen = [f"{basis}_{which}" for basis in BASES for which in ("a", "difference") if f"{basis}_a" in found.units]
     days = found.units.copy()
     # The differences stand beside it.
@@ -196,16 +196,14 @@ def _tell(found: Comparison, part: str, units: str, format: Format, output: Path
     days["verdict"] = ["differs" if unit in differ else text for unit, text in zip(days["unit"], days["verdict"])]
     _show(days[["unit", "BillingCurrency", "rows_a", "rows_b", *seen, "cells_differing", "verdict"]])
     if len(found.cells):
-        out.print("\n[bold]Where they differ[/]")
+        heading("Where they differ")
         _show(
             found.cells.drop(columns=["allowed", *(f"{basis}_b" for basis in BASES)], errors="ignore").head(SHOWN_CELLS)
         )
         if len(found.cells) > SHOWN_CELLS:
             out.print(f"… and {len(found.cells) - SHOWN_CELLS} more: --part cells --format csv", style="dim")
     if len(found.kinds):
-        out.print(
-            f"\n[bold]Rows without an equal one[/], paired by {plain(', '.join(found.key) or 'place and cost alone')}"
-        )
+        heading("Rows without an equal one", f", paired by {', '.join(found.key) or 'place and cost alone'}")
         _show(found.kinds)
         out.print()
         for row in found.rows.to_dict("records"):
@@ -216,8 +214,7 @@ def _tell(found: Comparison, part: str, units: str, format: Format, output: Path
             )
             places = " → ".join(text for side in "ab" if (text := _text(row[f"from_{side}"])))
             _line(f"{row['kind']}: {amounts}", row, ("unit", "BillingCurrency"), places)
-    style = "green" if found.reconciles else "red"
-    out.print(f"\n[bold {style}]{plain(summary)}[/]", highlight=False)
+    heading(summary, style="bold green" if found.reconciles else "bold red")
 
 
 def _explain(found: Reconciled, invoice: Mapping[Hashable, Any]) -> None:
@@ -228,7 +225,7 @@ def _explain(found: Reconciled, invoice: Mapping[Hashable, Any]) -> None:
         return pd.DataFrame(records, columns=table.columns)
 
     name = ", ".join(_text(invoice[k]) or "no InvoiceId" for k in ("InvoiceId", "period", "BillingCurrency"))
-    out.print(f"\n[bold]{escape(name)}[/]: {plain(invoice['status'])}", highlight=False)
+    heading(name, f": {invoice['status']}")
     parts = its(found.parts)
     for dimension, of in parts.groupby("dimension", sort=False):
         # Where the file says what was invoiced, what is equal on both sides is not worth a line.
@@ -238,10 +235,10 @@ def _explain(found: Reconciled, invoice: Mapping[Hashable, Any]) -> None:
             out.print(f"… and {len(telling) - SHOWN_PARTS} more: --part parts --format csv", style="dim")
     reasons = its(found.reasons)
     if len(reasons):
-        out.print("\n[bold]What could explain it[/]")
+        heading("What could explain it")
         _show(reasons.drop(columns=[*NAME]))
     for reason, of in its(found.rows).groupby("reason", sort=False):
-        out.print(f"\n[bold]{plain(reason)}[/]", highlight=False)
+        heading(str(reason))
         for row in of.to_dict("records"):
             _line(f"{money(row['BilledCost'])} {row['BillingCurrency']}", row, (), row["found_in"])
 
@@ -255,11 +252,11 @@ def _show(table: pd.DataFrame) -> None:
     filled = [name for name in table.columns if any(_text(value) for value in table[name])]
     for name in filled:
         right = any(isinstance(value, NUMBERS) and not isinstance(value, bool) for value in table[name])
-        heading = HEADINGS.get(name, str(name).replace("_", " "))
-        shown.add_column(heading, justify="right" if right else "left", no_wrap=True)
+        title = HEADINGS.get(name, str(name).replace("_", " "))
+        shown.add_column(title, justify="right" if right else "left", no_wrap=True)
     for row in table[filled].to_dict("records"):
         cells = (cell(v) if isinstance(v, Decimal) and k in ROUNDED else _text(v) for k, v in row.items())
-        shown.add_row(*(escape(text) for text in cells))
+        shown.add_row(*cells)
     if len(table):
         out.print(shown)
 
@@ -274,7 +271,7 @@ def _line(amounts: str, row: Mapping[Hashable, Any], first: Sequence[str], place
     """A row on a line: ids are too long for columns."""
     what = ", ".join(text for column in (*first, *WHAT) if (text := _text(row.get(column))))
     in_b = f" → {row['in_b']}" if _text(row.get("in_b")) else ""
-    out.print(escape(f"  {amounts}  {what}{in_b}  ({place})"), highlight=False, soft_wrap=True)
+    out.print(f"  {amounts}  {what}{in_b}  ({place})", highlight=False, soft_wrap=True)
 
 
 def _text(value: object) -> str:
@@ -294,7 +291,7 @@ def _text(value: object) -> str:
 
 
 def _note(text: str) -> None:
-    err.print(f"[yellow]note[/] {plain(text)}", highlight=False)
+    say("note", text)
 
 
 def _two(platform: Platform, a: str, b: str) -> tuple[str, str]:

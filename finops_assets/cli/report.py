@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import duckdb
 import pandas as pd
 import typer
-from rich.markup import escape
 
 from finops_assets.accrual import HISTORY, accrued_rollup, committed
 from finops_assets.allocation.balance import TABLE as ALLOCATED
@@ -26,11 +25,10 @@ from finops_assets.cli.common import (
     OutputOption,
     ToOption,
     emit,
-    err,
     explained,
     out,
-    plain,
     published,
+    say,
     write_table,
 )
 from finops_assets.commitments import TABLE as COMMITMENTS
@@ -134,7 +132,7 @@ def _report_cost_centers(
         emit(table, _compared(connection, period), format, output)
         if format == "table":
             shares = ", ".join(f"{share:.1f} % of {c}" for c, share in sparse_shares(connection, period).items())
-            out.print(f"{SPARSE}: {plain(shares)}", style="dim", highlight=False)
+            out.print(f"{SPARSE}: {shares}", style="dim", highlight=False)
 
 
 @report_app.command("sparse")
@@ -290,7 +288,7 @@ def report_allocation(
         table = moves(connection, period, basis) if by_rule else allocation(connection, period, basis)
         write_table(table, format, output)
         for text in kept(connection, period):
-            err.print(f"[yellow]note[/] {plain(text)}", highlight=False, soft_wrap=True)
+            say("note", text)
         _say(_missing(connection, period, ALLOCATED))
 
 
@@ -305,7 +303,7 @@ def report_html(
         with published(config) as connection:
             figures = gather(connection, month)
         path = write_page(figures, output or page_path(load_settings(config).published, figures.month))
-        out.print(f"{figures.period}: {plain(path)}", highlight=False, soft_wrap=True)
+        out.print(f"{figures.period}: {path}", highlight=False, soft_wrap=True)
 
 
 def _compared(
@@ -325,7 +323,7 @@ def _missing(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str)
 def _say(notes: list[str]) -> None:
     """On standard error, so that no format is disturbed."""
     for text in notes:
-        err.print(f"[yellow]note[/] {escape(text)}", highlight=False, soft_wrap=True)
+        say("note", text)
 
 
 def _columns(by: str) -> tuple[str, ...]:

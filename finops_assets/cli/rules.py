@@ -17,10 +17,10 @@ from finops_assets.cli.common import (
     FromOption,
     OutputOption,
     ToOption,
-    err,
     explained,
+    heading,
     out,
-    plain,
+    say,
     write_table,
 )
 from finops_assets.engine import days_between
@@ -61,7 +61,7 @@ def rules_preview(
             raise FinopsError(f"no day from {begin} to before {last} has facts")
         if found.without_facts and (first or end):
             missing = ", ".join(map(str, found.without_facts[:6])) + (", …" if len(found.without_facts) > 6 else "")
-            err.print(f"[yellow]note[/] no facts, so nothing that could move: {plain(missing)}", highlight=False)
+            say("note", f"no facts, so nothing that could move: {missing}")
         if format != "table":
             write_table(found.moves, format, output)
             return
@@ -70,13 +70,13 @@ def rules_preview(
             style="dim",
             highlight=False,
         )
-        out.print("\n[bold]What would move[/]")
+        heading("What would move")
         if found.moves.empty:
             out.print("nothing: the facts are what these rules give")
         else:
             write_table(found.moves.fillna({"by": "(nothing)", "from": "(nobody)", "to": "(nobody)"}), format, output)
         if rules.row_rules:
-            out.print("\n[bold]What each rule gives[/]")
+            heading("What each rule gives")
             write_table(found.rules, format, output)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from finops_assets.cli.common import ConfigOption, err, explained, out, plain, published, show, title
+from finops_assets.cli.common import ConfigOption, err, explained, out, published, say, show, title
 from finops_assets.comparison import Period, compare, latest_days
 from finops_assets.errors import FinopsError
 from finops_assets.page.file import page_path
@@ -68,7 +68,7 @@ def publish(config: ConfigOption = None) -> None:
         _warn(warned)
         if errors:
             raise FinopsError("\n".join(errors))
-        out.print(f"Published: {plain(settings.published)}", soft_wrap=True, highlight=False)
+        out.print(f"Published: {settings.published}", soft_wrap=True, highlight=False)
 
 
 def demo(config: ConfigOption = None) -> None:
@@ -98,7 +98,7 @@ def demo(config: ConfigOption = None) -> None:
                 f"{held} days are held back by their gates: two bad days belong to the demonstration."
                 " Their last good version, if any, stands."
             )
-        out.print(f"The month on one page: {plain(page_path(settings.published, month))}", soft_wrap=True)
+        out.print(f"The month on one page: {page_path(settings.published, month)}", soft_wrap=True)
         out.print(f"Done in {time.monotonic() - started:.0f} s. `make ui` opens Dagster on this state.")
 
 
@@ -140,7 +140,7 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
             steps = runs * steps_of(defs, "daily") + steps_of(defs, "publish")
             with Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description:32}"),
+                TextColumn("{task.description:32}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
@@ -163,26 +163,25 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
     told_whole = sorted(outcome.held)[:HELD_SHOWN]
     for day in told_whole:
         for reason in outcome.held[day]:
-            out.print(f"  [yellow]held[/] {day}: {plain(reason)}", highlight=False, soft_wrap=True)
+            say("held", f"{day}: {reason}", out, "  ")
     rest_held = sorted(outcome.held)[HELD_SHOWN:]
     if rest_held:
         gates = sorted({reason.partition(":")[0] for day in rest_held for reason in outcome.held[day]})
-        out.print(
-            f"  [yellow]held[/] {len(rest_held)} more days, {rest_held[0]} to {rest_held[-1]}, by {', '.join(gates)}:"
-            " `finops run` with one of them tells why",
-            highlight=False,
-            soft_wrap=True,
+        say(
+            "held",
+            f"{len(rest_held)} more days, {rest_held[0]} to {rest_held[-1]}, by {', '.join(gates)}: `finops run` with one"
+            " of them tells why",
+            out,
+            "  ",
         )
     for name, said in sorted(outcome.warned.items()):
         days_text = f"{said[0][0]}" + (f" and {len(said) - 1} more days" if len(said) > 1 else "")
-        out.print(
-            f"  [yellow]warning[/] {plain(name)}, {days_text}: {plain(said[0][1])}", highlight=False, soft_wrap=True
-        )
+        say("warning", f"{name}, {days_text}: {said[0][1]}", out, "  ")
     if before:
         _warn(taken_out_told(before, _taken_out(platform)))
     _warn(warned)
     for text in errors:
-        err.print(f"[bold red]error[/] {plain(text)}", highlight=False)
+        say("error", text)
     if errors:
         raise typer.Exit(1)
     return len(outcome.held)
@@ -195,7 +194,7 @@ def _taken_out(platform: Platform) -> TakenOut:
 
 def _warn(checks: Iterable[str]) -> None:
     for said in checks:
-        out.print(f"  [yellow]warning[/] {plain(said)}", highlight=False, soft_wrap=True)
+        say("warning", said, out, "  ")
 
 
 def _check_range(first: date, end: date, first_day: date) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from finops_assets.cli.common import ConfigOption, explained, out, plain
+from finops_assets.cli.common import ConfigOption, explained, heading, out, say
 from finops_assets.errors import FinopsError
 from finops_assets.ledger import Ledger
 from finops_assets.platform import Platform
@@ -17,7 +17,6 @@ sources_app = typer.Typer(no_args_is_help=True, help="Billing exports: what lies
 
 SHOWN_DELIVERIES = 12
 SHOWN_KEYS = 20
-MARKS = {"ok": "[green]ok[/]      ", "warning": "[yellow]warning[/] ", "problem": "[red]problem[/] "}
 
 
 @sources_app.command("inspect")
@@ -40,11 +39,11 @@ def sources_inspect(
         _line("exports    ", f"{len(found)} below {without_secrets(uri)}; each is a source of its own")
     for each in found:
         if len(found) > 1:
-            out.print(f"\n[bold]{plain(each.uri)}[/]", highlight=False, soft_wrap=True)
+            heading(f"{each.uri}")
         _print(each)
     out.print("\nTo paste into finops.yaml:\n")
     first, *more = (each.yaml for each in found)
-    out.print(first + "".join(y.partition("\n")[2] for y in more), highlight=False, markup=False, soft_wrap=True)
+    out.print(first + "".join(y.partition("\n")[2] for y in more), highlight=False, soft_wrap=True)
 
 
 @sources_app.command("check")
@@ -64,9 +63,9 @@ def sources_check(
             days = [day for g in Ledger(lake, source.name).all_live() for day in g.days]
             checked = check(source, max(days, default=None))
             usable &= checked.usable
-            out.print(f"\n[bold]{source.name}[/] ({source.layout})", highlight=False)
+            heading(source.name, f" ({source.layout})")
             for finding in checked.findings:
-                _line(f"  {MARKS[finding.state]}", finding.what)
+                say(finding.state, finding.what, out, "  ", width=8)
                 if finding.advice:
                     _line("          → ", finding.advice)
     if not usable:
@@ -85,7 +84,7 @@ def _print(found: Inspection) -> None:
     if len(found.deliveries) > SHOWN_DELIVERIES:
         _line("           ", f"… and {len(found.deliveries) - SHOWN_DELIVERIES} before")
     if found.problem:
-        _line("[red]problem[/]    ", found.problem)
+        say("problem", found.problem, out, width=11)
     if found.sample is not None:
         _print_sample(found.sample)
 
@@ -105,7 +104,4 @@ def _print_sample(sample: Sample) -> None:
 
 
 def _line(mark: str, text: str) -> None:
-    """A line whose text is not ours: brackets in file names are no markup."""
-    from rich.markup import escape
-
-    out.print(mark + escape(text), highlight=False, soft_wrap=True)
+    out.print(mark + text, highlight=False, soft_wrap=True)

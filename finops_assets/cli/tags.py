@@ -15,7 +15,6 @@ from finops_assets.cli.common import (
     err,
     explained,
     out,
-    plain,
     published,
     write_table,
 )
@@ -96,7 +95,7 @@ def tags_suggest_aliases(
             output.write_text(text, encoding="utf-8")
         except OSError as error:
             raise FinopsError(f"{output}: cannot be written: {error.strerror}") from error
-    out.print(f"written to {plain(output)}")
+    out.print(f"written to {output}")
 
 
 def _table(config: Path | None, name: str) -> pd.DataFrame:
