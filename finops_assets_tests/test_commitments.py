@@ -183,13 +183,13 @@ FINE = [
 @pytest.mark.parametrize("format", ["csv", "json", "parquet"])
 def test_every_format_but_the_table_is_exact_and_plain(tmp_path: Path, format: Any) -> None:
     file = tmp_path / f"out.{format}"
-    write_table(pd.DataFrame({"cost": FINE}), format, file)
+    write_table(pd.DataFrame({"effective_cost": FINE}), format, file)
     if format == "parquet":
-        assert pd.read_parquet(file)["cost"].tolist() == FINE
+        assert pd.read_parquet(file)["effective_cost"].tolist() == FINE
         return
     text = file.read_text(encoding="utf-8")
     assert "E-" not in text
-    found = [r["cost"] for r in (json.loads(text) if format == "json" else csv.DictReader(io.StringIO(text)))]
+    found = [r["effective_cost"] for r in (json.loads(text) if format == "json" else csv.DictReader(io.StringIO(text)))]
     assert [Decimal(v) for v in found] == FINE
 
 
@@ -205,12 +205,14 @@ def test_a_report_of_thousands_of_rows_keeps_every_digit_in_the_warehouse(tmp_pa
 
     amounts = [Decimal("1.5")] * 4000 + FINE
 
-    @dg.asset(io_manager_key="io")
+    @dg.asset(key=["reports", "committed_cost"], io_manager_key="io")
     def wide() -> pd.DataFrame:
-        return pd.DataFrame({"cost": amounts})
+        return pd.DataFrame(
+            {"month": date(2026, 9, 1), "department": "d", "team": "t", "currency": "EUR", "committed_cost": amounts}
+        )
 
     database = str(tmp_path / "w.duckdb")
     assert dg.materialize([wide], resources={"io": ReportTables(database=database)}).success
     with duckdb.connect(database) as connection:
-        found = connection.execute("SELECT cost FROM public.wide").fetchall()
+        found = connection.execute("SELECT committed_cost FROM reports.committed_cost").fetchall()
     assert sorted(v for (v,) in found) == sorted(amounts)
