@@ -16,6 +16,7 @@ import duckdb
 import pytest
 
 from finops_assets.estate import Estate, Incident
+from finops_assets_tests.browser import chromium
 from finops_assets_tests.dev import PUBLISHED, Dev, dagster_dev, project_of
 from finops_assets_tests.running import SOURCES, small_estate
 
@@ -129,6 +130,34 @@ def open_alerts(dev: Dev) -> set[str]:
 
     with AlertHistory.beside(dev.project / "w.duckdb").opened() as history:
         return {o.alert.key for o in history.open_alerts().values() if o.alert.key.startswith(("check", "step", "job"))}
+
+
+def test_the_buttons_in_a_browser(dev: Dev) -> None:
+    with chromium() as browser:
+
+        def clicked(page: str, *buttons: str) -> dg.DagsterRun:
+            """The run that comes of clicking these buttons of a page, one after the other."""
+            known = {run.run_id for run in dev.runs()}
+            browser.go(f"{dev.url}/assets/{page}")
+            for button in buttons:
+                browser.click(button.rstrip("*"), exact=not button.endswith("*"))
+            new: list[dg.DagsterRun] = dev.wait_for(
+                lambda: [run for run in dev.runs() if run.run_id not in known], f"{buttons} of {page} start nothing"
+            )
+            [run] = new
+            dev.ended(run.run_id)
+            return next(r for r in dev.runs() if r.run_id == run.run_id)
+
+        report = clicked("reports/cost_by_team", "Materialize")
+        assert (report.status, report.asset_selection) == (SUCCESS, {dg.AssetKey(["reports", "cost_by_team"])})
+        checks = clicked(f"{FACTS}?view=checks", "Execute all")
+        assert checks.status is SUCCESS, dev.failures(checks.run_id)
+        assert not checks.asset_selection
+        assert len(checks.asset_check_selection or ()) == 3
+        held = clicked(f"{ROLLUP}", "Materialize…", "Failed", "Launch*")
+        assert held.status is FAILURE
+        assert "raw/gcp:complete failed" in dev.failures(held.run_id)
+    dev.settle(time.time())
 
 
 def test_execute_again_from_failure_and_terminate(dev: Dev) -> None:
