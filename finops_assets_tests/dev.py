@@ -117,7 +117,8 @@ class Dev:
         tags: dict[str, str] | None = None,
         execution: dict[str, Any] | None = None,
     ) -> str:
-        """Launch assets ("raw/aws") and checks ("raw/aws", "complete") as the button of an asset's page; the run's id."""
+        """Launch assets ("raw/aws") with all their checks, or checks alone ("raw/aws", "complete"); the run's id."""
+        checks = [*checks, *(pair for asset in assets for pair in self.checks_of(asset))]
         answer = self.ask(
             "mutation Launch($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {"
             " __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }"
@@ -140,6 +141,15 @@ class Dev:
         )
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
+
+    def checks_of(self, asset: str) -> list[tuple[str, str]]:
+        """The checks of an asset: the UI names them all when it materialises it."""
+        node = self.ask(
+            "query Checks($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {"
+            " assetChecksOrError { ... on AssetChecks { checks { name } } } } } }",
+            key={"path": asset.split("/")},
+        )
+        return [(asset, check["name"]) for check in node["assetChecksOrError"].get("checks", [])]
 
     def backfill(self, assets: Sequence[str], partitions: Sequence[str] | None = None) -> str:
         """Launch a backfill, of all partitions if none are named; its id."""
