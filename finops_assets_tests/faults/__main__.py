@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--budget", type=float, default=math.inf, help="minutes after which no kill or file is begun")
     parser.add_argument("--only", action="append", choices=CAMPAIGNS, help="some of the campaigns")
     parser.add_argument("--stage", default="", help="only this stage of the kills")
+    parser.add_argument("--store", action="append", choices=("S3", "Azure", "GCS"), help="only these of the stores")
     parser.add_argument("--workers", type=int, default=1, help="projects at once")
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--json", type=Path, default=RESULTS)
@@ -52,7 +53,7 @@ def main() -> int:
                 case "starved":
                     rows += starved.starved(scratch, asked.seed, say)
                 case "stores":
-                    rows += proxied.stores(scratch, asked.seed, say)
+                    rows += proxied.stores(scratch, asked.seed, say, tuple(asked.store or proxied.KINDS))
                 case "hostile":
                     rows += hostile.hostile(scratch, asked.seed, say)
                 case "together":

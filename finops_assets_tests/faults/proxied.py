@@ -30,6 +30,7 @@ from finops_assets_tests.faults.project import SHIPPED, Done, Fault, Project, co
 from finops_assets_tests.faults.proxy import FAULTS, Plan, Proxy, proxied
 from finops_assets_tests.faults.table import Row
 
+KINDS = ("S3", "Azure", "GCS")
 SHARE = 0.2
 """Of the requests that are struck, where not all are."""
 HUNG = 600.0
@@ -81,7 +82,7 @@ def stores(
     scratch: Path,
     seed: int,
     say: Callable[[str], None] = print,
-    kinds: tuple[str, ...] = ("S3", "Azure", "GCS"),
+    kinds: tuple[str, ...] = KINDS,
     faults: tuple[str, ...] = (*FAULTS, "down", "etag", "late"),
     roles: tuple[str, ...] = ("source", "lake"),
     work: Callable[[Project], Done] | None = None,
