@@ -131,7 +131,11 @@ def build_definitions(settings: Settings, file: Path | None = None) -> dg.Defini
         ],
         resources={
             "platform": platform,
-            IO_MANAGER: ReportTables(database=str(settings.warehouse)),
+            IO_MANAGER: ReportTables(
+                database=str(settings.warehouse),
+                published=str(settings.published),
+                wait_minutes=settings.wait_minutes,
+            ),
         },
         executor=one_process(settings.wait_minutes),
     )

@@ -28,9 +28,10 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._utils.interrupts import pop_captured_interrupt
 
 from finops_assets.dead_runs import describe, end_dead_runs, worked_on
-from finops_assets.waiting import Wait, tell, telling
+from finops_assets.turns import take_turn
+from finops_assets.waiting import Wait, tell, teller, telling
 
-LOOK_SECONDS = 1.0
+TRY_SECONDS, LOOK_SECONDS = 0.25, 1.0
 
 
 def one_process(wait_minutes: float) -> dg.ExecutorDefinition:
@@ -63,7 +64,7 @@ class _OneProcess(Executor):
         return self._dependencies
 
     def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
-        instance, run, outer = plan_context.instance, plan_context.dagster_run, tell
+        instance, run, outer = plan_context.instance, plan_context.dagster_run, teller()
 
         def told(text: str) -> None:
             instance.report_engine_event(text, run)
@@ -75,7 +76,8 @@ class _OneProcess(Executor):
             EngineEventData.in_process(os.getpid(), execution_plan.step_keys_to_execute),
         )
         try:
-            with telling(told), worked_on(instance, run):
+            with telling(told), worked_on(instance, run) as work:
+                take_turn(work, run, execution_plan, self._patience)
                 yield from ExecuteRunWithPlanIterable(
                     execution_plan=execution_plan,
                     iterator=self._steps,
@@ -118,12 +120,12 @@ class _Slots(InstanceConcurrencyContext):
         if pop_captured_interrupt():
             raise DagsterExecutionInterruptedError
         now = time.time()
+        self._pending_timeouts[step_key] = min(self._pending_timeouts[step_key], now + TRY_SECONDS)
         if now >= self._next_look.get(step_key, 0.0):
             self._next_look[step_key] = now + LOOK_SECONDS
-            self._pending_timeouts[step_key] = min(self._pending_timeouts[step_key], now + LOOK_SECONDS)
             wait = self._waits.setdefault(step_key, Wait(self._patience))
             before = self._before(concurrency_key)
-            wait.goes_on(lambda: f"a slot of the pool {concurrency_key}: {self._holding(before)}")
+            wait.goes_on(lambda: f"a slot of the pool {concurrency_key}: {self._holding(before)}", quiet=not before)
         return False
 
     def interval_to_next_pending_claim_check(self) -> float:
@@ -131,7 +133,7 @@ class _Slots(InstanceConcurrencyContext):
         if not self._pending_claims:
             return 0.0
         ready = min(self._pending_timeouts.values(), default=0.0)
-        return min(LOOK_SECONDS, max(0.0, ready - time.time()))
+        return min(TRY_SECONDS, max(0.0, ready - time.time()))
 
     def _before(self, pool: str) -> list[str]:
         """The runs that have the pool's slots, or are to have them next, after the dead ones were ended."""
@@ -149,6 +151,4 @@ class _Slots(InstanceConcurrencyContext):
 
     def _holding(self, run_ids: list[str]) -> str:
         records = self._instance.get_run_records(dg.RunsFilter(run_ids=run_ids)) if run_ids else []
-        return ", ".join(describe(record.dagster_run) for record in records) + (
-            " has it" if records else "nobody has it"
-        )
+        return f"it is held by {' and '.join(describe(record.dagster_run) for record in records) or 'nobody'}"

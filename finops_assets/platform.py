@@ -34,7 +34,7 @@ class Platform:
 
     @cached_property
     def warehouse(self) -> Warehouse:
-        return Warehouse(self.settings.warehouse, self.settings.published)
+        return Warehouse(self.settings.warehouse, self.settings.published, self.settings.wait_minutes)
 
     @cached_property
     def rules(self) -> Rules:

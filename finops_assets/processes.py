@@ -19,6 +19,7 @@ State = Literal["alive", "gone", "elsewhere"]
 PROC = Path("/proc")
 ROOT_TABLE = "pid:[4026531836]"
 """The table of processes of a kernel itself, as Linux names it (PROC_PID_INIT_INO): no container's."""
+OURS = ("finops", "dagster", "dagster-daemon", "dagster-webserver")
 ENDED = ("Z", "X")
 """States of a process that has ended and that nobody has collected yet (proc(5))."""
 
@@ -65,6 +66,15 @@ def name_of(pid: int) -> str | None:
         return (PROC / str(pid) / "comm").read_text(encoding="utf-8").strip() or None
     except OSError:
         return None
+
+
+def is_ours(pid: int) -> bool:
+    """Is it a process of this platform: a command of `finops`, or one that Dagster started?"""
+    try:
+        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(Path(os.fsdecode(word)).name in OURS for word in words)
 
 
 def holding_open(path: Path) -> list[int]:

@@ -6,15 +6,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.utils import make_new_run_id
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from finops_assets.assets.converted import CONVERTED
 from finops_assets.assets.daily import BUILD_STEP, ROLLUP, blocking_gates
@@ -25,11 +27,12 @@ from finops_assets.currency.conversion import days_to_convert
 from finops_assets.days import changed_days
 from finops_assets.dead_runs import end_dead_runs, owner_tags
 from finops_assets.engine import days_between
-from finops_assets.errors import FinopsError
+from finops_assets.errors import FinopsError, WaitedTooLong
 from finops_assets.facts import facts_rules
 from finops_assets.landing import unknown_deliveries
 from finops_assets.platform import Platform
-from finops_assets.waiting import tell
+from finops_assets.processes import holding_open, name_of
+from finops_assets.waiting import PATIENCE_MINUTES, Wait, tell
 
 DAYS_PER_RUN = 31
 WRAPPERS = ("Dagster", "RetryRequested")
@@ -49,21 +52,43 @@ def open_instance() -> dg.DagsterInstance:
             " project's dagster.yaml here"
         )
     # Two that make the history's tables at once leave them in a state that Dagster cannot open again.
-    with FileLock(Path(home or Path.cwd()) / ".finops-history.lock"):
+    with _locked(Path(home or Path.cwd()) / ".finops-history.lock"):
         if home:
             return dg.DagsterInstance.get()
         return dg.DagsterInstance.from_config(str(Path.cwd()), "dagster.yaml")
 
 
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    lock, wait = FileLock(file), Wait(PATIENCE_MINUTES * 60)
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=0.2)
+        except Timeout:
+            wait.goes_on(partial(_opening, file))
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _opening(lock: Path) -> str:
+    who = (
+        ", ".join(f"process {pid} ({name_of(pid)})" for pid in holding_open(lock))
+        or "a process that is not seen from here"
+    )
+    return f"Dagster's history: {who} is opening it and holds {lock}"
+
+
 def heed_signals() -> None:
-    """End when told to, and let what Dagster starts end.
+    """End in order when told to, by SIGINT or SIGTERM, and let what Dagster starts end.
 
     A script's background job is started with SIGINT ignored. Dagster takes the handler of SIGINT for SIGTERM, too, and its
     helpers inherit that: the `tail` of each step's log would not end, and the run wait half a minute for it, each time.
     """
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @dataclass
@@ -174,6 +199,7 @@ def _execute(
 
     Raises:
         KeyboardInterrupt: it was told to end, and has: the run is canceled.
+        WaitedTooLong: somebody else has what it needs; the run has ended.
     """
     heed_signals()
     for line in end_dead_runs(instance):
@@ -189,7 +215,23 @@ def _execute(
             on_step(event.step_key)
     if any(event.event_type is dg.DagsterEventType.RUN_CANCELED for event in events):
         raise KeyboardInterrupt
+    vain = next((text for event in events if (text := _waited_in_vain(event))), None)
+    if vain:
+        raise WaitedTooLong(vain)
     return Execution(run_id, events, any(e.event_type is dg.DagsterEventType.RUN_SUCCESS for e in events))
+
+
+def _waited_in_vain(event: dg.DagsterEvent) -> str | None:
+    """What a step or a run waited for until its patience ended."""
+    error = None
+    if event.is_step_failure:
+        error = event.step_failure_data.error
+    elif event.event_type is dg.DagsterEventType.RUN_FAILURE:
+        error = event.job_failure_data.error
+    while error is not None and error.cls_name != WaitedTooLong.__name__:
+        error = error.cause
+    # Dagster puts the class before the text.
+    return error.message.partition(": ")[2].strip() if error else None
 
 
 def _events(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> Iterator[dg.DagsterEvent]:
@@ -231,6 +273,9 @@ def _failures(result: Execution) -> list[str]:
             while error is not None and error.cause is not None and (error.cls_name or "").startswith(WRAPPERS):
                 error = error.cause
             texts.append(f"{event.step_key}: {error.message.strip() if error else 'failed'}")
+        elif event.event_type is dg.DagsterEventType.RUN_FAILURE and not texts:
+            error = event.job_failure_data.error
+            texts.append(error.message.strip() if error else event.message or "the run failed; see it in the UI")
     return texts or ["the run failed; see it in the UI"]
 
 

@@ -27,6 +27,11 @@ def tell(text: str) -> None:
     _tell[-1](text)
 
 
+def teller() -> Callable[[str], None]:
+    """Where lines are said now."""
+    return _tell[-1]
+
+
 @contextmanager
 def telling(to: Callable[[str], None]) -> Iterator[None]:
     """Within the block lines are said there."""
@@ -45,8 +50,10 @@ class Wait:
         self._patience = patience_seconds
         self._next_word = FIRST_WORD_SECONDS
 
-    def goes_on(self, why: Callable[[], str]) -> None:
+    def goes_on(self, why: Callable[[], str], quiet: bool = False) -> None:
         """To be called again and again while it lasts; `why` tells for what and for whom, e.g. "the lock: process 7 has it".
+
+        `quiet` keeps a word back while there is nobody to name.
 
         Raises:
             WaitedTooLong: it has lasted longer than the patience.
@@ -54,9 +61,20 @@ class Wait:
         waited = time.monotonic() - self._began
         if waited >= self._patience:
             raise WaitedTooLong(f"waited {_minutes(waited)} in vain for {why()}")
-        if waited >= self._next_word:
+        if waited >= self._next_word and not quiet:
             self._next_word = waited + NEXT_WORD_SECONDS
-            tell(f"waiting for {why()}")
+            _tell_once_in_a_while(f"waiting for {why()}")
+
+
+_said: dict[str, float] = {}
+"""When which line was said: of many steps that wait for the same one speaks."""
+
+
+def _tell_once_in_a_while(line: str) -> None:
+    now = time.monotonic()
+    if now - _said.get(line, -NEXT_WORD_SECONDS) >= NEXT_WORD_SECONDS:
+        _said[line] = now
+        tell(line)
 
 
 def _minutes(seconds: float) -> str:

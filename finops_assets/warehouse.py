@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -23,11 +25,12 @@ from finops_assets.engine import file_list, identifier, literal
 from finops_assets.errors import WarehouseError
 from finops_assets.facts import facts_relation
 from finops_assets.lake import Lake
+from finops_assets.processes import holding_open, is_ours, name_of
 from finops_assets.published_facts import PublishedFacts, same_columns
+from finops_assets.waiting import PATIENCE_MINUTES, Wait
 
 # The oldest storage that the tools of people who are still on DuckDB 1.x can open.
 PUBLISHED_STORAGE = "v1.0.0"
-LOCK_PATIENCE_SECONDS = 120.0
 ROLLED_UP, FACTS = "rolled_up_facts", "cloud_cost_facts"
 FOOTERS = "facts_footers"
 """A table of earlier versions: what stood in the footers of the lake's facts."""
@@ -36,16 +39,18 @@ FOOTERS = "facts_footers"
 class Warehouse:
     """The pipeline's file and its published copy."""
 
-    def __init__(self, path: Path, published: Path) -> None:
+    def __init__(self, path: Path, published: Path, wait_minutes: float = PATIENCE_MINUTES) -> None:
         self.path = path
         self.published = published
+        self.wait_minutes = wait_minutes
 
     @contextmanager
     def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The warehouse, for this process alone. Waits for another writer instead of failing at once.
+        """The warehouse, for this process alone. While another has it this one waits, and says for whom.
 
         Raises:
-            WarehouseError: another process holds the file for too long, or it cannot be opened.
+            WaitedTooLong: another process has had it open for longer than `wait_minutes`.
+            WarehouseError: it cannot be opened.
         """
         connection = self._connect()
         try:
@@ -57,21 +62,37 @@ class Warehouse:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+        wait = Wait(self.wait_minutes * 60)
         while True:
             try:
                 connection = duckdb.connect(str(self.path))
             except duckdb.IOException as error:
-                if "lock" not in str(error).lower() or time.monotonic() > deadline:
+                if "lock" not in str(error).lower():
                     raise WarehouseError(
                         f"warehouse {self.path}: cannot be opened: {error}. Only the pipeline writes this file;"
                         f" people read {self.published}"
                     ) from error
+                wait.goes_on(partial(self._held_by, str(error)))
                 time.sleep(random.uniform(0.05, 0.3))
             else:
                 connection.execute("SET timezone = 'UTC'")
                 connection.execute("SET enable_progress_bar = false")
                 return connection
+
+    def _held_by(self, complaint: str) -> str:
+        """For whom one waits; DuckDB's complaint names the process where it knows it."""
+        named = re.search(r"held in (.+?) \(PID (\d+)\)", complaint)
+        pids = [int(named[2])] if named else holding_open(self.path)
+        if not pids:
+            return (
+                f"the warehouse {self.path}: a process of another machine or container has it open; close it there, or"
+                f" point it at {self.published.name}"
+            )
+        pid = pids[0]
+        name = name_of(pid) or (Path(named[1]).name if named else "of another user")
+        if is_ours(pid):
+            return f"the warehouse: process {pid} ({name}) of this platform is at work on it"
+        return f"the warehouse: process {pid} ({name}) has it open; close it, or point it at {self.published.name}"
 
     @contextmanager
     def transaction(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:

@@ -41,6 +41,23 @@ INCOMPLETE = Incident("gcp", BAD, "incomplete")
 UNTAGGED = Incident("azure", BAD, "untagged")
 
 
+def test_a_run_that_is_only_planned_takes_nothing_from_the_verdict_there_is(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """One of the daemon's that is queued behind a run over the same days, or one that was killed before it began."""
+    graph, _ = graph_with(tmp_path, instance, INCOMPLETE)
+    graph.run(FIRST, BAD, RAW)
+    tags = {
+        "dagster/asset_partition_range_start": FIRST.isoformat(),
+        "dagster/asset_partition_range_end": LAST.isoformat(),
+    }
+    instance.create_run_for_job(graph.defs.resolve_job_def("daily"), tags=tags)
+    built = graph.run(FIRST, LAST, [FACTS, ROLLUP])
+    assert built.materialized(ROLLUP) == [FIRST, date(2026, 9, 2)]
+    assert f"{BAD}: raw/gcp:complete failed" in built.failure()
+    assert f"{LAST}: raw/aws:complete is not finished (planned)" in built.failure()
+
+
 def test_single_day_run_stops_at_the_gate(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     graph, _ = graph_with(tmp_path, instance, INCOMPLETE)
     bad = graph.run(BAD)

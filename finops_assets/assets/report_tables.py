@@ -3,20 +3,25 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
 import pandas as pd
 from dagster import OutputContext
-from dagster._core.storage.db_io_manager import DbTypeHandler, TableSlice
+from dagster._core.storage.db_io_manager import DbIOManager, DbTypeHandler, TableSlice
 from dagster_duckdb import DuckDBIOManager
+from dagster_duckdb.io_manager import DuckDbClient
 from dagster_duckdb_pandas import DuckDBPandasTypeHandler
 
 from finops_assets import tables
 from finops_assets.assets.describe import schema_of
 from finops_assets.assets.follow import note_inputs
 from finops_assets.content import version_of
+from finops_assets.waiting import PATIENCE_MINUTES
+from finops_assets.warehouse import Warehouse
 
 IO_MANAGER = "warehouse_io"
 # One writer at a time has the warehouse: DuckDB lets one process open it.
@@ -103,8 +108,37 @@ class _Declared(DuckDBPandasTypeHandler):
         )
 
 
+class _Client(DuckDbClient):
+    """Opens the warehouse as everything else does. The library's own way waits 102 s without a word, then fails."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    @contextmanager
+    def connect(  # type: ignore[override]  # static there, and called on the object
+        self, context: OutputContext, _: TableSlice
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._warehouse.writing() as connection:
+            yield connection
+
+
 class ReportTables(DuckDBIOManager):
     """The DuckDB pandas I/O manager for small tables that are written whole."""
+
+    published: str = "the published copy"
+    """What people who have the warehouse open are told to open instead."""
+    wait_minutes: float = PATIENCE_MINUTES
+
+    def create_io_manager(self, context: dg.InitResourceContext) -> DbIOManager:
+        warehouse = Warehouse(Path(self.database), Path(self.published), self.wait_minutes)
+        return DbIOManager(
+            db_client=_Client(warehouse),
+            database=self.database,
+            schema=self.schema_,
+            type_handlers=self.type_handlers(),
+            default_load_type=self.default_load_type(),
+            io_manager_name="ReportTables",
+        )
 
     @staticmethod
     def type_handlers() -> Sequence[DbTypeHandler[pd.DataFrame]]:

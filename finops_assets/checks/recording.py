@@ -25,6 +25,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckPartiti
 
 from finops_assets.gates.verdict import Verdict
 
+FINAL = (Status.FAILED, Status.SUCCEEDED)
 OVERLAPPING = 20
 """How many verdicts back on a day one on its newest version may stand."""
 OF_SOURCES = "of_sources"
@@ -153,10 +154,10 @@ def held_days(
             name = check.to_user_string()
             if info is None:
                 reason = f"{name} has never judged this day; run {check.asset_key.to_user_string()} with its checks"
-            elif info.latest_execution_status not in (Status.FAILED, Status.SUCCEEDED):
-                reason = f"{name} is not finished ({info.latest_execution_status.value.lower()})"
             elif (verdict := _on_newest(instance, info)) is Status.FAILED:
                 reason = f"{name} failed"
+            elif verdict is None and info.latest_execution_status not in FINAL:
+                reason = f"{name} is not finished ({info.latest_execution_status.value.lower()})"
             elif verdict is None:
                 reason = f"{name} judged an older version; run the check on the newest"
             else:
@@ -169,10 +170,11 @@ def _on_newest(instance: dg.DagsterInstance, info: AssetCheckPartitionInfo) -> S
     """How a check judged the newest version of a day; None: it has not.
 
     Of two runs that overlap Dagster calls that one's verdict the latest which was planned later. It may be on the older
-    version, and the verdict on the newest one stand before it.
+    version, and the verdict on the newest one stand before it. A run that has planned to judge the day, and waits or was
+    killed, takes nothing from the verdict there is.
     """
     newest = info.latest_materialization_storage_id or 0
-    if (info.latest_target_materialization_storage_id or 0) >= newest:
+    if info.latest_execution_status in FINAL and (info.latest_target_materialization_storage_id or 0) >= newest:
         return info.latest_execution_status
     assert info.partition_key is not None
     records = instance.event_log_storage.get_asset_check_execution_history(

@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finops_assets.comparison import Comparison
-from finops_assets.errors import FinopsError
+from finops_assets.errors import FinopsError, WaitedTooLong
 from finops_assets.rollup import GROUPED
 from finops_assets.settings import load_settings
 from finops_assets.tables import typed
@@ -66,6 +66,9 @@ def heading(text: str, more: str = "", style: str = "bold") -> None:
     out.print(Text.assemble("\n", (visible(text), style), visible(more)), highlight=False, soft_wrap=True)
 
 
+WAITED = 4
+"""Exit code: somebody else had what was needed for longer than `wait_minutes`. Nothing is wrong, nothing is left behind."""
+
 Format = Literal["table", "csv", "json", "parquet"]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="finops.yaml (default: $FINOPS_CONFIG or ./finops.yaml)")
@@ -80,12 +83,12 @@ OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="A fil
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Errors made on purpose are for people: their text, no traceback, exit code 1."""
+    """Errors made on purpose are for people: their text, no traceback, exit code 1; 4 where it waited in vain."""
     try:
         yield
     except FinopsError as error:
         say("error", str(error))
-        raise typer.Exit(1) from error
+        raise typer.Exit(WAITED if isinstance(error, WaitedTooLong) else 1) from error
     except BrokenPipeError:
         raise  # whoever reads has enough; click ends in silence
     except OSError as error:

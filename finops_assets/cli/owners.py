@@ -23,6 +23,7 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
+from finops_assets.cli.working import working
 from finops_assets.errors import FinopsError
 from finops_assets.owners.decisions import (
     Decision,
@@ -299,7 +300,7 @@ def _run_owners(settings: Settings) -> tuple[list[str], str]:
         from finops_assets.platform import Platform
         from finops_assets.runs import open_instance, run_owners
 
-        with open_instance() as instance, out.status("suggesting owners"):
+        with working("Run it again.") as terminal, open_instance() as instance, terminal.status("suggesting owners"):
             if reason := owners_wait(Platform(settings), instance):
                 return [], reason
             return run_owners(build_definitions(settings), instance), ""

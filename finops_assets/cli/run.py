@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from finops_assets.cli.common import ConfigOption, err, explained, out, published, say, show, title
+from finops_assets.cli.common import ConfigOption, explained, out, published, say, show, title
+from finops_assets.cli.working import working
 from finops_assets.comparison import Period, compare, latest_days
 from finops_assets.errors import FinopsError
 from finops_assets.page.file import page_path
@@ -20,6 +21,7 @@ from finops_assets.platform import Platform
 from finops_assets.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.restatements import TakenOut, taken_out, taken_out_told
 from finops_assets.settings import load_settings
+from finops_assets.waiting import tell
 
 FromDay = Annotated[datetime, typer.Argument(metavar="FROM", formats=["%Y-%m-%d"])]
 ToDay = Annotated[datetime, typer.Argument(metavar="TO", formats=["%Y-%m-%d"])]
@@ -32,7 +34,8 @@ HELD = 3
 def run(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
     """Materialise raw, facts, rollup and reports for the days FROM up to but not including TO.
 
-    Exits with 0 if every day was built, 3 if some are held back by a gate, 1 on an error.
+    Exits with 0 if every day was built, 3 if some are held back by a gate, 1 on an error, 4 if somebody else had what it
+    needs for longer than wait_minutes (finops.yaml), 130 or 143 if it was interrupted (SIGINT, SIGTERM).
     """
     with explained():
         if _run_days(config, first.date(), end.date()):
@@ -44,7 +47,8 @@ def backfill(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
 
     A backfill cut short goes on here; held days are judged again, by the limits and rules that are in force now.
 
-    Exits with 0 if every day was built, 3 if some are held back by a gate, 1 on an error.
+    Exits with 0 if every day was built, 3 if some are held back by a gate, 1 on an error, 4 if somebody else had what it
+    needs for longer than wait_minutes (finops.yaml), 130 or 143 if it was interrupted (SIGINT, SIGTERM).
     """
     with explained():
         if _run_days(config, first.date(), end.date(), only_changed=True, judge_held=True):
@@ -54,7 +58,10 @@ def backfill(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
 def publish(config: ConfigOption = None) -> None:
     """Make evaluations, reports and the published copy anew from the days that are built.
 
-    For what changed besides the bills: budgets, rules of shared cost, quantities, policy. Exits with 1 on an error.
+    For what changed besides the bills: budgets, rules of shared cost, quantities, policy.
+
+    Exits with 0 if all is published, 1 on an error, 4 if somebody else had what it needs for longer than wait_minutes
+    (finops.yaml), 130 or 143 if it was interrupted (SIGINT, SIGTERM).
     """
     with explained(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -63,7 +70,8 @@ def publish(config: ConfigOption = None) -> None:
         from finops_assets.runs import publish as publish_days
 
         settings = load_settings(config)
-        with open_instance() as instance, err.status("reports"):
+        again = "Go on with: finops publish"
+        with working(again) as terminal, open_instance() as instance, terminal.status("reports"):
             errors, warned = publish_days(build_definitions(settings), instance)
         _warn(warned)
         if errors:
@@ -119,12 +127,15 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
             run_range,
             steps_of,
         )
+        from finops_assets.turns import wait_for_others
 
         settings = load_settings(config)
         _check_range(first, end, settings.first_day)
         platform = Platform(settings)
-        with open_instance() as instance:
+        again = f"Go on with: finops backfill {first} {end}"
+        with working(again) as terminal, open_instance() as instance:
             defs = build_definitions(settings)
+            wait_for_others(instance, days_between(first, end), settings.wait_minutes * 60)
             before = _taken_out(platform)
             days = days_to_run(platform, instance, first, end) if only_changed else days_between(first, end)
             if judge_held:
@@ -144,7 +155,7 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                console=err,
+                console=terminal,
             ) as progress:
                 task = progress.add_task(f"{len(days)} days", total=steps)
 
@@ -215,13 +226,16 @@ def prune(
     """Delete runs from Dagster's history that are old and superseded; the daemon does the same once a day."""
     with explained(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        from finops_assets.dead_runs import end_dead_runs
         from finops_assets.definitions import build_definitions
         from finops_assets.retention import prune as prune_runs
         from finops_assets.runs import open_instance
 
         settings = load_settings(config)
         before = datetime.now(UTC) - timedelta(days=settings.keep_runs_days if keep_days is None else keep_days)
-        with open_instance() as instance, err.status("history"):
+        with working("") as terminal, open_instance() as instance, terminal.status("history"):
+            for line in end_dead_runs(instance):
+                tell(line)
             checks = build_definitions(settings).resolve_asset_graph().asset_check_keys
             done = prune_runs(instance, checks, before)
         out.print(

@@ -1,0 +1,70 @@
+"""A command that works for a while: what it says meanwhile, and how it ends when it is told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import typer
+from rich.console import Console
+
+from finops_assets.cli.common import LiteralConsole
+from finops_assets.waiting import telling
+
+
+@contextmanager
+def working(next_step: str) -> Iterator[Console]:
+    """The terminal (standard error) for progress. Whatever waits meanwhile says so there; SIGINT and SIGTERM end the block.
+
+    Then the exit code is 128 and the signal, as shells have it; `next_step` tells the person what to do to go on.
+    """
+    with _terminal() as console, _signals() as arrived:
+        try:
+            with telling(lambda text: console.print(text, highlight=False, soft_wrap=True)):
+                yield console
+        except KeyboardInterrupt:
+            number = arrived()
+            if number is None:
+                console.print("The run was ended from outside, in the UI or as dead. What was built stands.")
+                raise typer.Exit(1) from None
+            console.print(
+                f"Interrupted: what was under way is ended and holds nothing. What was built stands. {next_step}",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
+            raise typer.Exit(128 + number) from None
+
+
+@contextmanager
+def _terminal() -> Iterator[Console]:
+    """Standard error as it is now: during a run Dagster sends the process's own into the run's log."""
+    try:
+        own = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):  # in memory, as in tests
+        yield LiteralConsole(stderr=True)
+        return
+    with os.fdopen(own, "w", encoding="utf-8", errors="replace") as stream:
+        yield LiteralConsole(file=stream)
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], int | None]]:
+    """Which signal told this process to end, whoever handles it: Dagster has handlers of its own during a run."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    former = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def arrived() -> int | None:
+        with suppress(BlockingIOError):
+            return next((n for n in os.read(reading, 64) if n in (signal.SIGINT, signal.SIGTERM)), None)
+        return None
+
+    try:
+        yield arrived
+    finally:
+        signal.set_wakeup_fd(former)
+        os.close(reading)
+        os.close(writing)
