@@ -555,6 +555,13 @@ def test_rows_that_are_read_are_those_that_the_file_holds(
     assert "2 rows were read, the file holds 3" in (landed.reason or "")
 
 
+def test_a_header_that_is_no_utf8_above_lines_that_are_not_rows_is_no_traceback(site: Site) -> None:
+    text = csv_text([focus_row(D1, ChargeDescription="two\nlines")]).encode()
+    site.put("a.csv", text.replace(b"PricingUnit", b"Pricing\xd6>j\x9dUnit"))
+    [landed] = site.land()
+    assert landed.rows == 1 or landed.reason
+
+
 def test_another_reader_counts_where_lines_are_not_rows(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.put_csv("a.csv", focus_row(D1, ChargeDescription="two\nlines"), focus_row(D1))
     assert [g.rows for g in site.land()] == [2]

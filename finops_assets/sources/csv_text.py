@@ -306,5 +306,6 @@ def _all_utf8(run: bytes) -> bool:
 
 def count_rows(file: Path, delimiter: str) -> int:
     """The rows below the header of a UTF-8 file, as Python's own reader counts them; lines without anything are none."""
-    with file.open("r", encoding="utf-8", newline="") as source:
+    # A header may hold what is no UTF-8; it is a line all the same.
+    with file.open("r", encoding="utf-8", errors="replace", newline="") as source:
         return sum(1 for fields in csv.reader(source, delimiter=delimiter) if fields) - 1

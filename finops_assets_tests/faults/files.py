@@ -91,7 +91,8 @@ def _watch(scratch: Path, seed: int, at: int, end: int, rows: dict[str, Row], ou
     try:
         while True:
             try:
-                line = lines.get(timeout=HANG_SECONDS)
+                # Before the first case the child loads everything, on a machine that may be busy.
+                line = lines.get(timeout=HANG_SECONDS if what != "start" else 10 * HANG_SECONDS)
             except queue.Empty:
                 row.add(f"case {at}, seed {seed}: {what}", [Fault("hung", f"nothing for {HANG_SECONDS:.0f} s")])
                 return at + 1

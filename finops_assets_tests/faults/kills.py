@@ -29,14 +29,14 @@ from finops_assets_tests.faults.table import Row
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 ENDED_BY = {
-    # By the signal itself, or by the code that shells give it.
+    # By the signal itself, or by the code that shells give it; one that was interrupted and tidied up has 130.
     signal.SIGKILL: (-9, 137),
-    signal.SIGTERM: (-15, 143),
+    signal.SIGTERM: (-15, 143, 130),
     signal.SIGINT: (-2, 130),
 }
 ALLOWED_RATIO = 1.5
 POLL_SECONDS = 0.01
-GIVE_UP_SECONDS = 20.0
+GIVE_UP_SECONDS = 60.0
 """After this long without an end a process that was told to end is one that does not."""
 
 
