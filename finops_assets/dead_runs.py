@@ -37,6 +37,7 @@ UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 RANGE = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -148,9 +149,11 @@ def _free_slots(instance: dg.DagsterInstance, among: list[str] | None) -> None:
 class Work:
     """The work of this process on a run. The history is told that it is under way, until it ends."""
 
-    def __init__(self, instance: dg.DagsterInstance, run_id: str) -> None:
+    def __init__(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
         self.instance = instance
-        self.run_id = run_id
+        self.run_id = run.run_id
+        # The daemon's workers are told by Dagster itself to end a run that is canceled; a command's process is not.
+        self._ended = [*ENDED, *([] if run.remote_job_origin else [dg.DagsterRunStatus.CANCELING])]
         self._writes = threading.Lock()
 
     def tag(self, tags: dict[str, str]) -> None:
@@ -165,8 +168,7 @@ class Work:
             # A history that cannot be reached for a moment is no reason to end: the next look may find it.
             with suppress(Exception):
                 run = self.instance.get_run_by_id(self.run_id)
-                ended = run is None or run.is_finished or run.status is dg.DagsterRunStatus.CANCELING
-                if ended and not over.is_set():
+                if (run is None or run.status in self._ended) and not over.is_set():
                     os.kill(os.getpid(), signal.SIGINT)
                     return
                 if time.monotonic() - seen >= SEEN_EVERY_SECONDS:
@@ -180,7 +182,7 @@ def worked_on(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Work
 
     A run that is ended from outside meanwhile, by a person in the UI or by whoever took it for dead, is interrupted here.
     """
-    work = Work(instance, run.run_id)
+    work = Work(instance, run)
     work.tag(owner_tags(run.run_id))
     over = threading.Event()
     thread = threading.Thread(target=work.beat, args=(over,), name="finops-beat", daemon=True)

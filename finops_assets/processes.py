@@ -50,11 +50,16 @@ def this_process() -> Process:
 
 
 def state(process: Process) -> State:
-    """Is it still at work? `elsewhere`: another machine or container, whose processes are not seen from here."""
+    """Is it still at work? `elsewhere`: that is not seen from here, as of another machine or container."""
     me = this_process()
     same_machine = (process.host, process.machine) == (me.host, me.machine)
     if (process.boot, process.table) == (me.boot, me.table) and (me.boot or same_machine):
-        return "alive" if process.started and _started(process.pid) == process.started else "gone"
+        started = _started(process.pid)
+        if started is None:
+            return "gone"
+        if started and process.started:
+            return "alive" if started == process.started else "gone"
+        return "elsewhere"  # there is one of this number, of which the system tells no more
     if same_machine and me.machine and me.boot and process.boot != me.boot:
         return "gone"
     return "elsewhere"
@@ -97,16 +102,32 @@ def _is(link: Path, path: Path) -> bool:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this table started; None: there is none, or only what is left of one that ended."""
-    if not PROC.is_dir():  # macOS
-        told = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        return told.stdout.strip() or None
+    """When a process of this table started; empty: it is there, but not to be looked at.
+
+    None: there is none, or only what is left of one that ended.
+    """
     try:
         # The name may hold spaces and brackets; behind it come the state and, 19 fields on, the start.
         fields = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return None if fields[0] in ENDED else fields[19]
     except OSError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return None
-    return None if fields[0] in ENDED else fields[19]
+    except OSError:
+        pass  # another user's, which a system may hide (proc(5), hidepid)
+    return "" if PROC.is_dir() else _started_by_ps(pid)
+
+
+def _started_by_ps(pid: int) -> str:
+    """As above, where there is no /proc, as on macOS."""
+    try:
+        told = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return told.stdout.strip()
 
 
 @cache

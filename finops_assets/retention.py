@@ -13,7 +13,8 @@ from datetime import datetime
 import dagster as dg
 from dagster import DagsterEventType
 
-FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+from finops_assets.dead_runs import ENDED
+
 # SQLite takes 32,766 bound values in a statement; a page of records is held in memory.
 IDS_AT_ONCE = 1_000
 
@@ -31,7 +32,7 @@ def prune(instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey], befo
 
     `checks` are the asset checks of the graph: Dagster lists assets by itself, but not checks.
     """
-    old = instance.get_run_records(dg.RunsFilter(statuses=FINISHED, created_before=before))
+    old = instance.get_run_records(dg.RunsFilter(statuses=ENDED, created_before=before))
     if not old:
         return Pruned(0, 0)
     needed = _newest_words(instance, list(checks))

@@ -15,6 +15,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from finops_assets import processes
 from finops_assets.dead_runs import (
     GONE_AFTER_SECONDS,
     IDENTITY_TAG,
@@ -62,6 +63,32 @@ def test_a_process_is_alive_until_it_ends_also_while_nobody_has_collected_it(oth
 def test_a_number_given_again_is_not_taken_for_the_process_that_had_it() -> None:
     assert state(this_process()) == "alive"
     assert state(replace(this_process(), started="1")) == "gone"
+
+
+def test_a_process_that_the_system_hides_is_not_taken_for_gone(
+    other: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = who(other)
+    this_process()
+    monkeypatch.setattr(processes, "PROC", tmp_path)  # hidepid: the folders of other users' processes are not there
+    assert state(told) == "elsewhere"
+    other.kill()
+    other.wait()
+    assert state(told) == "gone"
+
+
+def test_without_a_proc_the_moment_of_the_start_comes_from_ps(
+    other: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = who(other).pid
+    this_process()
+    monkeypatch.setattr(processes, "PROC", tmp_path / "none")
+    told = replace(this_process(), pid=pid, started=processes._started_by_ps(pid))
+    assert state(told) == "alive"
+    assert state(replace(told, started="Mon Jan  1 00:00:00 2024")) == "gone"
+    other.kill()
+    other.wait()
+    assert state(told) == "gone"
 
 
 def test_another_boot_of_this_machine_is_gone_and_what_is_not_seen_is_elsewhere() -> None:

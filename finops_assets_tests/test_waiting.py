@@ -205,7 +205,7 @@ def a_run(instance: dg.DagsterInstance, days: tuple[str, str] | None, turn: str)
     tags = {**owner_tags(run.run_id), TURN_TAG: f"{run.run_id} {turn}"}
     if days:
         tags |= {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[1]}
-    Work(instance, run.run_id).tag(tags)
+    Work(instance, run).tag(tags)
     return run
 
 
