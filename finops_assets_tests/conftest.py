@@ -48,6 +48,8 @@ def temporary_files() -> Iterator[Path]:
     ):
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
+        # PostgreSQL does not run as root: where that is who runs the tests, another user must pass through.
+        Path(folder).chmod(0o711)
         yield Path(folder)
 
 

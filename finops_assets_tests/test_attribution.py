@@ -186,7 +186,7 @@ def test_facts_are_written_again_only_when_raw_or_rules_changed(site: Site) -> N
     days = ("2026-09-01", "2026-09-02")
     assert [day.written for day in site.facts(*days)] == [True, True]
     assert [day.written for day in site.facts(*days)] == [False, False]
-    site.put_csv("b.csv", focus_row("2026-09-02"))
+    site.put_csv("b.csv", focus_row("2026-09-02", ResourceId="another", BilledCost="7"))
     site.run(*days)
     assert [day.written for day in site.facts(*days)] == [False, True]
 

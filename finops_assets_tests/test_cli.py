@@ -360,7 +360,7 @@ def test_no_command_ends_in_a_traceback_where_nothing_was_run_or_all_is_damaged(
 
 
 def test_what_cannot_be_written_is_said(project: Path) -> None:
-    for output, said in {"none/x.csv": "non-existent directory", ".": "Is a directory"}.items():
+    for output, said in {"none/x.csv": "none/x.csv: No such file or directory", ".": "Is a directory"}.items():
         done = CliRunner().invoke(app, ["report", "teams", "--format", "csv", "--output", output])
         assert done.exit_code == 1
         assert said in done.stderr

@@ -281,14 +281,18 @@ def test_days_without_any_figure_have_no_answer(project: Path, command: str, for
 
 def test_a_time_that_is_not_there_is_null_in_json(tmp_path: Path) -> None:
     table = pd.DataFrame(
-        {"at": [pd.Timestamp("2026-10-01 05:00"), pd.NaT], "day": [OCTOBER, None], "cost": [Decimal("1E-18"), None]}
+        {
+            "seen_at": [pd.Timestamp("2026-10-01 05:00"), pd.NaT],
+            "day": [OCTOBER, None],
+            "cost": [Decimal("1E-18"), None],
+        }
     )
     write_table(table.assign(share=[float("nan"), 1.5]), "json", tmp_path / "t.json")
     first, second = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
     assert first == {
-        "at": "2026-10-01 05:00:00", "day": "2026-10-01", "cost": "0.000000000000000001", "share": None,
+        "seen_at": "2026-10-01 05:00:00", "day": "2026-10-01", "cost": "0.000000000000000001", "share": None,
     }  # fmt: skip
-    assert second == {"at": None, "day": None, "cost": None, "share": 1.5}
+    assert second == {"seen_at": None, "day": None, "cost": None, "share": 1.5}
 
 
 def test_a_table_that_is_cut_shows_every_currency(capsys: pytest.CaptureFixture[str]) -> None:

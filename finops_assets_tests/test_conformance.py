@@ -81,7 +81,7 @@ def judged_file(file: Path, version: str | None = None) -> dict[str, Finding]:
 
 # rule, version, what both rows have, the good row, the bad row
 RELATIONS: list[tuple[str, str, Row, Row, Row]] = [
-    ("CAU-BillingCurrency-FORMAT", "1.0", {}, {}, {"BillingCurrency": "usd"}),
+    ("CAU-BillingCurrency-FORMAT", "1.0", {}, {}, {"BillingCurrency": "US dollar"}),
     ("CAU-BillingPeriodEnd-AFTER-START", "1.0", {}, {}, {"BillingPeriodEnd": "2026-08-01T00:00:00Z"}),
     ("CAU-BillingPeriodEnd-EXCLUSIVE", "1.0", {}, {}, {"BillingPeriodEnd": "2026-09-30T00:00:00Z"}),
     ("CAU-ChargePeriodEnd-AFTER-START", "1.0", {}, {}, {"ChargePeriodEnd": "2026-09-01T10:00:00Z"}),
@@ -344,7 +344,9 @@ def test_a_source_is_judged_by_day_with_its_known_gaps(make_site: Callable[..., 
 
 def test_each_version_of_a_source_is_judged_by_its_own_rules(site: Site) -> None:
     site.put_csv("a.csv", full_row())
-    new = full_row(ServiceProviderName="Cloud", HostProviderName="Cloud", InvoiceDetailId="")
+    new = full_row(
+        ServiceProviderName="Cloud", HostProviderName="Cloud", InvoiceDetailId="", ResourceId="another", BilledCost="7"
+    )
     for name in ("ProviderName", "PublisherName"):
         del new[name]
     site.put_csv("b.csv", new)

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from finops_assets import warehouse as module
-from finops_assets.errors import WarehouseError
+from finops_assets.errors import WaitedTooLong
 from finops_assets.lake import Lake
 from finops_assets.published_facts import PublishedFacts
 from finops_assets.warehouse import ROLLED_UP, Warehouse, facts_folder
@@ -77,11 +76,11 @@ def test_a_second_writer_waits_its_turn(tmp_path: Path) -> None:
     release.join()
 
 
-def test_a_writer_that_waits_too_long_says_who_reads_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    warehouse = warehouse_at(tmp_path)
-    monkeypatch.setattr(module, "LOCK_PATIENCE_SECONDS", 0.0)
+def test_a_writer_that_waits_too_long_says_who_reads_what(tmp_path: Path) -> None:
+    warehouse_at(tmp_path)
+    warehouse = Warehouse(tmp_path / "warehouse.duckdb", tmp_path / "published.duckdb", wait_minutes=0)
     other = hold(warehouse.path)
-    with pytest.raises(WarehouseError, match=r"people read .*published\.duckdb"):
+    with pytest.raises(WaitedTooLong, match=r"published\.duckdb"):
         rows(warehouse)
     let_go(other)
 
