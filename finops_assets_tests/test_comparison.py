@@ -283,16 +283,16 @@ def test_a_time_that_is_not_there_is_null_in_json(tmp_path: Path) -> None:
     table = pd.DataFrame(
         {
             "seen_at": [pd.Timestamp("2026-10-01 05:00"), pd.NaT],
-            "day": [OCTOBER, None],
-            "cost": [Decimal("1E-18"), None],
+            "charge_date": [OCTOBER, None],
+            "effective_cost": [Decimal("1E-18"), None],
         }
     )
-    write_table(table.assign(share=[float("nan"), 1.5]), "json", tmp_path / "t.json")
+    write_table(table.assign(share_percent=[float("nan"), 1.5]), "json", tmp_path / "t.json")
     first, second = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
     assert first == {
-        "seen_at": "2026-10-01 05:00:00", "day": "2026-10-01", "cost": "0.000000000000000001", "share": None,
+        "seen_at": "2026-10-01T05:00:00Z", "charge_date": "2026-10-01", "effective_cost": "0.000000000000000001", "share_percent": None,
     }  # fmt: skip
-    assert second == {"seen_at": None, "day": None, "cost": None, "share": 1.5}
+    assert second == {"seen_at": None, "charge_date": None, "effective_cost": None, "share_percent": 1.5}
 
 
 def test_a_table_that_is_cut_shows_every_currency(capsys: pytest.CaptureFixture[str]) -> None:
