@@ -110,7 +110,9 @@ def write_json(file: Path, rows: Iterable[Row], asked: dict[str, Any]) -> dict[s
     kept = [row for row in before if row["name"] not in names]
     result = {"rows": sorted(kept + now, key=lambda row: row["name"])}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    # Where it was tried says nothing to others.
+    text = json.dumps(result, indent=1, ensure_ascii=False).replace(str(SHIPPED), "…")
+    file.write_text(f"{text}\n", encoding="utf-8")
     return result
 
 
