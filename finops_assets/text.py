@@ -19,6 +19,15 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def json_text(text: str) -> str:
+    r"""JSON in which nothing acts on a terminal that it is printed to; it says the same.
+
+    >>> json_text('"gpj\u202e, caf\u00e9"') == '"gpj\\u202e, caf\u00e9"'
+    True
+    """
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def one_line(text: str, most: int) -> str:
     """As `visible`, in one line of at most so many characters.
 

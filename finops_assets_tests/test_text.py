@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from finops_assets.cli.common import write_table
-from finops_assets.text import no_formula, with_formula
+from finops_assets.text import json_text, no_formula, with_formula
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@sum(1)", "\t=1", "\r=1", "'=1", "'", "-", "a=b", "", "''=1"])
@@ -28,3 +29,11 @@ def test_names_in_a_csv_are_no_formulas_and_negative_amounts_stay_numbers(tmp_pa
             ["'=HYPERLINK(1)", "-1.500000000000000000"],
             ["core", "0.000000000000000001"],
         ]
+
+
+def test_json_says_the_same_and_acts_on_no_terminal() -> None:
+    said = json.dumps({"team": "a\x9b\u202eb\u2066 caf\u00e9"}, ensure_ascii=False, indent=1)
+    shown = json_text(said)
+    assert json.loads(shown) == json.loads(said)
+    assert not set("\x9b\u202e\u2066") & set(shown)
+    assert "caf\u00e9" in shown

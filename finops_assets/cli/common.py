@@ -28,7 +28,7 @@ from finops_assets.errors import FinopsError, WaitedTooLong
 from finops_assets.rollup import GROUPED
 from finops_assets.settings import load_settings
 from finops_assets.tables import typed
-from finops_assets.text import no_formula, visible
+from finops_assets.text import json_text, no_formula, visible
 
 
 class LiteralConsole(Console):
@@ -141,7 +141,9 @@ def write_table(table: pd.DataFrame, format: Format, output: Path | None) -> Non
                 target.write(_csv(rows).encode())
             case "json":
                 records = [{k: _json(v) for k, v in row.items()} for row in rows.to_pylist()]
-                target.write((json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+                target.write(
+                    (json_text(json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False)) + "\n").encode()
+                )
             case "parquet":
                 pq.write_table(rows, target, compression="zstd")
 
