@@ -28,6 +28,7 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._utils.interrupts import pop_captured_interrupt
 
 from finops_assets.dead_runs import describe, end_dead_runs, worked_on
+from finops_assets.interrupts import interrupted_by
 from finops_assets.turns import take_turn
 from finops_assets.waiting import Wait, tell, teller, telling
 
@@ -78,7 +79,7 @@ class _OneProcess(Executor):
         try:
             with telling(told), worked_on(instance, run) as work:
                 take_turn(work, run, execution_plan, self._patience)
-                yield from ExecuteRunWithPlanIterable(
+                for event in ExecuteRunWithPlanIterable(
                     execution_plan=execution_plan,
                     iterator=self._steps,
                     execution_context_manager=PlanExecutionContextManager(
@@ -92,7 +93,11 @@ class _OneProcess(Executor):
                         output_capture=plan_context.output_capture,
                         step_dependency_config=self._dependencies,
                     ),
-                )
+                ):
+                    yield event
+                    if (event.is_step_failure or event.is_step_up_for_retry) and interrupted_by():
+                        # The step failed of the signal, and nothing is to begin after it.
+                        raise DagsterExecutionInterruptedError
         except (KeyboardInterrupt, DagsterExecutionInterruptedError):
             # A run of the command line that a person stops is canceled. Dagster calls that a failure.
             if run.remote_job_origin is None and (now := instance.get_run_by_id(run.run_id)) and not now.is_finished:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 from rich.console import Console
 
 from finops_assets.cli.common import LiteralConsole
+from finops_assets.interrupts import interrupted_by, noting_interrupts
 from finops_assets.waiting import telling
 
 
@@ -21,13 +21,17 @@ def working(next_step: str) -> Iterator[Console]:
 
     Then the exit code is 128 and the signal, as shells have it; `next_step` tells the person what to do to go on.
     """
-    with _terminal() as console, _signals() as arrived:
+    with _terminal() as console, noting_interrupts():
         try:
             with telling(lambda text: console.print(text, highlight=False, soft_wrap=True)):
                 yield console
-        except KeyboardInterrupt:
-            number = arrived()
+        except typer.Exit:
+            raise
+        except (KeyboardInterrupt, Exception) as error:
+            number = interrupted_by()
             if number is None:
+                if not isinstance(error, KeyboardInterrupt):
+                    raise
                 console.print("The run was ended from outside, in the UI or as dead. What was built stands.")
                 raise typer.Exit(1) from None
             console.print(
@@ -47,24 +51,3 @@ def _terminal() -> Iterator[Console]:
         return
     with os.fdopen(own, "w", encoding="utf-8", errors="replace") as stream:
         yield LiteralConsole(file=stream)
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], int | None]]:
-    """Which signal told this process to end, whoever handles it: Dagster has handlers of its own during a run."""
-    reading, writing = os.pipe()
-    os.set_blocking(reading, False)
-    os.set_blocking(writing, False)
-    former = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-
-    def arrived() -> int | None:
-        with suppress(BlockingIOError):
-            return next((n for n in os.read(reading, 64) if n in (signal.SIGINT, signal.SIGTERM)), None)
-        return None
-
-    try:
-        yield arrived
-    finally:
-        signal.set_wakeup_fd(former)
-        os.close(reading)
-        os.close(writing)
