@@ -16,6 +16,7 @@ from finops_assets.cli.working import working
 from finops_assets.executor import one_process
 from finops_assets.runs import run_owners
 
+
 @pytest.fixture
 def interrupted_query() -> Iterator[Callable[[], None]]:
     """A query in which SIGTERM arrives; the handlers are as before in the end."""
@@ -31,7 +32,9 @@ def interrupted_query() -> Iterator[Callable[[], None]]:
         signal.signal(number, handler)
 
 
-def test_a_query_that_is_interrupted_outside_a_run_ends_the_command_as_interrupted(interrupted_query: Callable[[], None]) -> None:
+def test_a_query_that_is_interrupted_outside_a_run_ends_the_command_as_interrupted(
+    interrupted_query: Callable[[], None],
+) -> None:
     with pytest.raises(typer.Exit) as ended, working("Run it again."):
         interrupted_query()
     assert ended.value.exit_code == 128 + signal.SIGTERM
