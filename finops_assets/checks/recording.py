@@ -34,6 +34,8 @@ HELD_BEFORE = "held_before"
 """Metadata of a verdict "not judged": who holds the day before it. It repeats a cause that is told elsewhere."""
 HELD_DAYS = "held_days"
 """Metadata of a step's failure: gates hold these days, nothing else is wrong. The checks' own alerts tell the cause."""
+AWAITED = "awaited"
+"""Metadata of a raw verdict: the source's day is not due yet. It is not built, and nothing is wrong."""
 OF_DAYS = "days judged"
 """Metadata of a verdict over several days, which have verdicts of their own."""
 
@@ -119,6 +121,8 @@ def _metadata(asset: dg.AssetKey, verdict: Verdict) -> dict[str, dg.MetadataValu
                 entries[name] = dg.MetadataValue.int(value)
             case float():
                 entries[name] = dg.MetadataValue.float(value)
+    if verdict.awaited:
+        entries[AWAITED] = dg.MetadataValue.bool(True)
     if verdict.engine:
         entries["engine"] = dg.MetadataValue.text(verdict.engine)
     if verdict.next_step:

@@ -35,6 +35,8 @@ class Verdict:
     """What made the figures of facts; empty where they come from elsewhere."""
     of_sources: tuple[OfSource, ...] = ()
     """The message by source, where a gate over all sources can tell whose fault it is."""
+    awaited: bool = False
+    """The source's day is not due yet: it did not pass, so it is not built, and nothing is wrong."""
 
     @property
     def holds(self) -> bool:
