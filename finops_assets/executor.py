@@ -28,6 +28,7 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._utils.interrupts import pop_captured_interrupt
 
 from finops_assets.dead_runs import describe, end_dead_runs, worked_on
+from finops_assets.failures import why
 from finops_assets.interrupts import interrupted_by
 from finops_assets.turns import take_turn
 from finops_assets.waiting import Wait, tell, teller, telling
@@ -95,6 +96,9 @@ class _OneProcess(Executor):
                     ),
                 ):
                     yield event
+                    if event.is_step_up_for_retry:
+                        retry = event.step_retry_data
+                        tell(f"{event.step_key}: {why(retry.error)}; tried again in {retry.seconds_to_wait or 0:.0f} s")
                     if (event.is_step_failure or event.is_step_up_for_retry) and interrupted_by():
                         # The step failed of the signal, and nothing is to begin after it.
                         raise DagsterExecutionInterruptedError

@@ -29,13 +29,13 @@ from finops_assets.dead_runs import end_dead_runs, owner_tags
 from finops_assets.engine import days_between
 from finops_assets.errors import FinopsError, WaitedTooLong
 from finops_assets.facts import facts_rules
+from finops_assets.failures import why, why_step_failed
 from finops_assets.landing import unknown_deliveries
 from finops_assets.platform import Platform
 from finops_assets.processes import holding_open, name_of
 from finops_assets.waiting import PATIENCE_MINUTES, Wait, tell
 
 DAYS_PER_RUN = 31
-WRAPPERS = ("Dagster", "RetryRequested")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -268,14 +268,10 @@ def _failures(result: Execution) -> list[str]:
     texts = []
     for event in result.events:
         if event.is_step_failure:
-            error = event.step_failure_data.error
-            # Dagster wraps what an asset raised; what we raised explains itself better than what caused it.
-            while error is not None and error.cause is not None and (error.cls_name or "").startswith(WRAPPERS):
-                error = error.cause
-            texts.append(f"{event.step_key}: {error.message.strip() if error else 'failed'}")
+            texts.append(f"{event.step_key}: {why_step_failed(event.step_failure_data) or 'failed'}")
         elif event.event_type is dg.DagsterEventType.RUN_FAILURE and not texts:
-            error = event.job_failure_data.error
-            texts.append(error.message.strip() if error else event.message or "the run failed; see it in the UI")
+            said = why(event.job_failure_data.error) or event.message
+            texts.append(said or "the run failed; see it in the UI")
     return texts or ["the run failed; see it in the UI"]
 
 

@@ -54,7 +54,7 @@ _FORMULA = tuple("=+-@\t\r")
 
 
 def no_formula(text: str) -> str:
-    """Text for a cell of a CSV that people open: what a spreadsheet would run gets an apostrophe before it (OWASP).
+    r"""Text for a cell of a CSV that people open: what a spreadsheet would run gets an apostrophe before it (OWASP).
 
     >>> no_formula('=HYPERLINK("http://example.com")'), no_formula("a=b"), no_formula("-")
     ('\'=HYPERLINK("http://example.com")', 'a=b', '-')

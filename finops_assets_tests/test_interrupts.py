@@ -13,8 +13,10 @@ import pytest
 import typer
 
 from finops_assets.cli.working import working
+from finops_assets.errors import FinopsError
 from finops_assets.executor import one_process
 from finops_assets.runs import run_owners
+from finops_assets.waiting import telling
 
 
 @pytest.fixture
@@ -58,6 +60,21 @@ def test_a_step_that_fails_of_the_signal_ends_its_run_as_canceled_and_nothing_is
     assert ended.value.exit_code == 128 + signal.SIGTERM
     assert run.status is dg.DagsterRunStatus.CANCELED
     assert tried == [1]
+
+
+def test_a_step_that_is_tried_again_says_why_and_when() -> None:
+    tried, said = [], list[str]()
+
+    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=1, delay=0))
+    def flaky() -> None:
+        tried.append(1)
+        if len(tried) == 1:
+            raise FinopsError("the store is away")
+
+    defs = dg.Definitions([flaky], jobs=[dg.define_asset_job("owners")], executor=one_process(60))
+    with dg.DagsterInstance.ephemeral() as instance, telling(said.append):
+        assert run_owners(defs, instance) == []
+    assert said == ["flaky: the store is away; tried again in 0 s"]
 
 
 def test_an_error_without_a_signal_stays_an_error() -> None:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
+from finops_assets.assets.deliveries import deliveries_asset, tried_once
 from finops_assets.errors import FinopsError
 from finops_assets.estate import Estate
+from finops_assets.failures import why_step_failed
 from finops_assets.landing import land_source
 from finops_assets.ledger import Generation
 from finops_assets.platform import Platform
-from finops_assets.settings import Source
+from finops_assets.settings import Settings, Source, parse_settings
 from finops_assets.sources import store as store_module
 from finops_assets.sources.layouts import newest_deliveries
-from finops_assets.sources.store import FileChanged, LocalStore, StoredFile, StoreError, open_store
+from finops_assets.sources.store import FileChanged, LocalStore, StoredFile, StoreError, WritableStore, open_store
 from finops_assets_tests.emulators import (  # noqa: F401
     Place,
     azure_endpoint,
@@ -398,3 +404,95 @@ def test_an_answer_of_azure_that_breaks_off_is_told(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(store._client, "list_blobs", lambda **_: (_ for _ in ()).throw(broken))  # type: ignore[attr-defined]
     with pytest.raises(StoreError, match=r"container bills.*failed with IncompleteReadError"):
         store.list()
+
+
+def test_azure_is_asked_again_when_it_says_too_many_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = pytest.importorskip("azure.core.pipeline.transport").HttpTransport
+    slept: list[float] = []
+    monkeypatch.setattr(transport, "sleep", lambda self, seconds: slept.append(seconds))
+    bodies: list[bytes] = []
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(429 if len(bodies) < 3 or bodies[-1] == b"never" else 201)
+            self.send_header("ETag", '"1"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        account = f"AccountName=a;AccountKey=YWJj;BlobEndpoint=http://127.0.0.1:{server.server_port}/a;"
+        monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", f"DefaultEndpointsProtocol=http;{account}")
+        store, _ = open_store("az://bills/lake")
+        file = tmp_path / "a"
+        file.write_bytes(b"content")
+        assert isinstance(store, WritableStore)
+        assert store.put("a", file) == StoredFile("a", 7, "1")
+        # Each time the whole body, after pauses that grow.
+        assert bodies == [b"content"] * 3
+        assert len(slept) == 2
+        assert all(2 <= first <= 4 <= second for first, second in [slept])
+        file.write_bytes(b"never")
+        with pytest.raises(StoreError, match="container bills, folder lake/: failed with"):
+            store.put("a", file)
+        assert len(bodies) == 3 + 4
+        server.shutdown()
+
+
+def test_who_is_refused_is_told_so_and_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Closed(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            body = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Closed) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings = settings_of(f"s3://bills/aws', endpoint_url: 'http://127.0.0.1:{server.server_port}")
+        asset = deliveries_asset(settings.sources[0], "team:data")
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = dg.materialize(
+                [asset], instance=instance, resources={"platform": Platform(settings)}, raise_on_error=False
+            )
+            retries = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
+        server.shutdown()
+    [failed] = result.get_step_failure_events()
+    assert "s3://bills/aws/: access denied (AccessDenied) to ListObjectsV2" in (
+        why_step_failed(failed.step_failure_data) or ""
+    )
+    assert retries == []
+    assert len(asked) == 1
+
+
+def test_a_folder_that_may_not_be_read_is_not_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    settings = settings_of(str(tmp_path))
+    monkeypatch.setattr("finops_assets.sources.store.os.scandir", denied)
+    with pytest.raises(dg.Failure, match=r"cannot be listed: .*Permission denied") as failed, tried_once():
+        land_source(Platform(settings).lake, settings.engine, settings.sources[0], settings.first_day)
+    assert failed.value.allow_retries is False
+
+
+def settings_of(uri: str) -> Settings:
+    """One source there; nothing else is asked for."""
+    return parse_settings(
+        "first_day: 2026-01-01\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\n"
+        f"sources: [{{name: bill, layout: files, uri: '{uri}'}}]\ndimensions: {{team: {{keys: [team]}}}}\n",
+        Path("finops.yaml").absolute(),
+    )

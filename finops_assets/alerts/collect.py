@@ -16,6 +16,7 @@ from finops_assets.assets.daily import BUILD_STEP, ROLLUP
 from finops_assets.checks.raw import FACTS
 from finops_assets.checks.recording import HELD_BEFORE, OF_DAYS, OF_SOURCES, only_held
 from finops_assets.errors import FinopsError
+from finops_assets.failures import why_step_failed
 from finops_assets.gates.raw import ONLY_PENDING
 from finops_assets.ledger import Generation, Ledger, concerns
 from finops_assets.platform import Platform
@@ -31,8 +32,6 @@ RUNS_A_TICK = 200
 SETTINGS = "settings"
 """The key of the alert that finops.yaml was changed and the asset graph was not loaded anew."""
 TEXT_MOST = 2_000
-DAGSTERS_OWN = ("Dagster", "RetryRequested")
-"""How the names of the errors begin that Dagster wraps around ours."""
 
 
 @dataclass(frozen=True)
@@ -357,14 +356,7 @@ def _span(first: str, last: str) -> str:
 
 def _cause(event: dg.DagsterEvent) -> str:
     """Why a step failed, in the words of the error that our code raised."""
-    failure = event.step_failure_data
-    if failure.user_failure_data and failure.user_failure_data.description:
-        return without_secrets(" ".join(str(failure.user_failure_data.description).split()))[:TEXT_MOST]
-    error = failure.error
-    # Dagster wraps the error; what ours was raised from says less than ours.
-    while error is not None and error.cause is not None and (error.cls_name or "").startswith(DAGSTERS_OWN):
-        error = error.cause
-    text = error.message if error else "no reason was recorded; see the run's log"
+    text = why_step_failed(event.step_failure_data) or "no reason was recorded; see the run's log"
     return without_secrets(" ".join(text.split()))[:TEXT_MOST].rstrip(".")
 
 

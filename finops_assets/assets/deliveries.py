@@ -9,13 +9,14 @@ import pandas as pd
 
 from finops_assets.assets.describe import shown
 from finops_assets.assets.report_tables import warehouse_table
-from finops_assets.errors import LakeError
+from finops_assets.errors import FinopsError, LakeError
 from finops_assets.lake import LakeChanged
 from finops_assets.landing import land_source
 from finops_assets.ledger import ledger_table, remark
 from finops_assets.platform import Platform
 from finops_assets.repairs import repairs_table
 from finops_assets.settings import Settings, Source, without_secrets
+from finops_assets.sources.store import StoreRefused
 from finops_assets.text import markdown
 
 # Reading exports is the one thing worth trying again: the network, the provider's store, a file just replaced.
@@ -25,13 +26,17 @@ SHOWN = 60
 
 @contextmanager
 def tried_once() -> Iterator[None]:
-    """What no retry can heal, a lake without space or permission, fails the step at once."""
+    """What no retry can heal fails the step at once: a lake without space, a place that refuses, a uri that is none."""
     try:
         yield
     except LakeChanged:
         raise  # another machine was first: the next try begins with what it wrote
     except LakeError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+    except FinopsError as error:
+        if isinstance(error.__cause__, StoreRefused | PermissionError | ValueError):
+            raise dg.Failure(str(error), allow_retries=False) from error
+        raise
 
 
 def deliveries_key(source: str) -> dg.AssetKey:

@@ -9,7 +9,19 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from finops_assets.sources.store import ANY, FileChanged, Level, StoredFile, StoreError, downloaded, hidden, sdk
+from finops_assets.sources.store import (
+    ANY,
+    FileChanged,
+    Level,
+    StoredFile,
+    StoreError,
+    StoreRefused,
+    downloaded,
+    hidden,
+    sdk,
+)
+
+TOO_MANY = 429
 
 
 class AzureStore:
@@ -125,12 +137,12 @@ class AzureStore:
             raise FileChanged(file.key if file else where, "another etag") from error
         except self._errors.ResourceNotFoundError as error:
             if _code(error) == "ContainerNotFound":
-                raise StoreError(f"{where}: there is no such container; check `uri`") from error
+                raise StoreRefused(f"{where}: there is no such container; check `uri`") from error
             if file is not None:
                 raise FileChanged(file.key, "it is gone") from error
             raise FileNotFoundError(f"{where}: not found") from error
         except self._errors.ClientAuthenticationError as error:
-            raise StoreError(
+            raise StoreRefused(
                 f"{where}: no Azure credentials, or they are not accepted; run `az login`, attach a managed identity, or"
                 " set AZURE_STORAGE_CONNECTION_STRING"
             ) from error
@@ -139,7 +151,7 @@ class AzureStore:
                 raise _EmptyRange from error
             if error.status_code == 403:
                 role = "Contributor" if writing else "Reader"
-                raise StoreError(
+                raise StoreRefused(
                     f"{where}: access denied ({_code(error)}); the identity needs the role Storage Blob Data {role}"
                     " on the container, and the storage account's firewall must admit this network"
                 ) from error
@@ -161,19 +173,18 @@ class _EmptyRange(Exception):
 def _container_client(blob: Any, container: str, account_url: str | None) -> Any:
     connection = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
     account = os.environ.get("AZURE_STORAGE_ACCOUNT")
-    # After 1, 3, 5, 9 and 17 seconds, each with jitter: the client's own 15 or more stand for every answer that is lost.
-    repeated = blob.ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1)
+    repeated = _repeated(blob)
     if connection:
         try:
             client = blob.ContainerClient.from_connection_string(connection, container, retry_policy=repeated)
         except ValueError as error:
             # The SDK's own message may hold a part of the string.
-            raise StoreError("AZURE_STORAGE_CONNECTION_STRING is not a connection string; copy it again") from error
+            raise StoreRefused("AZURE_STORAGE_CONNECTION_STRING is not a connection string; copy it again") from error
         # A string for one account says nothing about another one.
         if account_url is None or _account(account_url) == _account(client.url):
             return client
     if account_url is None and account is None:
-        raise StoreError(
+        raise StoreRefused(
             f"container {container}: the storage account is not known; write the uri as"
             f" https://<account>.blob.core.windows.net/{container}/..., or set AZURE_STORAGE_ACCOUNT"
         )
@@ -181,6 +192,28 @@ def _container_client(blob: Any, container: str, account_url: str | None) -> Any
     identity = sdk("azure.identity", "azure")
     credential = identity.DefaultAzureCredential()
     return blob.ContainerClient(url, container, credential=credential, retry_policy=repeated)
+
+
+def _repeated(blob: Any) -> Any:
+    """Asks again after 3, 5 and 9 seconds, each with jitter: the client's own 15 or more stand for every answer that is lost.
+
+    "Too many requests" (429) is repeated, too: gateways and firewalls answer it, and the client takes it for an end.
+    """
+
+    class Repeated(blob.ExponentialRetry):  # type: ignore[misc]
+        def send(self, request: Any) -> Any:
+            body, count = request.http_request.body, 0
+            start = body.tell() if hasattr(body, "seek") else None
+            while True:
+                response = super().send(request)
+                if response.http_response.status_code != TOO_MANY or count == self.status_retries:
+                    return response
+                count += 1
+                self.sleep({"count": count}, request.context.transport)
+                if start is not None:
+                    body.seek(start)
+
+    return Repeated(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1)
 
 
 def _account(url: str) -> str:

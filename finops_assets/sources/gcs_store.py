@@ -8,7 +8,18 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from finops_assets.sources.store import ANY, CHUNK, FileChanged, Level, StoredFile, StoreError, downloaded, hidden, sdk
+from finops_assets.sources.store import (
+    ANY,
+    CHUNK,
+    FileChanged,
+    Level,
+    StoredFile,
+    StoreError,
+    StoreRefused,
+    downloaded,
+    hidden,
+    sdk,
+)
 
 FIELDS = "items(name,size,generation,crc32c,updated),prefixes,nextPageToken"
 
@@ -141,15 +152,15 @@ class GCSStore:
                 raise FileChanged(file.key, "it is gone") from error
             if "/o/" in str(error):
                 raise FileNotFoundError(f"{where}: not found") from error
-            raise StoreError(f"{where}: there is no bucket {self.bucket!r}; check `uri`") from error
+            raise StoreRefused(f"{where}: there is no bucket {self.bucket!r}; check `uri`") from error
         except (self._errors.Forbidden, self._errors.Unauthorized) as error:
             role, rights = ("User", "list, get, create and delete") if writing else ("Viewer", "list and get")
-            raise StoreError(
+            raise StoreRefused(
                 f"{where}: access denied; the identity needs roles/storage.object{role}"
                 f" (storage.objects: {rights}) on bucket {self.bucket}"
             ) from error
         except self._auth.DefaultCredentialsError as error:
-            raise StoreError(
+            raise StoreRefused(
                 f"{where}: no Google credentials were found; set GOOGLE_APPLICATION_CREDENTIALS, run"
                 " `gcloud auth application-default login`, or run where a service account is attached"
             ) from error

@@ -14,6 +14,7 @@ from finops_assets.sources.store import (
     Level,
     StoredFile,
     StoreError,
+    StoreRefused,
     downloaded,
     hidden,
     sdk,
@@ -143,7 +144,7 @@ class S3Store:
             code = str(error.response.get("Error", {}).get("Code", ""))
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             if code == "NoSuchBucket":
-                raise StoreError(f"{where}: there is no bucket {self.bucket!r}; check `uri`") from error
+                raise StoreRefused(f"{where}: there is no bucket {self.bucket!r}; check `uri`") from error
             if code == "InvalidRange":
                 raise _EmptyRange from error
             if file is not None and (status in (404, 409, 412) or code in ("PreconditionFailed", "NoSuchKey")):
@@ -153,14 +154,14 @@ class S3Store:
             if status in (401, 403):
                 writing = error.operation_name in ("PutObject", "DeleteObject")
                 actions = "s3:GetObject, s3:PutObject and s3:DeleteObject" if writing else "s3:GetObject"
-                raise StoreError(
+                raise StoreRefused(
                     f"{where}: access denied ({code}) to {error.operation_name}; the identity needs s3:ListBucket on"
                     f" arn:aws:s3:::{self.bucket} and {actions} on arn:aws:s3:::{self.bucket}/{self.prefix}*,"
                     " and kms:Decrypt if the bucket has its own key"
                 ) from error
             raise StoreError(f"{where}: {error.operation_name} failed: {code or status}") from error
         except (self._errors.NoCredentialsError, self._errors.PartialCredentialsError) as error:
-            raise StoreError(
+            raise StoreRefused(
                 f"{where}: no AWS credentials were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and"
                 " AWS_SECRET_ACCESS_KEY, or run where a role is attached"
             ) from error

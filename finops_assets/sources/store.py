@@ -39,6 +39,10 @@ class StoreError(FinopsError):
     """A place cannot be listed or read: no package, no credentials, no permission, no such bucket, no network."""
 
 
+class StoreRefused(StoreError):
+    """Asking again changes nothing: no package, no credentials, no permission, no such bucket."""
+
+
 class FileChanged(StoreError):
     """A file is no longer the one that was listed; nothing of it was used."""
 
@@ -322,12 +326,14 @@ def sdk(module: str, extra: str) -> Any:
     """A provider's package, imported when it is first needed.
 
     Raises:
-        StoreError: it is not installed.
+        StoreRefused: it is not installed.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise StoreError(f"the Python package of {module} is not installed ({error}); run: {install(extra)}") from error
+        raise StoreRefused(
+            f"the Python package of {module} is not installed ({error}); run: {install(extra)}"
+        ) from error
 
 
 @contextmanager
