@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import dagster as dg
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 # How the names of the errors begin that Dagster wraps around what an asset raised.
 _WRAPPERS = ("Dagster", "RetryRequested")
