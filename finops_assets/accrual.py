@@ -10,19 +10,20 @@ BilledCost stays whole on its day: cash is not accrued.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 
 import duckdb
 import pandas as pd
 
-from finops_assets.engine import identifier
+from finops_assets.engine import columns_of, identifier
 from finops_assets.focus.money import DECIMAL, SCALE
 from finops_assets.restatements import as_of_relation
-from finops_assets.rollup import EFFECTIVE, KEY, TABLE
+from finops_assets.rollup import EFFECTIVE, TABLE
+from finops_assets.tables import dimensions_of, key
 
 HISTORY = "reported_accruals"
 ADJUSTMENTS, ACCRUED, COMMITTED = "accrual_adjustments", "daily_accrued_cost", "committed_cost"
-OWN = KEY[1:]
 # Not the view of it: views that stand on tables alone can be made again in any order in the published copy.
 _NOW = f"(SELECT * FROM {HISTORY} WHERE reported_to IS NULL)"
 
@@ -85,12 +86,12 @@ def charges_query(key: str, facts: str) -> str:
     """
 
 
-def adjustments_query(charges: str) -> str:
+def adjustments_query(charges: str, key: Iterable[str]) -> str:
     """SQL: the entries of a relation like `charges_query`, by the rollup's key, source and accrual_date.
 
     is_apportioned is false for what is taken from the booked day, true for the parts.
     """
-    keys = ", ".join((*KEY, "source"))
+    keys = columns_of((*key, "source"))
     return f"""
         SELECT {keys}, accrual_date, is_apportioned, CAST(sum(part) AS {DECIMAL}) AS effective_cost,
             CAST(sum(positive) AS {DECIMAL}) AS positive_effective_cost
@@ -103,13 +104,13 @@ def adjustments_query(charges: str) -> str:
     """
 
 
-def accrued(rollup: str = TABLE, adjustments: str = _NOW) -> str:
-    """SQL: effective cost by the day that it accrued, and billed cost whole on its day.
+def accrued(dimensions: Iterable[str] = (), rollup: str = TABLE, adjustments: str = _NOW) -> str:
+    """SQL: effective cost by the day that it accrued, and billed cost whole on its day, by these dimensions of finops.yaml.
 
     Only days that are reached, up to the newest that the rollup reports, are actuals. is_apportioned tells
     the parts of long charges from the rest. row_count counts facts on the day that booked them.
     """
-    own = ", ".join(OWN)
+    own = _own(dimensions)
     return f"""
         SELECT accrual_date, {own}, is_apportioned, sum(billed_cost) AS billed_cost, sum(effective_cost) AS accrued_cost,
             sum(positive_effective_cost) AS positive_accrued_cost, CAST(sum(row_count) AS BIGINT) AS row_count
@@ -124,25 +125,32 @@ def accrued(rollup: str = TABLE, adjustments: str = _NOW) -> str:
     """
 
 
-def accrued_rollup(as_of: date | None = None) -> str:
-    """SQL: the accrual as a relation with the rollup's columns, for reports; now, or as it was reported."""
+def _own(dimensions: Iterable[str]) -> str:
+    """SQL: the rollup's key without the day."""
+    return columns_of(key(dimensions)[1:])
+
+
+def accrued_rollup(as_of: date | None = None, dimensions: Iterable[str] = ()) -> str:
+    """SQL: the accrual as a relation with the rollup's columns, by these dimensions, for reports; now, or as it was reported."""
+    dimensions = tuple(dimensions)
     rows = f"FROM {ACCRUED}"
     if as_of:
-        rows = accrued(as_of_relation(as_of), as_of_relation(as_of, HISTORY))
+        rows = accrued(dimensions, as_of_relation(as_of), as_of_relation(as_of, HISTORY))
     return (
-        f"(SELECT accrual_date AS charge_date, {', '.join(OWN)}, is_apportioned, billed_cost,"
+        f"(SELECT accrual_date AS charge_date, {_own(dimensions)}, is_apportioned, billed_cost,"
         f" accrued_cost AS effective_cost, positive_accrued_cost AS positive_effective_cost, row_count FROM ({rows}))"
     )
 
 
-def create_views(connection: duckdb.DuckDBPyConnection) -> None:
+def create_views(connection: duckdb.DuckDBPyConnection, dimensions: Iterable[str] = ()) -> None:
     """The views that people read: entries as they stand, the accrual, and what is not yet reached."""
-    own = ", ".join(OWN)
+    dimensions = tuple(dimensions)
+    own = _own(dimensions)
     connection.execute(
         f"CREATE OR REPLACE VIEW {ADJUSTMENTS} AS SELECT charge_date, accrual_date, source, {own}, is_apportioned,"
         f" effective_cost, positive_effective_cost FROM {_NOW}"
     )
-    connection.execute(f"CREATE OR REPLACE VIEW {ACCRUED} AS {accrued()}")
+    connection.execute(f"CREATE OR REPLACE VIEW {ACCRUED} AS {accrued(dimensions)}")
     connection.execute(
         f"CREATE OR REPLACE VIEW {COMMITTED} AS SELECT accrual_date, charge_date AS booked_on, source, {own},"
         f" effective_cost AS committed_cost FROM {_NOW}"
@@ -158,9 +166,10 @@ def committed(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...] = ("dep
     Raises:
         ValueError: a column that the rollup is not grouped by.
     """
-    unknown = [b for b in by if b not in OWN or b == "BillingCurrency"]
+    allowed = key(dimensions_of(connection))[1:-1]
+    unknown = [b for b in by if b not in allowed]
     if unknown:
-        raise ValueError(f"found {', '.join(unknown)}; allowed: {', '.join(c for c in OWN if c != 'BillingCurrency')}")
+        raise ValueError(f"found {', '.join(unknown)}; allowed: {', '.join(allowed)}")
     keys = "".join(f"{identifier(b)}, " for b in by)
     rows = connection.execute(
         f"SELECT CAST(date_trunc('month', accrual_date) AS DATE) AS month, {keys}BillingCurrency, sum(committed_cost) AS cost"

@@ -7,11 +7,13 @@ other, for the days that are held. Billed and effective cost are never added: on
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 import duckdb
 import pandas as pd
 
+from finops_assets.engine import columns_of
 from finops_assets.focus.money import DECIMAL
 from finops_assets.reports import percent
 from finops_assets.rollup import EFFECTIVE
@@ -30,8 +32,10 @@ UNUSED_COLUMNS = (
 )  # fmt: skip
 
 
-def daily_query(key: str, facts: str) -> str:
+def daily_query(key: str, names: Iterable[str], facts: str) -> str:
     """SQL: the rows of a relation of facts under a commitment, by day, commitment, the rollup's key and source.
+
+    `key` is SQL of the rollup's key (`rollup.key_of`), `names` are its columns.
 
     used_cost and unused_cost are amortised (EffectiveCost of Usage); unused is what CommitmentDiscountStatus
     says. covered_list_cost is the ListCost of the used rows, which is NULL where one of them does not say.
@@ -43,10 +47,9 @@ def daily_query(key: str, facts: str) -> str:
     def total(cost: str, when: str) -> str:
         return f"CAST(coalesce(sum(CASE WHEN {when} THEN {cost} END), 0) AS {DECIMAL})"
 
-    used = f"{usage} AND NOT {unused}"
+    used, by = f"{usage} AND NOT {unused}", columns_of((*names, "source", "CommitmentDiscountId"))
     return f"""
-        SELECT charge_date, source, provider, department, team, environment, ServiceCategory, BillingCurrency,
-            CommitmentDiscountId, min(CommitmentDiscountName) AS CommitmentDiscountName,
+        SELECT {by}, min(CommitmentDiscountName) AS CommitmentDiscountName,
             min(CommitmentDiscountType) AS CommitmentDiscountType,
             {total("billed", purchase)} AS purchase_billed_cost,
             {total("effective", purchase)} AS purchase_effective_cost,
@@ -65,8 +68,7 @@ def daily_query(key: str, facts: str) -> str:
                 coalesce(BilledCost, 0) AS billed, {EFFECTIVE} AS effective
             FROM {facts} WHERE CommitmentDiscountId IS NOT NULL
         ) AS committed
-        GROUP BY charge_date, source, provider, department, team, environment, ServiceCategory, BillingCurrency,
-            CommitmentDiscountId
+        GROUP BY {by}
     """
 
 

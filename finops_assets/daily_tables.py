@@ -6,18 +6,22 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 
 from finops_assets import accrual, commitments, corrections, restatements
+from finops_assets.allocation import sparse
 from finops_assets.attribution.rules import Rules
 from finops_assets.content import versions_by_day
+from finops_assets.engine import columns_of
 from finops_assets.engines.chosen import engine_on
 from finops_assets.facts import facts_relation, stamp_of
 from finops_assets.lake import Lake, source_and_day
 from finops_assets.ledger import Ledger
 from finops_assets.restatements import keep_history
-from finops_assets.rollup import KEY, REPORTED, TABLE, key_of, rollup_query
+from finops_assets.rollup import REPORTED, TABLE, TooMany, key_of, rollup_query, too_many_query
 from finops_assets.settings import Settings
+from finops_assets.tables import key
 from finops_assets.warehouse import ROLLED_UP, Warehouse
 
 # Exact distinct counts are held in memory: a long range is summed a few million facts at a time.
@@ -37,10 +41,11 @@ def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Setti
     sources = [s.name for s in settings.counted]
     providers = {s.name: s.provider for s in settings.counted if s.provider}
     queries = statements_on_facts(rules, providers)
+    keys = key(rules.dimensions)
     run_on = settings.engine.run_on
     for chunk in _chunks(lake, sources, sorted(days), ROWS_AT_ONCE_ELSEWHERE if run_on else ROWS_AT_ONCE):
         # Before the warehouse is taken: others may want it meanwhile.
-        found = _found_on(run_on, lake, sources, chunk, queries) if run_on else {}
+        found = _found_on(run_on, lake, sources, chunk, rules, providers) if run_on else {}
         with warehouse.writing() as connection:
             connection.execute("SET memory_limit = ?", [settings.engine.memory_limit.replace(" ", "")])
             files = lake.day_files("facts", sources, chunk)
@@ -54,25 +59,32 @@ def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Setti
                 for name, table_found in found.items():
                     connection.register(f"{name}_found", table_found)
                 facts = facts_relation(files)
+                if not found:
+                    queries = statements_on_facts(rules, providers, _too_many(connection, rules, facts))
                 made = {n: f"SELECT * FROM {n}_found" if n in found else query(facts) for n, query in queries.items()}
                 for name in (ROLLED, CHARGES):
                     connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {made[name]}")
                 # The history is kept by source: summed once at that grain, the rollup is the same table without
                 # it, unless two sources bill under one key and a resource could count twice.
-                shared = f"SELECT 1 FROM {ROLLED} GROUP BY {', '.join(KEY)} HAVING count(*) > 1 LIMIT 1"
+                shared = f"SELECT 1 FROM {ROLLED} GROUP BY {columns_of(keys)} HAVING count(*) > 1 LIMIT 1"
                 overlap = bool(connection.execute(shared).fetchall())
                 rollup = made[TABLE] if overlap else f"SELECT * EXCLUDE (source) FROM {ROLLED}"
-                warehouse.replace_days(connection, TABLE, chunk, rollup)
-                keep_history(connection, chunk, f"SELECT {', '.join((*KEY, 'source', *REPORTED))} FROM {ROLLED}")
-                keep_history(connection, chunk, accrual.adjustments_query(CHARGES), table=accrual.HISTORY)
-                warehouse.replace_days(connection, commitments.TABLE, chunk, made[commitments.TABLE])
+                others = rules.dimensions
+                warehouse.replace_days(connection, TABLE, chunk, rollup, others)
+                reported = f"SELECT {columns_of((*keys, 'source', *REPORTED))} FROM {ROLLED}"
+                keep_history(connection, chunk, reported, dimensions=others)
+                accrued = accrual.adjustments_query(CHARGES, keys)
+                keep_history(connection, chunk, accrued, table=accrual.HISTORY, dimensions=others)
+                warehouse.replace_days(connection, commitments.TABLE, chunk, made[commitments.TABLE], others)
                 warehouse.replace_days(connection, corrections.TABLE, chunk, made[corrections.TABLE])
                 for name in (ROLLED, CHARGES):
                     connection.execute(f"DROP TABLE {name}")
                 connection.register("rolled_up_now", _built_from(files))
                 warehouse.replace_days(connection, ROLLED_UP, chunk, "SELECT * FROM rolled_up_now")
                 connection.unregister("rolled_up_now")
-                accrual.create_views(connection)
+                accrual.create_views(connection, others)
+                if warehouse.has(connection, sparse.TABLE):
+                    sparse.create_view(connection)
 
 
 def rollup_versions(warehouse: Warehouse, days: Iterable[date]) -> dict[date, str]:
@@ -94,20 +106,34 @@ def _built_from(files: Iterable[Path]) -> pa.Table:
     )
 
 
-def statements_on_facts(rules: Rules, providers: Mapping[str, str]) -> dict[str, Callable[[str], str]]:
+def statements_on_facts(
+    rules: Rules, providers: Mapping[str, str], too_many: TooMany | None = None
+) -> dict[str, Callable[[str], str]]:
     """What is asked of a relation of facts, by the name of what comes of it."""
-    key = key_of(rules, providers)
+    sql, names = key_of(rules, providers, too_many=too_many), key(rules.dimensions)
     return {
-        ROLLED: lambda facts: rollup_query(rules, facts, providers, by_source=True),
-        TABLE: lambda facts: rollup_query(rules, facts, providers),
-        CHARGES: lambda facts: accrual.charges_query(key, facts),
-        commitments.TABLE: lambda facts: commitments.daily_query(key, facts),
-        corrections.TABLE: lambda facts: corrections.daily_query(key, facts),
+        ROLLED: lambda facts: rollup_query(rules, facts, providers, by_source=True, too_many=too_many),
+        TABLE: lambda facts: rollup_query(rules, facts, providers, too_many=too_many),
+        CHARGES: lambda facts: accrual.charges_query(sql, facts),
+        commitments.TABLE: lambda facts: commitments.daily_query(sql, names, facts),
+        corrections.TABLE: lambda facts: corrections.daily_query(sql, facts),
     }
 
 
+def _too_many(connection: duckdb.DuckDBPyConnection, rules: Rules, facts: str) -> TooMany:
+    query = too_many_query(rules, facts)
+    return _by_dimension(connection.execute(query).fetchall()) if query else {}
+
+
+def _by_dimension(found: Iterable[tuple[date, str]]) -> TooMany:
+    days: dict[str, list[date]] = {}
+    for day, dimension in found:
+        days.setdefault(dimension, []).append(day)
+    return days
+
+
 def _found_on(
-    run_on: str, lake: Lake, sources: list[str], days: list[date], queries: Mapping[str, Callable[[str], str]]
+    run_on: str, lake: Lake, sources: list[str], days: list[date], rules: Rules, providers: Mapping[str, str]
 ) -> dict[str, pa.Table]:
     """What another engine finds in the facts of these days; the rollup only where it is not `ROLLED` without source."""
     from finops_assets.engines.transformation import answer, held_keys, shown  # needs the engine's extra
@@ -117,8 +143,11 @@ def _found_on(
         return {}
     engine = engine_on(run_on, lake)
     with shown(engine, "facts", keys) as facts:
+        asked = too_many_query(rules, facts)
+        rows = zip(*(column.to_pylist() for column in answer(engine, asked).columns)) if asked else ()
+        queries = statements_on_facts(rules, providers, _by_dimension(rows))
         found = {name: answer(engine, query(facts)) for name, query in queries.items() if name != TABLE}
-        keyed = found[ROLLED].group_by(list(KEY)).aggregate([]).num_rows
+        keyed = found[ROLLED].group_by(list(key(rules.dimensions))).aggregate([]).num_rows
         if keyed < found[ROLLED].num_rows:
             found[TABLE] = answer(engine, queries[TABLE](facts))
     return found

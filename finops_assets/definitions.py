@@ -135,6 +135,7 @@ def build_definitions(settings: Settings, file: Path | None = None) -> dg.Defini
                 database=str(settings.warehouse),
                 published=str(settings.published),
                 wait_minutes=settings.wait_minutes,
+                dimensions=list(settings.dimensions),
             ),
         },
         executor=one_process(settings.wait_minutes),

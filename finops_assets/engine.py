@@ -62,6 +62,11 @@ def one_file(path: Path | str) -> str:
     return "".join(f"[{c}]" if c in "[*?" else c for c in name)
 
 
+def columns_of(names: Iterable[str]) -> str:
+    """SQL: columns, one after the other."""
+    return ", ".join(identifier(name) for name in names)
+
+
 def file_list(files: Iterable[Path | str]) -> str:
     """SQL: a list of files for `read_parquet` and its kin, each name taken literally."""
     return f"[{', '.join(literal(one_file(file)) for file in files)}]"

@@ -7,6 +7,8 @@ over 100 %. Ends are exclusive; days are UTC.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from datetime import date
 from decimal import Decimal, localcontext
 from typing import Literal, get_args
 
@@ -14,17 +16,53 @@ import duckdb
 import pandas as pd
 
 from finops_assets.comparison import Comparison, Period, compare
-from finops_assets.engine import identifier
+from finops_assets.engine import identifier, literal
 from finops_assets.restatements import REPORTED_NOW
-from finops_assets.rollup import GROUPED, TABLE, UNKNOWN, UNTAGGED
+from finops_assets.restatements import TABLE as REPORTED_COST
+from finops_assets.rollup import TABLE, missing
+from finops_assets.tables import DIMENSIONS, dimensions_of
+from finops_assets.tables import key as rollup_key
 
 TEAMS_BY = ("department", "team")
 SERVICES_BY = ("ServiceCategory",)
-CAN_GROUP_BY = ("charge_date", "provider", *GROUPED, "ServiceCategory")
 # Digits that no sum of amounts exceeds: Python's own 28 would round what DECIMAL(38, 18) holds.
 EXACT = 80
 Basis = Literal["effective", "billed", "accrued"]
 """What a cost is: accrued by the provider, cash, or accrued by day (charges longer than a day given to their days)."""
+
+
+def can_group_by(connection: duckdb.DuckDBPyConnection, rollup: str = TABLE) -> tuple[str, ...]:
+    """The columns that a relation like the rollup can be summed by: the day, and what tells cost apart."""
+    dimensions = (*dimensions_of(connection, TABLE), *dimensions_of(connection, REPORTED_COST))
+    held = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {rollup}").fetchall()}
+    return tuple(c for c in rollup_key(dimensions)[:-1] if c in held)
+
+
+def require_columns(by: Iterable[str], allowed: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: one of `by` is none of those that are allowed.
+    """
+    unknown = [b for b in by if b not in allowed]
+    if unknown:
+        raise ValueError(f"found {', '.join(unknown)}; allowed: {', '.join(allowed)}")
+
+
+def days_without(
+    connection: duckdb.DuckDBPyConnection, period: Period, by: Iterable[str], rollup: str = TABLE
+) -> dict[str, list[date]]:
+    """By dimension the days of a period that a relation like the rollup was not summed by it: built before it was one."""
+    found: dict[str, list[date]] = {}
+    for name in by:
+        if name in dimensions_of(connection, TABLE) and name not in DIMENSIONS:
+            rows = connection.execute(
+                f"SELECT DISTINCT charge_date FROM {rollup} WHERE {identifier(name)} IS NULL AND charge_date >= $first"
+                " AND charge_date < $end ORDER BY 1",
+                {"first": period.first, "end": period.end},
+            ).fetchall()
+            if rows:
+                found[name] = [day for (day,) in rows]
+    return found
 
 
 def cost_by(
@@ -52,9 +90,7 @@ def cost_by(
     Raises:
         ValueError: a column that the rollup is not grouped by, or no such basis.
     """
-    unknown = [b for b in by if b not in CAN_GROUP_BY]
-    if unknown:
-        raise ValueError(f"found {', '.join(unknown)}; allowed: {', '.join(CAN_GROUP_BY)}")
+    require_columns(by, can_group_by(connection, rollup))
     if basis is not None and basis not in get_args(Basis):
         raise ValueError(f"found {basis}; allowed: {', '.join(get_args(Basis))}")
     # Parts of long charges fall on days that were not reported, too: those alone make no day known.
@@ -140,29 +176,32 @@ def untagged_by(
     rollup: str = TABLE,
     reported: str = REPORTED_NOW,
 ) -> pd.DataFrame:
-    """Share of positive effective cost without department, team and environment, against the period before.
+    """Share of positive effective cost without each dimension, against the period before.
 
-    Columns: by…, currency, positive_effective_cost (Decimal), for each of the three dimensions
+    Columns: by…, currency, positive_effective_cost (Decimal), for each dimension of the rollup
     untagged_<dimension> (Decimal), untagged_<dimension>_percent and …_percent_before (float or NaN), and days and
-    days_before as in `cost_by`: the shares before are of the like days alone. `rollup`, `reported`: see `cost_by`.
+    days_before as in `cost_by`: the shares before are of the like days alone. Of a dimension that some days were built
+    without (`days_without`) the other days count, and it is None where there are none. `rollup`, `reported`: see `cost_by`.
 
     Raises:
         ValueError: a column that the rollup is not grouped by.
     """
-    unknown = [b for b in by if b not in CAN_GROUP_BY or b == "charge_date"]
-    if unknown:
-        raise ValueError(
-            f"found {', '.join(unknown)}; allowed: {', '.join(c for c in CAN_GROUP_BY if c != 'charge_date')}"
-        )
+    allowed = can_group_by(connection, rollup)[1:]
+    require_columns(by, allowed)
+    dimensions = [d for d in allowed if d in rollup_key(dimensions_of(connection, TABLE))[2:-2]]
     compared = compare(connection, period, reported, rollup)
     keys = ", ".join(identifier(b) for b in by)
+    # A dimension is null on days that were built without it: they are in neither of its two sums.
     amounts = ["positive_effective_cost"] + [
-        f"CASE WHEN {d} = '{UNKNOWN if d == 'environment' else UNTAGGED}' THEN positive_effective_cost END"
-        for d in GROUPED
+        amount
+        for d in dimensions
+        for amount in (
+            f"CASE WHEN {identifier(d)} IS NOT NULL THEN positive_effective_cost END",
+            f"CASE WHEN {identifier(d)} = {literal(missing(d))} THEN positive_effective_cost"
+            f" WHEN {identifier(d)} IS NOT NULL THEN 0 END",
+        )
     ]
-    sums = ", ".join(
-        f"coalesce(sum({amount}) FILTER ({side}), 0)" for side in ("is_now", "NOT is_now") for amount in amounts
-    )
+    sums = ", ".join(f"sum({amount}) FILTER ({side})" for side in ("is_now", "NOT is_now") for amount in amounts)
     rows = connection.execute(
         f"""
         WITH likes AS ({_likes(compared)}), sided AS (
@@ -183,13 +222,13 @@ def untagged_by(
     result = []
     width = len(by) + 1
     for row in rows:
-        now, then = row[width : width + 4], row[width + 4 : width + 8]
+        now, then = row[width : width + len(amounts)], row[width + len(amounts) : width + 2 * len(amounts)]
         figures: list[object] = [now[0]]
-        for i in range(1, 4):
-            figures += [now[i], percent(now[i], now[0]), percent(then[i], then[0])]
+        for i in range(1, len(amounts), 2):
+            figures += [now[i + 1], _share(now[i + 1], now[i]), _share(then[i + 1], then[i])]
         result.append((*row[:width], *figures, compared.known_days(row[-1]), compared.compared_days(row[-1])))
     columns = [*by, "currency", "positive_effective_cost"]
-    for dimension in GROUPED:
+    for dimension in dimensions:
         columns += [f"untagged_{dimension}", f"untagged_{dimension}_percent", f"untagged_{dimension}_percent_before"]
     return pd.DataFrame(result, columns=[*columns, "days", "days_before"]).astype(
         {c: "float64" for c in columns if "_percent" in c} | {"days": "int64", "days_before": "int64"}
@@ -211,9 +250,7 @@ def savings_by(
     Raises:
         ValueError: a column that the rollup is not grouped by.
     """
-    unknown = [b for b in by if b not in CAN_GROUP_BY]
-    if unknown:
-        raise ValueError(f"found {', '.join(unknown)}; allowed: {', '.join(CAN_GROUP_BY)}")
+    require_columns(by, can_group_by(connection, rollup))
     compared = compare(connection, period, rollup=rollup)
     keys = ", ".join(identifier(b) for b in by)
     by_day = by.index("charge_date") if "charge_date" in by else None
@@ -247,6 +284,10 @@ def savings_by(
             "without_prices", "days",
         ],
     )  # fmt: skip
+
+
+def _share(part: Decimal | None, whole: Decimal | None) -> float:
+    return float("nan") if part is None or whole is None else percent(part, whole)
 
 
 def percent(part: Decimal, whole: Decimal) -> float:

@@ -26,22 +26,26 @@ def keep_history(
     reported: str | None,
     at: datetime | None = None,
     table: str = TABLE,
+    dimensions: Iterable[str] = (),
 ) -> list[date]:
     """Within a transaction: close the versions of the days that changed and open new ones; returns those days.
 
-    `reported` is SQL for what these days report now; None: nothing.
+    `reported` is SQL for what these days report now; None: nothing. `dimensions` are those of finops.yaml. A version keeps
+    those that it was reported by: one that came later is null in it, one that is gone is null in the versions after.
     """
     wanted = list(days)
     moment = (at or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)
     if reported is None:
         if not _there(connection, table):
             return []
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE reported_new AS SELECT * EXCLUDE (reported_from, reported_to) FROM {table} LIMIT 0"
-        )
     else:
-        tables.create(connection, table)
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE reported_new AS {reported}")
+        tables.create(connection, table, dimensions=dimensions)
+    # With the columns of the history in their order: they are compared by place.
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE reported_new AS SELECT * EXCLUDE (reported_from, reported_to) FROM {table} LIMIT 0"
+    )
+    if reported is not None:
+        connection.execute(f"INSERT INTO reported_new BY NAME {reported}")
     current = (
         f"SELECT * EXCLUDE (reported_from, reported_to) FROM {table}"
         " WHERE reported_to IS NULL AND list_contains($days, charge_date)"

@@ -1,4 +1,4 @@
-"""daily_cost_by_team: facts summed by day, provider, department, team, environment, category and currency."""
+"""daily_cost_by_team: facts summed by day, provider, every dimension of finops.yaml, category and currency."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 
+from finops_assets import tables
 from finops_assets.attribution.rules import Rules
 from finops_assets.engine import identifier, literal
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.participants import provider_before
-from finops_assets.tables import KEY as KEY
 from finops_assets.warehouse import Warehouse
 
 TABLE = "daily_cost_by_team"
 UNTAGGED, UNKNOWN, OTHER = "__untagged__", "__unknown__", "Other"
+TOO_MANY = "__other__"
+"""What stands for every value of a dimension on a day on which it has more than `MOST_VALUES`."""
 
-# Dimensions that the rollup groups by, in its order, and what stands where one is missing.
-GROUPED = {"department": UNTAGGED, "team": UNTAGGED, "environment": UNKNOWN}
+MOST_VALUES = 5_000
+"""Values of a dimension beside those of every rollup that a day is grouped by. One with more, such as the name of each
+resource, would make the rollup as long as the facts."""
 
 # A row's accrued cost, whatever the provider leaves out.
 EFFECTIVE = "coalesce(EffectiveCost, BilledCost, 0)"
@@ -26,20 +29,53 @@ EFFECTIVE = "coalesce(EffectiveCost, BilledCost, 0)"
 REPORTED = ("billed_cost", "effective_cost", "positive_effective_cost", "row_count")
 
 
-def key_of(rules: Rules, providers: Mapping[str, str]) -> str:
+TooMany = Mapping[str, Iterable[date]]
+"""Dimension -> the days on which it has more than `MOST_VALUES` values."""
+
+
+def missing(dimension: str) -> str:
+    """What stands in the rollup where a row does not have a dimension."""
+    return UNKNOWN if dimension == "environment" else UNTAGGED
+
+
+def too_many_query(rules: Rules, facts: str) -> str:
+    """SQL: a row for each day and dimension of a relation of facts that has more than `MOST_VALUES` values."""
+    others = [d for d in rules.dimensions if d not in tables.DIMENSIONS]
+    return " UNION ALL ".join(
+        f"SELECT charge_date, {literal(d)} AS dimension FROM {facts} GROUP BY charge_date"
+        f" HAVING count(DISTINCT {identifier(d)}) > {MOST_VALUES}"
+        for d in others
+    )
+
+
+def key_of(
+    rules: Rules, providers: Mapping[str, str], dimensions: Iterable[str] | None = None, too_many: TooMany | None = None
+) -> str:
     """SQL: the rollup's key, in its order, of a relation of facts; free of nulls.
 
-    `providers` names the provider of each source whose rows do not name one themselves.
+    `providers` names the provider of each source whose rows do not name one themselves; `dimensions`: with these alone
+    besides those of every rollup, else with all that the rules have.
     """
     named = " ".join(f"WHEN {literal(source)} THEN {literal(name)}" for source, name in providers.items())
     default = f"CASE source {named} ELSE source END" if named else "source"
-    dimensions = "".join(
-        f"coalesce({identifier(d)}, '{missing}') AS {d}, " if d in rules.dimensions else f"'{missing}' AS {d}, "
-        for d, missing in GROUPED.items()
+    by = "".join(
+        f"{_dimension(d, (too_many or {}).get(d, ())) if d in rules.dimensions else literal(missing(d))} AS {identifier(d)}, "
+        for d in tables.grouped(rules.dimensions if dimensions is None else dimensions)
     )
     return (
-        f"charge_date, coalesce(ProviderName, {provider_before(default)}, {default}) AS provider, {dimensions}"
+        f"charge_date, coalesce(ProviderName, {provider_before(default)}, {default}) AS provider, {by}"
         f"coalesce(ServiceCategory, '{OTHER}') AS ServiceCategory, coalesce(BillingCurrency, '') AS BillingCurrency"
+    )
+
+
+def _dimension(name: str, too_many: Iterable[date]) -> str:
+    """SQL: the dimension of a row, or what stands for it."""
+    days = ", ".join(f"DATE '{day}'" for day in sorted(too_many))
+    if not days:
+        return f"coalesce({identifier(name)}, {literal(missing(name))})"
+    return (
+        f"CASE WHEN {identifier(name)} IS NULL THEN {literal(missing(name))} WHEN charge_date IN ({days})"
+        f" THEN {literal(TOO_MANY)} ELSE {identifier(name)} END"
     )
 
 
@@ -56,7 +92,13 @@ def once(column: str) -> str:
     )
 
 
-def rollup_query(rules: Rules, facts: str, providers: Mapping[str, str], by_source: bool = False) -> str:
+def rollup_query(
+    rules: Rules,
+    facts: str,
+    providers: Mapping[str, str],
+    by_source: bool = False,
+    too_many: TooMany | None = None,
+) -> str:
     """SQL: the rollup of a relation of facts, or the same split by source. Its key is unique and free of nulls.
 
     Untagged are rows without a department or without a team; committed are rows under a commitment discount.
@@ -64,9 +106,10 @@ def rollup_query(rules: Rules, facts: str, providers: Mapping[str, str], by_sour
     """
     owners = [identifier(d) for d in ("department", "team") if d in rules.dimensions]
     untagged = " OR ".join(f"{d} IS NULL" for d in owners) or "1 = 1"
+    places = ", ".join(str(n) for n, _ in enumerate(tables.key(rules.dimensions), 1))
     return f"""
         SELECT
-            {key_of(rules, providers)},
+            {key_of(rules, providers, too_many=too_many)},
             CAST(sum(coalesce(BilledCost, 0)) AS {DECIMAL}) AS billed_cost,
             CAST(sum({EFFECTIVE}) AS {DECIMAL}) AS effective_cost,
             CAST(sum(greatest({EFFECTIVE}, 0)) AS {DECIMAL}) AS positive_effective_cost,
@@ -77,7 +120,7 @@ def rollup_query(rules: Rules, facts: str, providers: Mapping[str, str], by_sour
             count(CASE WHEN {untagged} THEN 1 END) AS untagged_rows,
             count(CommitmentDiscountId) AS committed_rows{", source" if by_source else ""}
         FROM {facts}
-        GROUP BY 1, 2, 3, 4, 5, 6, 7{", source" if by_source else ""}
+        GROUP BY {places}{", source" if by_source else ""}
     """
 
 

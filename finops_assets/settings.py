@@ -1029,12 +1029,24 @@ RESERVED = {"source", "charge_date", "provider", "tag_set_id", "repairs", "sourc
 }
 
 
+def _columns_beside_dimensions() -> set[str]:
+    """What the tables that have a column for each dimension call their other columns."""
+    from finops_assets.tables import DIMENSIONS, TABLES  # not for every command: it brings pandas
+
+    return {c.name.casefold() for t in TABLES.values() if t.by_dimensions for c in t.columns} - {*DIMENSIONS}
+
+
 def _alias_mistakes(dimensions: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
     found: list[tuple[tuple[str | int, ...], str]] = []
     owner: dict[str, tuple[str, str]] = {}
+    taken = _columns_beside_dimensions() if dimensions else set()
     for dimension, body in dimensions.items():
         if str(dimension) in RESERVED or f"{dimension}".endswith("_key"):
             found.append((("dimensions", dimension), f"the name {dimension!r} is taken by a column of the facts"))
+        elif str(dimension) in taken:
+            found.append(
+                (("dimensions", dimension), f"the name {dimension!r} is taken by a column of the rollup's tables")
+            )
         if not isinstance(body, dict):
             continue
         for i, key in enumerate(_list(body.get("keys"))):

@@ -31,8 +31,17 @@ ARROW = {
 }  # fmt: skip
 
 DIMENSIONS = ("department", "team", "environment")
-"""What the rollup and all that is made of it are grouped by."""
-KEY = ("charge_date", "provider", *DIMENSIONS, "ServiceCategory", "BillingCurrency")
+"""The dimensions that the rollup is always grouped by; those that finops.yaml has besides stand after them."""
+
+
+def grouped(dimensions: Iterable[str] = ()) -> tuple[str, ...]:
+    """The dimensions of the rollup where finops.yaml has these: the three of every rollup, then the others as written."""
+    return tuple(dict.fromkeys((*DIMENSIONS, *dimensions)))
+
+
+def key(dimensions: Iterable[str] = ()) -> tuple[str, ...]:
+    """The rollup's key, in its order, where finops.yaml has these dimensions."""
+    return ("charge_date", "provider", *grouped(dimensions), "ServiceCategory", "BillingCurrency")
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,11 @@ class Table:
     @property
     def shown_name(self) -> str:
         return self.name if self.schema == "main" else f"{self.schema}.{self.name}"
+
+    @property
+    def by_dimensions(self) -> bool:
+        """Does it tell of every dimension of finops.yaml, as the rollup does? What is declared are those of every rollup."""
+        return any(DIMENSIONS[-1] in c.name for c in self.columns)
 
     def column(self, name: str) -> Column:
         return next(c for c in self.columns if c.name == name)
@@ -383,13 +397,27 @@ COLUMNS: Mapping[str, Column] = {
 
 
 def column(name: str) -> Column:
-    """A column by its name. One that nobody declared is a dimension of the user's, or what a person called a part: text."""
-    return COLUMNS.get(name) or Column(name, TEXT, f"{name}, as given")
+    """A column by its name. One that nobody declared is of a dimension of the user's, or what a person called a part: text."""
+    if name in COLUMNS:
+        return COLUMNS[name]
+    for like in ("untagged_{}_percent_before", "untagged_{}_percent", "untagged_{}"):
+        before, after = like.split("{}")
+        if name.startswith(before) and name.endswith(after):
+            return _of_dimension(column(like.format(DIMENSIONS[-1])), name.removeprefix(before).removesuffix(after))
+    return Column(name, TEXT, f"{name}, as given")
+
+
+def _of_dimension(like: Column, name: str) -> Column:
+    """The column of another dimension beside those of every rollup that is `like` one of theirs."""
+    if like.name == DIMENSIONS[-1]:
+        return of_dimension(name)
+    said = like.meaning.replace(DIMENSIONS[-1], name)
+    return replace(like, name=like.name.replace(DIMENSIONS[-1], name), meaning=said)
 
 
 # ---- tables -------------------------------------------------------------------------------------
 
-_BY_DAY, _DIMENSIONS = " ".join(KEY), " ".join(DIMENSIONS)
+_BY_DAY, _DIMENSIONS = " ".join(key()), " ".join(DIMENSIONS)
 _COSTS = "billed_cost effective_cost positive_effective_cost"
 _PRICES = "list_cost contracted_cost"
 _CHARGES = "source provider " + _DIMENSIONS + " ServiceCategory BillingCurrency"
@@ -417,7 +445,7 @@ _ALL = (
     # The rollup and what stands beside it.
     _table(
         "daily_cost_by_team",
-        "Cost by day, provider, department, team, environment, service category and currency: the rollup, that reports"
+        "Cost by day, provider, every dimension of finops.yaml, service category and currency: the rollup, that reports"
         " are made of. Currencies are never added.",
         f"{_BY_DAY} {_COSTS} {_PRICES} resource_count row_count untagged_rows committed_rows",
         ServiceCategory="FOCUS service category, Other where missing",
@@ -452,7 +480,7 @@ _ALL = (
     _table(
         "daily_accrued_cost",
         "Cost by the day that it is for: charges longer than a day are spread. Up to the newest reported day.",
-        f"accrual_date {' '.join(KEY[1:])} is_apportioned billed_cost accrued_cost positive_accrued_cost row_count",
+        f"accrual_date {' '.join(key()[1:])} is_apportioned billed_cost accrued_cost positive_accrued_cost row_count",
         view=True,
     ),
     _table(
@@ -634,7 +662,7 @@ _ALL = (
     ),
     _table(
         "reports.untagged_by_provider",
-        "Share of the last 30 days' positive effective cost without department, team or environment.",
+        "Share of the last 30 days' positive effective cost without each dimension.",
         "provider currency positive_effective_cost "
         + " ".join(f"untagged_{d} untagged_{d}_percent untagged_{d}_percent_before" for d in DIMENSIONS)
         + " days days_before",
@@ -716,6 +744,27 @@ _ALL = (
 TABLES: Mapping[tuple[str, str], Table] = {(t.schema, t.name): t for t in _ALL}
 
 
+def of_dimension(name: str) -> Column:
+    """A dimension of finops.yaml beside those of every rollup, as a column of the rollup and of what is made of it."""
+    return Column(
+        name,
+        TEXT,
+        f"{name}; __untagged__ where no tag and no rule gives it, __other__ where it has too many values to be summed by;"
+        " null on days built before finops.yaml had it",
+    )
+
+
+def with_dimensions(declared: Table, dimensions: Iterable[str]) -> Table:
+    """A table as it is where finops.yaml has these dimensions; one that tells of none stays as it is declared."""
+    places = [n for n, c in enumerate(declared.columns, 1) if DIMENSIONS[-1] in c.name]
+    if not places:
+        return declared
+    others = [
+        _of_dimension(declared.columns[n - 1], d) for d in grouped(dimensions) if d not in DIMENSIONS for n in places
+    ]
+    return replace(declared, columns=(*declared.columns[: places[-1]], *others, *declared.columns[places[-1] :]))
+
+
 def facts_table(dimensions: Iterable[str]) -> Table:
     """The published view over the facts, with these dimensions of finops.yaml."""
     own = (
@@ -744,8 +793,8 @@ def facts_table(dimensions: Iterable[str]) -> Table:
     )
 
 
-def table(name: str, schema: str = "main") -> Table:
-    """A declared table.
+def table(name: str, schema: str = "main", dimensions: Iterable[str] = ()) -> Table:
+    """A declared table, as it is where finops.yaml has these dimensions.
 
     Raises:
         LookupError: nobody declared it.
@@ -753,19 +802,41 @@ def table(name: str, schema: str = "main") -> Table:
     found = TABLES.get((schema, name))
     if found is None:
         raise LookupError(f"the table {schema}.{name} is not declared in finops_assets/tables.py; declare it there")
-    return found
+    return with_dimensions(found, dimensions)
+
+
+def dimensions_of(connection: duckdb.DuckDBPyConnection, name: str = "daily_cost_by_team") -> tuple[str, ...]:
+    """The dimensions that the rollup of a warehouse or its copy is grouped by, or another table or view that is as it is."""
+    declared = {c.name for c in table(name).columns}
+    held = connection.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = ? AND database_name = current_database()"
+        " ORDER BY column_index",
+        [name],
+    ).fetchall()
+    return grouped(column_name for (column_name,) in held if column_name not in declared)
 
 
 # ---- writing ------------------------------------------------------------------------------------
 
 
-def create(connection: duckdb.DuckDBPyConnection, name: str, schema: str = "main", database: str = "") -> Table:
+def create(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    schema: str = "main",
+    database: str = "",
+    dimensions: Iterable[str] = (),
+) -> Table:
     """Have an empty table, or the one that is there with the columns and types that are declared: of an earlier version
-    of this product it may have had others. Returns what is declared."""
-    declared = table(name, schema)
+    of this product, or with other dimensions, it may have had others. Returns what is declared."""
+    declared = table(name, schema, dimensions)
+    _create(connection, declared, database)
+    return declared
+
+
+def _create(connection: duckdb.DuckDBPyConnection, declared: Table, database: str = "") -> None:
     where = f"{identifier(database)}." if database else ""
     full = where + declared.full_name
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {where}{identifier(schema)}")
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {where}{identifier(declared.schema)}")
     kinds = ", ".join(f"{identifier(c.name)} {c.kind}" for c in declared.columns)
     connection.execute(f"CREATE TABLE IF NOT EXISTS {full} ({kinds})")
     held = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {full}").fetchall()}
@@ -775,13 +846,12 @@ def create(connection: duckdb.DuckDBPyConnection, name: str, schema: str = "main
             connection.execute(f"ALTER TABLE {full} ADD COLUMN {column_name} {each.kind}")
         elif held[each.name].replace(" ", "") != each.kind.replace(" ", ""):
             connection.execute(f"ALTER TABLE {full} ALTER COLUMN {column_name} SET DATA TYPE {each.kind}")
-    return declared
 
 
 def replace_all(connection: duckdb.DuckDBPyConnection, declared: Table, rows: pa.Table) -> None:
     """Make the table anew from rows that are typed as it is declared."""
     connection.execute(f"DROP TABLE IF EXISTS {declared.full_name}")
-    create(connection, declared.name, declared.schema)
+    _create(connection, declared)
     connection.register("rows_of_table", rows)
     try:
         connection.execute(f"INSERT INTO {declared.full_name} BY NAME FROM rows_of_table")
@@ -921,10 +991,14 @@ def reference(tables: Sequence[Table]) -> str:
     for each in tables:
         lines += [f"## {each.shown_name}", "", each.meaning + (" A view." if each.view else ""), ""]
         lines += ["| column | type | unit | |", "|---|---|---|---|"]
-        lines += [
-            f"| `{c.name}` | {c.kind} | {c.unit} | {c.meaning.replace('|', chr(92) + '|').replace('<', '&lt;')} |"
-            for c in each.columns
-        ]
+        for c in each.columns:
+            lines.append(
+                f"| `{c.name}` | {c.kind} | {c.unit} | {c.meaning.replace('|', chr(92) + '|').replace('<', '&lt;')} |"
+            )
+            if DIMENSIONS[-1] in c.name:
+                other = _of_dimension(c, "<dimension>")
+                meaning = other.meaning.replace("<dimension>", "its value" if c.kind == TEXT else "it")
+                lines.append(f"| `{other.name}` | {c.kind} | {c.unit} | of each other one of finops.yaml: {meaning} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -108,22 +108,36 @@ class Warehouse:
             raise
 
     def replace_days(
-        self, connection: duckdb.DuckDBPyConnection, table: str, days: Iterable[date], query: str | None
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: str,
+        days: Iterable[date],
+        query: str | None,
+        dimensions: Iterable[str] = (),
     ) -> None:
         """Replace these days of a table (by charge_date), within a transaction; no query: they become empty.
 
-        A column that the table does not have yet is added; days from before it have NULL there.
+        A column that the table does not have yet is added; days from before it have NULL there. `dimensions` are those of
+        finops.yaml: a column of one that is there no more stays until no day has it.
 
         Raises:
             LookupError: the table is not declared (`tables`).
         """
         name = identifier(table)
         if query is not None:
-            tables.create(connection, table)
+            tables.create(connection, table, dimensions=dimensions)
         if self.has(connection, table):
             connection.execute(f"DELETE FROM {name} WHERE list_contains(?, charge_date)", [list(days)])
         if query is not None:
             connection.execute(f"INSERT INTO {name} BY NAME {query}")
+            declared = tables.table(table, dimensions=dimensions)
+            for gone in tables.dimensions_of(connection, table) if declared.by_dimensions else ():
+                column = identifier(gone)
+                if (
+                    gone not in {c.name for c in declared.columns}
+                    and not connection.execute(f"SELECT 1 FROM {name} WHERE {column} IS NOT NULL LIMIT 1").fetchall()
+                ):
+                    connection.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
 
     @staticmethod
     def has(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
@@ -171,11 +185,12 @@ class Warehouse:
         for schema, table in connection.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name <> 'published' ORDER BY ALL"
         ).fetchall():
-            declared = tables.TABLES.get((schema, table))
+            known = tables.TABLES.get((schema, table))
             # Left by an earlier version, or made by somebody else: then it is nothing to rely on.
-            if declared is None or not declared.published:
+            if known is None or not known.published:
                 continue
-            tables.create(connection, table, schema, "published")
+            known_by = _dimensions(connection, known, dimensions)
+            declared = tables.create(connection, table, schema, "published", known_by)
             wanted = {c.name for c in declared.columns}
             held = [row[0] for row in connection.execute(f"DESCRIBE {declared.full_name}").fetchall()]
             listed = ", ".join(identifier(column) for column in held if column in wanted)
@@ -195,7 +210,11 @@ class Warehouse:
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'published'"
             " UNION ALL SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = 'published' AND NOT internal"
         ).fetchall():
-            known = tables.facts_table(dimensions) if name == FACTS else tables.TABLES.get((schema, name))
+            known = tables.TABLES.get((schema, name))
+            if known:
+                known = tables.with_dimensions(known, _dimensions(connection, known, dimensions))
+            elif name == FACTS:
+                known = tables.facts_table(dimensions)
             if known:
                 tables.comment(connection, known, "published")
         connection.execute("DETACH published")
@@ -213,6 +232,13 @@ class Warehouse:
         found = connection.execute(f"SELECT source, charge_date, stamp FROM {ROLLED_UP}").fetchall()
         recorded = {day for _, day, _ in found}
         return {(source, day): stamp for source, day, stamp in found}, [d for (d,) in rolled if d not in recorded]
+
+
+def _dimensions(connection: duckdb.DuckDBPyConnection, known: tables.Table, dimensions: Iterable[str]) -> list[str]:
+    """Those of finops.yaml, and those that are there no more but that some days of a table are by: views may name them."""
+    if not known.by_dimensions or known.schema != "main":
+        return list(dimensions)
+    return [*dimensions, *tables.dimensions_of(connection, known.name)]
 
 
 def facts_folder(published: Path) -> Path:

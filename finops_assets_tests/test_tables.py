@@ -42,9 +42,26 @@ def test_every_column_says_what_it_means() -> None:
 
 
 def test_the_rollup_is_declared_as_it_is_grouped() -> None:
-    names = [c.name for c in tables.table(rollup.TABLE).columns]
-    assert tuple(names[: len(rollup.KEY)]) == rollup.KEY
-    assert tuple(rollup.GROUPED) == tables.DIMENSIONS
+    own = ("cost_center", "team", "order")
+    names = [c.name for c in tables.table(rollup.TABLE, dimensions=own).columns]
+    assert names[:9] == [
+        "charge_date", "provider", "department", "team", "environment", "cost_center", "order", "ServiceCategory",
+        "BillingCurrency",
+    ]  # fmt: skip
+    assert tuple(names[:9]) == tables.key(own)
+    declared = tables.table("untagged_by_provider", "reports", own)
+    assert [c.name for c in declared.columns if "order" in c.name] == [
+        "untagged_order", "untagged_order_percent", "untagged_order_percent_before",
+    ]  # fmt: skip
+    assert all(tables.column(c.name) == c for c in declared.columns if "order" in c.name), "as files of reports have it"
+
+
+def test_a_table_with_dimensions_of_its_own_is_created_filled_and_told_of() -> None:
+    with duckdb.connect() as connection:
+        tables.create(connection, rollup.TABLE, dimensions=["order"])
+        assert tables.dimensions_of(connection) == ("department", "team", "environment", "order")
+        tables.create(connection, rollup.TABLE, dimensions=["group", "order"])
+        assert set(tables.dimensions_of(connection)) == {"department", "team", "environment", "order", "group"}
 
 
 @pytest.mark.parametrize("name", [key for key, t in tables.TABLES.items() if not t.view])

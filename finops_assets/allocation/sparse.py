@@ -16,7 +16,7 @@ from finops_assets import tables
 from finops_assets.attribution.normal import normal_value
 from finops_assets.attribution.rules import Rules
 from finops_assets.comparison import Period
-from finops_assets.engine import days_between, literal
+from finops_assets.engine import days_between, identifier, literal
 from finops_assets.facts import facts_relation, facts_stamp
 from finops_assets.lake import Lake
 from finops_assets.reports import percent
@@ -62,7 +62,7 @@ def bring_up_to_date(
     if gone:
         with warehouse.transaction(connection):
             _replace(connection, gone, None, settings.sparse_groups)
-    _create_view(connection)
+    create_view(connection)
     return changed
 
 
@@ -163,7 +163,7 @@ def _overrides(groups: SparseGroups) -> dict[str, int]:
     }
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection) -> None:
+def create_view(connection: duckdb.DuckDBPyConnection) -> None:
     """The rollup as teams see it: the team of a sparse group is `__sparse__`, its department and cost stay."""
     sums = ", ".join(f"CAST(sum({c}) AS DECIMAL(38, 18)) AS {c}" for c in _COSTS[:3])
     # As in the rollup: a group of which a row does not tell its price has none.
@@ -171,14 +171,18 @@ def _create_view(connection: duckdb.DuckDBPyConnection) -> None:
         f"CAST(CASE WHEN count({c}) = count(*) THEN sum({c}) END AS DECIMAL(38, 18)) AS {c}" for c in _COSTS[3:]
     )
     counts = ", ".join(f"CAST(sum({c}) AS BIGINT) AS {c}" for c in _COUNTS)
+    keys = tables.key(tables.dimensions_of(connection, ROLLUP))
+    shown = ", ".join(
+        f"CASE WHEN s.sparse THEN '{SPARSE}' ELSE r.team END AS team" if name == "team" else f"r.{identifier(name)}"
+        for name in keys
+    )
     connection.execute(
         f"""
         CREATE OR REPLACE VIEW {VIEW} AS
-        SELECT r.charge_date, r.provider, r.department, CASE WHEN s.sparse THEN '{SPARSE}' ELSE r.team END AS team,
-            r.environment, r.ServiceCategory, r.BillingCurrency, {sums}, {prices}, {counts}
+        SELECT {shown}, {sums}, {prices}, {counts}
         FROM {ROLLUP} AS r LEFT JOIN {TABLE} AS s
         ON r.charge_date = s.charge_date AND r.department = s.department AND r.team = s.team
-        GROUP BY 1, 2, 3, 4, 5, 6, 7
+        GROUP BY {", ".join(str(n) for n, _ in enumerate(keys, 1))}
         """
     )
 

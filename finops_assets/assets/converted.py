@@ -60,7 +60,7 @@ def materialize_converted(
     rates = gates.rates_of(platform, currency, sorted(days))
     whole = {day: found for day, found in rates.items() if not found.missing}
     if build and whole:
-        convert_days(platform.warehouse, currency, whole)
+        convert_days(platform.warehouse, currency, whole, platform.rules.dimensions)
         totals = rollup_totals(platform.warehouse, whole)
         for day, found in whole.items():
             context.log_event(

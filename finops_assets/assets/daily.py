@@ -37,7 +37,7 @@ from finops_assets.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.rollup import rollup_totals
 from finops_assets.run_days import names_days, run_days
 from finops_assets.settings import Settings
-from finops_assets.tables import facts_table, table
+from finops_assets.tables import facts_table, grouped, table
 
 ROLLUP = dg.AssetKey("daily_cost_by_team")
 BUILD_STEP = "attribute_and_roll_up"
@@ -108,12 +108,12 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
                 owners=[settings.owner],
                 kinds={"duckdb"},
                 description=(
-                    "Cost of the day by provider, department, team, environment, service category and currency."
+                    f"Cost of the day by provider, {', '.join(grouped(rules.dimensions))}, service category and currency."
                     " Missing owners are `__untagged__`, a missing environment `__unknown__`."
                 ),
                 metadata={
-                    "dagster/column_schema": schema_of(table(ROLLUP_TABLE)),
-                    "dagster/column_lineage": rollup_lineage(FACTS),
+                    "dagster/column_schema": schema_of(table(ROLLUP_TABLE, dimensions=rules.dimensions)),
+                    "dagster/column_lineage": rollup_lineage(FACTS, rules.dimensions),
                     "dagster/table_name": "daily_cost_by_team",
                 },
             ),

@@ -16,7 +16,7 @@ from finops_assets.focus.specification import columns
 from finops_assets.gates.verdict import money
 from finops_assets.ledger import Generation
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW
-from finops_assets.tables import COUNT, MONEY, NUMBER, Table, column
+from finops_assets.tables import COUNT, MONEY, NUMBER, Table, column, grouped
 from finops_assets.text import markdown, one_line
 
 FILES_SHOWN, ROWS_SHOWN = 20, 30
@@ -115,14 +115,12 @@ def facts_lineage(rules: Rules, sources: Sequence[dg.AssetKey]) -> dg.TableColum
     return dg.TableColumnLineage(deps_by_column=deps)
 
 
-def rollup_lineage(facts: dg.AssetKey) -> dg.TableColumnLineage:
+def rollup_lineage(facts: dg.AssetKey, dimensions: Iterable[str]) -> dg.TableColumnLineage:
     """Which facts columns each rollup column comes from."""
     sources = {
         "charge_date": ["charge_date"],
         "provider": ["ProviderName", "ServiceProviderName", "HostProviderName", "InvoiceIssuerName", "source"],
-        "department": ["department"],
-        "team": ["team"],
-        "environment": ["environment"],
+        **{d: [d] for d in grouped(dimensions)},
         "ServiceCategory": ["ServiceCategory"],
         "BillingCurrency": ["BillingCurrency"],
         "billed_cost": ["BilledCost"],

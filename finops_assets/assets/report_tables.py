@@ -90,6 +90,9 @@ def in_schema(key: dg.AssetKey) -> dict[str, str]:
 class _Declared(DuckDBPandasTypeHandler):
     """The library makes up types by a table's first figures (DECIMAL(19, 18) for 9.99), and none where it is empty."""
 
+    def __init__(self, dimensions: Iterable[str]) -> None:
+        self._dimensions = tuple(dimensions)
+
     def handle_output(
         self,
         context: OutputContext,
@@ -97,7 +100,7 @@ class _Declared(DuckDBPandasTypeHandler):
         obj: pd.DataFrame,
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
-        declared = tables.table(table_slice.table, table_slice.schema)
+        declared = tables.table(table_slice.table, table_slice.schema, self._dimensions)
         tables.replace_all(connection, declared, tables.typed(obj, declared))
         context.add_output_metadata(
             {
@@ -128,6 +131,8 @@ class ReportTables(DuckDBIOManager):
     published: str = "the published copy"
     """What people who have the warehouse open are told to open instead."""
     wait_minutes: float = PATIENCE_MINUTES
+    dimensions: list[str] = []  # noqa: RUF012  # a field of pydantic's
+    """Those of finops.yaml."""
 
     def create_io_manager(self, context: dg.InitResourceContext) -> DbIOManager:
         warehouse = Warehouse(Path(self.database), Path(self.published), self.wait_minutes)
@@ -135,14 +140,14 @@ class ReportTables(DuckDBIOManager):
             db_client=_Client(warehouse),
             database=self.database,
             schema=self.schema_,
-            type_handlers=self.type_handlers(),
+            type_handlers=[_Declared(self.dimensions)],
             default_load_type=self.default_load_type(),
             io_manager_name="ReportTables",
         )
 
     @staticmethod
     def type_handlers() -> Sequence[DbTypeHandler[pd.DataFrame]]:
-        return [_Declared()]
+        return [_Declared(())]
 
     @staticmethod
     def default_load_type() -> type | None:

@@ -113,7 +113,8 @@ def report_assets(owner: str, published_after: Sequence[dg.AssetKey] = ()) -> li
     )
     untagged = _report(
         "untagged_by_provider",
-        "Which share of the last 30 days' positive effective cost has no department, team or environment, by provider?",
+        "Which share of the last 30 days' positive effective cost has no department, team, environment or other dimension, by"
+        " provider?",
         latest_days,
         untagged_by,
         ("provider",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,7 +26,6 @@ from rich.text import Text
 
 from finops_assets.comparison import Comparison
 from finops_assets.errors import FinopsError, WaitedTooLong
-from finops_assets.rollup import GROUPED
 from finops_assets.settings import load_settings
 from finops_assets.tables import typed
 from finops_assets.text import json_text, no_formula, visible
@@ -232,12 +232,17 @@ HEADINGS = {
     "contracted_cost": "contracted",
     "saved_percent": "saved %",
     "without_prices": "without prices",
-    **{f"untagged_{d}_percent": f"no {d} %" for d in GROUPED},
-    **{f"untagged_{d}_percent_before": "before %" for d in GROUPED},
 }
+UNTAGGED_PERCENT = re.compile(r"untagged_(.+)_percent(_before)?")
 
 
 LEAST_TEXT, MOST_TEXT = 8, 1_000
+
+
+def _heading(name: str) -> str:
+    if found := UNTAGGED_PERCENT.fullmatch(name):
+        return "before %" if found[2] else f"no {found[1]} %"
+    return HEADINGS.get(name, name)
 
 
 def show(table: pd.DataFrame, limit: int | None = None) -> None:
@@ -245,7 +250,8 @@ def show(table: pd.DataFrame, limit: int | None = None) -> None:
 
     At most `limit` rows, the first of each currency alike, if it has several.
     """
-    table = table.drop(columns=[f"untagged_{d}" for d in GROUPED], errors="ignore")
+    behind = [f"untagged_{found[1]}" for name in table.columns if (found := UNTAGGED_PERCENT.fullmatch(str(name)))]
+    table = table.drop(columns=behind, errors="ignore")
     for name in [str(name) for name in table.columns if str(name).endswith("_compared")]:
         whole = table[name.removesuffix("_compared")]
         # Where all that was spent is compared, that it is says the title.
@@ -257,7 +263,7 @@ def show(table: pd.DataFrame, limit: int | None = None) -> None:
     elif limit:
         table = table.head(limit)
     rows = [[cell(value) for value in row] for row in table.itertuples(index=False)]
-    headings = [visible(HEADINGS.get(name, str(name))) for name in table.columns]
+    headings = [visible(_heading(str(name))) for name in table.columns]
     fixed = [len(table) > 0 and not isinstance(table[name].iloc[0], str) for name in table.columns]
     widths = _fitting([max(map(len, each)) for each in zip(headings, *rows)], fixed, out.width)
     shown = Table(box=None, header_style="bold", pad_edge=False)

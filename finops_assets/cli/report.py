@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ import duckdb
 import pandas as pd
 import typer
 
-from finops_assets.accrual import HISTORY, accrued_rollup, committed
+from finops_assets.accrual import ACCRUED, HISTORY, accrued_rollup, committed
 from finops_assets.allocation.balance import TABLE as ALLOCATED
 from finops_assets.allocation.report import allocation, kept, moves
 from finops_assets.allocation.sparse import SPARSE, sparse_report, sparse_shares
@@ -50,10 +50,20 @@ from finops_assets.currency.conversion import converted_rollup
 from finops_assets.errors import FinopsError
 from finops_assets.page.file import page_path, write_page
 from finops_assets.page.gather import gather
-from finops_assets.reports import SERVICES_BY, TEAMS_BY, Basis, cost_by, savings_by, untagged_by
+from finops_assets.reports import (
+    SERVICES_BY,
+    TEAMS_BY,
+    Basis,
+    can_group_by,
+    cost_by,
+    days_without,
+    savings_by,
+    untagged_by,
+)
 from finops_assets.restatements import REPORTED_NOW, as_of_relation
 from finops_assets.rollup import TABLE
 from finops_assets.settings import load_settings
+from finops_assets.tables import dimensions_of
 from finops_assets.warehouse import Warehouse
 
 COMMITMENT_FIGURES = [
@@ -128,8 +138,9 @@ def _report_cost_centers(
             )
         _have_groups(connection)
         period = _period(connection, TABLE, first, end)
-        table = _checked(lambda: cost_by(connection, period, _columns(by), COST_CENTERS, basis))
+        table = _checked(config, lambda: cost_by(connection, period, _columns(by), COST_CENTERS, basis))
         emit(table, _compared(connection, period), format, output)
+        _say_built_without(connection, period, by, TABLE)
         if format == "table":
             shares = ", ".join(f"{share:.1f} % of {c}" for c, share in sparse_shares(connection, period).items())
             out.print(f"{SPARSE}: {shares}", style="dim", highlight=False)
@@ -177,8 +188,9 @@ def report_untagged(
         rollup = _rollup(as_of)
         period = _period(connection, rollup, first, end, days=True)
         reported = rollup if as_of else REPORTED_NOW
-        table = _checked(lambda: untagged_by(connection, period, _columns(by), rollup, reported))
+        table = _checked(config, lambda: untagged_by(connection, period, _columns(by), rollup, reported))
         emit(table, _compared(connection, period, reported), format, output)
+        _say_built_without(connection, period, ",".join(can_group_by(connection, rollup)), rollup)
 
 
 def _report_cost(
@@ -196,9 +208,13 @@ def _report_cost(
         rollup = _converted(connection, config, as_of, basis) if currency == "reporting" else _rollup(as_of)
         period = _period(connection, rollup, first, end)
         reported = rollup if as_of else REPORTED_NOW
-        asked = accrued_rollup(as_of.date() if as_of else None) if basis == "accrued" else rollup
-        table = _checked(lambda: cost_by(connection, period, _columns(by), asked, basis, reported))
+        asked = rollup
+        if basis == "accrued":
+            dimensions = dimensions_of(connection, HISTORY if as_of else ACCRUED)
+            asked = accrued_rollup(as_of.date() if as_of else None, dimensions)
+        table = _checked(config, lambda: cost_by(connection, period, _columns(by), asked, basis, reported))
         emit(table, _compared(connection, period, reported, rollup), format, output)
+        _say_built_without(connection, period, by, rollup)
 
 
 def _converted(
@@ -224,11 +240,12 @@ def report_savings(
     """List and contracted cost beside what was billed. Commitments count once, where they were bought."""
     with explained(), published(config) as connection:
         period = _period(connection, TABLE, first, end)
-        table = _checked(lambda: savings_by(connection, period, _columns(by)))
+        table = _checked(config, lambda: savings_by(connection, period, _columns(by)))
         if format == "table":
             out.print(str(period), style="dim", highlight=False)
         write_table(table, format, output)
         _say(_missing(connection, period, TABLE))
+        _say_built_without(connection, period, by, TABLE, before=False)
 
 
 @report_app.command("commitments")
@@ -268,7 +285,7 @@ def report_committed(
     with explained(), published(config) as connection:
         if not Warehouse.has(connection, HISTORY):
             raise FinopsError("no day was built yet (`finops run FROM TO`)")
-        write_table(_checked(lambda: committed(connection, _columns(by))), format, output)
+        write_table(_checked(config, lambda: committed(connection, _columns(by))), format, output)
 
 
 @report_app.command("allocation")
@@ -330,8 +347,34 @@ def _columns(by: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in by.split(",") if part.strip())
 
 
-def _checked(make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+def _checked(config: Path | None, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     try:
         return make()
     except ValueError as error:
-        raise FinopsError(f"--by: {error}") from error
+        raise FinopsError(f"--by: {error}{_not_built(config, str(error))}") from error
+
+
+def _not_built(config: Path | None, error: str) -> str:
+    """Of a dimension that finops.yaml has, and the rollup not yet."""
+    refused = error.partition("; allowed: ")[0]
+    names = set(refused.removeprefix("found ").split(", ")) & set(load_settings(config).dimensions)
+    if not names:
+        return ""
+    return (
+        f". finops.yaml has {', '.join(sorted(names))}, but no day was built with it: run days (`finops run FROM TO`)"
+    )
+
+
+def _say_built_without(
+    connection: duckdb.DuckDBPyConnection, period: Period, by: str, rollup: str, before: bool = True
+) -> None:
+    """Which days a dimension is null on, because they were built before finops.yaml had it."""
+    whole = Period(period.before.first, period.end) if before else period
+    for name, days in days_without(connection, whole, _columns(by), rollup).items():
+        end = days[-1] + timedelta(days=1)
+        _say(
+            [
+                f"{name} is not known of {len(days)} of the days that are shown or compared, {days[0]} to {days[-1]}: they were"
+                f" built before finops.yaml had it. `finops run {days[0]} {end}` builds them with it, from what was landed"
+            ]
+        )

@@ -11,11 +11,12 @@ import duckdb
 import pyarrow as pa
 
 from finops_assets.currency.rates import Conversion, RateTable, convert, read_rates
+from finops_assets.engine import columns_of, identifier
 from finops_assets.errors import RatesError
 from finops_assets.focus.money import DECIMAL
-from finops_assets.rollup import KEY
 from finops_assets.rollup import TABLE as ROLLUP
 from finops_assets.settings import Currency
+from finops_assets.tables import dimensions_of, key
 from finops_assets.warehouse import Warehouse
 
 TABLE = "daily_cost_converted"
@@ -56,8 +57,10 @@ def _of_day(table: RateTable, currency: Currency, day: date, originals: list[str
     )
 
 
-def convert_days(warehouse: Warehouse, currency: Currency, rates: Mapping[date, DayRates]) -> None:
-    """Replace these days of the converted table, each as a whole, from the rollup.
+def convert_days(
+    warehouse: Warehouse, currency: Currency, rates: Mapping[date, DayRates], dimensions: Iterable[str] = ()
+) -> None:
+    """Replace these days of the converted table, each as a whole, from the rollup, by these dimensions of finops.yaml.
 
     Amounts are converted row by row with the exact factor and rounded once, half to even, at 18 places.
     """
@@ -67,11 +70,11 @@ def convert_days(warehouse: Warehouse, currency: Currency, rates: Mapping[date, 
             f"CAST(finops_converted(CAST({a} AS VARCHAR), rate_exact) AS {DECIMAL}) AS {a}" for a in AMOUNTS
         )
         query = f"""
-            SELECT {", ".join(KEY)}, currency, {amounts}, row_count, billed_cost AS original_billed_cost,
+            SELECT {columns_of(key(dimensions))}, currency, {amounts}, row_count, billed_cost AS original_billed_cost,
                 effective_cost AS original_effective_cost, rate, rate_exact, rate_date, rate_source
             FROM {ROLLUP} JOIN day_rates USING (charge_date, BillingCurrency)
         """
-        warehouse.replace_days(connection, TABLE, rates, query)
+        warehouse.replace_days(connection, TABLE, rates, query, dimensions)
 
 
 def _load(connection: duckdb.DuckDBPyConnection, currency: Currency, rates: Mapping[date, DayRates]) -> None:
@@ -117,9 +120,10 @@ def days_to_convert(connection: duckdb.DuckDBPyConnection, currency: Currency) -
         f"SELECT DISTINCT charge_date, BillingCurrency, currency, rate_exact, rate_date, rate_source FROM {TABLE}"
     ).fetchall():
         held.setdefault(day, set()).add(tuple(rate))
-    costs = f"{', '.join(KEY)}, row_count"
-    rollup = f"SELECT {costs}, billed_cost, effective_cost FROM {ROLLUP}"
-    converted = f"SELECT {costs}, original_billed_cost, original_effective_cost FROM {TABLE}"
+    # A dimension that one of them is not grouped by yet: the days that have it are converted anew.
+    dimensions = dict.fromkeys((*dimensions_of(connection, ROLLUP), *dimensions_of(connection, TABLE)))
+    rollup = f"SELECT {_key(connection, ROLLUP, dimensions)}, row_count, billed_cost, effective_cost FROM {ROLLUP}"
+    converted = f"SELECT {_key(connection, TABLE, dimensions)}, row_count, original_billed_cost, original_effective_cost FROM {TABLE}"
     moved = {
         day
         for (day,) in connection.execute(
@@ -133,6 +137,12 @@ def days_to_convert(connection: duckdb.DuckDBPyConnection, currency: Currency) -
         or held.get(day, set())
         != {(o, currency.reporting, c.exact, c.day, c.source) for o, c in rates.conversions.items()}
     )
+
+
+def _key(connection: duckdb.DuckDBPyConnection, table: str, dimensions: Iterable[str]) -> str:
+    """SQL: the key with these dimensions, of which a table may not have some."""
+    missing = {*dimensions} - {*dimensions_of(connection, table)}
+    return ", ".join(f"NULL AS {identifier(c)}" if c in missing else identifier(c) for c in key(dimensions))
 
 
 def converted_rollup() -> str:

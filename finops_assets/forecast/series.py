@@ -13,12 +13,13 @@ from decimal import Decimal, localcontext
 import duckdb
 import numpy as np
 
-from finops_assets.accrual import accrued_rollup
+from finops_assets.accrual import ACCRUED, accrued_rollup
 from finops_assets.comparison import LATE_DAYS
 from finops_assets.engine import identifier
 from finops_assets.forecast.expect import Matrix
-from finops_assets.reports import CAN_GROUP_BY, EXACT, Basis
+from finops_assets.reports import EXACT, Basis, can_group_by, require_columns
 from finops_assets.rollup import TABLE
+from finops_assets.tables import dimensions_of
 
 HISTORY_DAYS = 420
 
@@ -59,12 +60,9 @@ def daily_series(
     Raises:
         ValueError: a column that the rollup is not grouped by.
     """
-    unknown = [b for b in by if b not in CAN_GROUP_BY or b == "charge_date"]
-    if unknown:
-        allowed = ", ".join(c for c in CAN_GROUP_BY if c != "charge_date")
-        raise ValueError(f"found {', '.join(unknown)}; allowed: {allowed}")
+    require_columns(by, can_group_by(connection)[1:])
     keys = "".join(f"{identifier(b)}, " for b in by)
-    relation = accrued_rollup() if basis == "accrued" else TABLE
+    relation = accrued_rollup(dimensions=dimensions_of(connection, ACCRUED)) if basis == "accrued" else TABLE
     cost_of_basis = "billed_cost" if basis == "billed" else "effective_cost"
     last = connection.execute("SELECT max(charge_date) FROM daily_cost_by_team").fetchone()
     if last is None or last[0] is None:

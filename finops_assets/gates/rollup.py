@@ -8,16 +8,17 @@ from datetime import date
 from decimal import Decimal
 
 from finops_assets.accrual import APPORTIONED, HISTORY, LONG
-from finops_assets.engine import connect, identifier
+from finops_assets.engine import columns_of, connect, identifier
 from finops_assets.gates.asked import Asked
 from finops_assets.gates.verdict import Verdict, counted, money
 from finops_assets.platform import Platform
-from finops_assets.rollup import EFFECTIVE, KEY, TABLE, rollup_totals
+from finops_assets.rollup import EFFECTIVE, TABLE, rollup_totals
+from finops_assets.tables import key
 
 CONSERVED, UNIQUE, ACCRUED = "conserved", "unique_key", "accrual_conserved"
 GATES = {
     CONSERVED: "Rows, billed and effective cost by currency equal the facts, to the last digit.",
-    UNIQUE: f"({', '.join(KEY)}) is unique and never null.",
+    UNIQUE: "Day, provider, dimensions, ServiceCategory and BillingCurrency together are unique and never null.",
     ACCRUED: "By currency, the daily parts of charges longer than a day sum to the charges, to the last digit.",
 }
 
@@ -85,16 +86,18 @@ def long_charges_query(facts: str) -> str:
     """
 
 
-def unique_query(rollup: str) -> str:
-    """SQL: charge_date, keys, keys that are there twice, rows with a null in the key, of a relation like the rollup."""
-    key = ", ".join(identifier(c) for c in KEY)
-    null = " OR ".join(f"{identifier(c)} IS NULL" for c in KEY)
+def unique_query(rollup: str, dimensions: Iterable[str] = ()) -> str:
+    """SQL: charge_date, keys, keys that are there twice, rows with a null in the key, of a relation like the rollup with
+    these dimensions of finops.yaml."""
+    names = key(dimensions)
+    keys = columns_of(names)
+    null = " OR ".join(f"{identifier(c)} IS NULL" for c in names)
     return f"""
         SELECT charge_date, count(*) AS key_count, sum(CASE WHEN n > 1 THEN 1 ELSE 0 END) AS repeated,
             sum(nulls) AS null_count
         FROM (
-            SELECT {key}, count(*) AS n, count(CASE WHEN {null} THEN 1 END) AS nulls
-            FROM {rollup} GROUP BY {key}
+            SELECT {keys}, count(*) AS n, count(CASE WHEN {null} THEN 1 END) AS nulls
+            FROM {rollup} GROUP BY {keys}
         ) AS keyed GROUP BY 1
     """
 
@@ -106,7 +109,10 @@ def _unique(platform: Platform, days: list[date]) -> Iterator[Verdict]:
             found = {
                 day: (groups, repeated, nulls)
                 for day, groups, repeated, nulls in connection.execute(
-                    unique_query(f"(SELECT * FROM {TABLE} WHERE list_contains(?, charge_date)) AS wanted"),
+                    unique_query(
+                        f"(SELECT * FROM {TABLE} WHERE list_contains(?, charge_date)) AS wanted",
+                        platform.rules.dimensions,
+                    ),
                     [days],
                 ).fetchall()
             }

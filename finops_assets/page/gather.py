@@ -25,7 +25,8 @@ from finops_assets.forecast.period import FORECAST, period_of
 from finops_assets.governance.tags import RECENT_DAYS
 from finops_assets.reports import EXACT, SERVICES_BY, TEAMS_BY, cost_by, percent, untagged_by
 from finops_assets.restatements import restatements
-from finops_assets.rollup import GROUPED, TABLE
+from finops_assets.rollup import TABLE
+from finops_assets.tables import DIMENSIONS
 from finops_assets.warehouse import Warehouse
 
 COVERAGE, DEBT = "tag_coverage", "tag_debt"
@@ -371,7 +372,7 @@ def _is_month(period: Period) -> bool:
 
 
 def _dimension_order(dimension: str) -> tuple[int, str]:
-    known = list(GROUPED)
+    known = list(DIMENSIONS)
     return (known.index(dimension) if dimension in known else len(known), dimension)
 
 
@@ -528,10 +529,12 @@ def _weeks(connection: duckdb.DuckDBPyConnection, month: Period) -> dict[str, di
 
 def _untagged(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, list[Untagged]]:
     found: dict[str, list[Untagged]] = {}
-    for row in untagged_by(connection, period).to_dict("records"):
+    table = untagged_by(connection, period)
+    before = "_percent_before"
+    names = [c.removeprefix("untagged_").removesuffix(before) for c in table.columns if c.endswith(before)]
+    for row in table.to_dict("records"):
         shares = tuple(
-            (d, row[f"untagged_{d}"], row[f"untagged_{d}_percent"], row[f"untagged_{d}_percent_before"])
-            for d in GROUPED
+            (d, row[f"untagged_{d}"], row[f"untagged_{d}_percent"], row[f"untagged_{d}_percent_before"]) for d in names
         )
         found.setdefault(row["currency"] or "", []).append(
             Untagged(row["provider"], row["positive_effective_cost"], shares)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from finops_assets.comparison import Period
 from finops_assets.page import charts
 from finops_assets.page.gather import AnomalyLine, BudgetLine, ForecastLine, Money, MonthFigures, Restated, Spend
-from finops_assets.rollup import GROUPED, UNKNOWN, UNTAGGED
+from finops_assets.rollup import UNKNOWN, UNTAGGED
 from finops_assets.text import markdown, one_line
 
 TEMPLATE = "month.html.jinja"
@@ -277,7 +277,6 @@ def _environment() -> Environment:
     }
     environment.globals |= {
         "contents": CONTENTS,
-        "dimensions": tuple(GROUPED),
         "extent": _extent,
         "draw_month": _draw_month,
         "draw_days": _draw_days,
