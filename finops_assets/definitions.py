@@ -60,7 +60,7 @@ def build_definitions(settings: Settings, file: Path | None = None) -> dg.Defini
         *converted,
         *(key for made in (*budgets, *anomalies, *governance, *shared, health) for key in made.keys),
     ]
-    reports = [*report_assets(settings.owner, published_after), conformance_asset(settings)]
+    reports = [*report_assets(settings.owner, published_after, tuple(settings.dimensions)), conformance_asset(settings)]
     reports += [repairs_asset(settings), health]
     evaluation = [forecast_asset(settings.owner), *budgets, *anomalies, *governance, *shared]
     # The page is of the evaluations, but not of the split of shared cost.

@@ -20,7 +20,7 @@ from finops_assets.engine import identifier, literal
 from finops_assets.restatements import REPORTED_NOW
 from finops_assets.restatements import TABLE as REPORTED_COST
 from finops_assets.rollup import TABLE, missing
-from finops_assets.tables import DIMENSIONS, dimensions_of
+from finops_assets.tables import DIMENSIONS, dimensions_of, grouped
 from finops_assets.tables import key as rollup_key
 
 TEAMS_BY = ("department", "team")
@@ -175,6 +175,7 @@ def untagged_by(
     by: tuple[str, ...] = ("provider",),
     rollup: str = TABLE,
     reported: str = REPORTED_NOW,
+    dimensions: Iterable[str] | None = None,
 ) -> pd.DataFrame:
     """Share of positive effective cost without each dimension, against the period before.
 
@@ -182,23 +183,25 @@ def untagged_by(
     untagged_<dimension> (Decimal), untagged_<dimension>_percent and …_percent_before (float or NaN), and days and
     days_before as in `cost_by`: the shares before are of the like days alone. Of a dimension that some days were built
     without (`days_without`) the other days count, and it is None where there are none. `rollup`, `reported`: see `cost_by`.
+    `dimensions`: those of finops.yaml, to be told of whether the rollup has them or not; else those that it has.
 
     Raises:
         ValueError: a column that the rollup is not grouped by.
     """
     allowed = can_group_by(connection, rollup)[1:]
     require_columns(by, allowed)
-    dimensions = [d for d in allowed if d in rollup_key(dimensions_of(connection, TABLE))[2:-2]]
+    there = [d for d in dimensions_of(connection, TABLE) if d in allowed]
+    wanted = there if dimensions is None else grouped(dimensions)
     compared = compare(connection, period, reported, rollup)
     keys = ", ".join(identifier(b) for b in by)
     # A dimension is null on days that were built without it: they are in neither of its two sums.
     amounts = ["positive_effective_cost"] + [
         amount
-        for d in dimensions
+        for d in wanted
+        for name in [identifier(d) if d in there else "NULL"]
         for amount in (
-            f"CASE WHEN {identifier(d)} IS NOT NULL THEN positive_effective_cost END",
-            f"CASE WHEN {identifier(d)} = {literal(missing(d))} THEN positive_effective_cost"
-            f" WHEN {identifier(d)} IS NOT NULL THEN 0 END",
+            f"CASE WHEN {name} IS NOT NULL THEN positive_effective_cost END",
+            f"CASE WHEN {name} = {literal(missing(d))} THEN positive_effective_cost WHEN {name} IS NOT NULL THEN 0 END",
         )
     ]
     sums = ", ".join(f"sum({amount}) FILTER ({side})" for side in ("is_now", "NOT is_now") for amount in amounts)
@@ -228,7 +231,7 @@ def untagged_by(
             figures += [now[i + 1], _share(now[i + 1], now[i]), _share(then[i + 1], then[i])]
         result.append((*row[:width], *figures, compared.known_days(row[-1]), compared.compared_days(row[-1])))
     columns = [*by, "currency", "positive_effective_cost"]
-    for dimension in dimensions:
+    for dimension in wanted:
         columns += [f"untagged_{dimension}", f"untagged_{dimension}_percent", f"untagged_{dimension}_percent_before"]
     return pd.DataFrame(result, columns=[*columns, "days", "days_before"]).astype(
         {c: "float64" for c in columns if "_percent" in c} | {"days": "int64", "days_before": "int64"}

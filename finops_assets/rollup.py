@@ -133,6 +133,18 @@ def totals_query(rollup: str) -> str:
     """
 
 
+def days_lacking(warehouse: Warehouse, dimensions: Iterable[str]) -> set[date]:
+    """The days that the rollup is not grouped by all of these dimensions on: built before finops.yaml, or this product, had
+    one."""
+    with warehouse.reading() as connection:
+        if not warehouse.has(connection, TABLE):
+            return set()
+        held = tables.dimensions_of(connection, TABLE)
+        without = " OR ".join(f"{identifier(d)} IS NULL" if d in held else "true" for d in tables.grouped(dimensions))
+        found = connection.execute(f"SELECT DISTINCT charge_date FROM {TABLE} WHERE {without}").fetchall()
+    return {day for (day,) in found}
+
+
 def rollup_totals(warehouse: Warehouse, days: Iterable[date]) -> dict[date, dict[str, tuple[int, Decimal, Decimal]]]:
     """Rows, billed and effective cost of the rollup by day and currency."""
     result: dict[date, dict[str, tuple[int, Decimal, Decimal]]] = {}

@@ -33,6 +33,7 @@ from finops_assets.failures import why, why_step_failed
 from finops_assets.landing import unknown_deliveries
 from finops_assets.platform import Platform
 from finops_assets.processes import holding_open, name_of
+from finops_assets.rollup import days_lacking
 from finops_assets.waiting import PATIENCE_MINUTES, Wait, tell
 
 DAYS_PER_RUN = 31
@@ -281,7 +282,7 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
     All of them if a source has a delivery that was not landed yet; else those that the sensors would ask for
     (also to convert them),
     those whose facts are missing or were attributed under other rules, unless they were judged since and
-    are held, and those that this host's warehouse does not hold as the ledger has them.
+    are held, and those that this host's warehouse does not hold as the ledger has them, or not by every dimension.
     """
     wanted = days_between(first, end)
     settings = platform.settings
@@ -305,8 +306,10 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
         held = day in tried and day not in built and (current or day not in started)
         if day in changed or (not held and not (current and day in built)):
             stale.append(day)
-    # Built, but into the warehouse of another host; or its run ended between raw and rollup.
-    unlike = differing(platform, built.intersection(wanted).difference(stale))
+    there = built.intersection(wanted).difference(stale)
+    # Built, but into the warehouse of another host, or without a dimension; or its run ended between raw and rollup.
+    lacking = days_lacking(platform.warehouse, platform.rules.dimensions) & there
+    unlike = sorted({*differing(platform, there), *lacking})
     return sorted({*stale, *unlike} - held_by_gates(platform, instance, unlike).keys())
 
 

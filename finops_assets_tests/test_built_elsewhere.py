@@ -6,10 +6,14 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 
+from finops_assets.accrual import create_views
+from finops_assets.allocation.sparse import create_view
 from finops_assets.built_elsewhere import differing
 from finops_assets.estate import Incident
 from finops_assets.runs import days_to_run, publish
+from finops_assets.tables import TABLES
 from finops_assets_tests.running import Graph, persistent_instance, settings_for, small_estate
 
 FIRST, HELD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)
@@ -44,3 +48,32 @@ def test_what_another_warehouse_holds_is_not_passed_over(tmp_path: Path) -> None
 def behind(graph: Graph) -> list[date]:
     instance: dg.DagsterInstance = graph.instance
     return days_to_run(graph.platform, instance, FIRST, LAST + timedelta(days=1))
+
+
+def test_a_warehouse_of_three_dimensions_is_read_and_its_days_are_asked_for(tmp_path: Path) -> None:
+    """As the version before this one left it: its tables knew department, team and environment alone."""
+    small_estate(tmp_path, FIRST, FIRST)
+    with persistent_instance(tmp_path / "dagster") as instance:
+        graph = Graph(settings_for(tmp_path, FIRST), instance)
+        graph.run(FIRST)
+        graph.publish()
+        whole = graph.rollup()
+        with graph.platform.warehouse.writing() as connection:
+            for table, declared in ((t, TABLES["main", t]) for t in tables_of(connection)):
+                if declared.by_dimensions and not declared.view:
+                    connection.execute(f"ALTER TABLE {table} DROP COLUMN cost_center")
+            create_views(connection)
+            create_view(connection)
+        graph.publish()
+        assert days_to_run(graph.platform, instance, FIRST, HELD) == [FIRST]
+        assert graph.run(FIRST).success
+        assert days_to_run(graph.platform, instance, FIRST, HELD) == []
+        assert sorted(map(repr, graph.rollup("* EXCLUDE (cost_center), cost_center"))) == sorted(
+            repr((*row[:5], *row[6:], row[5])) for row in whole
+        )
+        graph.publish()
+
+
+def tables_of(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    found = connection.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'").fetchall()
+    return [name for (name,) in found]

@@ -1,6 +1,6 @@
 """Reports for people: small tables of the latest month, and the copy of the warehouse that people open."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 
 import dagster as dg
@@ -99,7 +99,9 @@ def _table(
     return report
 
 
-def report_assets(owner: str, published_after: Sequence[dg.AssetKey] = ()) -> list[dg.AssetsDefinition]:
+def report_assets(
+    owner: str, published_after: Sequence[dg.AssetKey] = (), dimensions: Iterable[str] = ()
+) -> list[dg.AssetsDefinition]:
     """The three reports and the published warehouse, which waits for what else is configured."""
     teams = _report(
         "cost_by_team",
@@ -116,7 +118,7 @@ def report_assets(owner: str, published_after: Sequence[dg.AssetKey] = ()) -> li
         "Which share of the last 30 days' positive effective cost has no department, team, environment or other dimension, by"
         " provider?",
         latest_days,
-        untagged_by,
+        lambda connection, period: untagged_by(connection, period, dimensions=dimensions),
         ("provider",),
         "untagged_team_percent",
         "% without team",

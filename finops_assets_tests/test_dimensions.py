@@ -1,0 +1,182 @@
+"""The rollup by every dimension of finops.yaml: one that comes, one that goes, and days that were built without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pytest
+from typer.testing import CliRunner
+
+from finops_assets import rollup
+from finops_assets.allocation.sparse import VIEW as COST_CENTERS
+from finops_assets.allocation.sparse import bring_up_to_date
+from finops_assets.cli import app
+from finops_assets.comparison import Period
+from finops_assets.daily_tables import build_rollup
+from finops_assets.errors import ConfigError
+from finops_assets.gates import rollup as gates
+from finops_assets.reports import cost_by, days_without, untagged_by
+from finops_assets.restatements import TABLE as REPORTED
+from finops_assets.restatements import restatements
+from finops_assets.tables import dimensions_of
+from finops_assets_tests.conftest import Site, focus_row
+
+ONE, TWO = "2026-09-01", "2026-09-02"
+PERIOD = Period(date(2026, 9, 1), date(2026, 9, 3))
+OWN = '  order: {keys: [order]}\n  "group": {keys: [cc]}\n'
+"""Names that are words of SQL."""
+
+
+def rows() -> list[dict[str, Any]]:
+    tags = [
+        '{"team": "core", "order": "a", "cc": "1"}',
+        '{"team": "core", "order": "b"}',
+        '{"team": "core", "cc": "1"}',
+    ]
+    long: dict[str, Any] = {"ChargePeriodEnd": "2026-09-03T10:00:00Z", "CommitmentDiscountId": "plan"}
+    return [
+        *(row(day, tag, n) for day in (ONE, TWO) for n, tag in enumerate(tags, 1)),
+        row(ONE, tags[0], 10, **long),
+    ]
+
+
+def row(day: str, tags: str, cost: int, **more: Any) -> dict[str, Any]:
+    return focus_row(day, Tags=tags, EffectiveCost=str(cost), **({"CommitmentDiscountId": ""} | more))
+
+
+@pytest.fixture
+def before(make_site: Callable[..., Site]) -> Site:
+    """Two days built with department and team alone."""
+    site = make_site()
+    site.put_csv("a.csv", *rows())
+    site.run_all(ONE, TWO)
+    return site
+
+
+def build(site: Site, *days: str) -> Site:
+    """Attribute and sum these days anew, from what was landed."""
+    site.facts(*days)
+    p = site.platform
+    build_rollup(p.lake, p.warehouse, p.rules, p.settings, [date.fromisoformat(d) for d in days])
+    return site
+
+
+def asked(site: Site, query: str) -> list[tuple[Any, ...]]:
+    with site.platform.warehouse.reading() as connection:
+        return connection.execute(query).fetchall()
+
+
+def by(site: Site, table: str, column: str, cost: str = "effective_cost", where: str = "true") -> dict[Any, Decimal]:
+    found = asked(site, f'SELECT "{column}", sum({cost}) FROM {table} WHERE {where} GROUP BY 1 HAVING sum({cost}) <> 0')
+    return dict(found)
+
+
+def test_a_dimension_that_comes_is_there_for_days_that_run_again_and_null_before(before: Site) -> None:
+    site = build(replace(before, extra=OWN), ONE)
+    first, second = f"charge_date = DATE '{ONE}'", f"charge_date = DATE '{TWO}'"
+    assert by(site, rollup.TABLE, "order", where=first) == {"a": 11, "b": 2, "__untagged__": 3}
+    assert by(site, rollup.TABLE, "group", where=first) == {"1": 14, "__untagged__": 2}
+    assert by(site, rollup.TABLE, "order", where=second) == {None: 6}
+    assert by(site, "daily_commitments", "order", "row_count") == {"a": 1}
+    # Parts of the long charge fall on days that were built before it, and keep what it is known by.
+    assert by(
+        site, "daily_accrued_cost", "order", "accrued_cost", f"accrual_date = DATE '{TWO}' AND is_apportioned"
+    ) == {
+        "a": Decimal(5),
+    }
+    assert all(v.passed for v in gates.judge_rollup(site.platform, [date(2026, 9, 1)]))
+    with site.platform.warehouse.reading() as connection:
+        assert days_without(connection, PERIOD, ("order", "team")) == {"order": [date(2026, 9, 2)]}
+        shown = cost_by(connection, PERIOD, ("order",))
+        assert shown["effective_cost"].sum() == 22
+        # A share is of the days whose dimension is known.
+        untagged = untagged_by(connection, PERIOD).iloc[0]
+    assert (untagged["untagged_order"], untagged["untagged_order_percent"]) == (3, pytest.approx(100 * 3 / 16))
+    assert untagged["untagged_department_percent"] == 100
+
+
+def test_history_stays_comparable_over_a_change_of_dimensions(before: Site) -> None:
+    """A day that is summed by more or by fewer names has moved by nothing; what it was reported by stays told."""
+    wider = build(replace(before, extra=OWN), ONE, TWO)
+    with wider.platform.warehouse.reading() as connection:
+        assert restatements(connection).empty
+    told = f'SELECT DISTINCT "order" FROM {REPORTED} WHERE reported_to IS {{}} ORDER BY ALL'
+    assert asked(wider, told.format("NOT NULL")) == [(None,)]
+    assert asked(wider, told.format("NULL")) == [("__untagged__",), ("a",), ("b",)]
+    narrow = build(replace(before, extra='  "group": {keys: [cc]}\n'), ONE, TWO)
+    with narrow.platform.warehouse.reading() as connection:
+        assert restatements(connection).empty
+        assert dimensions_of(connection) == ("department", "team", "environment", "group"), "collapsed"
+    assert asked(narrow, told.format("NULL")) == [(None,)]
+    assert ("b",) in asked(narrow, told.format("NOT NULL"))
+    assert asked(narrow, f"SELECT count(*) FROM {rollup.TABLE}") == [(4,)]
+    # A real restatement beside the change of names is told, with its money.
+    narrow.put_csv("a.csv", *rows(), row(TWO, '{"team": "core", "order": "a"}', 5))
+    again = replace(narrow, extra=OWN)
+    again.run_all(ONE, TWO)
+    with again.platform.warehouse.reading() as connection:
+        moved = restatements(connection)
+    assert [(str(r.charge_date), r.moved) for r in moved.itertuples()] == [(TWO, Decimal(5))]
+
+
+def test_a_dimension_that_goes_collapses_day_by_day(before: Site) -> None:
+    wide = build(replace(before, extra=OWN), ONE, TWO)
+    with wide.platform.warehouse.writing() as connection:
+        p = wide.platform
+        bring_up_to_date(p.lake, p.warehouse, connection, p.settings, p.rules)
+    narrow = build(replace(before, extra=""), ONE)
+    p = narrow.platform
+    # Half way: published, and its views with it.
+    p.warehouse.publish(p.lake, p.rules.dimensions)
+    assert asked(narrow, f"SELECT count(*) FROM {rollup.TABLE} WHERE charge_date = DATE '{ONE}'") == [(1,)]
+    assert by(narrow, rollup.TABLE, "order") == {None: 16, "a": 1, "b": 2, "__untagged__": 3}
+    build(narrow, TWO)
+    p.warehouse.publish(p.lake, p.rules.dimensions)
+    with duckdb.connect(str(p.warehouse.published), read_only=True) as connection:
+        assert dimensions_of(connection) == ("department", "team", "environment")
+        assert "order" in dimensions_of(connection, REPORTED), "what was reported by it stays"
+        for table in (rollup.TABLE, "daily_accrued_cost", COST_CENTERS):
+            assert connection.execute(f"SELECT sum(row_count) FROM {table}").fetchall() == [(7,)], table
+
+
+def test_a_dimension_with_too_many_values_is_not_summed_by(before: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollup, "MOST_VALUES", 1)
+    site = build(replace(before, extra=OWN), ONE, TWO)
+    assert by(site, rollup.TABLE, "order") == {"__other__": 16, "__untagged__": 6}
+    assert by(site, rollup.TABLE, "group") == {"1": 18, "__untagged__": 4}, "one value a day is not too many"
+    assert all(v.passed for v in gates.judge_rollup(site.platform, PERIOD.days))
+    assert asked(site, 'SELECT DISTINCT "order" FROM daily_commitments') == [("__other__",)]
+
+
+def test_commands_say_which_names_there_are_and_which_days_lack_one(before: Site) -> None:
+    def say(site: Site, *arguments: str) -> str:
+        done = CliRunner().invoke(app, [*arguments, "--config", str(site.folder / "finops.yaml")])
+        return " ".join((done.output + done.stderr).split())
+
+    wide = replace(before, extra=OWN)
+    (wide.folder / "finops.yaml").write_text(wide.text, encoding="utf-8")
+    p = before.platform
+    p.warehouse.publish(p.lake, p.rules.dimensions)
+    assert "finops.yaml has order, but no day was built with it" in say(wide, "report", "teams", "--by", "order")
+    p = build(wide, TWO).platform
+    p.warehouse.publish(p.lake, p.rules.dimensions)
+    told = say(wide, "report", "teams", "--by", "order", "--format", "csv")
+    assert "order is not known of 1 of the days" in told
+    assert "`finops run 2026-09-01 2026-09-02` builds them with it" in told
+    assert "allowed: charge_date, provider, department, team, environment, order, group, ServiceCategory" in say(
+        wide, "report", "savings", "--by", "squad"
+    )
+    for command in (["report", "committed"], ["report", "savings"], ["report", "untagged"], ["report", "services"]):
+        assert "error" not in say(wide, *command, "--by", "order,group"), command
+    assert "a,USD" in say(wide, "report", "teams", "--by", "order", "--basis", "accrued", "--format", "csv")
+
+
+@pytest.mark.parametrize("name", ["row_count", "billed_cost", "is_apportioned", "reported_to"])
+def test_a_dimension_cannot_be_called_as_another_column(make_site: Callable[..., Site], name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}' is taken by a column of the rollup's tables"):
+        make_site(extra=f"  {name}: {{keys: [x]}}\n").platform  # noqa: B018  # reads the settings
