@@ -32,7 +32,7 @@ OURS = [
     (raw_assets, "land_source"),
     (raw_assets, "compose_days"),
     (raw_gates, "judge_raw"),
-    (daily, "build_facts"),
+    (daily, "attribute_days"),
     (facts_gates, "judge_facts"),
     (daily, "build_rollup"),
     (daily, "rollup_totals"),

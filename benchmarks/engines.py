@@ -68,7 +68,7 @@ def _steps(platform: Platform, roots: list[int]) -> list[dict[str, Any]]:
 
     steps: dict[str, Callable[[], object]] = {
         "facts": facts,
-        "gates on facts": lambda: _passed(judge_facts(platform, DAYS)),
+        "gates on facts": lambda: _passed(judge_facts(platform, platform.keys(DAYS))),
         "rollup": lambda: build_rollup(lake, platform.warehouse, rules, settings, DAYS),
         "gates on the rollup": lambda: _passed(judge_rollup(platform, DAYS)),
     }

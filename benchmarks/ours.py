@@ -49,7 +49,7 @@ def gates(folder: str, name: str = "ours") -> None:
     """All gates on all three."""
     platform = platform_at(Path(folder), name)
     _passed(judge_raw(platform, platform.settings.sources[0], DAYS))
-    _passed(judge_facts(platform, DAYS))
+    _passed(judge_facts(platform, platform.keys(DAYS)))
     _passed(judge_rollup(platform, DAYS))
 
 
@@ -59,7 +59,7 @@ def everything(folder: str, name: str = "ours") -> None:
     _raw(platform)
     _passed(judge_raw(platform, platform.settings.sources[0], DAYS))
     _facts(platform)
-    _passed(judge_facts(platform, DAYS))
+    _passed(judge_facts(platform, platform.keys(DAYS)))
     _rollup(platform)
     _passed(judge_rollup(platform, DAYS))
 

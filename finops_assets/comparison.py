@@ -8,12 +8,13 @@ that it is compared with either. Days are UTC, ends exclusive.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import pairwise
 
 import duckdb
 
+from finops_assets.coverage import BUILT, HELD, NOTHING, PREVIOUS, coverage_of
 from finops_assets.engine import days_between
 from finops_assets.errors import FinopsError
 from finops_assets.restatements import REPORTED_NOW
@@ -77,14 +78,17 @@ def _last_day(connection: duckdb.DuckDBPyConnection, rollup: str) -> date | None
 
 
 def reported_days(connection: duckdb.DuckDBPyConnection, first: date, end: date, rollup: str = TABLE) -> set[date]:
-    """The days that the rollup has figures for."""
-    return {
+    """The days that the rollup has figures for, and those that are built and cost nothing."""
+    found = {
         day
         for (day,) in connection.execute(
             f"SELECT DISTINCT charge_date FROM {rollup} WHERE charge_date >= $first AND charge_date < $end",
             {"first": first, "end": end},
         ).fetchall()
     }
+    if rollup in (TABLE, REPORTED_NOW):
+        found |= {c.day for c in coverage_of(connection, first, end) if c.state == BUILT}
+    return found
 
 
 def missing_days(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str = TABLE) -> list[date]:
@@ -130,6 +134,8 @@ class Comparison:
     missing: list[date]
     missing_before: list[date]
     late: Mapping[str, list[date]]
+    outdated: Mapping[str, list[date]] = field(default_factory=dict)
+    """By source, days of both periods that show its last good version, because a gate holds a newer one."""
 
     @property
     def days(self) -> int:
@@ -180,6 +186,10 @@ class Comparison:
         found += [
             f"{source} has no figures for {_many(len(days))}: {_listed(days)}" for source, days in self.late.items()
         ]
+        found += [
+            f"{source} shows its last good version on {_many(len(days))}, a newer one is held by a gate: {_listed(days)}"
+            for source, days in self.outdated.items()
+        ]
         if unpaired := self.unpaired:
             found.append(f"not compared, as the other month has no such day: {_listed(unpaired)}")
         return found
@@ -227,6 +237,9 @@ def compare(
         known[provider] = frozenset(days - gaps)
         for source in sources:
             late[source] |= {day for day in gaps if day in unknown[source] or day < begun[source]}
+    named = {source for sources in _sources_of(connection, reported).values() for source in sources}
+    for source in begun.keys() - named:
+        late[source] |= unknown[source]  # of whom nothing was ever reported
     like = period.like_days.items()
     everyday = set(period.days)
     return Comparison(
@@ -236,7 +249,16 @@ def compare(
         [day for day in period.days if day not in days],
         [day for day in before.days if day not in days],
         {source: sorted(gaps) for source, gaps in sorted(late.items()) if gaps},
+        _outdated(connection, before.first, period.end) if reported == REPORTED_NOW else {},
     )
+
+
+def _outdated(connection: duckdb.DuckDBPyConnection, first: date, end: date) -> dict[str, list[date]]:
+    found: dict[str, list[date]] = {}
+    for c in coverage_of(connection, first, end):
+        if c.state == HELD and c.shown == PREVIOUS:
+            found.setdefault(c.source, []).append(c.day)
+    return dict(sorted(found.items()))
 
 
 def _sources_of(connection: duckdb.DuckDBPyConnection, reported: str) -> dict[str, list[str]]:
@@ -252,8 +274,9 @@ def _by_source(
 ) -> tuple[dict[str, date], dict[str, set[date]]]:
     """By source: its first day with rows, and those of these reported days of [first, end) on which its bill is late.
 
-    The only place that says when a source is late: on days without rows between others that are no more than LATE_DAYS.
-    After its last rows the newest reported day ends such a span.
+    The only place that says when a source is late: where `coverage` says that it is awaited or held and nothing of it is
+    shown. Of days that it does not speak of (of an earlier version, or as they were reported once): on days without
+    rows between others that are no more than LATE_DAYS; after its last rows the newest reported day ends such a span.
     """
     around = timedelta(days=LATE_DAYS + 1)
     found: dict[str, list[date]] = {}
@@ -270,4 +293,12 @@ def _by_source(
         for last, following in pairwise([*there, newest + timedelta(days=1)]):
             if (following - last).days <= LATE_DAYS + 1:
                 late[source].update(day for day in days_between(last + timedelta(days=1), following) if day in days)
+    if reported == REPORTED_NOW:
+        for c in coverage_of(connection, first, end):
+            gaps = late.setdefault(c.source, set())
+            if c.state != BUILT and c.shown == NOTHING and c.day in days:
+                gaps.add(c.day)
+            else:
+                gaps.discard(c.day)
+            begun.setdefault(c.source, c.day)
     return begun, late

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from finops_assets import accrual, commitments, corrections, restatements
+from finops_assets import coverage as coverages
 from finops_assets.allocation import sparse
 from finops_assets.attribution.rules import Rules
 from finops_assets.content import versions_by_day
+from finops_assets.coverage import Covered, enter_coverage
 from finops_assets.engine import columns_of
 from finops_assets.engines.chosen import engine_on
-from finops_assets.facts import facts_relation, stamp_of
+from finops_assets.facts import Key, facts_relation, stamp_of
 from finops_assets.lake import Lake, source_and_day
 from finops_assets.ledger import Ledger
 from finops_assets.restatements import keep_history
@@ -32,8 +33,18 @@ ROWS_AT_ONCE_ELSEWHERE = 200_000_000
 ROLLED, CHARGES = "rolled", "long_charges"
 
 
-def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Settings, days: Iterable[date]) -> None:
+def build_rollup(
+    lake: Lake,
+    warehouse: Warehouse,
+    rules: Rules,
+    settings: Settings,
+    days: Iterable[date],
+    covered: Mapping[Key, Covered] | None = None,
+) -> None:
     """Replace these days of the rollup and of the tables beside it, each as a whole, from the facts of all sources.
+
+    `covered` says how each (source, day) was judged, also of days that are not rolled up; without it all facts that
+    there are count as judged and passed.
 
     What a day reported before is kept: see `restatements`. Beside the rollup stand the accrual of charges longer
     than a day, commitments and corrections; they change in one transaction with it.
@@ -49,7 +60,12 @@ def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Setti
         with warehouse.writing() as connection:
             connection.execute("SET memory_limit = ?", [settings.engine.memory_limit.replace(" ", "")])
             files = lake.day_files("facts", sources, chunk)
+            built_from = {source_and_day(file): stamp_of(file) for file in files}
             with warehouse.transaction(connection):
+                judged = {key: Covered("built", "", stamp or "") for key, stamp in built_from.items()}
+                if covered is not None:
+                    judged = {key: covered[key] for key in covered if key[1] in chunk}
+                enter_coverage(connection, judged, built_from)
                 if not files:
                     for table in (TABLE, commitments.TABLE, corrections.TABLE, ROLLED_UP):
                         warehouse.replace_days(connection, table, chunk, None)
@@ -79,7 +95,7 @@ def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Setti
                 warehouse.replace_days(connection, corrections.TABLE, chunk, made[corrections.TABLE])
                 for name in (ROLLED, CHARGES):
                     connection.execute(f"DROP TABLE {name}")
-                connection.register("rolled_up_now", _built_from(files))
+                connection.register("rolled_up_now", _as_table(built_from))
                 warehouse.replace_days(connection, ROLLED_UP, chunk, "SELECT * FROM rolled_up_now")
                 connection.unregister("rolled_up_now")
                 accrual.create_views(connection, others)
@@ -89,18 +105,28 @@ def build_rollup(lake: Lake, warehouse: Warehouse, rules: Rules, settings: Setti
 
 def rollup_versions(warehouse: Warehouse, days: Iterable[date]) -> dict[date, str]:
     """By day a hash of what the rollup and the tables beside it hold of it, with what was reported of it before."""
-    tables = (TABLE, commitments.TABLE, corrections.TABLE, restatements.TABLE, accrual.HISTORY)
+    tables = (TABLE, commitments.TABLE, corrections.TABLE, restatements.TABLE, accrual.HISTORY, coverages.TABLE)
     with warehouse.reading() as connection:
         return versions_by_day(connection, [t for t in tables if warehouse.has(connection, t)], days)
 
 
-def _built_from(files: Iterable[Path]) -> pa.Table:
-    """What each of these facts files was built from: the published view shows no others."""
-    rows = [
-        {"charge_date": day, "source": source, "stamp": stamp_of(file)}
-        for file in files
-        for source, day in [source_and_day(file)]
-    ]
+def enter_not_rolled_up(warehouse: Warehouse, covered: Mapping[Key, Covered]) -> None:
+    """How (source, day)s were judged whose days stay in the rollup as they are."""
+    if not covered:
+        return
+    with warehouse.writing() as connection, warehouse.transaction(connection):
+        there = []
+        if warehouse.has(connection, ROLLED_UP):
+            days = sorted({day for _, day in covered})
+            there = connection.execute(
+                f"SELECT source, charge_date FROM {ROLLED_UP} WHERE list_contains(?, charge_date)", [days]
+            ).fetchall()
+        enter_coverage(connection, covered, there)
+
+
+def _as_table(built_from: Mapping[Key, str | None]) -> pa.Table:
+    """What each facts file was built from: the published view shows no others."""
+    rows = [{"charge_date": day, "source": source, "stamp": stamp} for (source, day), stamp in built_from.items()]
     return pa.Table.from_pylist(
         rows, pa.schema([("charge_date", pa.date32()), ("source", pa.string()), ("stamp", pa.string())])
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -23,14 +23,19 @@ from finops_assets.column_chunks import join_columns
 from finops_assets.engine import by_source_and_day, connect, file_list, identifier, literal, one_file
 from finops_assets.engines.chosen import engine_on
 from finops_assets.errors import LakeError
-from finops_assets.lake import Lake, LakeChanged, source_and_day
+from finops_assets.lake import Lake, LakeChanged, Layer, source_and_day
 from finops_assets.ledger import Ledger
 from finops_assets.settings import Engine
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
 
+LAYERS: tuple[Layer, ...] = ("unreleased", "facts")
 ARROW_ROWS = 122_880
 KEPT = (*(column.name for column in all_columns()), "tag_set_id", SOURCE_FILE, SOURCE_ROW)
 SPARK_COLUMNS = b"org.apache.spark.sql.parquet.row.metadata"
+
+
+Key = tuple[str, date]
+"""(source, day)"""
 
 
 @dataclass(frozen=True)
@@ -43,32 +48,29 @@ class FactsDay:
 
 
 def build_facts(
-    lake: Lake,
-    engine: Engine,
-    rules: Rules,
-    sources: Iterable[str],
-    days: Iterable[date],
-    shadows: Iterable[str] = (),
+    lake: Lake, engine: Engine, rules: Rules, sources: Iterable[str], days: Iterable[date]
 ) -> list[FactsDay]:
-    """Attribute the raw files of these days, one facts file per (day, source), replaced as a whole.
+    """Attribute the raw files of these days and release them unjudged: for whoever has gates of their own, or none."""
+    wanted = sorted(days)
+    built = attribute_days(lake, engine, rules, [(source, day) for source in sources for day in wanted])
+    release(lake, [(each.source, each.day) for each in built])
+    return built
 
-    `shadows` are sources whose cost does not count: what they have in the facts of these days, from when it
-    did, is removed.
 
-    A file is left alone when the raw day and the rules are those that it was built from.
-    A source that has no raw file for a day (a new one, not required) has no facts file for it either.
+def attribute_days(lake: Lake, engine: Engine, rules: Rules, keys: Iterable[Key]) -> list[FactsDay]:
+    """Attribute raw files, one facts file per (source, day), replaced as a whole. They wait unreleased for their gates.
+
+    Nothing is written where the raw day and the rules are those that the released file, or the one that waits, was
+    built from. A (source, day) without a raw file has no facts either.
     """
-    sources, wanted = list(sources), sorted(days)
-    for file in [lake.day_file("facts", shadow, day) for shadow in shadows for day in wanted]:
-        if lake.holds(file):
-            lake.remove(file)
+    work = [key for key in keys if lake.holds(lake.day_file("raw", *key))]
+    stamps = {key: facts_stamp(lake, rules, *key) for key in work}
     # In this order: facts may be newer than their stamp says, and are then built again, but never older.
-    everything = [(s, d) for d in wanted for s in sources]
-    there = set(lake.day_files("facts", sources, wanted))
-    built = {key: stamp_of(file) if (file := lake.day_file("facts", *key)) in there else None for key in everything}
-    stamps = {(s, d): facts_stamp(lake, rules, s, d) for s, d in everything}
-    work = [key for key in everything if lake.holds(lake.day_file("raw", *key))]
-    stale = [key for key in work if built[key] != stamps[key]]
+    released, waiting = _stamps(lake, "facts", work), _stamps(lake, "unreleased", work)
+    for key in waiting:
+        if released.get(key) == stamps[key]:
+            lake.remove(lake.day_file("unreleased", *key).parent)
+    stale = [key for key in work if stamps[key] not in (released.get(key), waiting.get(key))]
     if stale:
         lake.fetch([lake.day_file("raw", *key) for key in stale])
         keep_version(lake, rules)
@@ -77,20 +79,61 @@ def build_facts(
             from finops_assets.engines.transformation import write_facts  # needs the engine's extra
 
             write_facts(engine_on(engine.run_on, lake), lake, rules, resolved, {key: stamps[key] for key in stale})
-            return [FactsDay(s, d, (s, d) in set(stale)) for s, d in work]
-        with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
-            connection.execute("SET preserve_insertion_order = true")
-            _load(connection, resolved)
-            texts = TagTexts(lake)
+        else:
+            _attribute(lake, engine, rules, resolved, {key: stamps[key] for key in stale})
+    written = set(stale)
+    return [FactsDay(*key, key in written) for key in work]
 
-            def build(key: tuple[str, date]) -> None:
-                with connection.cursor() as cursor:
-                    _build_day(cursor, lake, rules, texts, *key, stamps[key])
 
-            # Small days are bound by latency, not by the processor: two at a time fill it.
-            with ThreadPoolExecutor(2) as pool:
-                list(pool.map(build, stale))
-    return [FactsDay(s, d, (s, d) in set(stale)) for s, d in work]
+def _attribute(lake: Lake, engine: Engine, rules: Rules, resolved: pa.Table, stamps: Mapping[Key, str]) -> None:
+    with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
+        connection.execute("SET preserve_insertion_order = true")
+        _load(connection, resolved)
+        texts = TagTexts(lake)
+
+        def build(key: Key) -> None:
+            with connection.cursor() as cursor:
+                _build_day(cursor, lake, rules, texts, *key, stamps[key])
+
+        # Small days are bound by latency, not by the processor: two at a time fill it.
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(build, stamps))
+
+
+def release(lake: Lake, keys: Iterable[Key]) -> None:
+    """Let what waits of these days count: it takes the place of the facts that were there. Nothing waits: nothing happens."""
+
+    def put(key: Key) -> None:
+        waiting, target = (lake.day_file(layer, *key) for layer in ("unreleased", "facts"))
+        stamp = stamp_of(waiting)
+        try:
+            lake.move(waiting, target)
+        except LakeChanged:
+            # Another machine that built the same day from the same rows and rules has done the work.
+            if [stamp_of(file) for file in lake.anew().fetch([target])] != [stamp]:
+                raise
+            lake.remove(waiting)
+        lake.remove(waiting.parent)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(put, [key for key in keys if lake.holds(lake.day_file("unreleased", *key))]))
+
+
+def forget_facts(lake: Lake, keys: Iterable[Key]) -> None:
+    """Remove what there is of facts of these days: of a source whose cost does not count any more."""
+    for key in keys:
+        for layer in LAYERS:
+            if lake.holds(lake.day_file(layer, *key)):
+                lake.remove(lake.day_file(layer, *key))
+
+
+def judged_layer(lake: Lake, key: Key) -> Layer:
+    """Where the facts of a (source, day) lie that its gates judge: those that wait, else those that passed before."""
+    return "unreleased" if lake.holds(lake.day_file("unreleased", *key)) else "facts"
+
+
+def _stamps(lake: Lake, layer: Layer, keys: Sequence[Key]) -> dict[Key, str | None]:
+    return {source_and_day(file): stamp_of(file) for file in lake.fetch(lake.day_file(layer, *key) for key in keys)}
 
 
 def facts_stamp(lake: Lake, rules: Rules, source: str, day: date) -> str:
@@ -195,7 +238,6 @@ def _build_day(
         put_day(
             lake,
             (source, day),
-            stamp,
             lambda file: join_columns(raw_file, KEPT, beside, file, {"finops_stamp": stamp}),
         )
 
@@ -216,16 +258,10 @@ def _write_dimensions(batches: pa.RecordBatchReader, raw: pq.FileMetaData, targe
             waiting = waiting.slice(rows)
 
 
-def put_day(lake: Lake, key: tuple[str, date], stamp: str, write: Callable[[Path], object]) -> None:
-    """Put what `write` writes to a path in the place of a (source, day)'s facts; it must carry the stamp."""
-    target = lake.day_file("facts", *key)
-    try:
-        with lake.replacing(target) as temporary:
-            write(temporary)
-    except LakeChanged:
-        # Another machine that built the same day from the same rows and rules has done the work.
-        if [stamp_of(file) for file in lake.anew().fetch([target])] != [stamp]:
-            raise
+def put_day(lake: Lake, key: Key, write: Callable[[Path], object]) -> None:
+    """Put what `write` writes to a path where a (source, day)'s facts wait for their gates; it must carry the stamp."""
+    with lake.replacing(lake.day_file("unreleased", *key)) as temporary:
+        write(temporary)
 
 
 def facts_relation(files: list[Path], of_any_rules: bool = False) -> str:

@@ -2,7 +2,8 @@
 
     landing/source=<s>/scope=<p>/generation=<g>/charge_date=<d>/…   the live slices of each delivery
     raw/source=<s>/charge_date=<d>/data.parquet                     a day of a source: union of its slices
-    facts/source=<s>/charge_date=<d>/data.parquet                   the same rows, attributed
+    unreleased/source=<s>/charge_date=<d>/data.parquet              the same rows, attributed, until the gates pass them
+    facts/source=<s>/charge_date=<d>/data.parquet                   attributed rows that have passed their gates
     ledger/<s>/…json                                                what was delivered, what a day holds
     tag_sets/…parquet                                               every distinct tag set, and its attribution
 
@@ -32,7 +33,7 @@ import duckdb
 from finops_assets.abandoned import beside_many, drop_abandoned, scratch_name
 from finops_assets.errors import LakeError
 
-Layer = Literal["raw", "facts"]
+Layer = Literal["raw", "unreleased", "facts"]
 DATA = "data.parquet"
 # A record is written beside its place under ".tmp-", a process and a number of some 32 characters, and a dash.
 LONGEST_NAME = 255 - len(".tmp--.json") - 32
@@ -174,6 +175,17 @@ class Lake:
 
     def drop_abandoned(self, kept: Path) -> None:
         """Remove generations beside a live one that a killed process left in a store, where nobody sees them."""
+
+    def move(self, file: Path, target: Path) -> None:
+        """Put a finished file of the lake in the place of another, at once or not at all.
+
+        Raises:
+            LakeError: as `replacing`.
+            LakeChanged: another machine wrote the target meanwhile; the file stays where it was.
+        """
+        with self.explaining(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._put(file, target, False)
 
     def link(self, source: Path, target: Path) -> None:
         """Give a finished file a second name in the lake; its bytes are shared, not written again."""

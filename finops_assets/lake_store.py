@@ -42,6 +42,8 @@ from finops_assets.sources.store import (
 
 COPIES = ".copies.sqlite"
 PROBE = ".conditions"
+HERE_ALONE = "unreleased/"
+"""What stays on the machine that made it: the store gets facts when they have passed their gates."""
 ABANDONED_AFTER = timedelta(days=1)
 """How old a generation that nobody entered must be before it is removed: a landing that runs is younger."""
 
@@ -95,9 +97,12 @@ class RemoteLake(Lake):
 
     def holds(self, file: Path) -> bool:
         key = self._key(file)
-        return key in self._part(key)
+        return file.is_file() if key.startswith(HERE_ALONE) else key in self._part(key)
 
     def fetch(self, files: Iterable[Path]) -> list[Path]:
+        files = list(files)
+        if all(self._key(file).startswith(HERE_ALONE) for file in files):
+            return super().fetch(files)
         keys = {file: key for file in files if (key := self._key(file)) in self._part(key)}
         self._download([self._part(key)[key] for key in keys.values()])
         return list(keys)
@@ -186,6 +191,9 @@ class RemoteLake(Lake):
 
     def _put(self, temporary: Path, target: Path, blind: bool) -> None:
         key = self._key(target)
+        if key.startswith(HERE_ALONE):
+            super()._put(temporary, target, blind)
+            return
         part = self._part(key)
         seen = part.get(key)
         if not blind and not self._copies.noted("conditions"):
@@ -228,6 +236,9 @@ class RemoteLake(Lake):
 
     def remove(self, path: Path) -> None:
         key = self._key(path)
+        if key.startswith(HERE_ALONE):
+            super().remove(path)
+            return
         part = self._part(f"{key}/")
         self._delete([k for k in part if k == key or k.startswith(f"{key}/")])
         super().remove(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 
@@ -45,6 +47,10 @@ class Platform:
     def source_names(self) -> list[str]:
         """The sources whose cost is in facts and rollup."""
         return [source.name for source in self.settings.counted]
+
+    def keys(self, days: Iterable[date]) -> list[tuple[str, date]]:
+        """Every (source, day) of these days whose cost is in facts and rollup."""
+        return [(source, day) for day in days for source in self.source_names]
 
     @property
     def shadow_names(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -22,13 +22,15 @@ from finops_assets.assets.converted import CONVERTED
 from finops_assets.assets.daily import BUILD_STEP, ROLLUP, blocking_gates
 from finops_assets.built_elsewhere import differing
 from finops_assets.checks.raw import FACTS, raw_key
-from finops_assets.checks.recording import HELD_BEFORE, held_days
+from finops_assets.checks.recording import AWAITED, HELD_BEFORE, held_days
+from finops_assets.coverage import AWAITED as AWAITED_STATE
+from finops_assets.coverage import HELD, Coverage, coverage_of
 from finops_assets.currency.conversion import days_to_convert
 from finops_assets.days import changed_days
 from finops_assets.dead_runs import end_dead_runs, owner_tags
 from finops_assets.engine import days_between
 from finops_assets.errors import FinopsError, WaitedTooLong
-from finops_assets.facts import facts_rules
+from finops_assets.facts import facts_rules, facts_stamp
 from finops_assets.failures import why, why_step_failed
 from finops_assets.landing import unknown_deliveries
 from finops_assets.platform import Platform
@@ -97,7 +99,13 @@ class Outcome:
     """What running a range came to."""
 
     built: list[date] = field(default_factory=list)
+    """Also those that are built without a source that is held or awaited."""
     held: dict[date, list[str]] = field(default_factory=dict)
+    """Days of which a gate holds everything, and why; a day that is built too is held for its converted figures only."""
+    without: dict[date, list[str]] = field(default_factory=dict)
+    """Days that are built without a source that a gate holds, and why."""
+    awaited: dict[date, list[str]] = field(default_factory=dict)
+    """Days that are not built because nothing of them is due yet."""
     errors: list[str] = field(default_factory=list)
     warned: dict[str, list[tuple[date, str]]] = field(default_factory=dict)
     """By asset and check that did not pass and holds nothing back: the days, and what each said."""
@@ -131,16 +139,26 @@ def run_range(
         }
         evaluations = _evaluations(instance, result.run_id)
         failed = {day: reasons for day in chunk if (reasons := [_text(e) for e in evaluations if _holds(e, day)])}
-        # A day without its exchange rates is held for the converted figures only: its rollup is built.
-        unbuilt = {day for day in failed if any(_holds(e, day) for e in evaluations if e.asset_key != CONVERTED)}
-        outcome.built += sorted(built - unbuilt)
-        outcome.held |= failed
+        waiting = {day: reasons for day in chunk if (reasons := [_text(e) for e in evaluations if _waits(e, day)])}
+        # What was built and then failed its gate is held, but for converted figures: they hold no rollup.
+        bad = {day for day in failed if any(_holds(e, day) for e in evaluations if e.asset_key == ROLLUP)}
+        unconverted = {day for day in failed if any(_holds(e, day) for e in evaluations if e.asset_key == CONVERTED)}
+        outcome.built += sorted(built - bad)
+        for day, reasons in failed.items():
+            partly = day in built and day not in bad and day not in unconverted
+            (outcome.without if partly else outcome.held)[day] = reasons
+        outcome.awaited |= {day: reasons for day, reasons in waiting.items() if day not in built and day not in failed}
         for each in evaluations:
-            if not each.passed and not each.blocking and each.partition and HELD_BEFORE not in each.metadata:
+            if (
+                not each.passed
+                and not each.blocking
+                and each.partition
+                and not {HELD_BEFORE, AWAITED} & each.metadata.keys()
+            ):
                 name = f"{each.asset_key.to_user_string()} {each.check_name}"
                 told = date.fromisoformat(each.partition), each.description or "did not pass"
                 outcome.warned.setdefault(name, []).append(told)
-        unexplained = [d for d in chunk if d not in built and d not in failed]
+        unexplained = [d for d in chunk if d not in built and d not in failed and d not in waiting]
         if unexplained:
             outcome.errors += _failures(result)
             if not any(e.is_step_start and e.step_key == BUILD_STEP for e in result.events):
@@ -258,6 +276,15 @@ def _holds(evaluation: dg.AssetCheckEvaluation, day: date) -> bool:
         and not evaluation.passed
         and evaluation.partition == day.isoformat()
         and HELD_BEFORE not in evaluation.metadata
+        and AWAITED not in evaluation.metadata
+    )
+
+
+def _waits(evaluation: dg.AssetCheckEvaluation, day: date) -> bool:
+    return (
+        evaluation.partition == day.isoformat()
+        and AWAITED in evaluation.metadata
+        and HELD_BEFORE not in evaluation.metadata
     )
 
 
@@ -289,28 +316,66 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
     if any(unknown_deliveries(platform.lake, source, settings.first_day) for source in settings.sources):
         return wanted
     changed = {d for source in settings.sources for d in changed_days(platform.lake, source.name, first, end)}
-    if settings.currency:
-        with platform.warehouse.reading() as connection:
+    with platform.warehouse.reading() as connection:
+        if settings.currency:
             changed |= set(days_to_convert(connection, settings.currency))
+        covered = {(c.source, c.day): c for c in coverage_of(connection, first, end)}
     tried = {date.fromisoformat(k) for k in instance.get_materialized_partitions(raw_key(settings.sources[0].name))}
     built = built_days(instance)
     started = {date.fromisoformat(k) for k in instance.get_materialized_partitions(FACTS)}
-    lake, stale = platform.lake, []
+    stale, unlike = [], []
     for day in wanted:
-        files = lake.day_files("facts", platform.source_names, [day])
-        # A source that was a shadow has raw days without facts, one that became a shadow has facts that do not count.
-        moved = len(files) < sum(lake.holds(lake.day_file("raw", s, day)) for s in platform.source_names) or any(
-            lake.holds(lake.day_file("facts", s, day)) for s in platform.shadow_names
-        )
-        current = files and not moved and all(facts_rules(f) == platform.rules.version for f in files)
-        held = day in tried and day not in built and (current or day not in started)
-        if day in changed or (not held and not (current and day in built)):
+        of_day = {s: c for s in platform.source_names if (c := covered.get((s, day)))}
+        if day in changed:
             stale.append(day)
-    there = built.intersection(wanted).difference(stale)
+        elif of_day or any(day == other for _, other in covered):
+            if _is_stale(platform, day, of_day):
+                stale.append(day)
+        elif _stale_before_coverage(platform, day, day in tried, day in built, day in started):
+            stale.append(day)
+        elif day in built:
+            unlike.append(day)
     # Built, but into the warehouse of another host, or without a dimension; or its run ended between raw and rollup.
-    lacking = days_lacking(platform.warehouse, platform.rules.dimensions) & there
-    unlike = sorted({*differing(platform, there), *lacking})
-    return sorted({*stale, *unlike} - held_by_gates(platform, instance, unlike).keys())
+    lacking = days_lacking(platform.warehouse, platform.rules.dimensions) & built.intersection(wanted)
+    elsewhere = differing(platform, unlike)
+    return sorted({*stale, *lacking, *elsewhere} - held_by_gates(platform, instance, unlike).keys())
+
+
+def _is_stale(platform: Platform, day: date, covered: Mapping[str, Coverage]) -> bool:
+    """Were these sources judged on something else than what the lake and the rules make of the day now?"""
+    lake, rules = platform.lake, platform.rules
+    # A source that was a shadow has raw days and no facts yet, one that became a shadow facts that do not count.
+    return any(lake.holds(lake.day_file("facts", s, day)) for s in platform.shadow_names) or any(
+        lake.holds(lake.day_file("raw", source, day))
+        if source not in covered
+        else covered[source].stamp != facts_stamp(lake, rules, source, day)
+        for source in platform.source_names
+    )
+
+
+def _stale_before_coverage(platform: Platform, day: date, tried: bool, built: bool, started: bool) -> bool:
+    """The same of a day that was run by a version which did not note what it judged: told by its facts."""
+    lake = platform.lake
+    files = lake.day_files("facts", platform.source_names, [day])
+    moved = len(files) < sum(lake.holds(lake.day_file("raw", s, day)) for s in platform.source_names) or any(
+        lake.holds(lake.day_file("facts", s, day)) for s in platform.shadow_names
+    )
+    current = files and not moved and all(facts_rules(f) == platform.rules.version for f in files)
+    held = tried and not built and (current or not started)
+    return not held and not (current and built)
+
+
+def held_or_awaited(
+    platform: Platform, instance: dg.DagsterInstance, first: date, end: date, awaited: bool = True
+) -> list[date]:
+    """The days of [first, end) of which a gate holds a source, or nothing is due yet of one, as they were judged last."""
+    with platform.warehouse.reading() as connection:
+        covered = coverage_of(connection, first, end)
+    states = {HELD, AWAITED_STATE} if awaited else {HELD}
+    told = {c.day for c in covered}
+    # A day that was run by a version which did not note it.
+    unsaid = [d for d in days_between(first, end) if d not in told]
+    return sorted({c.day for c in covered if c.state in states} | held_by_gates(platform, instance, unsaid).keys())
 
 
 def built_days(instance: dg.DagsterInstance) -> set[date]:

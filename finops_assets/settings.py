@@ -546,6 +546,8 @@ class Settings(_Strict):
     plausibility: Plausibility = Plausibility()
     acknowledged: tuple[Acknowledgement, ...] = ()
     engine: Engine = Engine()
+    release: Literal["by_source", "whole_day"] = "by_source"
+    """What a gate holds: that source's part of the day, or the whole day until all required sources have passed."""
     owner: Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")] = "team:finops"
     night: Night = Night()
     keep_runs_days: Annotated[int, Field(ge=7)] = 180

@@ -250,6 +250,8 @@ _SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
     "chance": (TEXT, "where the budget lies in the forecast's intervals"),
     "severity": (TEXT, "INFO, WARNING or CRITICAL; null: all is well"),
     "reason": (TEXT, "why"),
+    "since": (TIME, "UTC, from when"),
+    "shown": (TEXT, "what is shown"),
     "problem": (TEXT, "why nothing can be judged"),
     "history_days": (COUNT, "days that the forecast learned from"),
     "month_1": (MONEY, "the period's cost at the rate of the third last whole month", _CURRENCY),
@@ -508,6 +510,17 @@ _ALL = (
         "charge_date source stamp",
         published=False,
         stamp="version of the rules, and hash of the raw day",
+    ),
+    _table(
+        "coverage",
+        "What every answer is made of: how each source's day stands. A day that is not here was never run.",
+        "charge_date source state since reason shown stamp",
+        state="built: the gates passed and its cost, if any, is in the rollup; awaited: its bill is not due yet; held: a"
+        " gate holds it",
+        since="UTC, from when it is in this state",
+        reason="why, and what to do",
+        shown="what the rollup has of it: current (what was judged), previous (the last good version) or nothing",
+        stamp="what was judged: version of the rules, and hash of the raw day",
     ),
     # Shared cost, sparse groups.
     _table(

@@ -1,4 +1,4 @@
-"""A bad day is held and its neighbours flow, in every way a run can start (docs/gates.md)."""
+"""A bad day is held and its neighbours flow, in every way a run can start (docs/gates.md); here with `release: whole_day`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def graph_with(
     tmp_path: Path, instance: dg.DagsterInstance, *incidents: Incident, **kwargs: object
 ) -> tuple[Graph, Estate]:
     estate = small_estate(tmp_path, FIRST, LAST, incidents=incidents)
-    return Graph(settings_for(tmp_path, FIRST, **kwargs), instance), estate  # type: ignore[arg-type]
+    settings = settings_for(tmp_path, FIRST, **kwargs).model_copy(update={"release": "whole_day"})  # type: ignore[arg-type]
+    return Graph(settings, instance), estate
 
 
 INCOMPLETE = Incident("gcp", BAD, "incomplete")

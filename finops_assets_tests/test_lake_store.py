@@ -247,7 +247,10 @@ def test_a_lake_on_a_store_gives_the_figures_of_a_local_one_and_a_second_host_re
     first = cloud_platform(tmp_path / "one", estate, lake_at(place))
     build(first)
     assert (rolled(first), facts_seen(first)) == local
-    for verdict in [*judge_facts(first, DAYS), *(v for s in first.settings.sources for v in judge_raw(first, s, DAYS))]:
+    for verdict in [
+        *judge_facts(first, first.keys(DAYS)),
+        *(v for s in first.settings.sources for v in judge_raw(first, s, DAYS)),
+    ]:
         assert verdict.passed or not verdict.blocking, verdict.message
 
     second = cloud_platform(tmp_path / "two", estate, lake_at(place))

@@ -328,7 +328,7 @@ def test_the_stage_says_why_it_does_not_run_and_runs_when_the_day_is_healed(tmp_
     small_estate(tmp_path, FIRST, LAST, incidents=[Incident("gcp", LAST, "incomplete")])
     with dg.DagsterInstance.ephemeral() as instance:
         graph = Graph(settings_for(tmp_path, FIRST), instance)
-        assert "no day has been built yet" in owners_wait(graph.platform, instance)
+        assert "no day has been built yet" in owners_wait(graph.platform)
         graph.run(FIRST, LAST)
         held = waits(correlate(graph))
         assert "the newest of the rollup is held back by a gate" in held

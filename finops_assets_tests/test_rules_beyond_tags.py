@@ -340,7 +340,7 @@ class Ruled:
     def untagged(self, p: Platform) -> dict[str, float]:
         """Source -> percent of positive cost without department, by the gate's own figures of the last day."""
         build_facts(p.lake, p.settings.engine, p.rules, p.source_names, self.days)
-        verdicts = judge_facts(p, self.days)
+        verdicts = judge_facts(p, p.keys(self.days))
         assert all(v.passed for v in verdicts if v.gate == CONSERVED)
         build_rollup(p.lake, p.warehouse, p.rules, p.settings, self.days)
         assert all(v.passed for v in judge_rollup(p, self.days))

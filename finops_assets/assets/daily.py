@@ -5,13 +5,14 @@ ones alone: Dagster itself would hold a whole range for one bad day, or material
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
 
 from finops_assets.assets.accepted import ACCEPTED, accepted_anew, accepted_input
 from finops_assets.assets.converted import CONVERTED, converted_check_specs, converted_spec, materialize_converted
+from finops_assets.assets.days_run import DaysRun
 from finops_assets.assets.describe import (
     cost_by_currency,
     cost_figures,
@@ -22,10 +23,10 @@ from finops_assets.assets.describe import (
 from finops_assets.assets.follow import DATA_VERSION
 from finops_assets.assets.report_tables import POOL
 from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
-from finops_assets.checks.recording import HELD_BEFORE, held_back, held_days, record, record_whole
-from finops_assets.daily_tables import build_rollup, rollup_versions
+from finops_assets.checks.recording import HELD_BEFORE, held_back, holds, record, record_whole
+from finops_assets.daily_tables import build_rollup, enter_not_rolled_up, rollup_versions
 from finops_assets.days import sum_totals
-from finops_assets.facts import build_facts, facts_stamp
+from finops_assets.facts import Key, attribute_days, facts_stamp, forget_facts, judged_layer, release
 from finops_assets.gates import currency as currency_gates
 from finops_assets.gates import facts as facts_gates
 from finops_assets.gates import rollup as rollup_gates
@@ -36,7 +37,7 @@ from finops_assets.platform import Platform
 from finops_assets.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.rollup import rollup_totals
 from finops_assets.run_days import names_days, run_days
-from finops_assets.settings import Settings
+from finops_assets.settings import Currency, Settings
 from finops_assets.tables import facts_table, grouped, table
 
 ROLLUP = dg.AssetKey("daily_cost_by_team")
@@ -44,6 +45,12 @@ BUILD_STEP = "attribute_and_roll_up"
 
 
 FACTS_GATES = [dg.AssetCheckKey(FACTS, gate) for gate in facts_gates.GATES if gate != facts_gates.ADVICE]
+ALL_IN = "all_sources_in"
+ALL_IN_TEXT = (
+    "Every source's part of the day is in it. It holds nothing: what is missing is told, and awaited or held at raw."
+)
+Told = dict[dg.AssetKey, list[Verdict]]
+
 ROLLUP_GATES = [dg.AssetCheckKey(ROLLUP, gate) for gate in rollup_gates.GATES]
 
 
@@ -61,14 +68,14 @@ def facts_check_specs(days: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckS
     return [
         dg.AssetCheckSpec(gate, asset=FACTS, description=text, blocking=gate != facts_gates.ADVICE, partitions_def=days)
         for gate, text in facts_gates.GATES.items()
-    ]
+    ] + [dg.AssetCheckSpec(ALL_IN, asset=FACTS, description=ALL_IN_TEXT, blocking=False, partitions_def=days)]
 
 
 def rollup_check_specs(days: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
     return [
         dg.AssetCheckSpec(gate, asset=ROLLUP, description=text, blocking=True, partitions_def=days)
         for gate, text in rollup_gates.GATES.items()
-    ]
+    ] + [dg.AssetCheckSpec(ALL_IN, asset=ROLLUP, description=ALL_IN_TEXT, blocking=False, partitions_def=days)]
 
 
 def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
@@ -134,67 +141,152 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
         op = context.op_execution_context
         selected = context.selected_asset_keys
         checks = context.selected_asset_check_keys
-        wanted = run_days(op, () if selected else checks)
         told: dict[dg.AssetKey, list[Verdict]] = {}
-        held = held_days(context.instance, raw_gates(settings), wanted)
-        free = [day for day in wanted if day not in held]
-
-        if FACTS in selected:
-            build_facts(
-                platform.lake, settings.engine, platform.rules, platform.source_names, free, platform.shadow_names
-            )
-        judged = FACTS in selected or any(key.asset_key == FACTS for key in checks)
-        verdicts = facts_gates.judge_facts(platform, free) if judged else []
-        if FACTS in selected:
-            _log_facts(context, platform, free, verdicts)
-        if any(key.asset_key == FACTS for key in checks):
-            verdicts = _record(context, FACTS, verdicts, told)
-            _record(context, FACTS, _not_judged(facts_gates.GATES, held, advice=facts_gates.ADVICE), told)
-        else:
-            verdicts = []
+        run = _choose(context.instance, platform, run_days(op, () if selected else checks))
+        if FACTS in selected or any(key.asset_key == FACTS for key in checks):
+            _build_and_judge_facts(context, platform, run, told)
         if selected != {FACTS} or checks:
-            held |= _held(context.instance, FACTS_GATES, verdicts, free)
-            free = [day for day in wanted if day not in held]
-
+            _release(context.instance, platform, run)
         if ROLLUP in selected:
-            _materialize_rollup(context, platform, free)
-        recorded: list[Verdict] = []
+            _materialize_rollup(context, platform, run)
         if any(key.asset_key == ROLLUP for key in checks):
-            recorded = _record(context, ROLLUP, rollup_gates.judge_rollup(platform, free), told)
-            _record(context, ROLLUP, _not_judged(rollup_gates.GATES, held), told)
-            for verdict in recorded:
-                if verdict.holds:
-                    held.setdefault(verdict.day, []).append(f"{ROLLUP.to_user_string()}:{verdict.gate} failed")
-
-        to_convert = currency and (CONVERTED in selected or any(key.asset_key == CONVERTED for key in checks))
-        if currency and to_convert:
-            held |= _held(context.instance, ROLLUP_GATES, recorded, [day for day in wanted if day not in held])
-            free = [day for day in wanted if day not in held]
-            converted = materialize_converted(context, platform, currency, free, CONVERTED in selected)
-            _record(context, CONVERTED, _not_judged(currency_gates.GATES, held), told)
-            for verdict in _record(context, CONVERTED, converted, told):
-                if verdict.holds:
-                    reason = (
-                        f"{CONVERTED.to_user_string()}:{verdict.gate} failed: {verdict.message} (the rollup is built)"
-                    )
-                    held.setdefault(verdict.day, []).append(reason)
+            _judge_rollup(context, platform, run, told)
+        _tell_left_out(context, run, told)
+        if currency and (CONVERTED in selected or any(key.asset_key == CONVERTED for key in checks)):
+            _convert(context, platform, currency, run, told)
 
         if not names_days(op):
             for asset in sorted({key.asset_key for key in checks}):
                 names = [key.name for key in checks if key.asset_key == asset]
                 record_whole(op, asset, told.get(asset, []), names)
-        if held:
+        if held := run.held_days():
             raise held_back(held, "were built" if selected else "passed")
         yield from ()
 
     return attribute_and_roll_up
 
 
+def _choose(instance: dg.DagsterInstance, platform: Platform, days: list[date]) -> DaysRun:
+    """What the gates on raw days let through, by source."""
+    settings, lake = platform.settings, platform.lake
+    run = DaysRun.of(settings, days)
+    # Where nothing was ever run for a day there is nothing to wait for: raw is to be run first.
+    begun = {day for day in days if any(lake.holds(lake.day_file("raw", s, day)) for s in run.sources)}
+    for source in settings.counted:
+        found = holds(instance, raw_check_keys(source.name), days)
+        for day in days:
+            key = source.name, day
+            if day in begun and not lake.holds(lake.day_file("raw", *key)):
+                run.wait(key, f"raw/{source.name} has not been run for this day: nothing of it was delivered yet")
+                continue
+            for hold in found.get(day, ()):
+                if hold.awaited:
+                    run.wait(key, hold.text)
+                elif source.required:
+                    run.hold(key, hold.text)
+    return run
+
+
+def _build_and_judge_facts(context: dg.AssetExecutionContext, platform: Platform, run: DaysRun, told: Told) -> None:
+    """Attribute what is free, and hold of it what the gates on facts do not let through."""
+    building = FACTS in context.selected_asset_keys
+    keys, days, before = run.free(), run.free_days(), run.stopped_days()
+    if building:
+        attribute_days(platform.lake, platform.settings.engine, platform.rules, keys)
+        forget_facts(platform.lake, [(shadow, day) for shadow in platform.shadow_names for day in run.days])
+    verdicts = facts_gates.judge_facts(platform, keys)
+    if building:
+        _log_facts(context, platform, keys, days, verdicts)
+    recorded = _record(context, FACTS, verdicts, told)
+    _record(context, FACTS, _not_judged(facts_gates.GATES, before, facts_gates.ADVICE), told)
+    if context.selected_asset_keys == {FACTS} and not context.selected_asset_check_keys:
+        return  # built, and not to be judged: it waits
+    run.judged.update(days)
+    for gate in FACTS_GATES:
+        own = {v.day: v for v in recorded if v.gate == gate.name}
+        # The history would not do for both: it calls a gate unfinished that another run of these days has planned, and
+        # the two would hold each other. The pool lets only one of them be here.
+        others = holds(context.instance, [gate], [day for day in days if day not in own])
+        for day, verdict in own.items():
+            if verdict.holds:
+                text = f"{gate.to_user_string()} failed: {verdict.message}"
+                _hold_sources(run, day, verdict.held_sources, f"{text}. Next: {verdict.next_step}")
+        for day, found in others.items():
+            for hold in found:
+                _hold_sources(run, day, hold.sources, hold.text)
+
+
+def _hold_sources(run: DaysRun, day: date, sources: Collection[str], reason: str) -> None:
+    """Hold those of a day that a gate over all sources names; all of them where it names none."""
+    for source in sources or run.sources:
+        if run.flows((source, day)):
+            run.hold((source, day), reason)
+
+
+def _release(instance: dg.DagsterInstance, platform: Platform, run: DaysRun) -> None:
+    """Let what has passed its gates count. What waits for a verdict, or had a bad one in another run, is held."""
+    lake = platform.lake
+    waiting = [key for key in run.free() if judged_layer(lake, key) == "unreleased"]
+    for day, found in holds(instance, FACTS_GATES, sorted({day for _, day in waiting} - run.judged)).items():
+        for hold in found:
+            _hold_sources(run, day, hold.sources, hold.text)
+    release(lake, [key for key in waiting if key in set(run.free())])
+
+
+def _judge_rollup(context: dg.AssetExecutionContext, platform: Platform, run: DaysRun, told: Told) -> None:
+    before, days = run.stopped_days(), run.free_days()
+    recorded = _record(context, ROLLUP, rollup_gates.judge_rollup(platform, days), told)
+    _record(context, ROLLUP, _not_judged(rollup_gates.GATES, before), told)
+    for verdict in recorded:
+        if verdict.holds:
+            run.hold_day(verdict.day, f"{ROLLUP.to_user_string()}:{verdict.gate} failed: {verdict.message}")
+
+
+def _convert(
+    context: dg.AssetExecutionContext, platform: Platform, currency: Currency, run: DaysRun, told: Told
+) -> None:
+    own = {(v.gate, v.day) for v in told.get(ROLLUP, ())}
+    for gate in ROLLUP_GATES:
+        for day, found in holds(
+            context.instance, [gate], [day for day in run.free_days() if (gate.name, day) not in own]
+        ).items():
+            run.hold_day(day, found[0].text)
+    before, days = run.stopped_days(), run.free_days()
+    converted = materialize_converted(context, platform, currency, days, CONVERTED in context.selected_asset_keys)
+    _record(context, CONVERTED, _not_judged(currency_gates.GATES, before), told)
+    for verdict in _record(context, CONVERTED, converted, told):
+        if verdict.holds:
+            reason = f"{CONVERTED.to_user_string()}:{verdict.gate} failed: {verdict.message} (the rollup is built)"
+            run.hold_day(verdict.day, reason)
+
+
+def _tell_left_out(context: dg.AssetExecutionContext, run: DaysRun, told: Told) -> None:
+    """The check `all_sources_in`: which sources each day is built without. Their own checks hold, and alert."""
+    for asset in (FACTS, ROLLUP):
+        verdicts = []
+        for day in run.days:
+            missing = run.left_out(day)
+            text = "; ".join(f"{source}: {'; '.join(reasons)}" for source, reasons in missing.items())
+            stopped = "nothing of the day is built" if run.stops(day) else "built without"
+            verdicts.append(
+                Verdict(
+                    ALL_IN,
+                    day,
+                    not missing,
+                    f"{stopped} {text}" if missing else "every source is in",
+                    blocking=False,
+                    figures={HELD_BEFORE: text, "sources left out": len(missing)} if missing else {},
+                    awaited=bool(missing) and not any((source, day) in run.held for source in missing),
+                )
+            )
+        _record(context, asset, verdicts, told)
+
+
 def _record(
     context: dg.AssetExecutionContext,
     asset: dg.AssetKey,
     verdicts: Iterable[Verdict],
-    told: dict[dg.AssetKey, list[Verdict]],
+    told: Told,
 ) -> list[Verdict]:
     """Record what was judged of an asset, and keep it in `told`."""
     names = [key.name for key in context.selected_asset_check_keys if key.asset_key == asset]
@@ -203,27 +295,9 @@ def _record(
     return recorded
 
 
-def _held(
-    instance: dg.DagsterInstance, gates: Sequence[dg.AssetCheckKey], judged: Sequence[Verdict], days: Sequence[date]
-) -> dict[date, list[str]]:
-    """The days that gates hold: by what this run judged, else by the history.
-
-    The history would not do for both: it calls a gate unfinished that another run of these days has planned, and the two
-    would hold each other. The pool lets only one of them be here.
-    """
-    held: dict[date, list[str]] = {}
-    for gate in gates:
-        own = {v.day: v for v in judged if v.gate == gate.name}
-        found = held_days(instance, [gate], [day for day in days if day not in own])
-        found |= {day: [f"{gate.to_user_string()} failed"] for day, v in own.items() if v.holds}
-        for day, reasons in found.items():
-            held.setdefault(day, []).extend(reasons)
-    return held
-
-
-def _not_judged(gates: Iterable[str], held: Mapping[date, Sequence[str]], advice: str = "") -> Iterator[Verdict]:
-    """What a gate says of a day that never reached it: not passed, and who holds it."""
-    for day, reasons in held.items():
+def _not_judged(gates: Iterable[str], stopped: Mapping[date, Sequence[str]], advice: str = "") -> Iterator[Verdict]:
+    """What a gate says of a day that never reached it: that it was not judged, and who stops it. It lets nothing through."""
+    for day, reasons in stopped.items():
         for gate in gates:
             yield Verdict(
                 gate,
@@ -236,21 +310,26 @@ def _not_judged(gates: Iterable[str], held: Mapping[date, Sequence[str]], advice
 
 
 def _log_facts(
-    context: dg.AssetExecutionContext, platform: Platform, days: list[date], verdicts: list[Verdict]
+    context: dg.AssetExecutionContext,
+    platform: Platform,
+    keys: Sequence[Key],
+    days: Sequence[date],
+    verdicts: Sequence[Verdict],
 ) -> None:
     untagged = {
         v.day: "; ".join(f"{name} {figure}" for name, figure in v.figures.items())
         for v in verdicts
         if v.gate == facts_gates.ADVICE
     }
-    inputs = _versions_by_day(context.instance, [raw_key(s) for s in platform.source_names], days)
+    inputs = _versions_by_day(context.instance, keys)
     seen = accepted_anew(context.instance, platform.rules)
     if seen and days:
         context.log_event(seen)
     accepted = accepted_input(platform.rules)
     lake = platform.lake
     for day in days:
-        held = {s: t for s in platform.source_names if (t := Ledger(lake, s).day_totals(day))}
+        of_day = [source for source, other in keys if other == day]
+        held = {s: t for s in of_day if (t := Ledger(lake, s).day_totals(day))}
         totals = sum_totals([*held.values()])
         stamps = [facts_stamp(lake, platform.rules, source, day) for source in held]
         context.log_event(
@@ -277,8 +356,11 @@ def _log_facts(
         )
 
 
-def _materialize_rollup(context: dg.AssetExecutionContext, platform: Platform, days: list[date]) -> None:
-    build_rollup(platform.lake, platform.warehouse, platform.rules, platform.settings, days)
+def _materialize_rollup(context: dg.AssetExecutionContext, platform: Platform, run: DaysRun) -> None:
+    days = run.free_days()
+    covered = run.covered(platform.lake, platform.rules, days)
+    build_rollup(platform.lake, platform.warehouse, platform.rules, platform.settings, days, covered)
+    enter_not_rolled_up(platform.warehouse, run.covered(platform.lake, platform.rules, run.stopped_days()))
     totals = rollup_totals(platform.warehouse, days) if days else {}
     versions = rollup_versions(platform.warehouse, days)
     for day in days:
@@ -299,20 +381,19 @@ def _materialize_rollup(context: dg.AssetExecutionContext, platform: Platform, d
         )
 
 
-def _versions_by_day(
-    instance: dg.DagsterInstance, sources: Sequence[dg.AssetKey], days: Iterable[date]
-) -> dict[str, dict[str, str]]:
+def _versions_by_day(instance: dg.DagsterInstance, keys: Iterable[Key]) -> dict[str, dict[str, str]]:
     """Tags by day that tell Dagster which raw materialisations a day was built from.
 
     With them and the code version Dagster calls a day out of date when its raw day or the rules changed.
     It writes them itself for assets whose materialisations it logs; a range with held days we log ourselves.
     """
-    wanted = {day.isoformat() for day in days}
-    tags: dict[str, dict[str, str]] = {day: {} for day in wanted}
-    if not wanted:
-        return tags
+    of_source: dict[str, set[str]] = {}
+    for name, charged in keys:
+        of_source.setdefault(name, set()).add(charged.isoformat())
+    tags: dict[str, dict[str, str]] = {day: {} for wanted in of_source.values() for day in wanted}
     kind = dg.DagsterEventType.ASSET_MATERIALIZATION
-    for source in sources:
+    for name, wanted in of_source.items():
+        source = raw_key(name)
         pointers = instance.get_latest_storage_id_by_partition(source, kind, wanted)
         versions = instance.event_log_storage.get_latest_tags_by_partition(
             source, kind, [DATA_VERSION], asset_partitions=sorted(wanted)

@@ -1,5 +1,6 @@
 """Correlation: owner suggestions for untagged resources, people's decisions on them, and how often they were right."""
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
@@ -7,13 +8,14 @@ import dagster as dg
 import pandas as pd
 from pydantic import Field
 
-from finops_assets.assets.daily import FACTS_GATES, ROLLUP, ROLLUP_GATES, raw_gates
+from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.describe import shown
 from finops_assets.assets.follow import MADE_FROM
 from finops_assets.assets.report_tables import warehouse_table
-from finops_assets.checks.raw import FACTS, raw_key
-from finops_assets.checks.recording import held_days
+from finops_assets.checks.raw import FACTS
+from finops_assets.coverage import HELD, coverage_of, has_coverage
 from finops_assets.engine import days_between
+from finops_assets.facts import Key, facts_stamp
 from finops_assets.owners.decisions import (
     Decision,
     OwnerDecisions,
@@ -68,22 +70,22 @@ def owner_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         ),
     )
     def owner_suggestions(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
-        if reason := owners_wait(platform, context.instance):
+        if reason := owners_wait(platform):
             # A condition, not a failure: what comes after runs on, and the sensor asks again once it has gone.
             context.log.warning(reason)
             context.add_asset_metadata({MADE_FROM: "", "not made anew": reason})
             return typed(_standing(platform))
-        newest = newest_days(platform)
-        span = days_between(max(newest) - timedelta(days=WINDOW_DAYS - 1), max(newest) + timedelta(days=1))
-        there = {day for s in platform.source_names for day in platform.lake.days("facts", s)} | newest
-        held = _not_built(context.instance, platform, [day for day in span if day in there])
-        used = [day for day in span if day in there and day not in held]
+        newest = max(day for _, day in newest_keys(platform))
+        span = days_between(newest - timedelta(days=WINDOW_DAYS - 1), newest + timedelta(days=1))
+        there = {day for s in platform.source_names for day in platform.lake.days("facts", s)}
+        used = [day for day in span if day in there]
+        left_out = sorted({day for _, day in _not_built(platform, platform.keys(used))})
         resources = read_resources(platform.lake, settings.engine, platform.rules, platform.source_names, used)
         if resources is None:
             raise dg.Failure("owners are not suggested: the lake has no facts of these days", allow_retries=False)
         decisions = OwnerDecisions.beside(settings.warehouse).all()
         made = suggest(resources, wanted, settled(decisions))
-        context.add_output_metadata(_figures(made, used, sorted(held)))
+        context.add_output_metadata(_figures(made, used, left_out))
         return typed(made.table)
 
     @warehouse_table(
@@ -158,61 +160,46 @@ def _standing(platform: Platform) -> pd.DataFrame:
     return table
 
 
-def owners_wait(platform: Platform, instance: dg.DagsterInstance) -> str:
-    """Why owners are not suggested now; empty: they can be. Each held day is told with its first cause alone."""
-    newest = newest_days(platform)
+def owners_wait(platform: Platform) -> str:
+    """Why owners are not suggested now; empty: they can be."""
+    newest = newest_keys(platform)
     if not newest:
         return "owners are not suggested: no day has been built yet"
-    held = _not_built(instance, platform, sorted(newest))
+    held = _not_built(platform, newest)
     if not held:
         return ""
-    reasons = "\n".join(f"{day}: {'; '.join(r)}" for day, r in sorted(held.items()))
+    reasons = "\n".join(f"{source} {day}: {reason}" for (source, day), reason in sorted(held.items()))
     return (
         "owners are not suggested: the newest of the rollup is held back by a gate or by a failed run. Release it or run it"
         f" again (docs/gates.md); the suggestions made before stand.\n{reasons}"
     )
 
 
-def newest_days(platform: Platform) -> set[date]:
+def newest_keys(platform: Platform) -> list[Key]:
     """The newest day of each source whose cost counts and must not be missing, by its raw files.
 
     Where no source must be there, of each that counts.
     """
     counted = platform.settings.counted
-    found = (platform.lake.days("raw", s.name) for s in [s for s in counted if s.required] or counted)
-    return {days[-1] for days in found if days}
+    found = {s.name: platform.lake.days("raw", s.name) for s in [s for s in counted if s.required] or counted}
+    return [(source, days[-1]) for source, days in found.items() if days]
 
 
-def _not_built(instance: dg.DagsterInstance, platform: Platform, days: list[date]) -> dict[date, list[str]]:
-    """The days whose rollup is held, failed, or older than their raw data, and why.
-
-    What holds a day at one layer fails or leaves unjudged all gates after it: only the first layer's are the reason.
-    """
-    held = held_days(instance, raw_gates(platform.settings), days)
-    raw = [raw_key(source) for source in platform.source_names]
-    for built, gates in ((FACTS, FACTS_GATES), (ROLLUP, ROLLUP_GATES)):
-        held |= _older(instance, built, raw, [day for day in days if day not in held])
-        held |= held_days(instance, gates, [day for day in days if day not in held])
-    return held
-
-
-def _older(
-    instance: dg.DagsterInstance, built: dg.AssetKey, raw: list[dg.AssetKey], days: list[date]
-) -> dict[date, list[str]]:
-    """The days of an asset that were not built since their raw data was."""
-    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
-    keys = {day.isoformat() for day in days}
-    if not keys:
-        return {}
-    last = instance.get_latest_storage_id_by_partition(built, kind, keys)
-    late: dict[date, list[str]] = {}
-    for key in raw:
-        for day, at in instance.get_latest_storage_id_by_partition(key, kind, keys).items():
-            if at > last.get(day, 0):
-                late.setdefault(date.fromisoformat(day), []).append(
-                    f"{key.to_user_string()} is newer than {built.to_user_string()}: its run failed or is not over"
-                )
-    return late
+def _not_built(platform: Platform, keys: Iterable[Key]) -> dict[Key, str]:
+    """Those of these (source, day)s that the rollup lacks, or has an older version of than raw, and why."""
+    with platform.warehouse.reading() as connection:
+        if not has_coverage(connection):
+            return {}
+        covered = {(c.source, c.day): c for c in coverage_of(connection)}
+    lake, found = platform.lake, {}
+    for key in keys:
+        at = covered.get(key)
+        if at is None or at.stamp != facts_stamp(lake, platform.rules, *key):
+            if lake.holds(lake.day_file("raw", *key)):
+                found[key] = f"raw/{key[0]} is newer than the rollup: its run failed or is not over"
+        elif at.state == HELD:
+            found[key] = at.reason
+    return found
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:

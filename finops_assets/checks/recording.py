@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
@@ -140,52 +140,94 @@ def _metadata(asset: dg.AssetKey, verdict: Verdict) -> dict[str, dg.MetadataValu
     return entries
 
 
+@dataclass(frozen=True)
+class Hold:
+    """Why a check does not let a day be built on."""
+
+    check: dg.AssetCheckKey
+    text: str
+    awaited: bool = False
+    """Its bill is not due yet: nothing is wrong."""
+    sources: frozenset[str] = frozenset()
+    """Of a verdict over all sources, those whose part it holds; empty: the whole day."""
+
+
 def held_days(
     instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey], days: Iterable[date]
 ) -> dict[date, list[str]]:
     """The days that must not be built on, and why. A day is free only if every check passed on its newest version."""
+    return {day: [hold.text for hold in found] for day, found in holds(instance, checks, days).items()}
+
+
+def holds(
+    instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey], days: Iterable[date]
+) -> dict[date, list[Hold]]:
+    """By day every check that has not passed on its newest version, with what it said of it."""
     wanted = {day.isoformat(): day for day in days}
     if not checks or not wanted:
         return {}
-    held: dict[date, list[str]] = {}
+    held: dict[date, list[Hold]] = {}
     found = {
         (info.check_key, info.partition_key): info
         for info in instance.event_log_storage.get_asset_check_partition_info(list(checks), partition_keys=list(wanted))
     }
     for text, day in wanted.items():
         for check in checks:
-            info = found.get((check, text))
-            name = check.to_user_string()
-            if info is None:
-                reason = f"{name} has never judged this day; run {check.asset_key.to_user_string()} with its checks"
-            elif (verdict := _on_newest(instance, info)) is Status.FAILED:
-                reason = f"{name} failed"
-            elif verdict is None and info.latest_execution_status not in FINAL:
-                reason = f"{name} is not finished ({info.latest_execution_status.value.lower()})"
-            elif verdict is None:
-                reason = f"{name} judged an older version; run the check on the newest"
-            else:
-                continue
-            held.setdefault(day, []).append(reason)
+            hold = _hold(instance, check, found.get((check, text)))
+            if hold:
+                held.setdefault(day, []).append(hold)
     return held
 
 
-def _on_newest(instance: dg.DagsterInstance, info: AssetCheckPartitionInfo) -> Status | None:
-    """How a check judged the newest version of a day; None: it has not.
+def _hold(instance: dg.DagsterInstance, check: dg.AssetCheckKey, info: AssetCheckPartitionInfo | None) -> Hold | None:
+    name = check.to_user_string()
+    if info is None:
+        return Hold(check, f"{name} has never judged this day; run {check.asset_key.to_user_string()} with its checks")
+    passed, said = _on_newest(instance, info)
+    if passed is Status.SUCCEEDED:
+        return None
+    if passed is Status.FAILED:
+        return _failed(check, said)
+    if info.latest_execution_status not in FINAL:
+        return Hold(check, f"{name} is not finished ({info.latest_execution_status.value.lower()})")
+    return Hold(check, f"{name} judged an older version; run the check on the newest")
+
+
+def _failed(check: dg.AssetCheckKey, said: AssetCheckEvaluation | None) -> Hold:
+    if said is None:
+        return Hold(check, f"{check.to_user_string()} failed")
+    parts = said.metadata.get(OF_SOURCES)
+    blocking = parts.value if parts and isinstance(parts.value, Mapping) else {}
+    # What stands before the first colon is the asset and the day, which whoever shows this says himself.
+    text = (said.description or "").partition(": ")[2]
+    awaited = AWAITED in said.metadata
+    return Hold(
+        check,
+        f"{check.to_user_string()} {'waits' if awaited else 'failed'}" + (f": {text}" if text else ""),
+        awaited,
+        frozenset(str(source) for source, part in blocking.items() if isinstance(part, Mapping) and part.get("blocks")),
+    )
+
+
+def _on_newest(
+    instance: dg.DagsterInstance, info: AssetCheckPartitionInfo
+) -> tuple[Status | None, AssetCheckEvaluation | None]:
+    """How a check judged the newest version of a day, and if it failed, what it said; None: it has not judged it.
 
     Of two runs that overlap Dagster calls that one's verdict the latest which was planned later. It may be on the older
     version, and the verdict on the newest one stand before it. A run that has planned to judge the day, and waits or was
     killed, takes nothing from the verdict there is.
     """
     newest = info.latest_materialization_storage_id or 0
-    if info.latest_execution_status in FINAL and (info.latest_target_materialization_storage_id or 0) >= newest:
-        return info.latest_execution_status
+    last = (info.latest_target_materialization_storage_id or 0) >= newest
+    if last and info.latest_execution_status is Status.SUCCEEDED:
+        return Status.SUCCEEDED, None
     assert info.partition_key is not None
     records = instance.event_log_storage.get_asset_check_execution_history(
         info.check_key, OVERLAPPING, partition_filter=PartitionKeyFilter(key=info.partition_key)
     )
     judged = [
-        (record.event.timestamp, record.status)
+        (record.event.timestamp, record.status, evaluation)
         for record in records
         if record.event
         and record.event.dagster_event
@@ -193,7 +235,10 @@ def _on_newest(instance: dg.DagsterInstance, info: AssetCheckPartitionInfo) -> S
         and evaluation.target_materialization_data
         and evaluation.target_materialization_data.storage_id >= newest
     ]
-    return max(judged)[1] if judged else None
+    if not judged:
+        return (info.latest_execution_status, None) if last and info.latest_execution_status in FINAL else (None, None)
+    _, status, said = max(judged, key=lambda one: one[0])
+    return status, said
 
 
 def held_back(held: Mapping[date, Sequence[str]], others: str = "were built") -> dg.Failure:

@@ -25,6 +25,7 @@ from finops_assets.cli.restatements import restatements
 from finops_assets.cli.rules import rules_app
 from finops_assets.cli.run import backfill, demo, prune, publish, run
 from finops_assets.cli.sources import sources_app
+from finops_assets.cli.status import status
 from finops_assets.cli.tags import tags_app
 
 EXIT_CODES = (
@@ -54,6 +55,7 @@ app.command()(demo)
 app.command()(run)
 app.command()(backfill)
 app.command()(publish)
+app.command()(status)
 app.command()(prune)
 app.command()(restatements)
 app.command()(repairs)

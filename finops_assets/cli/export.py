@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from finops_assets.cli.common import ConfigOption, explained, out, say
+from finops_assets.coverage import BUILT, PREVIOUS, coverage_of
 from finops_assets.engine import days_between
 from finops_assets.errors import FinopsError
 from finops_assets.focus_export import ExportVersion, FocusExport, export_focus
@@ -47,13 +48,22 @@ def export_focus_command(
             warnings.simplefilter("ignore")
             from finops_assets.runs import held_by_gates, open_instance
 
+            with platform.warehouse.reading() as connection:
+                covered = coverage_of(connection, days[0], days[-1] + timedelta(days=1))
+            built = {c.day for c in covered if c.state == BUILT}
+            told = {c.day for c in covered}
             with open_instance() as instance:
-                held = held_by_gates(platform, instance, days)
+                held = held_by_gates(platform, instance, [day for day in days if day not in told])
+            held |= {day: [c.reason for c in covered if c.day == day] for day in sorted(told - built)}
+            parts = [c for c in covered if c.day in built and c.state != BUILT]
         # In the settings' order, so that the same choice is the same export.
         chosen = [name for name in platform.source_names if not source or name in source]
         export = export_focus(platform, days, target, version, chosen, held)
         _tell(export, target)
-    if export.held or export.missing:
+        for c in [c for c in parts if c.source in chosen][:SHOWN]:
+            what = "as its last good version" if c.shown == PREVIOUS else "not in it"
+            say(c.state, f"{c.day}, {c.source} {what}: {c.reason}", out, "  ")
+    if export.held or export.missing or parts:
         raise typer.Exit(3)
 
 

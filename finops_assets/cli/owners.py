@@ -301,6 +301,6 @@ def _run_owners(settings: Settings) -> tuple[list[str], str]:
         from finops_assets.runs import open_instance, run_owners
 
         with working("Run it again.") as terminal, open_instance() as instance, terminal.status("suggesting owners"):
-            if reason := owners_wait(Platform(settings), instance):
+            if reason := owners_wait(Platform(settings)):
                 return [], reason
             return run_owners(build_definitions(settings), instance), ""

@@ -118,10 +118,9 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
         from finops_assets.engine import days_between
         from finops_assets.runs import (
             DAYS_PER_RUN,
-            built_days,
             consecutive,
             days_to_run,
-            held_by_gates,
+            held_or_awaited,
             open_instance,
             publish,
             run_range,
@@ -139,13 +138,15 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
             before = _taken_out(platform)
             days = days_to_run(platform, instance, first, end) if only_changed else days_between(first, end)
             if judge_held:
-                rest = sorted(set(days_between(first, end)).difference(days))
-                days = sorted({*days, *held_by_gates(platform, instance, rest)})
+                days = sorted({*days, *held_or_awaited(platform, instance, first, end)})
             if not days and platform.warehouse.is_published():
-                held = sorted(set(days_between(first, end)) - built_days(instance))
+                held = held_or_awaited(platform, instance, first, end, awaited=False)
                 out.print(f"Nothing has changed for {Period(first, end)}: nothing to run.")
                 if held:
-                    out.print(f"Held back since they ran last: {', '.join(map(str, held))}. The UI says by which gate.")
+                    named = ", ".join(map(str, held))
+                    out.print(
+                        f"Held back, in whole or in part, since they ran last: {named}. `finops status` says why."
+                    )
                 return len(held)
             runs = len(list(consecutive(days, DAYS_PER_RUN)))
             steps = runs * steps_of(defs, "daily") + steps_of(defs, "publish")
@@ -168,16 +169,24 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
                 progress.update(task, completed=steps, description="done")
     converted = len(set(outcome.held) & set(outcome.built))
     also = f"; of {converted} more the converted figures only" if converted else ""
-    out.print(f"{len(outcome.built)} days built, {len(outcome.held) - converted} held back{also}.")
+    partly = f", {len(outcome.without)} of them without a source that is held" if outcome.without else ""
+    waiting = f", {len(outcome.awaited)} awaited" if outcome.awaited else ""
+    out.print(
+        f"{len(outcome.built)} days built{partly}, {len(outcome.held) - converted} held back{waiting}{also}.",
+        soft_wrap=True,
+    )
+    held_days = outcome.held | outcome.without
     if days and not outcome.built:
         out.print("No day was built, so reports and the published copy did not run; they stand as they were.")
-    told_whole = sorted(outcome.held)[:HELD_SHOWN]
+    for day in sorted(outcome.awaited)[:HELD_SHOWN]:
+        say("awaited", f"{day}: {'; '.join(outcome.awaited[day])}", out, "  ")
+    told_whole = sorted(held_days)[:HELD_SHOWN]
     for day in told_whole:
-        for reason in outcome.held[day]:
+        for reason in held_days[day]:
             say("held", f"{day}: {reason}", out, "  ")
-    rest_held = sorted(outcome.held)[HELD_SHOWN:]
+    rest_held = sorted(held_days)[HELD_SHOWN:]
     if rest_held:
-        gates = sorted({reason.partition(":")[0] for day in rest_held for reason in outcome.held[day]})
+        gates = sorted({reason.partition(":")[0] for day in rest_held for reason in held_days[day]})
         say(
             "held",
             f"{len(rest_held)} more days, {rest_held[0]} to {rest_held[-1]}, by {', '.join(gates)}: `finops run` with one"
@@ -195,7 +204,7 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
         say("error", text)
     if errors:
         raise typer.Exit(1)
-    return len(outcome.held)
+    return len(held_days)
 
 
 def _taken_out(platform: Platform) -> TakenOut:

@@ -107,7 +107,7 @@ class Spark:
         """
         files = self.lake.fetch([self.lake.day_file(layer, *key) for key in keys])
         columns = {**_FOCUS, **_ORIGIN}
-        if layer == "facts":
+        if layer != "raw":
             # Focus, then the dimensions, all of them texts.
             columns = {name: columns.get(name, StringType()) for name in pq.read_schema(files[0]).names}
         for file in files:
@@ -146,7 +146,7 @@ class Spark:
                 frame = frame.repartition("source", "charge_date") if self._sorted else frame
                 writer = frame.write.option("parquet.block.size", ROW_GROUP_BYTES)
                 writer.partitionBy("source", "charge_date").parquet(_uri(folder))
-            for key, stamp in stamps.items():
+            for key in stamps:
                 parts = sorted((folder / f"source={key[0]}" / f"charge_date={key[1]}").glob("part-*.parquet"))
                 if not parts and not pq.read_metadata(self.lake.day_file("raw", *key)).num_rows:
                     nothing = frame.where(F.lit(False)).drop("source", "charge_date")
@@ -154,7 +154,7 @@ class Spark:
                     parts = sorted((workspace / "nothing").glob("part-*.parquet"))
                 if len(parts) != 1:
                     raise self._not_shared(f"for source {key[0]}, {key[1]}, {len(parts)} files came back, not 1")
-                put_day(self.lake, key, stamp, partial(os.replace, parts[0]))
+                put_day(self.lake, key, partial(os.replace, parts[0]))
 
     @contextmanager
     def _a_task_for_each_file(self) -> Iterator[None]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import Any
 
 import duckdb
 
 from finops_assets.engines.chosen import engine_on
-from finops_assets.facts import facts_relation, raw_relation
+from finops_assets.facts import Key, facts_relation, judged_layer, raw_relation
 from finops_assets.lake import Layer
 from finops_assets.platform import Platform
 
@@ -25,12 +25,24 @@ class Asked:
 
     def rows(self, layer: Layer, days: Iterable[date], query: Callable[[str], str]) -> list[tuple[Any, ...]]:
         """What `query`, SQL for a relation, gives of these days of a layer, of all sources; no days, no rows."""
-        lake, sources = self.platform.lake, self.platform.source_names
+        wanted = sorted(days)
+        return self.of_keys(layer, [(s, day) for s in self.platform.source_names for day in wanted], query)
+
+    def of_keys(self, layer: Layer, keys: Iterable[Key], query: Callable[[str], str]) -> list[tuple[Any, ...]]:
+        """The same of each (source, day) that the layer holds."""
+        lake = self.platform.lake
         if self._elsewhere is None:
-            files = lake.day_files(layer, sources, days)
+            files = lake.fetch(lake.day_file(layer, *key) for key in keys)
             relation = raw_relation if layer == "raw" else facts_relation
             return self.connection.execute(query(relation(files))).fetchall() if files else []
-        from finops_assets.engines.transformation import held_keys, rows_of
+        from finops_assets.engines.transformation import rows_of
 
-        keys = held_keys(lake, layer, sources, days)
-        return rows_of(self._elsewhere, layer, keys, query) if keys else []
+        held = [key for key in keys if lake.holds(lake.day_file(layer, *key))]
+        return rows_of(self._elsewhere, layer, held, query) if held else []
+
+    def to_judge(self, keys: Sequence[Key], query: Callable[[str], str]) -> list[tuple[Any, ...]]:
+        """The same of facts: of a (source, day) those that wait for their gates, else those that passed them before."""
+        layers: dict[Layer, list[Key]] = {}
+        for key in keys:
+            layers.setdefault(judged_layer(self.platform.lake, key), []).append(key)
+        return [row for layer, of_layer in layers.items() for row in self.of_keys(layer, of_layer, query)]

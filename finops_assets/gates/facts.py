@@ -12,10 +12,9 @@ from typing import Any
 import duckdb
 
 from finops_assets.engine import connect, identifier
-from finops_assets.facts import facts_relation
+from finops_assets.facts import Key, facts_relation, judged_layer
 from finops_assets.gates.asked import Asked
 from finops_assets.gates.verdict import Figure, OfSource, Verdict, money
-from finops_assets.lake import Layer
 from finops_assets.platform import Platform
 
 CONSERVED, WITHIN, ADVICE = "conserved", "untagged_within_threshold", "untagged_below_warning"
@@ -24,23 +23,24 @@ GATES = {
     WITHIN: "Positive effective cost without a required dimension stays within the threshold that blocks.",
     ADVICE: "Positive effective cost without a required dimension stays below the threshold that warns.",
 }
+BLOCKING = (CONSERVED, WITHIN)
 SHOWN = 5
 
 
-def judge_facts(platform: Platform, days: Iterable[date]) -> list[Verdict]:
-    """All verdicts on these days of the facts."""
-    days = sorted(days)
+def judge_facts(platform: Platform, keys: Iterable[Key]) -> list[Verdict]:
+    """All verdicts on these (source, day)s of the facts, those of a day together."""
+    keys = sorted(keys, key=lambda key: (key[1], key[0]))
     with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
         asked = Asked(platform, connection)
-        verdicts = [*_conserved(asked, platform, days), *_untagged(asked, connection, platform, days)]
+        verdicts = [*_conserved(asked, keys), *_untagged(asked, connection, platform, keys)]
         return [replace(verdict, engine=asked.engine) for verdict in verdicts]
 
 
-def _totals(asked: Asked, layer: Layer, days: list[date]) -> dict[tuple[date, str, str], tuple[Any, ...]]:
-    return {
-        (day, source, currency): tuple(figures)
-        for day, source, currency, *figures in asked.rows(layer, days, totals_query)
-    }
+Totals = dict[tuple[date, str, str], tuple[Any, ...]]
+
+
+def _totals(found: Iterable[tuple[Any, ...]]) -> Totals:
+    return {(day, source, currency): tuple(figures) for day, source, currency, *figures in found}
 
 
 def totals_query(relation: str) -> str:
@@ -52,9 +52,10 @@ def totals_query(relation: str) -> str:
     """
 
 
-def _conserved(asked: Asked, platform: Platform, days: list[date]) -> Iterator[Verdict]:
-    raw, facts = _totals(asked, "raw", days), _totals(asked, "facts", days)
-    for day in days:
+def _conserved(asked: Asked, judged: list[Key]) -> Iterator[Verdict]:
+    raw = _totals(asked.of_keys("raw", judged, totals_query))
+    facts = _totals(asked.to_judge(judged, totals_query))
+    for day in _days_of(judged):
         keys = sorted(k for k in raw.keys() | facts.keys() if k[0] == day)
         problems: dict[str, list[str]] = {}
         for key in keys:
@@ -81,12 +82,12 @@ def _conserved(asked: Asked, platform: Platform, days: list[date]) -> Iterator[V
 
 
 def _untagged(
-    asked: Asked, connection: duckdb.DuckDBPyConnection, platform: Platform, days: list[date]
+    asked: Asked, connection: duckdb.DuckDBPyConnection, platform: Platform, keys: list[Key]
 ) -> Iterator[Verdict]:
     policy = platform.settings.tag_policy
     required = [d for d in policy.required if d in platform.rules.dimensions]
-    shares = _untagged_shares(asked, days, required)
-    for day in days:
+    shares = _untagged_shares(asked, keys, required)
+    for day in _days_of(keys):
         over: dict[str, dict[str, list[str]]] = {WITHIN: {}, ADVICE: {}}
         figures: dict[str, Figure] = {}
         for (found_day, source, currency, dimension), (untagged, total) in sorted(shares.items()):
@@ -129,12 +130,16 @@ def _untagged(
         )
 
 
+def _days_of(keys: Iterable[Key]) -> list[date]:
+    return sorted({day for _, day in keys})
+
+
 def _joined(problems: Mapping[str, Iterable[str]]) -> str:
     return "; ".join(text for texts in problems.values() for text in texts)
 
 
 def _untagged_shares(
-    asked: Asked, days: list[date], dimensions: list[str]
+    asked: Asked, keys: list[Key], dimensions: list[str]
 ) -> dict[tuple[date, str, str, str], tuple[Decimal, Decimal]]:
     """(day, source, currency, dimension) -> (positive effective cost without it, positive effective cost).
 
@@ -143,7 +148,7 @@ def _untagged_shares(
     if not dimensions:
         return {}
     result = {}
-    found = asked.rows("facts", days, lambda facts: shares_query(facts, dimensions))
+    found = asked.to_judge(keys, lambda facts: shares_query(facts, dimensions))
     for day, source, currency, total, *untagged in found:
         for dimension, amount in zip(dimensions, untagged):
             result[day, source, currency, dimension] = (Decimal(amount), Decimal(total))
@@ -165,7 +170,8 @@ def shares_query(facts: str, dimensions: list[str]) -> str:
 
 def _who(connection: duckdb.DuckDBPyConnection, platform: Platform, source: str, day: date, dimension: str) -> str:
     """The accounts and tag keys that carry a day's untagged money."""
-    relation = facts_relation(platform.lake.day_files("facts", [source], [day]))
+    file = platform.lake.day_file(judged_layer(platform.lake, (source, day)), source, day)
+    relation = facts_relation([file])
     cost = "coalesce(EffectiveCost, BilledCost)"
     where = f"{cost} > 0 AND {identifier(dimension)} IS NULL"
     accounts = connection.execute(

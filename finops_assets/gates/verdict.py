@@ -43,6 +43,11 @@ class Verdict:
         """Does this verdict hold the day back?"""
         return self.blocking and not self.passed
 
+    @property
+    def held_sources(self) -> frozenset[str]:
+        """Whose part of the day it holds back, where it can tell."""
+        return frozenset(part.source for part in self.of_sources if part.blocking) if self.holds else frozenset()
+
 
 def counted(rows: int) -> str:
     """A number of rows in words.

@@ -172,7 +172,7 @@ class _Look:
         def waiting(key: dg.AssetKey) -> bool:
             if nothing and ROLLUP in self.graph.get_ancestor_asset_keys(key):
                 return True  # no day has passed its gates yet
-            if key == dg.AssetKey(SUGGESTIONS) and (reason := owners_wait(self.platform, self.instance)):
+            if key == dg.AssetKey(SUGGESTIONS) and (reason := owners_wait(self.platform)):
                 self.remarks.append(reason)
                 return True
             return False

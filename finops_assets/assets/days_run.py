@@ -1,0 +1,107 @@
+"""What one run of days knows of each (source, day): which flow, which a gate holds, which are awaited, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from finops_assets.attribution.rules import Rules
+from finops_assets.coverage import Covered
+from finops_assets.facts import Key, facts_stamp
+from finops_assets.lake import Lake
+from finops_assets.settings import Settings
+
+
+@dataclass
+class DaysRun:
+    """The days of a run. A day stops when nothing of it is built: `whole_day` as finops.yaml's `release` says."""
+
+    days: Sequence[date]
+    sources: Sequence[str]
+    required: frozenset[str]
+    whole_day: bool
+    held: dict[Key, list[str]] = field(default_factory=dict)
+    awaited: dict[Key, list[str]] = field(default_factory=dict)
+    apart: dict[date, list[str]] = field(default_factory=dict)
+    """Days that a gate holds which tells no source."""
+    judged: set[date] = field(default_factory=set)
+    """Days whose facts this run has judged, or found judged."""
+
+    @classmethod
+    def of(cls, settings: Settings, days: Sequence[date]) -> DaysRun:
+        """A run of which nothing is held yet."""
+        counted = settings.counted
+        required = frozenset(s.name for s in counted if s.required) or frozenset(s.name for s in counted)
+        return cls(days, [s.name for s in counted], required, settings.release == "whole_day")
+
+    def hold(self, key: Key, reason: str) -> None:
+        """A gate holds this part of the day."""
+        self.held.setdefault(key, []).append(reason)
+
+    def wait(self, key: Key, reason: str) -> None:
+        """This part of the day is not due yet."""
+        self.awaited.setdefault(key, []).append(reason)
+
+    def hold_day(self, day: date, reason: str) -> None:
+        """A gate holds the day as a whole."""
+        self.apart.setdefault(day, []).append(reason)
+
+    def flows(self, key: Key) -> bool:
+        """Has nothing stopped this part of its day, whatever became of the others?"""
+        return key not in self.held and key not in self.awaited
+
+    def stops(self, day: date) -> bool:
+        """Is nothing of the day built?"""
+        if day in self.apart:
+            return True
+        needed = [self.flows((source, day)) for source in self.sources if source in self.required]
+        return not all(needed) if self.whole_day else not any(needed)
+
+    def free(self) -> list[Key]:
+        """What is built."""
+        flowing = set(self.free_days())
+        return [(s, day) for day in self.days for s in self.sources if day in flowing and self.flows((s, day))]
+
+    def free_days(self) -> list[date]:
+        """The days that are built, with all or some of their sources."""
+        return [day for day in self.days if not self.stops(day)]
+
+    def held_days(self) -> dict[date, list[str]]:
+        """The days of which nothing is built because of a gate, and all reasons."""
+        return {day: r for day in self.days if self.stops(day) and self._is_held(day) and (r := self._reasons(day))}
+
+    def stopped_days(self) -> dict[date, list[str]]:
+        """The days of which nothing is built, held or awaited, and all reasons."""
+        return {day: self._reasons(day) for day in self.days if self.stops(day)}
+
+    def left_out(self, day: date) -> dict[str, list[str]]:
+        """The sources that a day is built without, and why."""
+        found = {s: [*self.held.get((s, day), ()), *self.awaited.get((s, day), ())] for s in self.sources}
+        return {source: reasons for source, reasons in found.items() if reasons}
+
+    def covered(self, lake: Lake, rules: Rules, days: Iterable[date]) -> dict[Key, Covered]:
+        """What the table `coverage` says of these days."""
+        return {
+            (source, day): self._covered((source, day), facts_stamp(lake, rules, source, day))
+            for day in days
+            for source in self.sources
+        }
+
+    def _covered(self, key: Key, stamp: str) -> Covered:
+        if key in self.held:
+            return Covered("held", "; ".join(self.held[key]), stamp)
+        if key in self.awaited:
+            return Covered("awaited", "; ".join(self.awaited[key]), stamp)
+        day = key[1]
+        if not self.stops(day):
+            return Covered("built", "", stamp)
+        # Nothing is wrong with this one: it waits for the others of its day.
+        return Covered("held" if self._is_held(day) else "awaited", "; ".join(self._reasons(day)), stamp)
+
+    def _is_held(self, day: date) -> bool:
+        return day in self.apart or any((source, day) in self.held for source in self.sources)
+
+    def _reasons(self, day: date) -> list[str]:
+        of_sources = [reason for reasons in self.left_out(day).values() for reason in reasons]
+        return [*of_sources, *self.apart.get(day, ())]

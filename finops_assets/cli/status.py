@@ -1,0 +1,107 @@
+"""finops status: what is built, awaited and held, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+import pandas as pd
+import typer
+
+from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, say, write_table
+from finops_assets.coverage import AWAITED, BUILT, HELD, Coverage, coverage_of
+from finops_assets.platform import Platform
+from finops_assets.settings import load_settings
+
+REASONS_SHOWN = 12
+HELD_CODE = 3
+
+
+def status(format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None) -> None:
+    """Where does every source stand: newest day built, days awaited and since when, days held and why?
+
+    The other formats have a row a day and source that is not built. Exits with 3 if a day of a source is held.
+    """
+    with explained():
+        settings = load_settings(config)
+        platform = Platform(settings)
+        with platform.warehouse.reading() as connection:
+            found = coverage_of(connection)
+        if format == "table":
+            write_table(_overview(platform.source_names, found), format, output)
+            _tell(found)
+        else:
+            write_table(_rows(found), format, output)
+    if any(c.state == HELD for c in found):
+        raise typer.Exit(HELD_CODE)
+
+
+def _overview(sources: Iterable[str], found: list[Coverage]) -> pd.DataFrame:
+    """A row a source."""
+    rows = []
+    for source in sources:
+        of_source = [c for c in found if c.source == source]
+        built = [c.day for c in of_source if c.state == BUILT]
+        counts = {state: [c for c in of_source if c.state == state] for state in (AWAITED, HELD)}
+        rows.append(
+            {
+                "source": source,
+                "newest day built": str(max(built)) if built else "none",
+                "days built": len(built),
+                **{f"days {state}": len(days) for state, days in counts.items()},
+                "awaited since": _since(counts[AWAITED]),
+                "held since": _since(counts[HELD]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _since(days: list[Coverage]) -> str:
+    return f"{min(c.since for c in days):%Y-%m-%d %H:%M} UTC" if days else "-"
+
+
+def _tell(found: list[Coverage]) -> None:
+    """Why, and what to do: days in a row with one reason are one line."""
+    lines = list(_spans(c for c in found if c.state != BUILT))
+    for state, days, source, reason, shown in lines[:REASONS_SHOWN]:
+        say(state, f"{source} {days}: {reason}{shown}", out)
+    if len(lines) > REASONS_SHOWN:
+        out.print(f"… and {len(lines) - REASONS_SHOWN} more: finops status --format csv")
+    if not found:
+        out.print("No day was run yet: finops run FROM TO, or let the sensors do it.")
+    elif not lines:
+        out.print("Every day that was run is built, with all sources.")
+
+
+def _spans(found: Iterable[Coverage]) -> Iterator[tuple[str, str, str, str, str]]:
+    spans: list[list[Coverage]] = []
+    for c in sorted(found, key=lambda c: (c.state != HELD, c.source, c.day)):
+        last = spans[-1][-1] if spans else None
+        alike = last and (last.source, last.state, last.reason, last.shown) == (c.source, c.state, c.reason, c.shown)
+        if last and alike and c.day - last.day == timedelta(days=1):
+            spans[-1].append(c)
+        else:
+            spans.append([c])
+    for span in spans:
+        first = span[0]
+        days = str(first.day) if len(span) == 1 else f"{first.day} to {span[-1].day}"
+        shown = " (its last good version is in the figures)" if first.shown == "previous" else ""
+        yield first.state, days, first.source, first.reason, shown
+
+
+def _rows(found: list[Coverage]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "charge_date": c.day,
+                "source": c.source,
+                "state": c.state,
+                "since": c.since,
+                "reason": c.reason,
+                "shown": c.shown,
+            }
+            for c in found
+            if c.state != BUILT
+        ],
+        columns=["charge_date", "source", "state", "since", "reason", "shown"],
+    )

@@ -1,0 +1,203 @@
+"""`release: by_source`: a source that is held or awaited leaves the others of its day alone, however a run starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+from typer.testing import CliRunner
+
+from finops_assets.assets.daily import ALL_IN
+from finops_assets.cli import app
+from finops_assets.comparison import Period, compare
+from finops_assets.coverage import Coverage, Covered, coverage_of, enter_coverage
+from finops_assets.estate import Incident
+from finops_assets.facts import judged_layer
+from finops_assets.runs import days_to_run, run_range
+from finops_assets.settings import TagPolicy, Threshold
+from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for, small_estate
+
+FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)
+DAYS = [FIRST, BAD, LAST]
+RAW = [["raw", s] for s in SOURCES]
+FACTS, ROLLUP = "cloud_cost_facts", "daily_cost_by_team"
+PROVIDER = {"gcp": "Google Cloud", "azure": "Microsoft"}
+INCOMPLETE = Incident("gcp", BAD, "incomplete")
+UNTAGGED = Incident("azure", BAD, "untagged")
+EVERYTHING = Threshold(warn_above=100, block_above=100)
+LENIENT = TagPolicy(required=("department", "team"), thresholds={"department": EVERYTHING, "team": EVERYTHING})
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with persistent_instance(tmp_path / "dagster") as instance:
+        yield instance
+
+
+def coverage(graph: Graph) -> dict[tuple[str, date], Coverage]:
+    with graph.platform.warehouse.reading() as connection:
+        return {(c.source, c.day): c for c in coverage_of(connection)}
+
+
+def providers(graph: Graph, day: date) -> set[str]:
+    return {provider for (d, provider) in graph.rollup("charge_date, provider") if d == day}
+
+
+@pytest.mark.parametrize(
+    ("incident", "check"),
+    [(INCOMPLETE, "raw/gcp:complete"), (UNTAGGED, f"{FACTS}:untagged_within_threshold")],
+    ids=["raw gate", "facts gate"],
+)
+@pytest.mark.parametrize("way", ["range", "single", "separate"])
+def test_the_others_of_a_day_flow_and_every_place_says_who_is_missing(
+    tmp_path: Path, instance: dg.DagsterInstance, incident: Incident, check: str, way: str
+) -> None:
+    small_estate(tmp_path, FIRST, LAST, incidents=[incident])
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
+    match way:
+        case "range":
+            last = graph.run(FIRST, LAST)
+        case "single":
+            graph.run(FIRST, LAST, RAW)
+            last = graph.run(BAD)
+        case _:
+            graph.run(FIRST, LAST, RAW)
+            graph.run(FIRST, LAST, [FACTS])
+            last = graph.run(BAD, None, [ROLLUP])
+    assert last.success, last.failure()
+    assert BAD in last.materialized(ROLLUP)
+    everyone = {"AWS", "Microsoft", "Google Cloud"}
+    assert providers(graph, BAD) == everyone - {PROVIDER[incident.source]}
+    covered = coverage(graph)
+    held = covered[incident.source, BAD]
+    assert (held.state, held.shown) == ("held", "nothing")
+    assert check in held.reason
+    assert "Next:" in held.reason
+    assert {c.state for key, c in covered.items() if key != (incident.source, BAD)} == {"built"}
+    verdict = last.verdicts(f"{ROLLUP}:{ALL_IN}")[BAD]
+    assert not verdict.passed
+    assert verdict.severity is dg.AssetCheckSeverity.WARN
+    assert f"built without {incident.source}: {check}" in verdict.description
+    if way == "range":
+        assert last.materialized(FACTS) == last.materialized(ROLLUP) == DAYS
+        assert last.verdicts(f"{ROLLUP}:{ALL_IN}")[FIRST].passed
+        assert last.verdicts(f"{FACTS}:{ALL_IN}")[BAD].passed is False
+
+
+def test_what_was_attributed_and_is_held_waits_beside_the_facts_and_a_new_limit_releases_it(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    small_estate(tmp_path, FIRST, LAST, incidents=[UNTAGGED])
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
+    graph.run(FIRST, LAST)
+    lake = graph.platform.lake
+    assert judged_layer(lake, ("azure", BAD)) == "unreleased"
+    assert not lake.holds(lake.day_file("facts", "azure", BAD))
+    assert lake.holds(lake.day_file("facts", "aws", BAD))
+    lenient = Graph(graph.settings.model_copy(update={"tag_policy": LENIENT}), instance)
+    released = lenient.run(BAD, None, [FACTS, ROLLUP])
+    assert released.success
+    assert providers(lenient, BAD) == {"AWS", "Microsoft", "Google Cloud"}
+    assert coverage(lenient)["azure", BAD].state == "built"
+    assert not any(lake.root.joinpath("unreleased").rglob("*.parquet"))
+    assert released.verdicts(f"{ROLLUP}:{ALL_IN}")[BAD].passed
+
+
+def test_a_held_restatement_keeps_the_last_good_version_and_the_day_says_so(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    small_estate(tmp_path, FIRST, LAST)
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
+    assert graph.run(FIRST, LAST).success
+    before = graph.rollup()
+    assert len({day for day, *_ in before}) == 3
+    small_estate(tmp_path, FIRST, LAST, incidents=[UNTAGGED])
+    run = graph.run(FIRST, LAST)
+    assert run.success
+    assert graph.rollup() == before
+    held = coverage(graph)["azure", BAD]
+    assert (held.state, held.shown) == ("held", "previous")
+    with graph.platform.warehouse.reading() as connection:
+        compared = compare(connection, Period(FIRST, date(2026, 9, 4)))
+    assert compared.outdated == {"azure": [BAD]}
+    assert any("azure shows its last good version on 1 day" in note for note in compared.notes)
+    graph.publish()
+    with duckdb.connect(str(graph.settings.published), read_only=True) as connection:
+        [(cost,)] = connection.execute(f"SELECT sum(EffectiveCost) FROM {FACTS} WHERE source = 'azure'").fetchall()
+        [(rolled,)] = connection.execute(
+            f"SELECT sum(effective_cost) FROM {ROLLUP} WHERE provider = 'Microsoft'"
+        ).fetchall()
+    assert cost == rolled > Decimal(0)
+
+
+def test_a_day_of_which_everything_is_held_fails_its_run(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    incidents = [Incident(source, BAD, "incomplete") for source in SOURCES]
+    small_estate(tmp_path, FIRST, LAST, incidents=incidents)
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
+    run = graph.run(FIRST, LAST)
+    assert not run.success
+    assert run.materialized(ROLLUP) == [FIRST, LAST]
+    for source in SOURCES:
+        assert f"raw/{source}:complete failed" in run.failure()
+    assert {coverage(graph)[source, BAD].state for source in SOURCES} == {"held"}
+
+
+def test_a_source_that_was_not_run_for_a_day_is_awaited_beside_the_others(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    small_estate(tmp_path, FIRST, LAST)
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
+    graph.run(FIRST, LAST, [["raw", "aws"], ["raw", "azure"]])
+    run = graph.run(FIRST, LAST, [FACTS, ROLLUP])
+    assert run.success
+    assert run.materialized(ROLLUP) == DAYS
+    assert {c.state for (source, _), c in coverage(graph).items() if source == "gcp"} == {"awaited"}
+    with graph.platform.warehouse.reading() as connection:
+        assert compare(connection, Period(FIRST, date(2026, 9, 4))).late == {"gcp": DAYS}
+
+
+def test_whole_day_holds_the_others_and_says_that_they_wait(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    small_estate(tmp_path, FIRST, LAST, incidents=[INCOMPLETE])
+    graph = Graph(settings_for(tmp_path, FIRST, "release: whole_day\n"), instance)
+    run = graph.run(FIRST, LAST)
+    assert not run.success
+    assert run.materialized(ROLLUP) == [FIRST, LAST]
+    covered = coverage(graph)
+    assert {covered[source, BAD].state for source in SOURCES} == {"held"}
+    assert "raw/gcp:complete failed" in covered["aws", BAD].reason
+
+
+def test_finops_run_counts_status_shows_and_backfill_asks_for_what_is_held_only(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_estate(tmp_path, FIRST, LAST, incidents=[INCOMPLETE])
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
+    outcome = run_range(graph.defs, instance, DAYS)
+    assert (outcome.built, list(outcome.without), outcome.held, outcome.errors) == (DAYS, [BAD], {}, [])
+    assert "gcp" in outcome.without[BAD][0]
+    assert days_to_run(graph.platform, instance, FIRST, date(2026, 9, 4)) == []
+    # Other rules make all days stale, held or not.
+    other = graph.settings.model_copy(update={"placeholders": ("none", "tbd")})
+    assert days_to_run(Graph(other, instance).platform, instance, FIRST, date(2026, 9, 4)) == DAYS
+    monkeypatch.setattr("finops_assets.cli.status.load_settings", lambda _: graph.settings)
+    shown = CliRunner().invoke(app, ["status"])
+    assert shown.exit_code == 3
+    assert f"held gcp {BAD}: raw/gcp:complete failed" in shown.output
+    rows = json.loads(CliRunner().invoke(app, ["status", "--format", "json"]).output)
+    assert [(row["charge_date"], row["source"], row["state"]) for row in rows] == [(str(BAD), "gcp", "held")]
+
+
+def test_a_state_keeps_its_beginning_until_it_changes() -> None:
+    at = datetime(2026, 9, 2, 8, tzinfo=UTC)
+    with duckdb.connect() as connection:
+        for hour, state in enumerate(("awaited", "awaited", "held", "built")):
+            enter_coverage(connection, {("aws", FIRST): Covered(state, "x", "s")}, [], at + timedelta(hours=hour))  # type: ignore[arg-type]
+            [row] = coverage_of(connection)
+            assert (row.state, row.since.hour) == (state, {0: 8, 1: 8, 2: 10, 3: 11}[hour])
+        assert coverage_of(connection, FIRST, FIRST) == []
