@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -337,8 +337,10 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
             unlike.append(day)
     # Built, but into the warehouse of another host, or without a dimension; or its run ended between raw and rollup.
     lacking = days_lacking(platform.warehouse, platform.rules.dimensions) & built.intersection(wanted)
-    elsewhere = differing(platform, unlike)
-    return sorted({*stale, *lacking, *elsewhere} - held_by_gates(platform, instance, unlike).keys())
+    elsewhere = set(differing(platform, unlike))
+    if settings.release == "whole_day":
+        elsewhere -= held_by_gates(platform, instance, elsewhere).keys()
+    return sorted({*stale, *lacking, *elsewhere})
 
 
 def _is_stale(platform: Platform, day: date, covered: Mapping[str, Coverage]) -> bool:
@@ -383,6 +385,6 @@ def built_days(instance: dg.DagsterInstance) -> set[date]:
     return {date.fromisoformat(key) for key in instance.get_materialized_partitions(ROLLUP)}
 
 
-def held_by_gates(platform: Platform, instance: dg.DagsterInstance, days: list[date]) -> dict[date, list[str]]:
+def held_by_gates(platform: Platform, instance: dg.DagsterInstance, days: Iterable[date]) -> dict[date, list[str]]:
     """The days that have not passed every blocking gate on their newest version, and why: facts of them are not to leave."""
     return held_days(instance, blocking_gates(platform.settings), days)
