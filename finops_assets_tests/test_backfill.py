@@ -38,7 +38,8 @@ def test_a_backfill_with_a_gap_runs_ranges_and_holds_one_day(tmp_path: Path) -> 
     sources = "".join(f"  - {{name: {s}, uri: estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in SOURCES)
     config = tmp_path / "finops.yaml"
     config.write_text(
-        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n{sources}{DIMENSIONS}",
+        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nrelease: whole_day\n"
+        f"sources:\n{sources}{DIMENSIONS}",
         encoding="utf-8",
     )
     code = tmp_path / "location.py"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import duckdb
+import pytest
 
 from finops_assets.accrual import create_views
 from finops_assets.allocation.sparse import create_view
@@ -20,18 +21,21 @@ FIRST, HELD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)
 GOOD = [FIRST, LAST]
 
 
-def test_what_another_warehouse_holds_is_not_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("release", "built"), [("whole_day", GOOD), ("by_source", [FIRST, HELD, LAST])], ids=["whole day", "by source"]
+)
+def test_what_another_warehouse_holds_is_not_passed_over(tmp_path: Path, release: str, built: list[date]) -> None:
     small_estate(tmp_path, FIRST, LAST, incidents=[Incident("aws", HELD, "incomplete")])
     with persistent_instance(tmp_path / "dagster") as instance:
-        one = Graph(settings_for(tmp_path, FIRST), instance)
+        one = Graph(settings_for(tmp_path, FIRST, f"release: {release}\n"), instance)
         one.run(FIRST, LAST)
-        assert one.built() == set(GOOD)
+        assert one.built() == set(built)
         assert behind(one) == [], "the held day is not asked for again"
         files = {"warehouse": tmp_path / "two.duckdb", "published": tmp_path / "two published.duckdb"}
         two = Graph(one.settings.model_copy(update=files), instance)
-        assert behind(two) == differing(two.platform, GOOD) == GOOD
+        assert behind(two) == differing(two.platform, built) == built
 
-        two.run(FIRST)
+        two.run(FIRST, HELD if release == "by_source" else None)
         assert behind(two) == [LAST]
         [problem] = [text for text in publish(two.defs, instance)[0] if text.startswith("published_warehouse")]
         assert "lacks days that Dagster's history calls built (2026-09-03)" in problem

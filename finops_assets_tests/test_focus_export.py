@@ -231,14 +231,18 @@ def test_what_the_provider_left_out_is_told(site: Site, tmp_path: Path) -> None:
     assert found == [("Cloud", "USD", Decimal("1.25"))]
 
 
-def test_the_command_leaves_held_days_out_and_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("release", ["whole_day", "by_source"])
+def test_the_command_leaves_what_is_held_out_and_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str
+) -> None:
     first, bad, last = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)
     small_estate(tmp_path, first, last, incidents=[Incident("gcp", bad, "untagged")])
     sources = "".join(
         f"  - {{name: {s}, provider: {PROVIDERS[s]}, uri: estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in SOURCES
     )
     (tmp_path / "finops.yaml").write_text(
-        f"first_day: {first}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n{sources}{DIMENSIONS}",
+        f"first_day: {first}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nrelease: {release}\nsources:\n"
+        f"{sources}{DIMENSIONS}",
         encoding="utf-8",
     )
     (tmp_path / "dagster.yaml").write_text((SHIPPED / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
@@ -249,11 +253,20 @@ def test_the_command_leaves_held_days_out_and_names_them(tmp_path: Path, monkeyp
     span = ["--from", "2026-09-01", "--to", "2026-09-04"]
     result = run(app, ["export", "focus", *span, "--version", "1.4", "out"])
     assert result.exit_code == 3, result.output
-    assert "FOCUS 1.4: 2 days" in result.output
-    assert "held 2026-09-02" in result.output
-    assert sorted(p.name for p in Path("out").glob("*.parquet")) == [
-        "cost-and-usage-2026-09-01.parquet", "cost-and-usage-2026-09-03.parquet",
-    ]  # fmt: skip
+    files = {p.name for p in Path("out").glob("*.parquet")}
+    if release == "whole_day":
+        assert "FOCUS 1.4: 2 days" in result.output
+        assert "held 2026-09-02:" in result.output
+        assert files == {"cost-and-usage-2026-09-01.parquet", "cost-and-usage-2026-09-03.parquet"}
+    else:
+        assert "FOCUS 1.4: 3 days" in result.output
+        assert "held 2026-09-02, gcp not in it: cloud_cost_facts:untagged_within_threshold failed" in result.output
+        assert len(files) == 3
+        with duckdb.connect() as connection:
+            [(providers,)] = connection.execute(
+                "SELECT count(DISTINCT ServiceProviderName) FROM read_parquet('out/cost-and-usage-2026-09-02.parquet')"
+            ).fetchall()
+        assert providers == 2
     free = run(app, ["export", "focus", "--from", "2026-09-01", "--to", "2026-09-02", "--source", "aws", "one"])
     assert free.exit_code == 0, free.output
     wrong = run(app, ["export", "focus", *span, "--source", "ibm", "out"])
