@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from finops_assets.cadence import Calendar
 from finops_assets.engine import ROW_GROUP_ROWS, connect, file_list, identifier, literal, one_file
 from finops_assets.errors import LakeError
 from finops_assets.lake import Lake
@@ -35,13 +36,14 @@ class RawDay:
 def compose_days(lake: Lake, engine: Engine, source: Source, days: Iterable[date]) -> list[RawDay]:
     """Write each day's one raw file from the live slices that hold it; a day that did not change is not touched.
 
-    A day without rows gets an empty file: that nothing was charged, or nothing delivered, is for the gate to say.
+    A day without rows gets an empty file: that it cost nothing, or nothing was delivered, is for the gate to say.
     """
     # Looked at before the ledger: whoever saw an older ledger must not replace a day that a newer one made.
     days = list(days)
     there = {day for day in days if lake.holds(lake.day_file("raw", source.name, day))}
     generations = list(Ledger(lake, source.name).all_live())
     waiting = _pending(lake, source.name)
+    calendar, now = Calendar(generations, source.cadence, pending=waiting), datetime.now(UTC)
     result = []
     with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
         for day in days:
@@ -54,6 +56,8 @@ def compose_days(lake: Lake, engine: Engine, source: Source, days: Iterable[date
             if not same:
                 _compose(lake, connection, day, [folder for _, folder in parts], target)
             record = _day_record(day, totals, slices, generations, waiting)
+            if not totals.rows:
+                record["costs_nothing"] = bool(calendar.costs_nothing(day, now))
             if record != held:
                 lake.write_record(record, source.name, "days", day.isoformat())
             result.append(RawDay(day, totals, slices, changed=not same))
@@ -84,29 +88,48 @@ def _incomplete(day: date, live: Iterable[Generation]) -> int:
     return len(incomplete_sectors(sectors, day))
 
 
-def changed_days(lake: Lake, source: str, first: date, end: date) -> list[date]:
+def changed_days(
+    lake: Lake, source: Source, first: date, end: date, beside: Collection[date] = frozenset()
+) -> list[date]:
     """The days from `first` to before `end` whose raw file is not what the live deliveries make of them now.
 
     Reads the ledger only. A day counts as changed when its rows differ, whatever delivery they are in, and when
-    it was judged while a delivery waited or was refused that no longer does.
+    it was judged while a delivery waited or was refused that no longer does. A day without charges is one that cost
+    nothing and was not composed as such: from the source's first charge on, and of those `beside`, which other sources
+    hold.
     """
-    live = list(Ledger(lake, source).all_live())
-    waiting = _pending(lake, source)
-    held = {date.fromisoformat(name) for name in lake.records(source, "days")}
+    live = list(Ledger(lake, source.name).all_live())
+    waiting = _pending(lake, source.name)
+    held = {date.fromisoformat(name) for name in lake.records(source.name, "days")}
+    calendar, now = Calendar(live, source.cadence, pending=waiting), datetime.now(UTC)
+    looked_at = {d for g in live for d in g.days} | held
+    if calendar.charged:
+        since = max(first, calendar.charged[0])
+        looked_at |= {since + timedelta(days=n) for n in range((end - since).days)} | {*beside}
     changed = []
-    for day in sorted({d for g in live for d in g.days} | held):
+    for day in sorted(looked_at):
         if not first <= day < end:
             continue
-        record = lake.read_record(source, "days", day.isoformat())
+        record = lake.read_record(source.name, "days", day.isoformat()) if day in held else None
         totals = sum_totals([g.days[day] for g in live if day in g.days])
-        if (
+        free = not totals.rows and bool(calendar.costs_nothing(day, now))
+        if record is None and not totals.rows:
+            changed += [day] if free else []
+        elif (
             record is None
+            or free != record.get("costs_nothing", False)
             or record["totals"]["fingerprint"] != totals.fingerprint
             or record.get("incomplete", 0) != _incomplete(day, live)
             or (record.get("pending", False) and not any(concerns(g, day, live) for g in waiting))
         ):
             changed.append(day)
     return changed
+
+
+def days_of(lake: Lake, source: str) -> set[date]:
+    """The days on which a source has charges, and those that were composed of it."""
+    charged = {day for g in Ledger(lake, source).all_live() for day in g.days}
+    return charged | {date.fromisoformat(name) for name in lake.records(source, "days")}
 
 
 def _compose(lake: Lake, connection: duckdb.DuckDBPyConnection, day: date, folders: list[Path], target: Path) -> None:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, State, 
 from finops_assets.repairs import condensed, counts, row_repairs
 from finops_assets.same_charges import Sample, Shared, may_share, samples, shared
 from finops_assets.settings import Engine, Plausibility, Source
-from finops_assets.sources.delivery import Delivery
+from finops_assets.sources.delivery import Delivery, scope_days
 from finops_assets.sources.layouts import known_manifests, newest_deliveries
 from finops_assets.sources.metadata import stated_version
 from finops_assets.sources.participants import marketplace_charges, with_participants
@@ -57,7 +57,7 @@ DEFAULT_LIMITS = Plausibility()
 
 DERIVED_TYPES = {"tag_set_id": "VARCHAR", SOURCE_FILE: "VARCHAR", SOURCE_ROW: "BIGINT", "repairs": "VARCHAR"}
 # What lands differently than before gets a new number: deliveries that were landed in an older form are landed again.
-CANONICAL_FORM = 3
+CANONICAL_FORM = 4
 # The compressed form of nothing has the file's old name in it, and is no longer.
 _COMPRESSED_NOTHING = 300
 # The record of files that look like data and are not read.
@@ -259,7 +259,9 @@ def _entry(delivery: Delivery, state: State, reason: str | None = None) -> Gener
         generation=delivery.generation,
         state=state,
         seen_at=now(),
-        delivered_at=delivery.delivered_at,
+        # Where no manifest says when it was made, its newest file does.
+        delivered_at=delivery.delivered_at
+        or max((file.modified for file in delivery.files if file.modified), default=None),
         manifest=delivery.manifest,
         files=tuple((f.key, f.size, f.etag) for f in delivery.files),
         reason=reason,
@@ -321,6 +323,8 @@ def _land(
                 repaired=condensed(split.repaired),
                 sectors=_sectors(delivery),
                 days=split.days,
+                periods=split.periods,
+                month_long=split.month_long,
                 changed=_differing(before.days if before else {}, split.days),
             )
             same = _same_charges(lake, engine, source.name, read, split, counting, workspace)
@@ -451,6 +455,8 @@ class _Split:
     days: Mapping[date, DayTotals]
     samples: Mapping[date, Sample]
     tag_sets: object
+    periods: tuple[tuple[date, date], ...]
+    month_long: bool
 
 
 def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, workspace: Path, lake: Lake) -> _Split:
@@ -498,6 +504,7 @@ def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, works
             days,
             samples(connection, {day: sorted(folder.glob(f"charge_date={day}/*.parquet")) for day in days}),
             met.register,
+            *(_periods(connection, folder) if days and scope_days(delivery.scope) is None else ((), False)),
         )
 
 
@@ -611,6 +618,21 @@ def canonical_rows(
             FROM ({export.sql}) e LEFT JOIN met_tags t ON {tag_join}
         )
     """
+
+
+def _periods(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[tuple[tuple[date, date], ...], bool]:
+    """The billing periods of a folder of slices, end exclusive, and whether each charge is of a month or longer."""
+    rows = by_day(literal(f"{one_file(folder)}/charge_date=*/*.parquet"))
+    found = connection.execute(
+        f"SELECT DISTINCT CAST(BillingPeriodStart AS DATE), CAST(BillingPeriodEnd AS DATE) FROM {rows}"
+        " WHERE BillingPeriodStart < BillingPeriodEnd ORDER BY 1, 2"
+    ).fetchall()
+    # Some exports write the month's last day where the end, exclusive, is due.
+    periods = {(start, end + timedelta(days=(end + timedelta(days=1)).day == 1)) for start, end in found}
+    shortest = connection.execute(
+        f"SELECT coalesce(min(ChargePeriodEnd - ChargePeriodStart) >= INTERVAL 28 DAYS, false) FROM {rows}"
+    ).fetchone()
+    return tuple(sorted(periods)), bool(shortest and shortest[0])
 
 
 def slice_totals(

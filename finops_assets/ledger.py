@@ -73,6 +73,10 @@ class Generation:
     """`repairs` in detail, by file; of the live generation only."""
     form: int = 0
     """The canonical form that it was landed in: `landing.CANONICAL_FORM` then. An older one is landed again."""
+    periods: tuple[tuple[date, date], ...] = ()
+    """The billing periods of its rows, end exclusive; of one whose scope names no days."""
+    month_long: bool = False
+    """Is each of its charges of a month or longer?"""
     beside: Mapping[str, str] = field(default_factory=dict)
     """Of one that was refused because other scopes hold the same charges: these, with their identity then."""
 
@@ -113,6 +117,8 @@ class Generation:
             "verified": self.verified,
             "repaired": [r.as_json() for r in self.repaired],
             "form": self.form,
+            "periods": [[start.isoformat(), end.isoformat()] for start, end in self.periods],
+            "month_long": self.month_long,
             "beside": dict(self.beside),
             "empty": self.empty,
         }
@@ -138,6 +144,8 @@ class Generation:
             verified=body.get("verified", True),
             repaired=tuple(Repair.from_json(r) for r in body.get("repaired", ())),
             form=body.get("form", 0),
+            periods=tuple((date.fromisoformat(a), date.fromisoformat(b)) for a, b in body.get("periods", ())),
+            month_long=body.get("month_long", False),
             beside=body.get("beside", {}),
             empty=body.get("empty", False),
         )

@@ -315,7 +315,7 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
     settings = platform.settings
     if any(unknown_deliveries(platform.lake, source, settings.first_day) for source in settings.sources):
         return wanted
-    changed = {d for source in settings.sources for d in changed_days(platform.lake, source.name, first, end)}
+    changed = {d for source in settings.sources for d in changed_days(platform.lake, source, first, end)}
     with platform.warehouse.reading() as connection:
         if settings.currency:
             changed |= set(days_to_convert(connection, settings.currency))

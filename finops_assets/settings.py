@@ -40,6 +40,8 @@ Layout = Literal[
     "aws-data-exports", "azure-exports", "gcs-export", "oci-focus", "files",
     "aws-cur", "azure-actual-amortized", "gcp-detailed", "oci-cost-report",
 ]  # fmt: skip
+Cadence = Literal["daily", "weekdays", "monthly", "irregular"]
+"""On which days a source charges: every day, from Monday to Friday, on one day a month, on any."""
 Percent = Annotated[float, Field(ge=0, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 UtcTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
@@ -86,6 +88,8 @@ class Source(_Strict):
     """Layouts without a manifest: what was written less than this many minutes ago waits."""
     period_pattern: str | None = None
     """Layout files: a regular expression with the groups year, month and, if wanted, day of a file's period."""
+    cadence: Cadence | None = None
+    """On which days a charge is due; None: learnt from its history. docs/gates.md"""
     deadline: UtcTime | None = None
     """By when yesterday must have been delivered; None: as `night.deadline` says."""
     department: str | None = None

@@ -66,7 +66,7 @@ def left(platform: Platform) -> bool:
     """Is there a delivery to land, or a day to run?"""
     first, today = platform.settings.first_day, datetime.now(UTC).date()
     return any(
-        unknown_deliveries(platform.lake, source, first) or changed_days(platform.lake, source.name, first, today)
+        unknown_deliveries(platform.lake, source, first) or changed_days(platform.lake, source, first, today)
         for source in platform.settings.sources
     )
 

@@ -489,13 +489,26 @@ def test_currencies_are_never_added(site: Site) -> None:
 # ---- deliveries without rows, or without files ----------------------------------------------------
 
 
-def test_a_day_without_rows_is_not_complete(site: Site) -> None:
-    site.put_csv("a.csv", focus_row(D1))
+def test_a_day_of_no_delivery_is_missing_after_its_deadline(site: Site) -> None:
+    site.put_csv("2026-09-01.csv", focus_row(D1))
+    site.put_csv("2026-09-03.csv", focus_row("2026-09-03"))
     site.run(D1, D2)
     verdicts = site.judge(D1, D2)
     assert failed(verdicts) == {("complete", D2)}
-    assert "no rows in any of 1 deliveries" in verdicts["complete", D2].message
+    assert "no rows in any of 2 deliveries" in verdicts["complete", D2].message
+    assert "cadence: " in verdicts["complete", D2].next_step
+    assert verdicts["complete", D2].holds
+    assert not verdicts["complete", D2].awaited
     assert site.rows(D2, "*") == []
+
+
+def test_a_day_within_a_closed_bill_costs_nothing(site: Site) -> None:
+    site.put_csv("sept.csv", focus_row(D1), focus_row("2026-09-03"))
+    site.run(D1, D2, "2026-09-20")
+    verdicts = site.judge(D1, D2, "2026-09-20")
+    assert failed(verdicts) == set()
+    assert "costs nothing: delivery sept.csv holds later charges, of 2026-09-03" in verdicts["complete", D2].message
+    assert "after its period's end" in verdicts["complete", "2026-09-20"].message
 
 
 @pytest.mark.parametrize("exists", [True, False])

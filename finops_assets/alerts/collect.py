@@ -13,8 +13,9 @@ import dagster as dg
 
 from finops_assets.alerts.alert import RANK, Alert, Figure, Observation, OpenAlert, key_of, minute
 from finops_assets.assets.daily import BUILD_STEP, ROLLUP
+from finops_assets.cadence import MISSING, Calendar
 from finops_assets.checks.raw import FACTS
-from finops_assets.checks.recording import HELD_BEFORE, OF_DAYS, OF_SOURCES, only_held
+from finops_assets.checks.recording import AWAITED, HELD_BEFORE, OF_DAYS, OF_SOURCES, only_held
 from finops_assets.errors import FinopsError
 from finops_assets.failures import why_step_failed
 from finops_assets.gates.raw import ONLY_PENDING
@@ -151,7 +152,7 @@ def _of_check(
     if evaluation.asset_key == FACTS:
         for known in {*sources} - of_sources.keys():
             yield Observation(f"{key} {known}", at, note=text if evaluation.passed else "Passed for this source.")
-    if evaluation.passed:
+    if evaluation.passed or AWAITED in evaluation.metadata:
         yield Observation(key, at, note=text)
         return
     figures = {n: f for n, value in evaluation.metadata.items() if (f := _figure(value)) is not None}
@@ -445,10 +446,13 @@ def late_sources(platform: Platform, now: datetime) -> list[Alert]:
         if due < platform.settings.first_day:
             continue
         try:
-            newest = _newest_whole_day(platform, source)
+            live = list(Ledger(platform.lake, source.name).all_live())
         except FinopsError:
             continue  # delivery_observations tells of a ledger that cannot be read
+        newest = _newest_whole_day(live)
         if newest is not None and newest >= due:
+            continue
+        if not _missing(Calendar(live, source.cadence, deadline), newest or due - timedelta(days=1), due, now):
             continue
         days = (due - newest).days if newest else None
         late.append(
@@ -481,9 +485,15 @@ def _due_day(deadline: str, now: datetime) -> date:
     return now.date() - timedelta(days=1 if passed else 2)
 
 
-def _newest_whole_day(platform: Platform, source: Source) -> date | None:
+def _missing(calendar: Calendar, newest: date, due: date, now: datetime) -> bool:
+    """Is a day after the newest whole one, up to the one due, not there as it should be? That none was due is no lateness."""
+    held = set(calendar.charged)
+    days = (newest + timedelta(days=n + 1) for n in range((due - newest).days))
+    return any(day in held or calendar.of(day, now).meaning == MISSING for day in days)
+
+
+def _newest_whole_day(live: list[Generation]) -> date | None:
     """The newest day that live deliveries hold with rows, and that their provider does not call incomplete."""
-    live = list(Ledger(platform.lake, source.name).all_live())
     for day in sorted({d for g in live for d, totals in g.days.items() if totals.rows}, reverse=True):
         if not incomplete_sectors([s for g in live if day in g.days for s in g.recency()], day):
             return day

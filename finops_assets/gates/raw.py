@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import duckdb
 
+from finops_assets.cadence import AWAITED, COSTS_NOTHING, MISSING, Calendar, Emptiness
 from finops_assets.engine import connect, identifier, literal
 from finops_assets.facts import facts_relation, raw_relation
 from finops_assets.focus.specification import Column, columns, mandatory_columns
@@ -23,7 +24,7 @@ from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW
 
 COMPLETE, CONFORMS, PLAUSIBLE = "complete", "conforms", "plausible"
 GATES = {
-    COMPLETE: "Every file of the delivery is there, the provider calls the day complete, and it has rows.",
+    COMPLETE: "Every file of the delivery is there, the provider calls the day complete, and it has the rows that are due.",
     CONFORMS: "Mandatory FOCUS columns are there and filled, closed lists are respected, types could be read.",
     PLAUSIBLE: "Rows and cost have not fallen beyond the limit against the version that this one replaces.",
 }
@@ -58,13 +59,16 @@ def _complete(
     live: list[Generation],
     totals: Totals,
 ) -> Iterator[Verdict]:
+    waits = [g for g in latest if g.state in PENDING]
+    calendar = Calendar(live, source.cadence, platform.settings.deadline(source), waits)
+    now = datetime.now(UTC)
     rows = {day: held.rows if held else 0 for day, held in totals.items()}
     not_complete = _not_complete(connection, platform, source, days)
     for day in days:
         problems: list[str] = []
         figures: dict[str, int | float | str] = {}
         covering = [g for g in live if day in g.days]
-        pending = [g for g in latest if g.state in PENDING and concerns(g, day, live)]
+        pending = [g for g in waits if concerns(g, day, live)]
         for generation in pending:
             problems.append(f"delivery {generation.scope} is {generation.state}: {generation.reason}")
         sectors = [sector for g in covering for sector in g.recency()]
@@ -75,25 +79,58 @@ def _complete(
         count, status = not_complete.get(day, (0, None))
         if count:
             problems.append(f"{count} of {rows[day]} rows have {STATUS_COLUMN} {status!r}, not 'Complete'")
-        if not rows[day] and not pending:
-            problems.append(
-                f"no rows: nothing was ever delivered at {without_secrets(source.uri)}{_gone(source)}"
-                if not latest
-                else f"no rows in any of {len(latest)} deliveries (newest scope: {max(g.scope for g in latest)})"
-            )
         if pending and len(problems) == len(pending):
             figures[ONLY_PENDING] = ", ".join(g.scope for g in pending)
+        fine = f"{rows[day]:,} rows from {len(covering)} {'delivery' if len(covering) == 1 else 'deliveries'}"
+        if not rows[day] and not problems:
+            empty = calendar.of(day, now)
+            figures["empty"] = empty.meaning
+            if empty.meaning == COSTS_NOTHING:
+                fine = f"costs nothing: {empty.why}"
+            elif empty.meaning == AWAITED and not _gone(source):
+                yield _awaited(source, day, empty, len(covering))
+                continue
+            else:
+                problems.append(_missing(source, empty, latest))
         yield _verdict(
             COMPLETE,
             source,
             day,
             problems,
-            f"{rows[day]:,} rows from {len(covering)} {'delivery' if len(covering) == 1 else 'deliveries'}",
+            fine,
             {"rows": rows[day], "rows_not_complete": count, "deliveries": len(covering), **figures},
             "say which of the deliveries counts; then run the day again"
             if any(g.beside for g in pending)
+            else _MISSING_STEP.format(source=source.name)
+            if figures.get("empty") == MISSING
             else "wait for the provider to finish the delivery or have it delivered again; then run the day again",
         )
+
+
+_MISSING_STEP = (
+    "look whether the provider has exported the day, then run it again; if no charge was due on it, say"
+    " cadence: weekdays, monthly or irregular of source {source} in finops.yaml"
+)
+
+
+def _missing(source: Source, empty: Emptiness, latest: list[Generation]) -> str:
+    """That a day has no rows though its deadline is over."""
+    if not latest:
+        return f"no rows: nothing was ever delivered at {without_secrets(source.uri)}{_gone(source)}"
+    return f"no rows in any of {len(latest)} deliveries (newest scope: {max(g.scope for g in latest)}): {empty.why}"
+
+
+def _awaited(source: Source, day: date, empty: Emptiness, deliveries: int) -> Verdict:
+    return Verdict(
+        gate=COMPLETE,
+        day=day,
+        passed=False,
+        message=f"no rows yet: {empty.why}",
+        blocking=source.required,
+        source=source.name,
+        figures={"rows": 0, "rows_not_complete": 0, "deliveries": deliveries, "empty": empty.meaning},
+        awaited=True,
+    )
 
 
 def _gone(source: Source) -> str:

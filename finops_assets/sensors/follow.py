@@ -24,9 +24,10 @@ from finops_assets.alerts.collect import finished_runs
 from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.follow import behind
 from finops_assets.assets.owners import SUGGESTIONS, owners_wait
+from finops_assets.cadence import Calendar
 from finops_assets.checks.raw import raw_key
 from finops_assets.checks.shadow import shadow_check_key
-from finops_assets.days import changed_days
+from finops_assets.days import changed_days, days_of
 from finops_assets.in_force import SettingsChanged, in_force
 from finops_assets.ledger import Generation, Ledger
 from finops_assets.platform import Platform
@@ -121,8 +122,10 @@ class _Look:
     def days(self, job: str, by_day: Sequence[dg.AssetKey]) -> tuple[str, list[dg.RunRequest]]:
         """The changed days of all sources; or, instead, what has to end before they are asked for."""
         settings, lake = self.platform.settings, self.platform.lake
+        # Who charges nothing on a day of the others says so, or they would wait for it.
+        of_all = set[date]().union(*(days_of(lake, source.name) for source in settings.sources))
         changed = {
-            source.name: set(changed_days(lake, source.name, settings.first_day, self.now.date()))
+            source.name: set(changed_days(lake, source, settings.first_day, self.now.date(), of_all))
             for source in settings.sources
         }
         every = sorted(set[date]().union(*changed.values()))
@@ -152,7 +155,10 @@ class _Look:
         live: Mapping[str, list[Generation]],
     ) -> Iterator[dg.RunRequest]:
         sources = [s for s in self.platform.settings.sources if days[0] in changed[s.name]]
-        content = [[s.name, *_content(live[s.name], day)] for s in sources for day in days]
+        content = []
+        for s in sources:
+            calendar = Calendar(live[s.name], s.cadence)
+            content += [[s.name, *_content(live[s.name], day, calendar, self.now)] for day in days]
         assets = [raw_key(s.name) for s in sources]
         if any(s.shadow_of is None for s in sources):
             assets += by_day
@@ -200,9 +206,10 @@ def _alike(chunks: Iterable[list[date]], changed: Mapping[str, set[date]]) -> It
             yield list(days)
 
 
-def _content(live: list[Generation], day: date) -> list[str]:
+def _content(live: list[Generation], day: date, calendar: Calendar, now: datetime) -> list[str]:
     """What a day would be made of: a restatement to what it once was is asked for again too."""
-    return [f"{day} {g.scope} {g.generation} {g.days[day].fingerprint} {g.sectors}" for g in live if day in g.days]
+    holding = [f"{day} {g.scope} {g.generation} {g.days[day].fingerprint} {g.sectors}" for g in live if day in g.days]
+    return holding or [f"{day} {calendar.costs_nothing(day, now)}"]
 
 
 def _compared(shadows: Sequence[Source], sources: Sequence[Source]) -> list[Source]:
