@@ -241,6 +241,18 @@ class Plausibility(_Strict):
     max_cost_fall: Percent = 50
 
 
+class Conforms(_Strict):
+    """From which share of a day's positive effective cost on, in percent, a column without a proper value holds the day.
+
+    docs/gates.md has the shares that hold where nothing is given.
+    """
+
+    hold_above: Mapping[str, Percent] = Field(default_factory=dict)
+    """FOCUS column -> share, for all sources."""
+    sources: Mapping[str, Mapping[str, Percent]] = Field(default_factory=dict)
+    """Source -> column -> share."""
+
+
 class Acknowledgement(_Strict):
     """A fall in rows or cost that a person has looked at and accepts."""
 
@@ -548,6 +560,7 @@ class Settings(_Strict):
     """In order; of each dimension the first that matches counts."""
     sparse_groups: SparseGroups = SparseGroups()
     plausibility: Plausibility = Plausibility()
+    conforms: Conforms = Conforms()
     acknowledged: tuple[Acknowledgement, ...] = ()
     engine: Engine = Engine()
     release: Literal["by_source", "whole_day"] = "by_source"
@@ -858,6 +871,7 @@ def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
         "target": TagTarget,
         "sparse_groups": SparseGroups,
         "plausibility": Plausibility,
+        "conforms": Conforms,
         "acknowledged": Acknowledgement,
         "engine": Engine,
         "night": Night,
@@ -919,6 +933,7 @@ def _cross_mistakes(raw: Mapping[str, Any], base: Path) -> list[tuple[tuple[str 
             found.append(
                 (("acknowledged", i, "source"), f"found {item.get('source')!r}; allowed: {', '.join(sorted(names))}")
             )
+    found += _conforms_mistakes(_mapping(raw.get("conforms")), set(names))
     found += _channel_mistakes(_list(_mapping(raw.get("alerts")).get("channels")), set(names))
     return found
 
@@ -1111,6 +1126,42 @@ def _policy_mistakes(
         for dimension, body in _mapping(bodies).items():
             check(("tag_policy", "sources", source, dimension), dimension, body)
     return found
+
+
+def _conforms_mistakes(raw: Mapping[str, Any], sources: set[str]) -> list[tuple[tuple[str | int, ...], str]]:
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    shares: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = [
+        (("conforms", "hold_above"), _mapping(raw.get("hold_above")))
+    ]
+    for source, body in _mapping(raw.get("sources")).items():
+        if source not in sources:
+            found.append((("conforms", "sources", source), f"found {source!r}; allowed: {', '.join(sorted(sources))}"))
+        shares.append((("conforms", "sources", source), _mapping(body)))
+    for loc, body in shares:
+        for column in body:
+            if canonical_name(str(column)) != column:
+                close = difflib.get_close_matches(str(column), columns(), n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                found.append(((*loc, column), f"found {column!r}, which is no FOCUS column{hint}"))
+            elif column in DECIDE_FIGURES:
+                found.append(((*loc, column), f"found {column!r}, without which no figure is known: it always holds"))
+    return found
+
+
+DECIDE_FIGURES = frozenset(
+    [
+        "BilledCost",
+        "EffectiveCost",
+        "ListCost",
+        "ContractedCost",
+        "BillingCurrency",
+        "BillingPeriodStart",
+        "BillingPeriodEnd",
+        "ChargePeriodStart",
+        "ChargePeriodEnd",
+    ]
+)
+"""The columns without which money, its currency or its time is not known."""
 
 
 def _rule_mistakes(

@@ -195,3 +195,13 @@ def test_the_id_tells_tags_from_allocated_tags(first: dict[str, object], second:
     assert tag_set_id(a, None) != tag_set_id(None, None)
     assert (tag_set_id(a, b) == tag_set_id(b, a)) == (a == b)
     assert len(tag_set_id(a, b)) == 32
+
+
+@pytest.mark.parametrize("text", ['""', "-", "''", "none", "NULL", "n/a", "N/A", '"null"', "[]", "{}", " ", "nan"])
+def test_every_way_to_write_no_tags_is_no_tags(text: str) -> None:
+    assert canonical_tags(text) == canonical_tags(None)
+
+
+@pytest.mark.parametrize("text", ["nonesuch", "-x", "team=core"])
+def test_what_only_looks_like_it_is_no_tag_set(text: str) -> None:
+    assert canonical_tags(text).problem

@@ -26,8 +26,7 @@ lake: lake
 warehouse: warehouse.duckdb
 published: published.duckdb
 sources:
-  # Oracle's rows have no ContractedCost: a gap to be reported, not one to stop for.
-  - {{name: sample, uri: {SAMPLE}, layout: files, known_gaps: [ContractedCost]}}
+  - {{name: sample, uri: {SAMPLE}, layout: files}}
 dimensions:
   department: {{keys: [business_unit]}}
   environment: {{keys: [environment, env]}}

@@ -14,16 +14,17 @@ import pandas as pd
 
 from finops_assets.conformance.dataset import file_data_set, source_data_sets
 from finops_assets.conformance.judging import Example, Finding, State, judge
+from finops_assets.conformance.known_gaps import absent_columns
 from finops_assets.conformance.rules import rules_of, rules_version
 from finops_assets.conversion.mapping import native_layouts
 from finops_assets.engine import connect
 from finops_assets.errors import DeliveryRefused, FinopsError
+from finops_assets.focus.specification import VERSIONS
 from finops_assets.lake import Lake
 from finops_assets.ledger import Ledger
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine, Source
 from finops_assets.sources.inspect import not_there
-from finops_assets.sources.layouts import KNOWN_GAPS
 from finops_assets.sources.store import DATA_SUFFIXES, StoreError, is_data, matches, open_store
 
 # A day's rows are few against opening a connection: so many days are judged in one pass.
@@ -74,7 +75,7 @@ def judge_files(
 
 def known_gaps(source: Source) -> dict[str, str]:
     """Column or rule -> why a source is known to break it: by its provider, by finops.yaml, or by its bill's mapping."""
-    columns = {*source.known_gaps, *KNOWN_GAPS.get(source.layout, ())}
+    columns = absent_columns(source, VERSIONS)
     gaps = {name: f"{name} is a known gap of this provider" for name in columns}
     native = native_layouts().get(source.layout)
     return gaps | (dict(native.exceptions) if native else {})

@@ -10,6 +10,9 @@ from typing import Any
 
 from finops_assets.attribution.rules import TagValue
 
+NO_TAGS = frozenset({"", "-", "--", "none", "null", "n/a", "na", "nan", "nil"})
+"""How bills write, quoted or not, in any case, that a row has no tags."""
+
 
 @dataclass(frozen=True)
 class CanonicalTags:
@@ -34,11 +37,11 @@ def canonical_tags(text: str | None) -> CanonicalTags:
 
     Takes a JSON object (FOCUS 1.0 and later, Tags), the same without its braces (Azure's native
     exports), and a JSON list of {key, value} objects (Google). Of a key that stands twice the last
-    value counts, and the repetition is counted. An empty object is no tags.
+    value counts, and the repetition is counted. An empty object is no tags, and so is what `NO_TAGS` lists.
     """
-    if text is None or not text.strip():
+    text = (text or "").strip()
+    if text.strip("\"' ").casefold() in NO_TAGS:
         return CanonicalTags(None)
-    text = text.strip()
     if text.startswith('"'):
         text = "{" + text + "}"
     repeated = 0

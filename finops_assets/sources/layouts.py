@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from finops_assets.conversion.mapping import native_layouts
 from finops_assets.errors import FinopsError
 from finops_assets.settings import Source, without_secrets
 from finops_assets.sources import aws_data_exports, azure_exports, gcs_export, native_bills, oci_focus
@@ -15,15 +14,6 @@ from finops_assets.sources.listing import Known, ListedStore
 from finops_assets.sources.metadata import stated_schemas
 from finops_assets.sources.recency import recency_sectors
 from finops_assets.sources.store import Store, StoreError, open_store
-
-# Mandatory columns that a provider's own documentation says may be empty or absent in its export.
-KNOWN_GAPS: dict[str, tuple[str, ...]] = {
-    "aws-data-exports": ("InvoiceIssuerName", "PublisherName", "PricingUnit"),
-    "gcs-export": ("BillingAccountName", "ServiceCategory", "InvoiceIssuerName"),
-    "oci-focus": ("ChargeClass", "ContractedCost"),
-    # Of a native bill what its mapping calls impossible.
-    **{layout: dialect.impossible for layout, dialect in native_layouts().items()},
-}
 
 
 def newest_deliveries(
