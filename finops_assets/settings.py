@@ -439,6 +439,23 @@ class SharedWhat(_Strict):
     ServiceCategory: OneOrMore = ()
     commitments: Literal["unused", "purchase"] | None = None
     """Only what commitment discounts cost: their unused part, or their purchases."""
+    others: Mapping[str, OneOrMore] = Field(default_factory=dict)
+    """The other dimensions of finops.yaml. In the file they stand beside these."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _others_apart(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or "others" in raw:
+            return raw
+        own = {key: value for key, value in raw.items() if key in cls.model_fields}
+        others = {str(key): value for key, value in raw.items() if key not in own}
+        return {**own, "others": others} if others else own
+
+    @property
+    def conditions(self) -> Mapping[str, tuple[str, ...]]:
+        """Column of the rollup -> the names of which one must be there."""
+        own = {c: getattr(self, c) for c in ("department", "team", "environment", "provider", "ServiceCategory")}
+        return {column: names for column, names in {**own, **self.others}.items() if names}
 
     @model_validator(mode="after")
     def _something(self) -> SharedWhat:
@@ -927,6 +944,7 @@ def _cross_mistakes(raw: Mapping[str, Any], base: Path) -> list[tuple[tuple[str 
     dimensions = _mapping(raw.get("dimensions"))
     found += _alias_mistakes(dimensions)
     found += _policy_mistakes(_mapping(raw.get("tag_policy")), {str(d) for d in dimensions}, set(names))
+    found += _shared_mistakes(_list(raw.get("shared_cost")), {str(d) for d in dimensions})
     found += _rule_mistakes(_list(raw.get("attribution_rules")), {str(d) for d in dimensions}, set(names))
     for i, item in enumerate(_list(raw.get("acknowledged"))):
         if isinstance(item, dict) and str(item.get("source")) not in names:
@@ -1162,6 +1180,19 @@ DECIDE_FIGURES = frozenset(
     ]
 )
 """The columns without which money, its currency or its time is not known."""
+
+
+def _shared_mistakes(rules: list[Any], dimensions: set[str]) -> list[tuple[tuple[str | int, ...], str]]:
+    known = {*SharedWhat.model_fields, *dimensions} - {"others"}
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    for i, rule in enumerate(rules):
+        for name in _mapping(_mapping(rule).get("cost")):
+            if str(name) not in known:
+                close = difflib.get_close_matches(str(name), sorted(known), n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                allowed = f"allowed: {', '.join(sorted(known))}"
+                found.append((("shared_cost", i, "cost", name), f"found {name!r}{hint} ({allowed})"))
+    return found
 
 
 def _rule_mistakes(

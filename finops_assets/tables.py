@@ -260,7 +260,7 @@ _SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
     "suggested_amount": (MONEY, "amount that would fit", _CURRENCY),
     "why": (TEXT, "why it does not fit"),
     # Forecast.
-    "series": (TEXT, "total, department, team or service"),
+    "series": (TEXT, "total, service, provider or a dimension"),
     "key": (TEXT, "which of them"),
     "actual_to_date": (MONEY, "accrued cost of the period's reported days", _CURRENCY),
     "forecast": (MONEY, "expected at the period's end, to the cent; null: refused", _CURRENCY),

@@ -9,16 +9,21 @@ from decimal import Decimal
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from finops_assets import rollup
+from finops_assets.allocation.days import TABLE as ALLOCATED
+from finops_assets.allocation.days import bring_up_to_date as allocate_days
 from finops_assets.allocation.sparse import VIEW as COST_CENTERS
 from finops_assets.allocation.sparse import bring_up_to_date
 from finops_assets.cli import app
 from finops_assets.comparison import Period
 from finops_assets.daily_tables import build_rollup
 from finops_assets.errors import ConfigError
+from finops_assets.forecast.period import kinds_of_series
+from finops_assets.forecast.series import daily_series
 from finops_assets.gates import rollup as gates
 from finops_assets.reports import cost_by, days_without, untagged_by
 from finops_assets.restatements import TABLE as REPORTED
@@ -180,3 +185,39 @@ def test_commands_say_which_names_there_are_and_which_days_lack_one(before: Site
 def test_a_dimension_cannot_be_called_as_another_column(make_site: Callable[..., Site], name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name}' is taken by a column of the rollup's tables"):
         make_site(extra=f"  {name}: {{keys: [x]}}\n").platform  # noqa: B018  # reads the settings
+
+
+RULE = "shared_cost: [{name: orders, cost: {order: A, team: core}, method: fixed, percent: {ops/run: 25}}]\n"
+
+
+def test_shared_cost_names_a_dimension_and_says_which_days_lack_it(before: Site) -> None:
+    site = build(replace(before, extra=OWN + RULE), ONE)
+    p = site.platform
+    with p.warehouse.writing() as connection:
+        done = allocate_days(p.warehouse, connection, p.settings.shared_cost)
+        moved = dict(
+            connection.execute(
+                f"SELECT charge_date, sum(effective_cost) FROM {ALLOCATED} WHERE team = 'run' GROUP BY 1"
+            ).fetchall()
+        )
+    assert moved == {date(2026, 9, 1): Decimal("2.75")}, "a quarter of 11"
+    assert not done.refused
+    assert [text for text in done.unknown if "were built before" in text] == [
+        "rule orders: 1 days from 2026-09-02 to 2026-09-02 were built before finops.yaml had order; the rule splits nothing of"
+        " them until they are run again (`finops run 2026-09-02 2026-09-03`)"
+    ]
+    with pytest.raises(ConfigError, match=r"found 'ordr'; did you mean 'order'\?"):
+        replace(before, extra=OWN + RULE.replace("order:", "ordr:")).platform  # noqa: B018  # reads the settings
+
+
+def test_every_dimension_is_forecast_from_the_days_that_know_it(before: Site) -> None:
+    site = build(replace(before, extra=OWN), TWO)
+    with site.platform.warehouse.reading() as connection:
+        assert list(kinds_of_series(connection)) == [
+            "total", "department", "team", "service", "environment", "order", "group", "provider",
+        ]  # fmt: skip
+        found = daily_series(connection, ("order",))
+    assert found is not None
+    assert found.keys == [("__untagged__",), ("a",), ("b",)], "no series of what is not known"
+    assert np.isnan(found.costs[:, 0]).all(), "not 0: unknown"
+    assert found.costs[1, 1] == 1

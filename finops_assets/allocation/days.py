@@ -6,7 +6,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +19,7 @@ from finops_assets.allocation.metric import MetricError, Quantities, read_metric
 from finops_assets.allocation.split import POOL, UNTAGGED_TEAM, Owner, Piece, Step, Weights, allocate
 from finops_assets.attribution.normal import normal_value
 from finops_assets.commitments import TABLE as COMMITMENTS
-from finops_assets.engine import literal
+from finops_assets.engine import identifier, literal
 from finops_assets.focus.money import DECIMAL, SCALE
 from finops_assets.rollup import TABLE as ROLLUP
 from finops_assets.settings import SharedCost
@@ -31,7 +31,6 @@ ALGORITHM = 1
 DAYS_AT_ONCE = 31
 _PRINT = 16
 _DIRECT = 0
-_COLUMNS = ("department", "team", "environment", "provider", "ServiceCategory")
 
 
 @dataclass
@@ -56,6 +55,11 @@ def bring_up_to_date(
     """Allocate the days whose rollup, rules or quantities are not those that they were allocated with."""
     rules = [_normal(rule) for rule in rules]
     result = Allocated()
+    # Rules may name a dimension that no day is built with yet: there it is null, and fits no rule.
+    others = sorted({name for rule in rules for name in rule.cost.others})
+    for table in (ROLLUP, COMMITMENTS):
+        if others and Warehouse.has(connection, table):
+            tables.create(connection, table, dimensions=others)
     metrics: dict[str, Quantities] = {}
     for rule in rules:
         if rule.metric:
@@ -89,9 +93,12 @@ def bring_up_to_date(
 def _unknown(
     connection: duckdb.DuckDBPyConnection, rules: Sequence[SharedCost], metrics: Mapping[str, Quantities]
 ) -> list[str]:
-    known = {
-        column: {value for (value,) in connection.execute(f"SELECT DISTINCT {column} FROM {ROLLUP}").fetchall()}
-        for column in _COLUMNS
+    columns = {"department", *(column for rule in rules for column in rule.cost.conditions)}
+    known: dict[str, set[str]] = {
+        column: {
+            value for (value,) in connection.execute(f"SELECT DISTINCT {identifier(column)} FROM {ROLLUP}").fetchall()
+        }
+        for column in columns
     }
     known["team (as department/team)"] = {
         f"{department}/{team}"
@@ -99,7 +106,17 @@ def _unknown(
     }
     found: list[str] = []
     for rule in rules:
-        given = [(column, value) for column in _COLUMNS for value in getattr(rule.cost, column)]
+        given = [(column, value) for column, values in rule.cost.conditions.items() for value in values]
+        for column in rule.cost.others:
+            [(first, last, days)] = connection.execute(
+                "SELECT min(charge_date), max(charge_date), count(DISTINCT charge_date)"
+                f" FROM {ROLLUP} WHERE {identifier(column)} IS NULL"
+            ).fetchall()
+            if days:
+                found.append(
+                    f"rule {rule.name}: {days} days from {first} to {last} were built before finops.yaml had {column}; the"
+                    f" rule splits nothing of them until they are run again (`finops run {first} {last + timedelta(days=1)}`)"
+                )
         measured = {f"{d}/{t}" for quantities in metrics.get(rule.name, {}).values() for d, t in quantities}
         given += [("team (as department/team)", team) for team in (*rule.named, *sorted(measured))]
         given += [("department", to.removesuffix("/*")) for to in rule.to if to.endswith("/*")]
@@ -117,6 +134,7 @@ def _normal(rule: SharedCost) -> SharedCost:
         update={
             "department": tuple(normal_value(v) for v in rule.cost.department),
             "team": tuple(normal_value(v) for v in rule.cost.team),
+            "others": {d: tuple(normal_value(v) for v in values) for d, values in rule.cost.others.items()},
         }
     )
     return rule.model_copy(
@@ -291,8 +309,10 @@ def _first_of(rules: Sequence[SharedCost], may: Sequence[bool]) -> str:
     whens = []
     for place, (rule, allowed) in enumerate(zip(rules, may), 1):
         if allowed:
-            given = {column: getattr(rule.cost, column) for column in _COLUMNS}
-            fits = [f"{c} IN ({', '.join(literal(v) for v in values)})" for c, values in given.items() if values]
+            fits = [
+                f"{identifier(c)} IN ({', '.join(literal(v) for v in values)})"
+                for c, values in rule.cost.conditions.items()
+            ]
             whens.append(f"WHEN {' AND '.join(fits) or 'true'} THEN {place}")
     return f"CASE {' '.join(whens)} ELSE {_DIRECT} END" if whens else str(_DIRECT)
 

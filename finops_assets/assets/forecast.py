@@ -24,8 +24,8 @@ def forecast_asset(owner: str) -> dg.AssetsDefinition:
         kinds={"numpy", "duckdb"},
         owner=owner,
         description=(
-            "What the month will have cost at its end, in total, by department, team and service category and per"
-            " currency, with 80 % and 95 % intervals learned from past forecasts. Held days are gaps, not falls;"
+            "What the month will have cost at its end, in total, by team, service category, provider and every dimension, and"
+            " per currency, with 80 % and 95 % intervals learned from past forecasts. Held days are gaps, not falls;"
             " refused below two weeks of history. docs/forecast.md"
         ),
     )

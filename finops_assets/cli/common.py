@@ -7,7 +7,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import date, datetime
 from decimal import Decimal
@@ -116,6 +116,14 @@ def published(config: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
         raise FinopsError(f"published copy {path} is not whole, or another version's ({error}); {_ANEW}") from error
     finally:
         connection.close()
+
+
+def not_built(config: Path | None, refused: Iterable[str]) -> str:
+    """What to do where names were refused that finops.yaml has as dimensions, and the published copy not yet."""
+    names = sorted(set(refused) & set(load_settings(config).dimensions))
+    if not names:
+        return ""
+    return f". finops.yaml has {', '.join(names)}, but no day was built with it: run days (`finops run FROM TO`)"
 
 
 def emit(table: pd.DataFrame, compared: Comparison, format: Format, output: Path | None) -> None:

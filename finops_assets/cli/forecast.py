@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from finops_assets.cli.common import (
     FormatOption,
     OutputOption,
     explained,
+    not_built,
     out,
     published,
     say,
@@ -19,7 +20,7 @@ from finops_assets.cli.common import (
 )
 from finops_assets.comparison import Period
 from finops_assets.errors import FinopsError
-from finops_assets.forecast.period import forecasts, period_of
+from finops_assets.forecast.period import forecasts, kinds_of_series, period_of
 from finops_assets.rollup import TABLE
 from finops_assets.warehouse import Warehouse
 
@@ -38,7 +39,9 @@ SHOWN = [
 
 
 def forecast(
-    by: Annotated[Literal["total", "department", "team", "service"], typer.Option(help="Which series")] = "total",
+    by: Annotated[
+        str, typer.Option(help="Which series: total, department, team, service, provider or another dimension")
+    ] = "total",
     period: Annotated[
         str | None, typer.Option(help="2026-11, 2026-Q4 or 2026 (default: the month of the day after the newest)")
     ] = None,
@@ -50,6 +53,9 @@ def forecast(
     with explained(), published(config) as connection:
         if not Warehouse.has(connection, HISTORY):
             raise FinopsError("no day was built yet (`finops run FROM TO`)")
+        known = kinds_of_series(connection)
+        if by not in known:
+            raise FinopsError(f"--by: found {by}; allowed: {', '.join(known)}{not_built(config, [by])}")
         try:
             table = forecasts(connection, period_of(period) if period else None, [by])
         except ValueError as error:

@@ -26,6 +26,7 @@ from finops_assets.cli.common import (
     ToOption,
     emit,
     explained,
+    not_built,
     out,
     published,
     say,
@@ -351,18 +352,8 @@ def _checked(config: Path | None, make: Callable[[], pd.DataFrame]) -> pd.DataFr
     try:
         return make()
     except ValueError as error:
-        raise FinopsError(f"--by: {error}{_not_built(config, str(error))}") from error
-
-
-def _not_built(config: Path | None, error: str) -> str:
-    """Of a dimension that finops.yaml has, and the rollup not yet."""
-    refused = error.partition("; allowed: ")[0]
-    names = set(refused.removeprefix("found ").split(", ")) & set(load_settings(config).dimensions)
-    if not names:
-        return ""
-    return (
-        f". finops.yaml has {', '.join(sorted(names))}, but no day was built with it: run days (`finops run FROM TO`)"
-    )
+        refused = str(error).partition("; allowed: ")[0].removeprefix("found ").split(", ")
+        raise FinopsError(f"--by: {error}{not_built(config, refused)}") from error
 
 
 def _say_built_without(

@@ -12,13 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from finops_assets.accrual import ACCRUED
 from finops_assets.comparison import Period
 from finops_assets.forecast.expect import CANDIDATES
 from finops_assets.forecast.intervals import LEAST_DAYS, LEVELS, Outlook, outlook
 from finops_assets.forecast.series import DailySeries, daily_series
+from finops_assets.tables import dimensions_of
 
 FORECAST = "forecast"
-# The kinds of series, and what of the rollup tells one from another.
+# The kinds of series, and what of the rollup tells one from another. Each other dimension of finops.yaml is one, too.
 SERIES: dict[str, tuple[str, ...]] = {
     "total": (),
     "department": ("department",),
@@ -55,8 +57,14 @@ def current_month(day_after_newest: date) -> Period:
     return period_of(f"{day_after_newest:%Y-%m}")
 
 
+def kinds_of_series(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, ...]]:
+    """Each kind of series of this warehouse or its copy, and what of the rollup tells one from another."""
+    others = (d for d in dimensions_of(connection, ACCRUED) if d not in SERIES)
+    return {**SERIES, **{d: (d,) for d in others}, "provider": ("provider",)}
+
+
 def forecasts(
-    connection: duckdb.DuckDBPyConnection, period: Period | None = None, kinds: Iterable[str] = tuple(SERIES)
+    connection: duckdb.DuckDBPyConnection, period: Period | None = None, kinds: Iterable[str] | None = None
 ) -> pd.DataFrame:
     """The forecast of every series of these kinds, in COLUMNS; without a row where no day was reported yet.
 
@@ -66,7 +74,8 @@ def forecasts(
     Raises:
         ValueError: the period ends too far ahead.
     """
-    found = {kind: daily_series(connection, SERIES[kind]) for kind in kinds}
+    known = kinds_of_series(connection)
+    found = {kind: daily_series(connection, known[kind]) for kind in (known if kinds is None else kinds)}
     tables = [
         period_table(kind, series, period or current_month(series.end))
         for kind, series in found.items()

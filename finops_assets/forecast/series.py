@@ -14,10 +14,10 @@ import duckdb
 import numpy as np
 
 from finops_assets.accrual import ACCRUED, accrued_rollup
-from finops_assets.comparison import LATE_DAYS
+from finops_assets.comparison import LATE_DAYS, Period
 from finops_assets.engine import identifier
 from finops_assets.forecast.expect import Matrix
-from finops_assets.reports import EXACT, Basis, can_group_by, require_columns
+from finops_assets.reports import EXACT, Basis, can_group_by, days_without, require_columns
 from finops_assets.rollup import TABLE
 from finops_assets.tables import dimensions_of
 
@@ -54,7 +54,8 @@ def daily_series(
 ) -> DailySeries | None:
     """The cost by some of the rollup's columns and currency, of up to HISTORY_DAYS days. None: no day yet.
 
-    A series begins on its first day with a row. A later day without rows of it is 0 where the rollup reports the
+    A series begins on its first day with a row. What is not known of one of the columns (`days_without`) is in no series,
+    and such a day is a gap. A later day without rows of it is 0 where the rollup reports the
     day, and a gap where it does not (held, not run), or where a provider that the series has cost of is late.
 
     Raises:
@@ -80,6 +81,7 @@ def daily_series(
         """,
         {"earliest": earliest, "last": last[0]},
     ).fetchall()
+    rows = [row for row in rows if None not in row[: len(by)]]
     first = min(day for _, day in there)
     days = (last[0] - first).days + 1
     providers = sorted({p for p, _ in there} | {row[-3] for row in rows})
@@ -103,6 +105,9 @@ def daily_series(
             costs[place, (day - first).days] = float(cost)
         for provider in of_providers[place]:
             costs[place, missing[provider]] = np.nan
+    whole = Period(first, last[0] + timedelta(days=1))
+    for lacking in days_without(connection, whole, by).values():
+        costs[:, [(day - first).days for day in lacking]] = np.nan
     own = list(places)
     return DailySeries(by, [k[:-1] for k in own], [k[-1] for k in own], first, costs, exact)
 
