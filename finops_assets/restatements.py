@@ -41,11 +41,13 @@ def keep_history(
     else:
         tables.create(connection, table, dimensions=dimensions)
     # With the columns of the history in their order: they are compared by place.
+    columns = f"SELECT * EXCLUDE (reported_from, reported_to) FROM {table} LIMIT 0"
+    # Not filled after it was created: DuckDB 2.0.0 may show none of 100,000 rows that are put into a temporary table in the
+    # transaction that created it.
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE reported_new AS SELECT * EXCLUDE (reported_from, reported_to) FROM {table} LIMIT 0"
+        "CREATE OR REPLACE TEMP TABLE reported_new AS "
+        + (columns if reported is None else f"(({columns}) UNION ALL BY NAME ({reported}))")
     )
-    if reported is not None:
-        connection.execute(f"INSERT INTO reported_new BY NAME {reported}")
     current = (
         f"SELECT * EXCLUDE (reported_from, reported_to) FROM {table}"
         " WHERE reported_to IS NULL AND list_contains($days, charge_date)"

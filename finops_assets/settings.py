@@ -512,7 +512,7 @@ class SharedCost(_Strict):
     @property
     def chained(self) -> bool:
         """Is all cost of an owner split, so also what earlier rules gave to it?"""
-        return self.cost.model_fields_set <= {"department", "team"}
+        return not self.cost.others and self.cost.model_fields_set <= {"department", "team", "others"}
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -1190,8 +1190,8 @@ def _shared_mistakes(rules: list[Any], dimensions: set[str]) -> list[tuple[tuple
             if str(name) not in known:
                 close = difflib.get_close_matches(str(name), sorted(known), n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
-                allowed = f"allowed: {', '.join(sorted(known))}"
-                found.append((("shared_cost", i, "cost", name), f"found {name!r}{hint} ({allowed})"))
+                said = f"is not a known setting{hint} (allowed: {', '.join(sorted(known))})"
+                found.append((("shared_cost", i, "cost", name), said))
     return found
 
 

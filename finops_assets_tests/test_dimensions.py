@@ -21,13 +21,14 @@ from finops_assets.allocation.sparse import bring_up_to_date
 from finops_assets.cli import app
 from finops_assets.comparison import Period
 from finops_assets.daily_tables import build_rollup
+from finops_assets.engine import days_between
 from finops_assets.errors import ConfigError
 from finops_assets.forecast.period import kinds_of_series
 from finops_assets.forecast.series import daily_series
 from finops_assets.gates import rollup as gates
 from finops_assets.reports import cost_by, days_without, untagged_by
 from finops_assets.restatements import TABLE as REPORTED
-from finops_assets.restatements import restatements
+from finops_assets.restatements import keep_history, restatements
 from finops_assets.tables import dimensions_of
 from finops_assets_tests.conftest import Site, focus_row
 
@@ -206,7 +207,7 @@ def test_shared_cost_names_a_dimension_and_says_which_days_lack_it(before: Site)
         "rule orders: 1 days from 2026-09-02 to 2026-09-02 were built before finops.yaml had order; the rule splits nothing of"
         " them until they are run again (`finops run 2026-09-02 2026-09-03`)"
     ]
-    with pytest.raises(ConfigError, match=r"found 'ordr'; did you mean 'order'\?"):
+    with pytest.raises(ConfigError, match=r"cost.ordr: is not a known setting; did you mean 'order'\?"):
         replace(before, extra=OWN + RULE.replace("order:", "ordr:")).platform  # noqa: B018  # reads the settings
 
 
@@ -221,3 +222,16 @@ def test_every_dimension_is_forecast_from_the_days_that_know_it(before: Site) ->
     assert found.keys == [("__untagged__",), ("a",), ("b",)], "no series of what is not known"
     assert np.isnan(found.costs[:, 0]).all(), "not 0: unknown"
     assert found.costs[1, 1] == 1
+
+
+def test_history_keeps_days_of_many_rows(make_site: Callable[..., Site]) -> None:
+    """As many as a transaction writes past its buffer: none was kept of them once, in silence."""
+    with make_site().platform.warehouse.writing() as connection:
+        connection.execute("BEGIN")
+        day = "DATE '2026-09-01' + CAST(range % 8 AS INTEGER) AS charge_date"
+        made = f"SELECT {day}, 'a' || range AS team, CAST(1 AS DECIMAL(38, 18)) AS effective_cost FROM range(130_000)"
+        connection.execute(f"CREATE TEMP TABLE made AS {made}")
+        days = days_between(date(2026, 9, 1), date(2026, 9, 9))
+        assert len(keep_history(connection, days, "SELECT * FROM made")) == 8
+        connection.execute("COMMIT")
+        assert connection.execute(f"SELECT count(*) FROM {REPORTED}").fetchall() == [(130_000,)]

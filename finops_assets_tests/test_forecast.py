@@ -252,7 +252,7 @@ def test_the_asset_writes_the_table_and_the_command_shows_it(tmp_path: Path, mon
             "SELECT actual_to_date, forecast > actual_to_date, low95 <= forecast, forecast <= high95 FROM forecast"
             " WHERE series = 'total' AND currency = 'USD'"
         ).fetchall()
-    assert set(kinds) == {"total", "department", "team", "service"}
+    assert set(kinds) == {"total", "department", "team", "service", "environment", "cost_center", "provider"}
     assert spent is not None
     assert shown == [(spent[0], True, True, True)]
     (tmp_path / "finops.yaml").write_text(
