@@ -130,6 +130,15 @@ class TagTarget(_Strict):
     by: date
 
 
+SMALL_DAY: Mapping[str, Decimal] = {
+    **dict.fromkeys(("CZK", "DKK", "MXN", "NOK", "SEK", "TRY", "ZAR"), Decimal(10)),
+    **dict.fromkeys(("INR", "JPY", "PHP", "RUB", "TWD", "THB"), Decimal(100)),
+    **dict.fromkeys(("ARS", "CLP", "HUF", "KRW", "NGN"), Decimal(1000)),
+    **dict.fromkeys(("COP", "IDR", "VND"), Decimal(10_000)),
+}
+"""About what one dollar is, where that is far from one of the currency: reports print two digits, and no budget has less."""
+
+
 class TagPolicy(_Strict):
     """What tags should be. docs/governance.md"""
 
@@ -143,6 +152,14 @@ class TagPolicy(_Strict):
     target: TagTarget | None = None
     thresholds: Mapping[str, Threshold] = Field(default_factory=dict)
     sources: Mapping[str, Mapping[str, Threshold]] = Field(default_factory=dict)
+    small_day: Mapping[Annotated[str, Field(pattern=r"^[A-Z]{3}$")], Annotated[Decimal, Field(ge=0)]] = Field(
+        default_factory=dict
+    )
+    """Currency -> positive effective cost; a source's day below it warns of what is untagged, and is not held for it."""
+
+    def small(self, currency: str) -> Decimal:
+        """Below which positive effective cost of its day a source is never held for what is untagged."""
+        return self.small_day.get(currency, SMALL_DAY.get(currency, Decimal(1)))
 
     def threshold(self, source: str, dimension: str) -> Threshold:
         """The threshold in force: the source's own, else the dimension's, else warn 20 / block 50."""

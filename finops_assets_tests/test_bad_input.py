@@ -1093,3 +1093,19 @@ def test_days_that_do_not_fit_the_engines_memory_are_written_in_smaller_groups(t
     assert int(flush) < FLUSH_ROWS // 2, "more than one attempt was needed"
     counted = duckdb.sql(f"SELECT count(*), count(DISTINCT n), count(DISTINCT charge_date) FROM '{days}/*/*.parquet'")
     assert counted.fetchall() == [(120_000, 120_000, 31)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "cost", "held"), [("", "0.99", False), ("", "1.00", True), ("small_day: {USD: 5}", "4", False)]
+)
+def test_what_is_untagged_of_little_money_warns_and_holds_nothing(
+    make_site: MakeSite, policy: str, cost: str, held: bool
+) -> None:
+    site = make_site(extra=f"tag_policy:\n  required: [team]\n  {policy}\n")
+    site.put_csv("a.csv", focus_row(D1, Tags="", EffectiveCost=cost))
+    site.run(D1)
+    site.facts(D1)
+    verdicts = {v.gate: v for v in judge_facts(site.platform, [("bill", day) for day in _dates([D1])])}
+    assert verdicts["untagged_within_threshold"].holds == held
+    assert not verdicts["untagged_below_warning"].passed
+    assert ("too little to hold the day" in verdicts["untagged_below_warning"].message) != held

@@ -97,12 +97,14 @@ def _untagged(
             threshold = policy.threshold(source, dimension)
             figures[f"{dimension} {source} {currency} %"] = round(float(share), 2)
             text = f"source {source}: {share:.1f} % of positive effective {currency} cost has no {dimension}"
-            if share > Decimal(str(threshold.block_above)):
+            small = total < policy.small(currency)
+            if share > Decimal(str(threshold.block_above)) and not small:
                 over[WITHIN].setdefault(source, []).append(
                     f"{text} (limit {threshold.block_above:g} %); {_who(connection, platform, source, day, dimension)}"
                 )
             if share > Decimal(str(threshold.warn_above)):
-                over[ADVICE].setdefault(source, []).append(f"{text} (warning above {threshold.warn_above:g} %)")
+                why = f"; of {money(total)} {currency} in all, too little to hold the day" if small else ""
+                over[ADVICE].setdefault(source, []).append(f"{text} (warning above {threshold.warn_above:g} %{why})")
         step = (
             "tag the resources named, or add their keys as aliases under dimensions in finops.yaml;"
             " then run the day's facts again (raw need not be read again)"
