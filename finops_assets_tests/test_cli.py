@@ -87,7 +87,7 @@ def test_every_published_table_is_what_is_declared(project: Path) -> None:
         assert facts == {c.name: c.kind.replace(" ", "") for c in tables.facts_table(dimensions).columns}
         assert len(found) > 25
         for key, columns in found.items():
-            declared = tables.table(key[1], key[0])
+            declared = tables.table(key[1], key[0], dimensions)
             assert declared.published
             assert list(columns.items()) == [(c.name, c.kind.replace(" ", "")) for c in declared.columns], key
             comments = "SELECT comment FROM duckdb_views() WHERE view_name = ? AND schema_name = ?"
