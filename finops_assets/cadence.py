@@ -88,7 +88,7 @@ class Calendar:
         self.rhythm = (
             Rhythm(cadence, f"cadence: {cadence} in finops.yaml", _usual_day(self.charged))
             if cadence
-            else learnt(self.charged, all(g.month_long for g in self.live if g.rows))
+            else learnt(self.charged, all(g.month_long for g in self.live if g.days))
         )
         self._sectors = list(dict.fromkeys(s for g in self.live for s in g.recency()))
         self._claims = [*_claims(self.live, [*pending])]
@@ -121,7 +121,7 @@ class Calendar:
             if claim.last_charged and day < claim.last_charged:
                 later = self.charged[bisect_right(self.charged, day)]
                 return f"delivery {claim.scope} holds later charges, of {later}"
-            if claim.delivered_at >= _start(claim.end) + (USAGE_SETTLES if self._daily else _NONE):
+            if min(claim.delivered_at, now) >= _start(claim.end) + (USAGE_SETTLES if self._daily else _NONE):
                 return f"delivery {claim.scope} was made on {claim.delivered_at:%Y-%m-%d}, after its period's end"
         return self._not_due(day)
 
@@ -238,7 +238,7 @@ def _claims(live: Sequence[Generation], pending: Sequence[Generation]) -> Iterab
             yield _Claim(g.scope, charged[0], charged[-1] + _ONE, last, delivered)
             for period in g.periods:
                 of_period.setdefault(period, []).append(g)
-    unknown = any(not g.rows and not scope_days(g.scope) and not _day_named(g.scope) for g in live)
+    unknown = any(not g.days and not scope_days(g.scope) and not _day_named(g.scope) for g in live)
     if unknown or any(not scope_days(g.scope) for g in pending):
         return
     for (start, end), pieces in of_period.items():
