@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import json
 import os
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -70,12 +72,26 @@ def broken_page(content: bytes) -> bytes:
     return content[:middle] + bytes(b ^ 0xFF for b in content[middle : middle + 400]) + content[middle + 400 :]
 
 
+def another_figure() -> bytes:
+    """One byte of a figure is another one: the engine reads it, and only the page's check sum tells."""
+    out = io.BytesIO()
+    rows = [dict(focus_row(D1, BilledCost=f"7{n:03}.25", ResourceId=f"r{n}")) for n in range(50)]
+    table = pa.Table.from_pylist(rows)
+    pq.write_table(
+        table, out, write_page_checksum=True, compression="none", use_dictionary=False, write_statistics=False
+    )
+    content = out.getvalue()
+    assert content.count(b"7007.25") == 1
+    return content.replace(b"7007.25", b"9007.25")
+
+
 GOOD_CSV = csv_text([focus_row(D1), focus_row(D1)])
 CANNOT_BE_READ = {
     "not Parquet": ("bad.parquet", lambda site: b"this is no Parquet file", "not Parquet"),
     "an empty Parquet": ("bad.parquet", lambda site: b"", "not Parquet"),
     "a cut-off Parquet": ("bad.parquet", lambda site: parquet_bytes(site, D1)[:-200], "not Parquet"),
     "a Parquet broken inside": ("bad.parquet", lambda site: broken_page(parquet_bytes(site, D1)), "cannot be read"),
+    "a Parquet with another figure": ("bad.parquet", lambda site: another_figure(), "cannot be read by another reader"),
     "a cut-off gzip": (
         "bad.csv.gz",
         lambda site: gzip.compress(csv_text([focus_row(D1, ResourceId=str(n)) for n in range(300)]).encode())[:-60],

@@ -16,6 +16,7 @@ import dagster as dg
 import duckdb
 import pandas as pd
 import pytest
+import sqlalchemy
 import typer
 from typer.testing import CliRunner
 
@@ -23,6 +24,7 @@ from finops_assets import tables
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.assets import raw as assets_raw
 from finops_assets.cli import app
+from finops_assets.cli.common import explained
 from finops_assets.estate import Incident
 from finops_assets.landing import land_source
 from finops_assets.platform import Platform
@@ -424,3 +426,22 @@ def test_suggesting_owners_waits_with_exit_code_3_while_the_newest_day_is_held(
     assert done.exit_code == 3, done.output
     assert "held owners are not suggested: the newest of the rollup is held back" in done.stderr
     assert "2026-09-02: raw/bill:conforms failed" in done.stderr
+
+
+def test_a_lack_of_this_machine_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def history() -> None:
+        sqlalchemy.create_engine(f"sqlite:///{tmp_path}/none/history.db").connect()
+
+    def memory() -> None:
+        with duckdb.connect(config={"memory_limit": "1MB", "temp_directory": ""}) as connection:
+            connection.execute("SELECT list(i) FROM range(10000000) t(i)").fetchall()
+
+    for lacking, said in ((history, "Dagster's history cannot be read or written (unable to open"), (memory, "memory")):
+        with pytest.raises(typer.Exit) as ended, explained():
+            lacking()
+        assert ended.value.exit_code == 1
+        told = " ".join(capsys.readouterr().err.split())
+        assert said in told
+        assert "What was built stands" in told
+    with pytest.raises(ZeroDivisionError), explained():
+        raise ZeroDivisionError

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -15,7 +16,7 @@ import typer
 from finops_assets.cli.working import working
 from finops_assets.errors import FinopsError
 from finops_assets.executor import one_process
-from finops_assets.runs import run_owners
+from finops_assets.runs import open_instance, run_owners
 from finops_assets.waiting import telling
 
 
@@ -80,3 +81,29 @@ def test_a_step_that_is_tried_again_says_why_and_when() -> None:
 def test_an_error_without_a_signal_stays_an_error() -> None:
     with pytest.raises(ValueError, match="of its own"), working("Run it again."):
         raise ValueError("of its own")
+
+
+def test_what_a_step_of_a_command_prints_goes_to_the_runs_log_without_helpers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # Dagster's helpers tell of an interrupt from the terminal in tracebacks of theirs.
+    def started(*arguments: object, **_: object) -> None:
+        raise AssertionError(f"a process was started: {arguments}")
+
+    monkeypatch.setattr("dagster._core.execution.compute_logs.subprocess.Popen", started)
+
+    @dg.asset
+    def talking() -> None:
+        print("said by the step")
+
+    shipped = (Path(__file__).parents[1] / "dagster.yaml").read_text(encoding="utf-8")
+    (tmp_path / "dagster.yaml").write_text(shipped, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    defs = dg.Definitions([talking], jobs=[dg.define_asset_job("owners")], executor=one_process(60))
+    with open_instance() as instance:
+        assert run_owners(defs, instance) == []
+        [run] = instance.get_runs()
+    [out] = (tmp_path / ".dagster" / "logs" / run.run_id).rglob("*.out")
+    assert "said by the step" in out.read_text(encoding="utf-8")
+    assert "said by the step" not in capfd.readouterr().out

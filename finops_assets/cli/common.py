@@ -94,6 +94,30 @@ def explained() -> Iterator[None]:
     except OSError as error:
         say("error", f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         raise typer.Exit(1) from error
+    except Exception as error:
+        told = _lack_of_this_machine(error)
+        if told is None:
+            raise
+        say("error", told)
+        raise typer.Exit(1) from error
+
+
+def _lack_of_this_machine(error: BaseException) -> str | None:
+    """What this machine lacks, where an error says so that nobody made on purpose."""
+    if isinstance(error, MemoryError | duckdb.OutOfMemoryException):
+        said = str(error).strip().partition("\n")[0]
+        return (
+            f"there is too little memory{f' ({said})' if said else ''}; give this process more, or lower"
+            " `engine: memory_limit` and `threads` in finops.yaml. What was built stands"
+        )
+    # Only where it is loaded can it have been raised.
+    database = sys.modules.get("sqlalchemy.exc")
+    if database is not None and isinstance(error, database.DBAPIError):
+        return (
+            f"Dagster's history cannot be read or written ({error.orig}); check space, permissions and limits of the"
+            " place that `storage:` in dagster.yaml names. What was built stands"
+        )
+    return None
 
 
 _ANEW = "if it is damaged, move it away; `finops publish` makes it anew from the warehouse"

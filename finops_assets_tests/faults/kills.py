@@ -117,7 +117,7 @@ class Worker:
         traces = Traces(self.project)
         process = self.project.start("run", *self.project.range)
         at: dict[str, float] = {}
-        while process.poll() is None and time.monotonic() < process.started + HUNG_SECONDS:
+        while process.poll() is None and process.seconds < HUNG_SECONDS:
             for stage in STAGES:
                 if stage not in at and traces.reached(stage):
                     at[stage] = time.monotonic()
@@ -201,7 +201,7 @@ class Worker:
         traces = Traces(self.project)
         process = self.project.start(*self.arguments(command))
         while not traces.reached(stage):
-            if process.poll() is not None or time.monotonic() > process.started + HUNG_SECONDS:
+            if process.poll() is not None or process.seconds > HUNG_SECONDS:
                 return process, False
             time.sleep(POLL_SECONDS)
         due = time.monotonic() + delay
@@ -259,7 +259,7 @@ def chain(scratch: Path, seed: int) -> Row:
 
 def process_limit(process: Process) -> float:
     """Seconds of its life by which a process that was told to end must have ended."""
-    return time.monotonic() - process.started + GIVE_UP_SECONDS
+    return process.seconds + GIVE_UP_SECONDS
 
 
 def plan(points: int) -> list[tuple[str, str, signal.Signals]]:

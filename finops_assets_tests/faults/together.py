@@ -87,7 +87,7 @@ def together(
         stop.set()
         if background:
             os.killpg(background.popen.pid, signal.SIGINT)
-            ended = background.done(time.monotonic() - background.started + 60)
+            ended = background.done(background.seconds + 60)
             if ended.code is None:
                 commands.add("the daemon", [Fault("hung", "the daemon did not end within a minute of SIGINT")])
     last = project.finops("backfill", *project.range)
