@@ -261,6 +261,27 @@ def _outdated(connection: duckdb.DuckDBPyConnection, first: date, end: date) -> 
     return dict(sorted(found.items()))
 
 
+def covered_days(
+    connection: duckdb.DuckDBPyConnection, first: date, end: date
+) -> tuple[dict[str, set[date]], dict[str, set[date]]]:
+    """By provider, of [first, end): the days that `coverage` knows whole, also such that cost nothing, and those it does
+    not, because a source that bills under the provider is awaited or held and nothing of it is shown."""
+    states: dict[tuple[str, date], bool] = {
+        (c.source, c.day): c.state == BUILT or c.shown != NOTHING for c in coverage_of(connection, first, end)
+    }
+    days = {day for _, day in states}
+    known: dict[str, set[date]] = {}
+    unknown: dict[str, set[date]] = {}
+    for provider, sources in _sources_of(connection, REPORTED_NOW).items() if days else ():
+        for day in days:
+            found = [states.get((source, day)) for source in sources]
+            if False in found:
+                unknown.setdefault(provider, set()).add(day)
+            elif all(found):
+                known.setdefault(provider, set()).add(day)
+    return known, unknown
+
+
 def _sources_of(connection: duckdb.DuckDBPyConnection, reported: str) -> dict[str, list[str]]:
     """The sources that bill under each provider's name."""
     found: dict[str, list[str]] = {}

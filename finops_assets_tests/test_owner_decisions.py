@@ -342,7 +342,7 @@ def test_the_stage_says_why_it_does_not_run_and_runs_when_the_day_is_healed(tmp_
         small_estate(tmp_path, FIRST, LAST)
         # The raw day is right, but nothing was rolled up since.
         graph.run(LAST, assets=[["raw", "aws"], ["raw", "azure"], ["raw", "gcp"]])
-        assert "is newer than cloud_cost_facts: its run failed or is not over" in waits(correlate(graph))
+        assert "raw/gcp is newer than the rollup: its run failed or is not over" in waits(correlate(graph))
         graph.run(LAST)
 
         taken = {"source": "aws", "resource_id": "r", "dimension": "team", "verdict": "accepted", "value": "Ops"}

@@ -10,18 +10,20 @@ from pathlib import Path
 
 import dagster as dg
 import duckdb
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from finops_assets.assets.daily import ALL_IN
 from finops_assets.cli import app
-from finops_assets.comparison import Period, compare
+from finops_assets.comparison import Period, compare, covered_days
 from finops_assets.coverage import Coverage, Covered, coverage_of, enter_coverage
 from finops_assets.estate import Incident
 from finops_assets.facts import judged_layer
+from finops_assets.forecast.series import gap_days
 from finops_assets.runs import days_to_run, run_range
 from finops_assets.settings import TagPolicy, Threshold
-from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for, small_estate
+from finops_assets_tests.running import PROVIDERS, SOURCES, Graph, persistent_instance, settings_for, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)
 DAYS = [FIRST, BAD, LAST]
@@ -201,3 +203,24 @@ def test_a_state_keeps_its_beginning_until_it_changes() -> None:
             [row] = coverage_of(connection)
             assert (row.state, row.since.hour) == (state, {0: 8, 1: 8, 2: 10, 3: 11}[hour])
         assert coverage_of(connection, FIRST, FIRST) == []
+
+
+def test_a_day_without_a_source_is_a_gap_of_its_provider_for_forecast_and_anomalies_and_one_that_cost_nothing_is_none(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    small_estate(tmp_path, FIRST, LAST, incidents=[INCOMPLETE])
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
+    graph.run(FIRST, LAST)
+    with graph.platform.warehouse.writing() as connection:
+        # As a vendor whose bill of the second day is there and says nothing.
+        connection.execute(f"DELETE FROM {ROLLUP} WHERE provider = 'AWS' AND charge_date = ?", [BAD])
+        there = connection.execute(f"SELECT DISTINCT provider, charge_date FROM {ROLLUP}").fetchall()
+        gaps = gap_days(connection, sorted(PROVIDERS.values()), there, FIRST, 3)
+        known, unknown = covered_days(connection, FIRST, date(2026, 9, 4))
+    assert {provider: list(np.flatnonzero(days)) for provider, days in gaps.items()} == {
+        "AWS": [],
+        "Google Cloud": [1],
+        "Microsoft": [],
+    }
+    assert unknown == {"Google Cloud": {BAD}}
+    assert known == {"AWS": set(DAYS), "Google Cloud": {FIRST, LAST}, "Microsoft": set(DAYS)}

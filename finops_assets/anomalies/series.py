@@ -106,7 +106,7 @@ def team_series(connection: duckdb.DuckDBPyConnection) -> CostSeries | None:
         f"SELECT place, provider, min(charge_date) FROM {CELLS} GROUP BY ALL ORDER BY place"
     ).fetchall()
     providers = sorted({p for p, _ in there} | {p for _, p, _ in began})
-    gaps = gap_days(providers, there, first, days)
+    gaps = gap_days(connection, providers, there, first, days)
     opened = {provider: min((d for p, d in there if p == provider), default=first) for provider in providers}
     of_place: dict[int, dict[str, date]] = {}
     for place, provider, day in began:

@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 
 from finops_assets.accrual import ACCRUED, accrued_rollup
-from finops_assets.comparison import LATE_DAYS, Period
+from finops_assets.comparison import LATE_DAYS, Period, covered_days
 from finops_assets.engine import identifier
 from finops_assets.forecast.expect import Matrix
 from finops_assets.reports import EXACT, Basis, can_group_by, days_without, require_columns
@@ -95,7 +95,7 @@ def daily_series(
                 booked = exact.setdefault(place, {})
                 booked[day] = booked.get(day, Decimal(0)) + cost
             of_providers.setdefault(place, set()).add(provider)
-    missing = gap_days(providers, there, first, days)
+    missing = gap_days(connection, providers, there, first, days)
     costs = np.full((len(places), days), np.nan)
     for place in range(len(places)):
         booked = exact.setdefault(place, {})
@@ -113,7 +113,7 @@ def daily_series(
 
 
 def gap_days(
-    providers: list[str], there: list[tuple[str, date]], first: date, days: int
+    connection: duckdb.DuckDBPyConnection, providers: list[str], there: list[tuple[str, date]], first: date, days: int
 ) -> dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
     """By provider: the days that nobody can say anything about."""
     reported = np.zeros(days, dtype=bool)
@@ -129,4 +129,8 @@ def gap_days(
             if 1 < after - before <= LATE_DAYS + 1:
                 gap[before + 1 : after] = True
         result[provider] = gap
+    known, unknown = covered_days(connection, first, first + timedelta(days=days))
+    for provider in providers:
+        result[provider][[(day - first).days for day in known.get(provider, ())]] = False
+        result[provider][[(day - first).days for day in unknown.get(provider, ())]] = True
     return result
