@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from finops_assets.estate import Estate
 from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for, small_estate
 
 FIRST, LAST = date(2026, 8, 25), date(2026, 9, 8)
+
+
+LINE = ["given", "deliveries", "raw", "facts", "rollup", "evaluation", "reports"]
+"""The groups from left to right."""
 
 
 @pytest.fixture(scope="module")
@@ -157,21 +162,36 @@ def test_definitions_are_described_owned_and_loadable(ran: tuple[Graph, Estate])
     for spec in graph.defs.resolve_all_asset_specs():
         assert spec.description, spec.key
         assert spec.owners == ["team:finops"], spec.key
-        assert spec.group_name in {
-            "deliveries",
-            "raw",
-            "facts",
-            "rollup",
-            "reports",
-            "evaluation",
-            "allocation",
-            "correlation",
-        }
+        assert spec.group_name in LINE
     facts = next(s for s in graph.defs.resolve_all_asset_specs() if s.key == dg.AssetKey("cloud_cost_facts"))
     schema = facts.metadata["dagster/column_schema"]
     file = graph.platform.lake.day_file("facts", "aws", date(2026, 9, 2))
     in_file = {r[0] for r in duckdb.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file)]).fetchall()}
     assert {c.name for c in schema.columns} == in_file | {"charge_date", "source"}
+
+
+def test_the_collapsed_graph_reads_in_one_line(ran: tuple[Graph, Estate]) -> None:
+    """No group lies both before and after another."""
+    graph, _ = ran
+    group = {spec.key: str(spec.group_name) for spec in graph.defs.resolve_all_asset_specs()}
+    edges = {
+        (group[dep.asset_key], group[spec.key])
+        for spec in graph.defs.resolve_all_asset_specs()
+        for dep in spec.deps
+        if group[dep.asset_key] != group[spec.key]
+    }
+    assert {LINE.index(before) < LINE.index(after) for before, after in edges} == {True}
+    assert {("given", "facts"), *pairwise(LINE[1:])} <= edges
+
+
+def test_whoever_lands_materialises_the_delivery(ran: tuple[Graph, Estate]) -> None:
+    graph, _ = ran
+    for source in SOURCES:
+        record = graph.instance.get_latest_materialization_event(dg.AssetKey(["deliveries", source]))
+        assert record is not None
+        assert record.asset_materialization is not None
+        assert int(str(record.asset_materialization.metadata["rows"].value)) > 0
+        assert "generation" in str(record.asset_materialization.metadata["ledger"].value)
 
 
 def test_reports_are_tables_in_the_warehouse(ran: tuple[Graph, Estate]) -> None:

@@ -18,7 +18,7 @@ def accepted_spec(owner: str) -> dg.AssetSpec:
     """The external asset."""
     return dg.AssetSpec(
         ACCEPTED,
-        group_name="correlation",
+        group_name="given",
         owners=[owner],
         kinds={"sqlite"},
         description=(

@@ -17,7 +17,7 @@ from finops_assets.platform import Platform
 from finops_assets.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.settings import Settings
 
-GROUP = "allocation"
+GROUP = "evaluation"
 READABLE, KNOWN = "quantities_are_readable", "names_are_known"
 SHOWN = 5
 

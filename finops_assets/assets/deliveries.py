@@ -1,6 +1,5 @@
 """deliveries/<source>: what a provider delivered, landed once; and the ledger of all of them."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,6 +21,9 @@ from finops_assets.text import markdown
 # Reading exports is the one thing worth trying again: the network, the provider's store, a file just replaced.
 INGESTION_RETRY = dg.RetryPolicy(max_retries=3, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 SHOWN = 60
+DATA_VERSION = "dagster/data_version"
+BY_DAY = "by day"
+"""What Dagster is told as the version: which days a delivery changes is told by raw, day by day, not all of them at once."""
 
 
 @contextmanager
@@ -78,24 +80,26 @@ def deliveries_asset(source: Source, owner: str) -> dg.AssetsDefinition:
                 context.log.warning(f"{source.name} {entry.scope} is {entry.state}: {entry.reason}")
             elif early := remark(entry, settings.first_day):
                 context.log.warning(f"{source.name} {entry.scope}: {early}")
-        table = ledger_table(platform.lake, [source.name], first_day=settings.first_day)
-        states = table["state"].value_counts()
-        return dg.MaterializeResult(
-            metadata={
-                "ledger": shown(table.drop(columns="source"), SHOWN),
-                "rows": int(table.loc[table["state"].isin(["complete", "final"]), "rows"].sum()),
-                **{str(state): int(count) for state, count in states.items()},
-            },
-            data_version=dg.DataVersion(_live_hash(table)),
-        )
+        return dg.MaterializeResult(metadata=_figures(platform, source), data_version=dg.DataVersion(BY_DAY))
 
     return deliveries
 
 
-def _live_hash(table: pd.DataFrame) -> str:
+def landed(platform: Platform, source: Source) -> dg.AssetMaterialization:
+    """deliveries/<source> as it is now, for whoever else lands: a run of raw days begins with it."""
+    return dg.AssetMaterialization(
+        deliveries_key(source.name), metadata=_figures(platform, source), tags={DATA_VERSION: BY_DAY}
+    )
+
+
+def _figures(platform: Platform, source: Source) -> dict[str, dg.MetadataValue | int]:
+    table = ledger_table(platform.lake, [source.name], first_day=platform.settings.first_day)
     live = table[table["state"].isin(["complete", "final"])]
-    entries = [*zip(live["scope"], live["generation"], live["rows"])]
-    return hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
+    return {
+        "ledger": shown(table.drop(columns="source"), SHOWN),
+        "rows": int(live["rows"].sum()),
+        **{str(state): int(count) for state, count in table["state"].value_counts().items()},
+    }
 
 
 def ledger_asset(settings: Settings) -> dg.AssetsDefinition:

@@ -31,7 +31,7 @@ from finops_assets.platform import Platform
 
 SUGGESTIONS, DECISIONS, ACCEPTANCE = "owner_suggestions", "owner_decisions", "owner_acceptance"
 IN_MAIN = {"schema": "main"}
-GROUP = "correlation"
+GROUP = "evaluation"
 
 
 class DecisionConfig(dg.Config):

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from finops_assets.assets.deliveries import INGESTION_RETRY, landing_pool, tried_once
+from finops_assets.assets.deliveries import INGESTION_RETRY, deliveries_key, landed, landing_pool, tried_once
 from finops_assets.assets.describe import cost_by_currency, cost_figures, file_list, repair_counts
 from finops_assets.checks.raw import raw_key
 from finops_assets.days import compose_days
@@ -20,6 +20,7 @@ def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) ->
 
     @dg.asset(
         key=raw_key(source.name),
+        deps=[deliveries_key(source.name)],
         partitions_def=days,
         backfill_policy=RANGE_RUNS,
         group_name="raw",
@@ -46,6 +47,7 @@ def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) ->
             land_source(
                 platform.lake, settings.engine, source, settings.first_day, context.log.info, settings.plausibility
             )
+            context.log_event(landed(platform, source))
             composed = compose_days(platform.lake, settings.engine, source, days)
         generations = {g.scope: g for g in Ledger(platform.lake, source.name).all_live()}
         for day in composed:

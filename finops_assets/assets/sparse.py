@@ -23,7 +23,7 @@ def sparse_asset(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=TABLE,
         deps=[ROLLUP, FACTS],
-        group_name="allocation",
+        group_name="evaluation",
         kinds={"duckdb"},
         owners=[settings.owner],
         pool=POOL,

@@ -103,8 +103,9 @@ def demo(config: ConfigOption = None) -> None:
             show(cost_by(connection, month, SERVICES_BY), limit=12)
         if held:
             out.print(
-                f"{held} days are held back by their gates: two bad days belong to the demonstration."
-                " Their last good version, if any, stands."
+                f"On {held} days gates hold a source: two bad ones belong to the demonstration, the others of those days"
+                " flow. `finops status` tells of both.",
+                soft_wrap=True,
             )
         out.print(f"The month on one page: {page_path(settings.published, month)}", soft_wrap=True)
         out.print(f"Done in {time.monotonic() - started:.0f} s. `make ui` opens Dagster on this state.")
