@@ -74,7 +74,9 @@ def build_rollup(
                     continue
                 for name, table_found in found.items():
                     connection.register(f"{name}_found", table_found)
-                facts = facts_relation(files)
+                # A held source's last good version may have been attributed under rules with other dimensions.
+                of_rules = {(stamp or "").partition(" ")[0] for stamp in built_from.values()}
+                facts = facts_relation(files, of_any_rules=len(of_rules) > 1)
                 if not found:
                     queries = statements_on_facts(rules, providers, _too_many(connection, rules, facts))
                 made = {n: f"SELECT * FROM {n}_found" if n in found else query(facts) for n, query in queries.items()}
