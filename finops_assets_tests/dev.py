@@ -241,7 +241,7 @@ def project_of(root: Path, first_day: object, extra: str = "") -> Path:
         (project / name).write_text((shipped / name).read_text(encoding="utf-8"), encoding="utf-8")
     sources = "".join(f"  - {{name: {s}, uri: ../estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in SOURCES)
     (project / "finops.yaml").write_text(
-        f"first_day: {first_day}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n{sources}{DIMENSIONS}"
+        f"first_day: {first_day}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nrelease: whole_day\nsources:\n{sources}{DIMENSIONS}"
         f"{extra}night: {{watch_seconds: 5}}\n",
         encoding="utf-8",
     )

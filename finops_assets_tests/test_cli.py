@@ -46,7 +46,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     small_estate(root, FIRST, LAST, incidents=[Incident("gcp", BAD, "incomplete")])
     sources = "".join(f"  - {{name: {s}, uri: estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in SOURCES)
     (root / "finops.yaml").write_text(
-        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n{sources}{DIMENSIONS}",
+        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nrelease: whole_day\n"
+        f"sources:\n{sources}{DIMENSIONS}",
         encoding="utf-8",
     )
     (root / "dagster.yaml").write_text((SHIPPED / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
