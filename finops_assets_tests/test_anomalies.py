@@ -493,6 +493,7 @@ def test_held_days_and_late_providers_are_gaps(tmp_path: Path) -> None:
     deliver(site, None, date(2026, 8, 1), EVENT - timedelta(days=1))
     with site.platform.warehouse.writing() as connection:
         connection.execute("DELETE FROM daily_cost_by_team WHERE charge_date = DATE '2026-08-20'")
+        connection.execute("DELETE FROM coverage WHERE charge_date = DATE '2026-08-20'")
         connection.execute("UPDATE daily_cost_by_team SET provider = 'Other' WHERE team = 'price'")
         connection.execute("DELETE FROM daily_cost_by_team WHERE team = 'price' AND charge_date >= DATE '2026-08-25'")
         series = team_series(connection)
