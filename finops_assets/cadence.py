@@ -15,6 +15,7 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Final, Literal
 
+from finops_assets.engine import next_month
 from finops_assets.ledger import Generation
 from finops_assets.settings import Cadence
 from finops_assets.sources.delivery import Sector, incomplete_sectors, scope_days
@@ -135,7 +136,7 @@ class Calendar:
         """When a day that has no charge is missing."""
         last = day + _ONE
         if self.rhythm.cadence == "monthly":
-            last = _next_month(day) + MONTHLY_DEADLINE
+            last = next_month(day) + MONTHLY_DEADLINE
         return datetime.combine(last, time.fromisoformat(self.deadline), UTC)
 
     def _not_due(self, day: date) -> str:
@@ -145,7 +146,7 @@ class Calendar:
             case "irregular":
                 return f"no charge is due on any one day ({self.rhythm.why})"
             case "monthly":
-                first, end = day.replace(day=1), _next_month(day)
+                first, end = day.replace(day=1), next_month(day)
                 usual = min(self.rhythm.usual_day, (end - _ONE).day)
                 held = bisect_left(self.charged, first) < bisect_left(self.charged, end)
                 if held or day.day != usual:
@@ -203,11 +204,7 @@ def _usual_day(charged: Sequence[date]) -> int:
 
 
 def _without_gap(days: Sequence[date]) -> bool:
-    return all(_next_month(a) == b.replace(day=1) for a, b in pairwise(days))
-
-
-def _next_month(day: date) -> date:
-    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return all(next_month(a) == b.replace(day=1) for a, b in pairwise(days))
 
 
 def _start(day: date) -> datetime:

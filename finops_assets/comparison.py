@@ -14,8 +14,8 @@ from itertools import pairwise
 
 import duckdb
 
-from finops_assets.coverage import BUILT, HELD, NOTHING, PREVIOUS, coverage_of
-from finops_assets.engine import days_between
+from finops_assets.coverage import BUILT, HELD, NOTHING, PREVIOUS, Coverage, coverage_of
+from finops_assets.engine import days_between, next_month
 from finops_assets.errors import FinopsError
 from finops_assets.restatements import REPORTED_NOW
 from finops_assets.rollup import TABLE
@@ -36,9 +36,9 @@ class Period:
     @property
     def before(self) -> Period:
         """The same days of the period before: of the month before for a month or its first days, else as many days."""
-        if self.first.day == 1 and self.end <= _next_month(self.first):
+        if self.first.day == 1 and self.end <= next_month(self.first):
             month = (self.first - timedelta(days=1)).replace(day=1)
-            end = self.first if self.end == _next_month(self.first) else month + (self.end - self.first)
+            end = self.first if self.end == next_month(self.first) else month + (self.end - self.first)
             return Period(month, min(end, self.first))
         return Period(self.first - (self.end - self.first), self.first)
 
@@ -54,10 +54,6 @@ class Period:
 
     def __str__(self) -> str:
         return f"{self.first} to {self.end - timedelta(days=1)}"
-
-
-def _next_month(day: date) -> date:
-    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
 def latest_month(connection: duckdb.DuckDBPyConnection, rollup: str = TABLE) -> Period | None:
@@ -228,16 +224,18 @@ def compare(
     days = reported_days(connection, before.first, period.end, reported)
     if rollup is not None:
         days &= reported_days(connection, before.first, period.end, rollup)
-    begun, unknown = _by_source(connection, before.first, period.end, days, reported)
+    covered = coverage_of(connection, before.first, period.end) if reported == REPORTED_NOW else []
+    begun, unknown = _by_source(connection, before.first, period.end, days, reported, covered)
+    of_provider = _sources_of(connection, reported)
     known, late = {}, {source: set[date]() for source in begun}
-    for provider, sources in _sources_of(connection, reported).items():
+    for provider, sources in of_provider.items():
         # Another source of a provider may take over from one, or be added to it: its beginning is no gap.
         first = min(begun[source] for source in sources)
         gaps = {day for day in days if day < first}.union(*(unknown[source] for source in sources))
         known[provider] = frozenset(days - gaps)
         for source in sources:
             late[source] |= {day for day in gaps if day in unknown[source] or day < begun[source]}
-    named = {source for sources in _sources_of(connection, reported).values() for source in sources}
+    named = {source for sources in of_provider.values() for source in sources}
     for source in begun.keys() - named:
         late[source] |= unknown[source]  # of whom nothing was ever reported
     like = period.like_days.items()
@@ -249,13 +247,13 @@ def compare(
         [day for day in period.days if day not in days],
         [day for day in before.days if day not in days],
         {source: sorted(gaps) for source, gaps in sorted(late.items()) if gaps},
-        _outdated(connection, before.first, period.end) if reported == REPORTED_NOW else {},
+        _outdated(covered),
     )
 
 
-def _outdated(connection: duckdb.DuckDBPyConnection, first: date, end: date) -> dict[str, list[date]]:
+def _outdated(covered: Iterable[Coverage]) -> dict[str, list[date]]:
     found: dict[str, list[date]] = {}
-    for c in coverage_of(connection, first, end):
+    for c in covered:
         if c.state == HELD and c.shown == PREVIOUS:
             found.setdefault(c.source, []).append(c.day)
     return dict(sorted(found.items()))
@@ -291,7 +289,12 @@ def _sources_of(connection: duckdb.DuckDBPyConnection, reported: str) -> dict[st
 
 
 def _by_source(
-    connection: duckdb.DuckDBPyConnection, first: date, end: date, days: set[date], reported: str
+    connection: duckdb.DuckDBPyConnection,
+    first: date,
+    end: date,
+    days: set[date],
+    reported: str,
+    covered: Iterable[Coverage],
 ) -> tuple[dict[str, date], dict[str, set[date]]]:
     """By source: its first day with rows, and those of these reported days of [first, end) on which its bill is late.
 
@@ -314,12 +317,11 @@ def _by_source(
         for last, following in pairwise([*there, newest + timedelta(days=1)]):
             if (following - last).days <= LATE_DAYS + 1:
                 late[source].update(day for day in days_between(last + timedelta(days=1), following) if day in days)
-    if reported == REPORTED_NOW:
-        for c in coverage_of(connection, first, end):
-            gaps = late.setdefault(c.source, set())
-            if c.state != BUILT and c.shown == NOTHING and c.day in days:
-                gaps.add(c.day)
-            else:
-                gaps.discard(c.day)
-            begun.setdefault(c.source, c.day)
+    for c in covered:
+        gaps = late.setdefault(c.source, set())
+        if c.state != BUILT and c.shown == NOTHING and c.day in days:
+            gaps.add(c.day)
+        else:
+            gaps.discard(c.day)
+        begun.setdefault(c.source, c.day)
     return begun, late

@@ -16,7 +16,9 @@ import duckdb
 import pyarrow as pa
 
 from finops_assets import tables
-from finops_assets.facts import Key
+from finops_assets.attribution.rules import Rules
+from finops_assets.facts import facts_stamp
+from finops_assets.lake import Key, Lake
 
 TABLE = "coverage"
 State = Literal["built", "awaited", "held"]
@@ -46,11 +48,6 @@ class Coverage:
     shown: Literal["current", "previous", "nothing"]
     """What the rollup has of it: what was judged, the last good version, or nothing."""
     stamp: str
-
-    @property
-    def whole(self) -> bool:
-        """Are the figures of this source's day those of its newest bill?"""
-        return self.state == BUILT
 
 
 def enter_coverage(
@@ -96,6 +93,11 @@ def enter_coverage(
     )
     connection.execute(f"INSERT INTO {TABLE} BY NAME SELECT * FROM coverage_now")
     connection.unregister("coverage_now")
+
+
+def is_behind(lake: Lake, rules: Rules, key: Key, judged: Coverage | None) -> bool:
+    """Do the lake and the rules make something else of a (source, day) now than what was judged last, if it was?"""
+    return lake.holds(lake.day_file("raw", *key)) if judged is None else judged.stamp != facts_stamp(lake, rules, *key)
 
 
 def coverage_of(

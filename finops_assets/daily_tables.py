@@ -16,8 +16,8 @@ from finops_assets.content import versions_by_day
 from finops_assets.coverage import Covered, enter_coverage
 from finops_assets.engine import columns_of
 from finops_assets.engines.chosen import engine_on
-from finops_assets.facts import Key, facts_relation, stamp_of
-from finops_assets.lake import Lake, source_and_day
+from finops_assets.facts import facts_relation, stamp_of
+from finops_assets.lake import Key, Lake, source_and_day
 from finops_assets.ledger import Ledger
 from finops_assets.restatements import keep_history
 from finops_assets.rollup import REPORTED, TABLE, TooMany, key_of, rollup_query, too_many_query

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -98,6 +98,11 @@ def _with_folders(files: str, union_by_name: bool, folders: Mapping[str, tuple[s
         f"(SELECT * EXCLUDE (finops_path), {read}"
         f" FROM read_parquet({files}, hive_partitioning = false, filename = 'finops_path'{union}))"
     )
+
+
+def next_month(day: date) -> date:
+    """The first day of the month after a day's."""
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
 def days_between(first: date, end: date) -> list[date]:

@@ -23,7 +23,7 @@ from finops_assets.column_chunks import join_columns
 from finops_assets.engine import by_source_and_day, connect, file_list, identifier, literal, one_file
 from finops_assets.engines.chosen import engine_on
 from finops_assets.errors import LakeError
-from finops_assets.lake import Lake, LakeChanged, Layer, source_and_day
+from finops_assets.lake import Key, Lake, LakeChanged, Layer, source_and_day
 from finops_assets.ledger import Ledger
 from finops_assets.settings import Engine
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
@@ -32,10 +32,6 @@ LAYERS: tuple[Layer, ...] = ("unreleased", "facts")
 ARROW_ROWS = 122_880
 KEPT = (*(column.name for column in all_columns()), "tag_set_id", SOURCE_FILE, SOURCE_ROW)
 SPARK_COLUMNS = b"org.apache.spark.sql.parquet.row.metadata"
-
-
-Key = tuple[str, date]
-"""(source, day)"""
 
 
 @dataclass(frozen=True)

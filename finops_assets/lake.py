@@ -34,6 +34,8 @@ from finops_assets.abandoned import beside_many, drop_abandoned, scratch_name
 from finops_assets.errors import LakeError
 
 Layer = Literal["raw", "unreleased", "facts"]
+Key = tuple[str, date]
+"""(source, day)"""
 DATA = "data.parquet"
 # A record is written beside its place under ".tmp-", a process and a number of some 32 characters, and a dash.
 LONGEST_NAME = 255 - len(".tmp--.json") - 32
@@ -45,7 +47,7 @@ class LakeChanged(LakeError):
     """Another process wrote what this one had read and was about to replace; nothing was replaced."""
 
 
-def source_and_day(day_file: Path) -> tuple[str, date]:
+def source_and_day(day_file: Path) -> Key:
     """Whose file this is, (source, day): what `Lake.day_file` was asked for."""
     source, day = (folder.name.partition("=")[2] for folder in (day_file.parent.parent, day_file.parent))
     return source, date.fromisoformat(day)

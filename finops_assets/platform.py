@@ -10,7 +10,7 @@ from pathlib import Path
 
 from finops_assets.attribution.row_rules import OWNER, Given, OwnerRule
 from finops_assets.attribution.rules import Rules
-from finops_assets.lake import Lake
+from finops_assets.lake import Key, Lake
 from finops_assets.lake_store import open_lake
 from finops_assets.owners.decisions import OwnerDecisions, accepted_rules
 from finops_assets.settings import Settings
@@ -48,7 +48,7 @@ class Platform:
         """The sources whose cost is in facts and rollup."""
         return [source.name for source in self.settings.counted]
 
-    def keys(self, days: Iterable[date]) -> list[tuple[str, date]]:
+    def keys(self, days: Iterable[date]) -> list[Key]:
         """Every (source, day) of these days whose cost is in facts and rollup."""
         return [(source, day) for day in days for source in self.source_names]
 

@@ -24,13 +24,13 @@ from finops_assets.built_elsewhere import differing
 from finops_assets.checks.raw import FACTS, raw_key
 from finops_assets.checks.recording import AWAITED, HELD_BEFORE, held_days
 from finops_assets.coverage import AWAITED as AWAITED_STATE
-from finops_assets.coverage import HELD, Coverage, coverage_of
+from finops_assets.coverage import HELD, Coverage, coverage_of, is_behind
 from finops_assets.currency.conversion import days_to_convert
 from finops_assets.days import changed_days
 from finops_assets.dead_runs import end_dead_runs, owner_tags
 from finops_assets.engine import days_between
 from finops_assets.errors import FinopsError, WaitedTooLong
-from finops_assets.facts import facts_rules, facts_stamp
+from finops_assets.facts import facts_rules
 from finops_assets.failures import why, why_step_failed
 from finops_assets.landing import unknown_deliveries
 from finops_assets.platform import Platform
@@ -323,12 +323,13 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
     tried = {date.fromisoformat(k) for k in instance.get_materialized_partitions(raw_key(settings.sources[0].name))}
     built = built_days(instance)
     started = {date.fromisoformat(k) for k in instance.get_materialized_partitions(FACTS)}
+    told = {day for _, day in covered}
     stale, unlike = [], []
     for day in wanted:
         of_day = {s: c for s in platform.source_names if (c := covered.get((s, day)))}
         if day in changed:
             stale.append(day)
-        elif of_day or any(day == other for _, other in covered):
+        elif day in told:
             if _is_stale(platform, day, of_day):
                 stale.append(day)
         elif _stale_before_coverage(platform, day, day in tried, day in built, day in started):
@@ -348,10 +349,7 @@ def _is_stale(platform: Platform, day: date, covered: Mapping[str, Coverage]) ->
     lake, rules = platform.lake, platform.rules
     # A source that was a shadow has raw days and no facts yet, one that became a shadow facts that do not count.
     return any(lake.holds(lake.day_file("facts", s, day)) for s in platform.shadow_names) or any(
-        lake.holds(lake.day_file("raw", source, day))
-        if source not in covered
-        else covered[source].stamp != facts_stamp(lake, rules, source, day)
-        for source in platform.source_names
+        is_behind(lake, rules, (source, day), covered.get(source)) for source in platform.source_names
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -861,8 +861,7 @@ def _explain(error: Any) -> str:
         return "is missing and has no default"
     if kind == "extra_forbidden":
         known = _fields_at(error["loc"][:-1])
-        close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = _meant(error["loc"][-1], known)
         return f"is not a known setting{hint} (allowed: {', '.join(sorted(known))})"
     if kind == "too_short":
         return "is empty; at least one entry is needed"
@@ -954,8 +953,7 @@ def _cross_mistakes(raw: Mapping[str, Any], base: Path) -> list[tuple[tuple[str 
         gaps = entry.get("known_gaps")
         for j, gap in enumerate(gaps if isinstance(gaps, list) else []):
             if canonical_name(str(gap)) != gap:
-                close = difflib.get_close_matches(str(gap), columns(), n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                hint = _meant(gap, columns())
                 found.append((("sources", i, "known_gaps", j), f"found {gap!r}, which is no FOCUS column{hint}"))
     found += _place_mistakes(raw, sources, base)
     dimensions = _mapping(raw.get("dimensions"))
@@ -1163,6 +1161,12 @@ def _policy_mistakes(
     return found
 
 
+def _meant(found: object, known: Iterable[str]) -> str:
+    """The name that was probably meant, as the end of a sentence; empty where none is alike."""
+    close = difflib.get_close_matches(str(found), [*known], n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 def _conforms_mistakes(raw: Mapping[str, Any], sources: set[str]) -> list[tuple[tuple[str | int, ...], str]]:
     found: list[tuple[tuple[str | int, ...], str]] = []
     shares: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = [
@@ -1175,8 +1179,7 @@ def _conforms_mistakes(raw: Mapping[str, Any], sources: set[str]) -> list[tuple[
     for loc, body in shares:
         for column in body:
             if canonical_name(str(column)) != column:
-                close = difflib.get_close_matches(str(column), columns(), n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                hint = _meant(column, columns())
                 found.append(((*loc, column), f"found {column!r}, which is no FOCUS column{hint}"))
             elif column in DECIDE_FIGURES:
                 found.append(((*loc, column), f"found {column!r}, without which no figure is known: it always holds"))
@@ -1205,8 +1208,7 @@ def _shared_mistakes(rules: list[Any], dimensions: set[str]) -> list[tuple[tuple
     for i, rule in enumerate(rules):
         for name in _mapping(_mapping(rule).get("cost")):
             if str(name) not in known:
-                close = difflib.get_close_matches(str(name), sorted(known), n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                hint = _meant(name, sorted(known))
                 said = f"is not a known setting{hint} (allowed: {', '.join(sorted(known))})"
                 found.append((("shared_cost", i, "cost", name), said))
     return found
@@ -1237,8 +1239,7 @@ def _rule_mistakes(
                 continue
             known = columns().get(str(column))
             if known is None:
-                close = difflib.get_close_matches(str(column), columns(), n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                hint = _meant(column, columns())
                 found.append(
                     ((*loc, "when", column), f"found {column!r}, which is no FOCUS column, source or tags{hint}")
                 )

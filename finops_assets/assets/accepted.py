@@ -6,10 +6,10 @@ depend on it. They depend on this external asset, whose version is reported: by 
 
 import dagster as dg
 
+from finops_assets.assets.follow import DATA_VERSION
 from finops_assets.attribution.rules import Rules
 
 ACCEPTED = dg.AssetKey("accepted_owners")
-DATA_VERSION = "dagster/data_version"
 NONE_YET = "INITIAL"
 """What Dagster takes as the version of an external asset of which nothing was reported."""
 

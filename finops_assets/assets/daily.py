@@ -26,11 +26,12 @@ from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
 from finops_assets.checks.recording import HELD_BEFORE, held_back, holds, record, record_whole
 from finops_assets.daily_tables import build_rollup, enter_not_rolled_up, rollup_versions
 from finops_assets.days import sum_totals
-from finops_assets.facts import Key, attribute_days, facts_stamp, forget_facts, judged_layer, release
+from finops_assets.facts import attribute_days, facts_stamp, forget_facts, judged_layer, release
 from finops_assets.gates import currency as currency_gates
 from finops_assets.gates import facts as facts_gates
 from finops_assets.gates import rollup as rollup_gates
 from finops_assets.gates.verdict import Verdict
+from finops_assets.lake import Key
 from finops_assets.ledger import Ledger
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
@@ -171,12 +172,13 @@ def _choose(instance: dg.DagsterInstance, platform: Platform, days: list[date]) 
     settings, lake = platform.settings, platform.lake
     run = DaysRun.of(settings, days)
     # Where nothing was ever run for a day there is nothing to wait for: raw is to be run first.
-    begun = {day for day in days if any(lake.holds(lake.day_file("raw", s, day)) for s in run.sources)}
+    there = {key for key in platform.keys(days) if lake.holds(lake.day_file("raw", *key))}
+    begun = {day for _, day in there}
     for source in settings.counted:
         found = holds(instance, raw_check_keys(source.name), days)
         for day in days:
             key = source.name, day
-            if day in begun and not lake.holds(lake.day_file("raw", *key)):
+            if day in begun and key not in there:
                 run.wait(key, f"raw/{source.name} has not been run for this day: nothing of it was delivered yet")
                 continue
             for hold in found.get(day, ()):
@@ -230,7 +232,8 @@ def _release(instance: dg.DagsterInstance, platform: Platform, run: DaysRun) -> 
     for day, found in holds(instance, FACTS_GATES, sorted({day for _, day in waiting} - run.judged)).items():
         for hold in found:
             _hold_sources(run, day, hold.sources, hold.text)
-    release(lake, [key for key in waiting if key in set(run.free())])
+    free = set(run.free())
+    release(lake, [key for key in waiting if key in free])
 
 
 def _judge_rollup(context: dg.AssetExecutionContext, platform: Platform, run: DaysRun, told: Told) -> None:
@@ -262,23 +265,23 @@ def _convert(
 
 def _tell_left_out(context: dg.AssetExecutionContext, run: DaysRun, told: Told) -> None:
     """The check `all_sources_in`: which sources each day is built without. Their own checks hold, and alert."""
-    for asset in (FACTS, ROLLUP):
-        verdicts = []
-        for day in run.days:
-            missing = run.left_out(day)
-            text = "; ".join(f"{source}: {'; '.join(reasons)}" for source, reasons in missing.items())
-            stopped = "nothing of the day is built" if run.stops(day) else "built without"
-            verdicts.append(
-                Verdict(
-                    ALL_IN,
-                    day,
-                    not missing,
-                    f"{stopped} {text}" if missing else "every source is in",
-                    blocking=False,
-                    figures={HELD_BEFORE: text, "sources left out": len(missing)} if missing else {},
-                    awaited=bool(missing) and not any((source, day) in run.held for source in missing),
-                )
+    verdicts = []
+    for day in run.days:
+        missing = run.left_out(day)
+        text = "; ".join(f"{source}: {'; '.join(reasons)}" for source, reasons in missing.items())
+        stopped = "nothing of the day is built" if run.stops(day) else "built without"
+        verdicts.append(
+            Verdict(
+                ALL_IN,
+                day,
+                not missing,
+                f"{stopped} {text}" if missing else "every source is in",
+                blocking=False,
+                figures={HELD_BEFORE: text, "sources left out": len(missing)} if missing else {},
+                awaited=bool(missing) and not any((source, day) in run.held for source in missing),
             )
+        )
+    for asset in (FACTS, ROLLUP):
         _record(context, asset, verdicts, told)
 
 

@@ -8,8 +8,8 @@ from datetime import date
 
 from finops_assets.attribution.rules import Rules
 from finops_assets.coverage import Covered
-from finops_assets.facts import Key, facts_stamp
-from finops_assets.lake import Lake
+from finops_assets.facts import facts_stamp
+from finops_assets.lake import Key, Lake
 from finops_assets.settings import Settings
 
 

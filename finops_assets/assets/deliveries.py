@@ -7,6 +7,7 @@ import dagster as dg
 import pandas as pd
 
 from finops_assets.assets.describe import shown
+from finops_assets.assets.follow import DATA_VERSION
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.errors import FinopsError, LakeError
 from finops_assets.lake import LakeChanged
@@ -21,7 +22,6 @@ from finops_assets.text import markdown
 # Reading exports is the one thing worth trying again: the network, the provider's store, a file just replaced.
 INGESTION_RETRY = dg.RetryPolicy(max_retries=3, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 SHOWN = 60
-DATA_VERSION = "dagster/data_version"
 BY_DAY = "by day"
 """What Dagster is told as the version: which days a delivery changes is told by raw, day by day, not all of them at once."""
 

@@ -13,9 +13,9 @@ from finops_assets.assets.describe import shown
 from finops_assets.assets.follow import MADE_FROM
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.checks.raw import FACTS
-from finops_assets.coverage import HELD, coverage_of, has_coverage
+from finops_assets.coverage import HELD, coverage_of, has_coverage, is_behind
 from finops_assets.engine import days_between
-from finops_assets.facts import Key, facts_stamp
+from finops_assets.lake import Key
 from finops_assets.owners.decisions import (
     Decision,
     OwnerDecisions,
@@ -194,10 +194,10 @@ def _not_built(platform: Platform, keys: Iterable[Key]) -> dict[Key, str]:
     lake, found = platform.lake, {}
     for key in keys:
         at = covered.get(key)
-        if at is None or at.stamp != facts_stamp(lake, platform.rules, *key):
+        if is_behind(lake, platform.rules, key, at):
             if lake.holds(lake.day_file("raw", *key)):
                 found[key] = f"raw/{key[0]} is newer than the rollup: its run failed or is not over"
-        elif at.state == HELD:
+        elif at is not None and at.state == HELD:
             found[key] = at.reason
     return found
 

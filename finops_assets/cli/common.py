@@ -48,6 +48,9 @@ class LiteralConsole(Console):
 out = LiteralConsole(width=None if sys.stdout.isatty() else 1_000)
 err = LiteralConsole(stderr=True)
 
+HELD_CODE = 3
+"""Exit code: everything ran, and a gate holds something."""
+
 STYLES = {
     **dict.fromkeys(("error", "failed"), "bold red"), "problem": "red", "gap": "cyan", "-": "dim",
     **dict.fromkeys(("sent", "ok", "kept"), "green"),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from finops_assets.cli.common import ConfigOption, explained, out, say
+from finops_assets.cli.common import HELD_CODE, ConfigOption, explained, out, say
 from finops_assets.coverage import BUILT, PREVIOUS, coverage_of
 from finops_assets.engine import days_between
 from finops_assets.errors import FinopsError
@@ -64,7 +64,7 @@ def export_focus_command(
             what = "as its last good version" if c.shown == PREVIOUS else "not in it"
             say(c.state, f"{c.day}, {c.source} {what}: {c.reason}", out, "  ")
     if export.held or export.missing or parts:
-        raise typer.Exit(3)
+        raise typer.Exit(HELD_CODE)
 
 
 def _tell(export: FocusExport, target: Path) -> None:

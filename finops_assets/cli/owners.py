@@ -12,6 +12,7 @@ import pandas as pd
 import typer
 
 from finops_assets.cli.common import (
+    HELD_CODE,
     ConfigOption,
     FormatOption,
     OutputOption,
@@ -42,7 +43,6 @@ from finops_assets.settings import Settings, load_settings
 from finops_assets.text import command
 
 owners_app = typer.Typer(no_args_is_help=True, help="Owner suggestions for untagged resources, and decisions on them.")
-HELD = 3
 TABLE = "owner_suggestions"
 SHOWN = 20
 
@@ -70,7 +70,7 @@ def owners_suggest(
         errors, waits = _run_owners(settings)
         if errors or waits:
             say("error" if errors else "held", str((*errors, waits)[0]))
-            raise typer.Exit(1 if errors else HELD)
+            raise typer.Exit(1 if errors else HELD_CODE)
         table = _open_suggestions(settings, config, dimension)
         if format != "table":
             write_table(table, format, output)

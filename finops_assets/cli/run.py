@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from finops_assets.cli.common import ConfigOption, explained, out, published, say, show, title
+from finops_assets.cli.common import HELD_CODE, ConfigOption, explained, out, published, say, show, title
 from finops_assets.cli.working import working
 from finops_assets.comparison import Period, compare, latest_days
 from finops_assets.errors import FinopsError
@@ -27,8 +27,6 @@ FromDay = Annotated[datetime, typer.Argument(metavar="FROM", formats=["%Y-%m-%d"
 ToDay = Annotated[datetime, typer.Argument(metavar="TO", formats=["%Y-%m-%d"])]
 
 HELD_SHOWN = 5
-HELD = 3
-"""Exit code: everything ran, some days are held back by a gate."""
 
 
 def run(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
@@ -39,7 +37,7 @@ def run(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
     """
     with explained():
         if _run_days(config, first.date(), end.date()):
-            raise typer.Exit(HELD)
+            raise typer.Exit(HELD_CODE)
 
 
 def backfill(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
@@ -52,7 +50,7 @@ def backfill(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
     """
     with explained():
         if _run_days(config, first.date(), end.date(), only_changed=True, judge_held=True):
-            raise typer.Exit(HELD)
+            raise typer.Exit(HELD_CODE)
 
 
 def publish(config: ConfigOption = None) -> None:

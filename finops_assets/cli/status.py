@@ -8,13 +8,21 @@ from datetime import timedelta
 import pandas as pd
 import typer
 
-from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, say, write_table
-from finops_assets.coverage import AWAITED, BUILT, HELD, Coverage, coverage_of
+from finops_assets.cli.common import (
+    HELD_CODE,
+    ConfigOption,
+    FormatOption,
+    OutputOption,
+    explained,
+    out,
+    say,
+    write_table,
+)
+from finops_assets.coverage import AWAITED, BUILT, HELD, PREVIOUS, Coverage, coverage_of
 from finops_assets.platform import Platform
 from finops_assets.settings import load_settings
 
 REASONS_SHOWN = 12
-HELD_CODE = 3
 
 
 def status(format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None) -> None:
@@ -85,23 +93,12 @@ def _spans(found: Iterable[Coverage]) -> Iterator[tuple[str, str, str, str, str]
     for span in spans:
         first = span[0]
         days = str(first.day) if len(span) == 1 else f"{first.day} to {span[-1].day}"
-        shown = " (its last good version is in the figures)" if first.shown == "previous" else ""
+        shown = " (its last good version is in the figures)" if first.shown == PREVIOUS else ""
         yield first.state, days, first.source, first.reason, shown
 
 
 def _rows(found: list[Coverage]) -> pd.DataFrame:
     return pd.DataFrame(
-        [
-            {
-                "charge_date": c.day,
-                "source": c.source,
-                "state": c.state,
-                "since": c.since,
-                "reason": c.reason,
-                "shown": c.shown,
-            }
-            for c in found
-            if c.state != BUILT
-        ],
+        [(c.day, c.source, c.state, c.since, c.reason, c.shown) for c in found if c.state != BUILT],
         columns=["charge_date", "source", "state", "since", "reason", "shown"],
     )

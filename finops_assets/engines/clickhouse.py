@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finops_assets.attribution.rules import Rules
-from finops_assets.engines.transformation import Key
-from finops_assets.lake import Lake, Layer
+from finops_assets.lake import Key, Lake, Layer
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
 
 SETTINGS = {

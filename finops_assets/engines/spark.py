@@ -38,11 +38,10 @@ from pyspark.sql.types import (
 )
 
 from finops_assets.attribution.rules import Rules
-from finops_assets.engines.transformation import Key
 from finops_assets.errors import FinopsError, LakeError
 from finops_assets.facts import put_day
 from finops_assets.focus.money import SCALE
-from finops_assets.lake import Lake, Layer
+from finops_assets.lake import Key, Lake, Layer
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
 
 SETTINGS = {

@@ -20,10 +20,8 @@ from finops_assets.attribution.tag_sets import TagTexts
 from finops_assets.engines.dialects import rendered
 from finops_assets.facts import facts_query
 from finops_assets.focus.money import SCALE
-from finops_assets.lake import Lake, Layer
+from finops_assets.lake import Key, Lake, Layer
 
-Key = tuple[str, date]
-"""(source, day)"""
 PLACED = ("source", "charge_date")
 """Where a row belongs: in the lake by the names of its folders."""
 Query = Callable[[str], str]

@@ -9,8 +9,8 @@ from typing import Any
 import duckdb
 
 from finops_assets.engines.chosen import engine_on
-from finops_assets.facts import Key, facts_relation, judged_layer, raw_relation
-from finops_assets.lake import Layer
+from finops_assets.facts import facts_relation, judged_layer, raw_relation
+from finops_assets.lake import Key, Layer
 from finops_assets.platform import Platform
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import duckdb
 
 from finops_assets.engine import connect, identifier
-from finops_assets.facts import Key, facts_relation, judged_layer
+from finops_assets.facts import facts_relation, judged_layer
 from finops_assets.gates.asked import Asked
 from finops_assets.gates.verdict import Figure, OfSource, Verdict, money
+from finops_assets.lake import Key
 from finops_assets.platform import Platform
 
 CONSERVED, WITHIN, ADVICE = "conserved", "untagged_within_threshold", "untagged_below_warning"
@@ -23,7 +24,6 @@ GATES = {
     WITHIN: "Positive effective cost without a required dimension stays within the threshold that blocks.",
     ADVICE: "Positive effective cost without a required dimension stays below the threshold that warns.",
 }
-BLOCKING = (CONSERVED, WITHIN)
 SHOWN = 5
 
 

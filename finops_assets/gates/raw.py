@@ -164,8 +164,9 @@ def _conforms(
     connection: duckdb.DuckDBPyConnection, platform: Platform, source: Source, days: list[date], live: list[Generation]
 ) -> Iterator[Verdict]:
     versions_of = {day: {g.focus_version for g in live if day in g.days} for day in days}
-    absent = absent_columns(source, {v for versions in versions_of.values() for v in versions})
-    found = _column_findings(connection, platform, source, days, {v for of in versions_of.values() for v in of})
+    every = set[str]().union(*versions_of.values())
+    absent = absent_columns(source, every)
+    found = _column_findings(connection, platform, source, days, every)
     for day in days:
         problems: list[str] = []
         named: list[str] = []

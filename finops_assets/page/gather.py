@@ -21,6 +21,7 @@ from finops_assets.budgets.evaluate import CLOSING_DAYS
 from finops_assets.budgets.evaluate import TABLE as EVALUATIONS
 from finops_assets.budgets.versions import CURRENT as BUDGETS
 from finops_assets.comparison import Comparison, NoFigures, Period, compare, latest_month, require_figures
+from finops_assets.engine import next_month
 from finops_assets.forecast.period import FORECAST, period_of
 from finops_assets.governance.tags import RECENT_DAYS
 from finops_assets.reports import EXACT, SERVICES_BY, TEAMS_BY, cost_by, percent, untagged_by
@@ -368,7 +369,7 @@ def _month(text: str) -> Period:
 
 
 def _is_month(period: Period) -> bool:
-    return period.first.day == 1 and period.end == (period.first + timedelta(days=32)).replace(day=1)
+    return period.first.day == 1 and period.end == next_month(period.first)
 
 
 def _dimension_order(dimension: str) -> tuple[int, str]:

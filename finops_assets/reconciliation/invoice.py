@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from finops_assets.engine import connect, identifier, literal
+from finops_assets.engine import connect, identifier, literal, next_month
 from finops_assets.focus.money import DECIMAL
 from finops_assets.gates.verdict import money
 from finops_assets.platform import Platform
@@ -178,7 +178,7 @@ ROW_COLUMNS = ["period", "InvoiceId", "BillingCurrency", "reason", *_TOLD, "Bill
 
 
 def _month_after(period: str) -> date:
-    return (date.fromisoformat(f"{period}-01") + timedelta(days=32)).replace(day=1)
+    return next_month(date.fromisoformat(f"{period}-01"))
 
 
 def _load(connection: duckdb.DuckDBPyConnection, rows: str, where: str) -> None:
