@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import date
 
 import duckdb
@@ -64,7 +65,7 @@ def build_rollup(
             with warehouse.transaction(connection):
                 judged = {key: Covered("built", "", stamp or "") for key, stamp in built_from.items()}
                 if covered is not None:
-                    judged = {key: covered[key] for key in covered if key[1] in chunk}
+                    judged = {key: _rolled_up(covered[key], built_from.get(key)) for key in covered if key[1] in chunk}
                 enter_coverage(connection, judged, built_from)
                 if not files:
                     for table in (TABLE, commitments.TABLE, corrections.TABLE, ROLLED_UP):
@@ -103,6 +104,11 @@ def build_rollup(
                 accrual.create_views(connection, others)
                 if warehouse.has(connection, sparse.TABLE):
                     sparse.create_view(connection)
+
+
+def _rolled_up(judged: Covered, stamp: str | None) -> Covered:
+    """What is built is what the facts in the rollup were made from, whatever the lake has by now."""
+    return replace(judged, stamp=stamp) if judged.state == "built" and stamp else judged
 
 
 def rollup_versions(warehouse: Warehouse, days: Iterable[date]) -> dict[date, str]:

@@ -59,10 +59,11 @@ def attribute_days(lake: Lake, engine: Engine, rules: Rules, keys: Iterable[Key]
     Nothing is written where the raw day and the rules are those that the released file, or the one that waits, was
     built from. A (source, day) without a raw file has no facts either.
     """
-    work = [key for key in keys if lake.holds(lake.day_file("raw", *key))]
-    stamps = {key: facts_stamp(lake, rules, *key) for key in work}
+    keys = list(keys)
     # In this order: facts may be newer than their stamp says, and are then built again, but never older.
-    released, waiting = _stamps(lake, "facts", work), _stamps(lake, "unreleased", work)
+    released, waiting = _stamps(lake, "facts", keys), _stamps(lake, "unreleased", keys)
+    stamps = {key: facts_stamp(lake, rules, *key) for key in keys}
+    work = [key for key in keys if lake.holds(lake.day_file("raw", *key))]
     for key in waiting:
         if released.get(key) == stamps[key]:
             lake.remove(lake.day_file("unreleased", *key).parent)

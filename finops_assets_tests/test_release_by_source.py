@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -20,8 +21,9 @@ from finops_assets.cli import app
 from finops_assets.comparison import Period, compare, covered_days
 from finops_assets.coverage import Coverage, Covered, coverage_of, enter_coverage
 from finops_assets.estate import Incident
-from finops_assets.facts import judged_layer
+from finops_assets.facts import attribute_days, judged_layer
 from finops_assets.forecast.series import gap_days
+from finops_assets.lake import Lake
 from finops_assets.runs import days_to_run, run_range
 from finops_assets.settings import TagPolicy, Threshold
 from finops_assets_tests.running import PROVIDERS, SOURCES, Graph, persistent_instance, settings_for, small_estate
@@ -226,3 +228,54 @@ def test_a_day_without_a_source_is_a_gap_of_its_provider_for_forecast_and_anomal
     }
     assert unknown == {"Google Cloud": {BAD}}
     assert known == {"AWS": set(DAYS), "Google Cloud": {FIRST, LAST}, "Microsoft": set(DAYS)}
+
+
+def test_a_day_rolled_up_from_older_facts_is_not_taken_for_one_of_the_newest_bill(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """Raw was restated and judged, and the rollup run alone: what it holds is of before."""
+    small_estate(tmp_path, FIRST, FIRST)
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
+    graph.run(FIRST)
+    small_estate(tmp_path, FIRST, FIRST, rows=90)
+    graph.run(FIRST, None, RAW)
+    graph.run(FIRST, None, [ROLLUP])
+    assert days_to_run(graph.platform, instance, FIRST, BAD) == [FIRST]
+    graph.run(FIRST)
+    assert days_to_run(graph.platform, instance, FIRST, BAD) == []
+
+
+class Watched(Lake):
+    """A lake that tells in which order it was asked."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked: list[str] = []
+
+    def fetch(self, files: Iterable[Path]) -> list[Path]:
+        files = list(files)
+        self.asked += [file.relative_to(self.root).parts[0] for file in files]
+        return super().fetch(files)
+
+    def holds(self, file: Path) -> bool:
+        self.asked.append(file.relative_to(self.root).parts[0])
+        return super().holds(file)
+
+    def read_record(self, *parts: str) -> dict[str, Any] | None:
+        self.asked.append("ledger")
+        return super().read_record(*parts)
+
+
+def test_facts_are_looked_at_before_the_ledger_and_that_before_raw(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """What another machine writes meanwhile makes facts newer than their stamp says, never older."""
+    small_estate(tmp_path, FIRST, FIRST)
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
+    graph.run(FIRST)
+    platform = graph.platform
+    lake = Watched(platform.lake.root)
+    attribute_days(lake, platform.settings.engine, platform.rules, platform.keys([FIRST]))
+    first = [lake.asked.index(layer) for layer in ("facts", "ledger", "raw")]
+    assert first == sorted(first)
+    assert "ledger" not in lake.asked[first[2] :]

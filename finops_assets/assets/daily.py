@@ -170,7 +170,7 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
 def _choose(instance: dg.DagsterInstance, platform: Platform, days: list[date]) -> DaysRun:
     """What the gates on raw days let through, by source."""
     settings, lake = platform.settings, platform.lake
-    run = DaysRun.of(settings, days)
+    run = DaysRun.of(platform, days)
     # Where nothing was ever run for a day there is nothing to wait for: raw is to be run first.
     there = {key for key in platform.keys(days) if lake.holds(lake.day_file("raw", *key))}
     begun = {day for _, day in there}
@@ -361,9 +361,8 @@ def _log_facts(
 
 def _materialize_rollup(context: dg.AssetExecutionContext, platform: Platform, run: DaysRun) -> None:
     days = run.free_days()
-    covered = run.covered(platform.lake, platform.rules, days)
-    build_rollup(platform.lake, platform.warehouse, platform.rules, platform.settings, days, covered)
-    enter_not_rolled_up(platform.warehouse, run.covered(platform.lake, platform.rules, run.stopped_days()))
+    build_rollup(platform.lake, platform.warehouse, platform.rules, platform.settings, days, run.covered(days))
+    enter_not_rolled_up(platform.warehouse, run.covered(run.stopped_days()))
     totals = rollup_totals(platform.warehouse, days) if days else {}
     versions = rollup_versions(platform.warehouse, days)
     for day in days:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from finops_assets.attribution.rules import Rules
 from finops_assets.coverage import Covered
 from finops_assets.facts import facts_stamp
-from finops_assets.lake import Key, Lake
-from finops_assets.settings import Settings
+from finops_assets.lake import Key
+from finops_assets.platform import Platform
 
 
 @dataclass
@@ -19,6 +18,8 @@ class DaysRun:
 
     days: Sequence[date]
     sources: Sequence[str]
+    stamps: Mapping[Key, str]
+    """What each was to be judged on (`facts.facts_stamp`), as it was before any verdict was read."""
     required: frozenset[str]
     whole_day: bool
     held: dict[Key, list[str]] = field(default_factory=dict)
@@ -29,11 +30,12 @@ class DaysRun:
     """Days whose facts this run has judged, or found judged."""
 
     @classmethod
-    def of(cls, settings: Settings, days: Sequence[date]) -> DaysRun:
+    def of(cls, platform: Platform, days: Sequence[date]) -> DaysRun:
         """A run of which nothing is held yet."""
-        counted = settings.counted
+        lake, rules, counted = platform.lake, platform.rules, platform.settings.counted
+        stamps = {key: facts_stamp(lake, rules, *key) for key in platform.keys(days)}
         required = frozenset(s.name for s in counted if s.required) or frozenset(s.name for s in counted)
-        return cls(days, [s.name for s in counted], required, settings.release == "whole_day")
+        return cls(days, platform.source_names, stamps, required, platform.settings.release == "whole_day")
 
     def hold(self, key: Key, reason: str) -> None:
         """A gate holds this part of the day."""
@@ -80,13 +82,9 @@ class DaysRun:
         found = {s: [*self.held.get((s, day), ()), *self.awaited.get((s, day), ())] for s in self.sources}
         return {source: reasons for source, reasons in found.items() if reasons}
 
-    def covered(self, lake: Lake, rules: Rules, days: Iterable[date]) -> dict[Key, Covered]:
+    def covered(self, days: Iterable[date]) -> dict[Key, Covered]:
         """What the table `coverage` says of these days."""
-        return {
-            (source, day): self._covered((source, day), facts_stamp(lake, rules, source, day))
-            for day in days
-            for source in self.sources
-        }
+        return {key: self._covered(key, self.stamps[key]) for day in days for key in ((s, day) for s in self.sources)}
 
     def _covered(self, key: Key, stamp: str) -> Covered:
         if key in self.held:
