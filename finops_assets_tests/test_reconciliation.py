@@ -507,7 +507,7 @@ def test_billed_and_effective_are_judged_apart(books: Books) -> None:
     assert "effective_difference" not in books.compare(bases=("billed",)).units
 
 
-def test_a_day_that_one_lacks_or_none_has_rows_of_does_not_agree(books: Books) -> None:
+def test_a_day_that_one_lacks_does_not_agree_and_one_that_costs_nothing_does(books: Books) -> None:
     books.deliver("a", charge(), charge("2026-09-03"))
     books.deliver("b", charge())
     books.platform.lake.remove(books.platform.lake.day_file("raw", "b", date(2026, 9, 2)))
@@ -516,9 +516,9 @@ def test_a_day_that_one_lacks_or_none_has_rows_of_does_not_agree(books: Books) -
         "2026-09-01": AGREES,
         "2026-09-02": "no raw day of b: run the day",
         "2026-09-03": "billed -10 USD, effective -10 USD, 1 cell differs",
-        "2026-09-04": "no rows on either side",
+        "2026-09-04": AGREES,  # both know it, and it costs nothing
     }
-    assert found.validated == [date(2026, 9, 1)]
+    assert found.validated == [date(2026, 9, 1), date(2026, 9, 4)]
     assert found.units["unit"].to_list() == [date(2026, 9, day) for day in (1, 2, 3, 4)]
 
 

@@ -154,7 +154,7 @@ def test_the_buttons_in_a_browser(dev: Dev) -> None:
         checks = clicked(f"{FACTS}?view=checks", "Execute all")
         assert checks.status is SUCCESS, dev.failures(checks.run_id)
         assert not checks.asset_selection
-        assert len(checks.asset_check_selection or ()) == 3
+        assert len(checks.asset_check_selection or ()) == 4
         held = clicked(f"{ROLLUP}", "Materialize…", "Failed", "Launch*")
         assert held.status is FAILURE
         assert "raw/gcp:complete failed" in dev.failures(held.run_id)

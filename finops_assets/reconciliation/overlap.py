@@ -16,7 +16,7 @@ from finops_assets.lake import Lake
 from finops_assets.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.reconciliation.rows import BILLING_PERIOD, delivered, raw_days
-from finops_assets.reconciliation.same_cost import Basis, Comparison, Side, Unit, compare_cost
+from finops_assets.reconciliation.same_cost import AGREES, Basis, Comparison, Side, Unit, compare_cost
 from finops_assets.reconciliation.tolerance import Tolerance
 from finops_assets.settings import Source
 
@@ -34,7 +34,10 @@ def compare_sources(
     tolerance: Tolerance | None = None,
     most_rows: int = 100,
 ) -> Comparison:
-    """The raw days of two sources, day by day, by service and account. A day that one of them lacks does not agree."""
+    """The raw days of two sources, day by day, by service and account.
+
+    A day that one of them lacks does not agree; a day that is known to cost nothing on both sides does.
+    """
     wanted = sorted(days)
     lake = platform.lake
     missing: dict[Unit, str] = {}
@@ -53,6 +56,7 @@ def compare_sources(
             side(b),
             wanted,
             missing=missing,
+            without_rows=AGREES,
             bases=bases,
             tolerance=tolerance,
             most_rows=most_rows,

@@ -91,6 +91,7 @@ def compare_cost(
     units: Sequence[Unit],
     *,
     missing: Mapping[Unit, str] | None = None,
+    without_rows: str = "no rows on either side",
     grain: Sequence[str] = ("ServiceName", "SubAccountId"),
     bases: Sequence[Basis] = ("billed", "effective"),
     tolerance: Tolerance | None = None,
@@ -98,7 +99,8 @@ def compare_cost(
 ) -> Comparison:
     """Compare two records of the same cost over some units.
 
-    `missing` says of units that cannot be compared what is missing: they do not agree. `grain` are the FOCUS
+    `missing` says of units that cannot be compared what is missing: they do not agree. `without_rows` is the verdict
+    on a unit of which neither side has rows. `grain` are the FOCUS
     columns of a cell besides the currency. Without a tolerance, half a subunit of the currency is allowed.
     """
     limits, absent = tolerance or Tolerance(), missing or {}
@@ -111,6 +113,7 @@ def compare_cost(
     verdicts = {
         unit: absent.get(unit)
         or _verdict([t for t in totals if t["unit"] == unit], [c for c in differing if c["unit"] == unit], bases)
+        or without_rows
         for unit in units
     }
     key = _load(connection, a, b, [unit for unit in wanted if verdicts[unit] != AGREES])
@@ -172,8 +175,9 @@ def _judged(sums: list[_Figures], bases: Sequence[Basis], limits: Tolerance) -> 
 
 
 def _verdict(totals: list[_Figures], cells: list[_Figures], bases: Sequence[Basis]) -> str:
+    """Empty for a unit without rows."""
     if not totals:
-        return "no rows on either side"
+        return ""
     problems = [
         f"{basis} {signed(row[f'{basis}_difference'])} {row[CURRENCY]}"
         for row in totals
