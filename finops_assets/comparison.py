@@ -14,9 +14,9 @@ from itertools import pairwise
 
 import duckdb
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.coverage import BUILT, HELD, NOTHING, PREVIOUS, Coverage, coverage_of
 from finops_assets.engine import days_between, next_month
-from finops_assets.errors import FinopsError
 from finops_assets.restatements import REPORTED_NOW
 from finops_assets.rollup import TABLE
 

@@ -13,7 +13,7 @@ from finops_assets import accrual, commitments, corrections, restatements
 from finops_assets import coverage as coverages
 from finops_assets.allocation import sparse
 from finops_assets.attribution.rules import Rules
-from finops_assets.content import versions_by_day
+from finops_assets.base.content import versions_by_day
 from finops_assets.coverage import Covered, enter_coverage
 from finops_assets.engine import columns_of
 from finops_assets.engines.chosen import engine_on

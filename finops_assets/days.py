@@ -11,9 +11,9 @@ from typing import Any
 
 import duckdb
 
+from finops_assets.base.errors import LakeError
 from finops_assets.cadence import Calendar
 from finops_assets.engine import ROW_GROUP_ROWS, connect, file_list, identifier, literal, one_file
-from finops_assets.errors import LakeError
 from finops_assets.lake import Lake
 from finops_assets.landing import DERIVED_TYPES, slice_folder
 from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, concerns

@@ -20,7 +20,7 @@ from typing import Any
 
 import dagster as dg
 
-from finops_assets.processes import Process, state, this_process
+from finops_assets.base.processes import Process, state, this_process
 
 PROCESS_TAG = "finops/process"
 """For people: "4711 on build-7"."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from finops_assets.errors import FinopsError
+from finops_assets.base.errors import FinopsError
 from finops_assets.focus import money
 from finops_assets.settings import Engine
 

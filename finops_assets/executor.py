@@ -27,11 +27,11 @@ from dagster._core.executor.base import Executor
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._utils.interrupts import pop_captured_interrupt
 
+from finops_assets.base.interrupts import interrupted_by
+from finops_assets.base.waiting import Wait, tell, teller, telling
 from finops_assets.dead_runs import describe, end_dead_runs, worked_on
 from finops_assets.failures import why
-from finops_assets.interrupts import interrupted_by
 from finops_assets.turns import take_turn
-from finops_assets.waiting import Wait, tell, teller, telling
 
 TRY_SECONDS, LOOK_SECONDS = 0.25, 1.0
 

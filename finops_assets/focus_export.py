@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 import duckdb
 
-from finops_assets.abandoned import beside
+from finops_assets.base.errors import FinopsError
+from finops_assets.base.scratch import beside
 from finops_assets.conformance.rules import near_macro, rules_of
 from finops_assets.engine import (
     ROW_GROUP_ROWS,
@@ -32,7 +33,6 @@ from finops_assets.engine import (
     literal,
     one_file,
 )
-from finops_assets.errors import FinopsError
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.specification import columns
 from finops_assets.ledger import now

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from finops_assets.errors import ConfigError, FinopsError, Mistake
+from finops_assets.base.errors import ConfigError, FinopsError, Mistake
 from finops_assets.platform import Platform
 from finops_assets.settings import Settings, parse_settings
 

@@ -30,8 +30,8 @@ from urllib.parse import quote, unquote
 
 import duckdb
 
-from finops_assets.abandoned import beside_many, drop_abandoned, scratch_name
-from finops_assets.errors import LakeError
+from finops_assets.base.errors import LakeError
+from finops_assets.base.scratch import beside_many, drop_abandoned, scratch_name
 
 Layer = Literal["raw", "unreleased", "facts"]
 Key = tuple[str, date]

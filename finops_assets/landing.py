@@ -20,9 +20,10 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.attribution.tag_sets import enter_tag_sets, raw_tags, read_tag_sets
+from finops_assets.base.errors import DeliveryChanged, DeliveryRefused, DeliveryUnread, FinopsError
+from finops_assets.base.text import command
 from finops_assets.conversion.convert import in_focus
 from finops_assets.engine import by_day, connect, identifier, literal, one_file, threads
-from finops_assets.errors import DeliveryChanged, DeliveryRefused, DeliveryUnread, FinopsError
 from finops_assets.focus.specification import detect_version
 from finops_assets.lake import Lake
 from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, State, fall, now, remark, total_cost
@@ -45,7 +46,6 @@ from finops_assets.sources.reading import (
 )
 from finops_assets.sources.spelling import AS_SPECIFIED, EMPTY_ROW, Repair, Written, how_written
 from finops_assets.sources.store import DATA_SUFFIXES, FileChanged, Store, StoredFile, StoreError
-from finops_assets.text import command
 
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
 # written. Memory is what limits it: a row takes 1 to 2 KB, as text from a CSV more; then it is tried with half as many.

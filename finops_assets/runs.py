@@ -20,6 +20,9 @@ from filelock import FileLock, Timeout
 
 from finops_assets.assets.converted import CONVERTED
 from finops_assets.assets.daily import BUILD_STEP, ROLLUP, blocking_gates
+from finops_assets.base.errors import FinopsError, WaitedTooLong
+from finops_assets.base.processes import holding_open, name_of
+from finops_assets.base.waiting import PATIENCE_MINUTES, Wait, tell
 from finops_assets.built_elsewhere import differing
 from finops_assets.checks.raw import FACTS, raw_key
 from finops_assets.checks.recording import AWAITED, HELD_BEFORE, held_days
@@ -29,14 +32,11 @@ from finops_assets.currency.conversion import days_to_convert
 from finops_assets.days import changed_days
 from finops_assets.dead_runs import end_dead_runs, owner_tags
 from finops_assets.engine import days_between
-from finops_assets.errors import FinopsError, WaitedTooLong
 from finops_assets.facts import facts_rules
 from finops_assets.failures import why, why_step_failed
 from finops_assets.landing import unknown_deliveries
 from finops_assets.platform import Platform
-from finops_assets.processes import holding_open, name_of
 from finops_assets.rollup import days_lacking
-from finops_assets.waiting import PATIENCE_MINUTES, Wait, tell
 
 DAYS_PER_RUN = 31
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

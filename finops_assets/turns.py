@@ -16,8 +16,8 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._utils.interrupts import pop_captured_interrupt
 
 from finops_assets.assets.report_tables import POOL
+from finops_assets.base.waiting import Wait, tell
 from finops_assets.dead_runs import RANGE, UNDER_WAY, Work, describe, end_dead_runs
-from finops_assets.waiting import Wait, tell
 
 TURN_TAG = "finops/turn"
 """`RUN waits` or `RUN works`, with the run's own id: somebody who runs a run again in the UI copies its tags."""

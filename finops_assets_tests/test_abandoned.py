@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from finops_assets.abandoned import beside, drop_abandoned, scratch_name
+from finops_assets.base.scratch import beside, drop_abandoned, scratch_name
 from finops_assets.lake import Lake
 
 LEAVES = """

@@ -35,8 +35,8 @@ from finops_assets.alerts.dispatch import GIVE_UP_AFTER, Dispatched, dispatch, w
 from finops_assets.alerts.history import AlertHistory, HistoryError, Row
 from finops_assets.assets import raw as assets_raw
 from finops_assets.assets.daily import BUILD_STEP
+from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
-from finops_assets.errors import ConfigError
 from finops_assets.estate import Incident
 from finops_assets.ledger import DayTotals, Generation, Ledger
 from finops_assets.platform import Platform

@@ -28,10 +28,10 @@ from finops_assets.anomalies.rates import rates, supported_sigma
 from finops_assets.anomalies.series import Key, limits_of, team_series
 from finops_assets.assets.anomalies import anomaly_assets
 from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
+from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.daily_tables import build_rollup
 from finops_assets.days import compose_days
-from finops_assets.errors import ConfigError
 from finops_assets.estate import Estate, EstateSpec, Incident
 from finops_assets.estate.plan import SURGING
 from finops_assets.facts import build_facts

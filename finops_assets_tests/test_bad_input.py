@@ -21,8 +21,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from finops_assets.base.errors import DeliveryRefused, FinopsError, LakeError
 from finops_assets.engine import connect
-from finops_assets.errors import DeliveryRefused, FinopsError, LakeError
 from finops_assets.gates.facts import judge_facts
 from finops_assets.gates.rollup import judge_rollup
 from finops_assets.gates.verdict import Verdict

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from finops_assets.column_chunks import join_columns
+from finops_assets.base.parquet_join import join_columns
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.assets.conformance import CONFORMANCE
+from finops_assets.base.errors import FinopsError
 from finops_assets.cli import app
 from finops_assets.conformance.judging import Finding
 from finops_assets.conformance.report import (
@@ -34,7 +35,6 @@ from finops_assets.conformance.report import (
     write_junit,
 )
 from finops_assets.conformance.rules import rules_of
-from finops_assets.errors import FinopsError
 from finops_assets.focus.specification import VERSIONS, columns
 from finops_assets.settings import Engine
 from finops_assets_tests.conftest import Row, Site, csv_text, focus_row

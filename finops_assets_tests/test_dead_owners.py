@@ -15,7 +15,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from finops_assets import processes
+from finops_assets.base import processes
+from finops_assets.base.processes import Process, state, this_process
 from finops_assets.dead_runs import (
     GONE_AFTER_SECONDS,
     IDENTITY_TAG,
@@ -26,7 +27,6 @@ from finops_assets.dead_runs import (
     owner,
     owner_tags,
 )
-from finops_assets.processes import Process, state, this_process
 from finops_assets_tests.running import persistent_instance
 
 POOL = "warehouse"
@@ -35,7 +35,7 @@ POOL = "warehouse"
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[str]]:
     """Another process, which says who it is and goes on until it is ended."""
-    program = "import json, sys, dataclasses; from finops_assets.processes import this_process;"
+    program = "import json, sys, dataclasses; from finops_assets.base.processes import this_process;"
     program += "print(json.dumps(dataclasses.asdict(this_process())), flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -18,11 +18,11 @@ from finops_assets.allocation.days import TABLE as ALLOCATED
 from finops_assets.allocation.days import bring_up_to_date as allocate_days
 from finops_assets.allocation.sparse import VIEW as COST_CENTERS
 from finops_assets.allocation.sparse import bring_up_to_date
+from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.comparison import Period
 from finops_assets.daily_tables import build_rollup
 from finops_assets.engine import days_between
-from finops_assets.errors import ConfigError
 from finops_assets.forecast.period import kinds_of_series
 from finops_assets.forecast.series import daily_series
 from finops_assets.gates import rollup as gates

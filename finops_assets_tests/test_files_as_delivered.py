@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.engine import by_source_and_day, file_list, literal, one_file
-from finops_assets.errors import FinopsError
 from finops_assets.landing import NOT_READ
 from finops_assets.ledger import Generation
 from finops_assets.sources import parts, reading

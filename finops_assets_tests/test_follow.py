@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from finops_assets.alerts.history import AlertHistory
-from finops_assets.content import version_of
+from finops_assets.base.content import version_of
 from finops_assets.estate import Estate, Incident
 from finops_assets.in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform

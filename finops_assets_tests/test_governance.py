@@ -16,8 +16,8 @@ import yaml
 from typer.testing import CliRunner
 
 from finops_assets.alerts.collect import finished_runs, run_observations
+from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
-from finops_assets.errors import ConfigError
 from finops_assets.governance.policy import Policy, PolicyError, read_policy
 from finops_assets.governance.tags import Governance, aliases_yaml, judge_tags, suggested_aliases, weeks_before
 from finops_assets.governance.target import judge_target

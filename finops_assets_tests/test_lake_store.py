@@ -21,9 +21,9 @@ import pytest
 
 from finops_assets import lake_store
 from finops_assets.attribution.tag_sets import REGISTER_SCHEMA, enter_tag_sets
+from finops_assets.base.errors import LakeError
 from finops_assets.daily_tables import build_rollup
 from finops_assets.days import RawDay, changed_days, compose_days
-from finops_assets.errors import LakeError
 from finops_assets.estate import Estate
 from finops_assets.facts import FactsDay, build_facts, facts_relation
 from finops_assets.gates.facts import judge_facts

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
-from finops_assets.errors import ConfigError
 from finops_assets.settings import Source, parse_settings
 from finops_assets.sources import inspect as sources_inspect
 from finops_assets.sources.delivery import Delivery

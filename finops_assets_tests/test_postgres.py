@@ -20,8 +20,8 @@ import duckdb
 import pytest
 
 from finops_assets.assets.report_tables import POOL
+from finops_assets.base.errors import WarehouseError
 from finops_assets.built_elsewhere import require_none_missing
-from finops_assets.errors import WarehouseError
 from finops_assets.estate import Incident
 from finops_assets.facts import facts_relation
 from finops_assets.landing import land_source

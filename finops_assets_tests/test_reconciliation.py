@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.cli import app
 from finops_assets.days import compose_days
 from finops_assets.engine import days_between
-from finops_assets.errors import FinopsError
 from finops_assets.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.reconciliation.invoice import (

@@ -21,11 +21,11 @@ from finops_assets.attribution.preview import preview
 from finops_assets.attribution.row_rules import Matcher, RulesOfDay
 from finops_assets.attribution.rules import Rules
 from finops_assets.attribution.versions import audit, versions_table
+from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.daily_tables import build_rollup
 from finops_assets.days import compose_days
 from finops_assets.engines.dialects import DIALECTS, rendered
-from finops_assets.errors import ConfigError
 from finops_assets.estate import Estate
 from finops_assets.estate.catalog import DEPARTMENTS
 from finops_assets.facts import build_facts, facts_query, facts_relation, facts_rules

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finops_assets.errors import ConfigError
+from finops_assets.base.errors import ConfigError
 from finops_assets.settings import CONFIG_ENV, LakeStore, load_settings, parse_settings, without_secrets
 
 FILE = Path("/conf/finops.yaml")

@@ -12,7 +12,7 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
-from finops_assets.errors import ConfigError
+from finops_assets.base.errors import ConfigError
 from finops_assets.runs import days_to_run
 from finops_assets.settings import Settings, parse_settings
 

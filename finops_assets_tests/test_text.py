@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from finops_assets.base.text import json_text, no_formula, with_formula
 from finops_assets.cli.common import write_table
-from finops_assets.text import json_text, no_formula, with_formula
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@sum(1)", "\t=1", "\r=1", "'=1", "'", "-", "a=b", "", "''=1"])

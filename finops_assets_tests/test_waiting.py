@@ -19,17 +19,17 @@ import pytest
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from typer.testing import CliRunner
 
-from finops_assets import waiting
 from finops_assets.assets.daily import BUILD_STEP
+from finops_assets.base import waiting
+from finops_assets.base.errors import WaitedTooLong
+from finops_assets.base.waiting import Wait, telling
 from finops_assets.cli import app
 from finops_assets.dead_runs import IDENTITY_TAG, Work, owner_tags
 from finops_assets.definitions import build_definitions
-from finops_assets.errors import WaitedTooLong
 from finops_assets.runs import open_instance, run_range, steps_of
 from finops_assets.settings import load_settings
 from finops_assets.turns import TURN_TAG, WAITS, WORKS, days_of, wait_for_others
 from finops_assets.turns import _before as before_it
-from finops_assets.waiting import Wait, telling
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, persistent_instance, small_estate
 
 SHIPPED = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from finops_assets.errors import WaitedTooLong
+from finops_assets.base.errors import WaitedTooLong
 from finops_assets.lake import Lake
 from finops_assets.published_facts import PublishedFacts
 from finops_assets.warehouse import ROLLED_UP, Warehouse, facts_folder

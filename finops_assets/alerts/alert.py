@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
+from finops_assets.base.text import one_line, visible
 from finops_assets.settings import Severity, without_secrets
-from finops_assets.text import one_line, visible
 
 Event = Literal["open", "reminder", "resolved", "test"]
 Reminders = Literal["setting", "weekly", "never"]

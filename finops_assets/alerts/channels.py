@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import IO, Any
 
 from finops_assets.alerts.alert import Notice, as_json, body, headline
-from finops_assets.errors import FinopsError, install
+from finops_assets.base.errors import FinopsError, install
 from finops_assets.settings import Channel, SlackChannel, SmtpChannel, SnsChannel, WebhookChannel, without_secrets
 
 TIMEOUT_SECONDS = 10.0

@@ -18,12 +18,12 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from finops_assets import state_file
 from finops_assets.alerts.alert import stamp, unstamp
 from finops_assets.anomalies.detect import Kind
 from finops_assets.anomalies.series import Key
-from finops_assets.errors import FinopsError
-from finops_assets.state_file import Form
+from finops_assets.base import state_file
+from finops_assets.base.errors import FinopsError
+from finops_assets.base.state_file import Form
 
 TABLE = "anomaly_history"
 Verdict = Literal["confirmed", "false"]

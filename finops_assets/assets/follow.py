@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
-from finops_assets.content import version_of
+from finops_assets.base.content import version_of
 from finops_assets.lake import Lake
 from finops_assets.ledger import ledger_table
 from finops_assets.platform import Platform

@@ -11,8 +11,8 @@ from finops_assets.assets.describe import shown
 from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import IO_MANAGER, POOL, in_schema
 from finops_assets.assets.reports import NOT_YET
+from finops_assets.base.content import version_of
 from finops_assets.checks.raw import FACTS
-from finops_assets.content import version_of
 from finops_assets.governance.policy import read_policy
 from finops_assets.governance.tags import RECENT_DAYS, WEEKS, judge_tags, weeks_before
 from finops_assets.governance.target import judge_target

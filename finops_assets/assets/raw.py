@@ -4,6 +4,7 @@ import dagster as dg
 
 from finops_assets.assets.deliveries import INGESTION_RETRY, deliveries_key, landed, landing_pool, tried_once
 from finops_assets.assets.describe import cost_by_currency, cost_figures, file_list, repair_counts
+from finops_assets.base.text import markdown
 from finops_assets.checks.raw import raw_key
 from finops_assets.days import compose_days
 from finops_assets.landing import land_source
@@ -12,7 +13,6 @@ from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
 from finops_assets.run_days import run_days
 from finops_assets.settings import Source, without_secrets
-from finops_assets.text import markdown
 
 
 def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) -> dg.AssetsDefinition:

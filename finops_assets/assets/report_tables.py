@@ -19,8 +19,8 @@ from dagster_duckdb_pandas import DuckDBPandasTypeHandler
 from finops_assets import tables
 from finops_assets.assets.describe import schema_of
 from finops_assets.assets.follow import note_inputs
-from finops_assets.content import version_of
-from finops_assets.waiting import PATIENCE_MINUTES
+from finops_assets.base.content import version_of
+from finops_assets.base.waiting import PATIENCE_MINUTES
 from finops_assets.warehouse import Warehouse
 
 IO_MANAGER = "warehouse_io"

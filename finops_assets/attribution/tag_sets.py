@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from finops_assets.attribution.row_rules import Tags
 from finops_assets.attribution.rules import Rules, resolve
+from finops_assets.base.errors import TagSetCollision
 from finops_assets.engine import identifier, literal
-from finops_assets.errors import TagSetCollision
 from finops_assets.focus.tags import canonical_tags, tag_set_id
 from finops_assets.lake import Lake
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, ExportTable

@@ -13,8 +13,8 @@ import pandas as pd
 
 from finops_assets.attribution.row_rules import OWNER, RULE
 from finops_assets.attribution.rules import Rules
+from finops_assets.base.errors import LakeError
 from finops_assets.engine import connect, file_list, identifier, literal
-from finops_assets.errors import LakeError
 from finops_assets.lake import Lake
 from finops_assets.settings import Engine
 

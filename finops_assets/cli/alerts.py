@@ -14,8 +14,8 @@ from finops_assets.alerts.alert import Alert, Notice, minute
 from finops_assets.alerts.channels import ChannelError, name_of, send
 from finops_assets.alerts.dispatch import close
 from finops_assets.alerts.history import AlertHistory, Row
+from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import ConfigOption, explained, out, say
-from finops_assets.errors import FinopsError
 from finops_assets.settings import load_settings
 
 alerts_app = typer.Typer(no_args_is_help=True, help="Alerts: what was told, and whether the channels work.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.budgets.evaluate import TABLE, evaluations, unknown_owner
 from finops_assets.budgets.plan import Budget, label_of, read_budgets
 from finops_assets.budgets.review import months_compared, review
@@ -18,7 +19,6 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.errors import FinopsError
 from finops_assets.platform import Platform
 from finops_assets.rollup import TABLE as ROLLUP
 from finops_assets.settings import load_settings

@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from finops_assets.base.errors import FinopsError, WaitedTooLong
+from finops_assets.base.text import json_text, no_formula, visible
 from finops_assets.comparison import Comparison
-from finops_assets.errors import FinopsError, WaitedTooLong
 from finops_assets.settings import load_settings
 from finops_assets.tables import typed
-from finops_assets.text import json_text, no_formula, visible
 
 
 class LiteralConsole(Console):

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import pandas as pd
 import typer
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import ConfigOption, FromOption, OutputOption, ToOption, explained, out, say, write_table
 from finops_assets.conformance.judging import Finding
 from finops_assets.conformance.report import (
@@ -21,7 +22,6 @@ from finops_assets.conformance.report import (
     summary,
     write_junit,
 )
-from finops_assets.errors import FinopsError
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine, Settings, config_path, load_settings
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from finops_assets.accrual import HISTORY
+from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
@@ -19,7 +20,6 @@ from finops_assets.cli.common import (
     write_table,
 )
 from finops_assets.comparison import Period
-from finops_assets.errors import FinopsError
 from finops_assets.forecast.period import forecasts, kinds_of_series, period_of
 from finops_assets.rollup import TABLE
 from finops_assets.warehouse import Warehouse

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, published, write_table
-from finops_assets.errors import FinopsError
 from finops_assets.health.figures import FIGURES, TABLE, page
 from finops_assets.warehouse import Warehouse
 

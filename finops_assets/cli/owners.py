@@ -11,6 +11,8 @@ from typing import Annotated
 import pandas as pd
 import typer
 
+from finops_assets.base.errors import FinopsError
+from finops_assets.base.text import command
 from finops_assets.cli.common import (
     HELD_CODE,
     ConfigOption,
@@ -25,7 +27,6 @@ from finops_assets.cli.common import (
     write_table,
 )
 from finops_assets.cli.working import working
-from finops_assets.errors import FinopsError
 from finops_assets.owners.decisions import (
     Decision,
     OwnerDecisions,
@@ -40,7 +41,6 @@ from finops_assets.owners.decisions import (
     undecided,
 )
 from finops_assets.settings import Settings, load_settings
-from finops_assets.text import command
 
 owners_app = typer.Typer(no_args_is_help=True, help="Owner suggestions for untagged resources, and decisions on them.")
 TABLE = "owner_suggestions"

@@ -13,6 +13,7 @@ import pandas as pd
 import typer
 from rich.table import Table
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import (
     ConfigOption,
     Format,
@@ -27,7 +28,6 @@ from finops_assets.cli.common import (
     write_table,
 )
 from finops_assets.engine import days_between
-from finops_assets.errors import FinopsError
 from finops_assets.gates.verdict import money
 from finops_assets.platform import Platform
 from finops_assets.reconciliation.invoice import FINE, Reconciled, reconcile_invoices

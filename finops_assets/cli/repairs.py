@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
@@ -16,7 +17,6 @@ from finops_assets.cli.common import (
     out,
     write_table,
 )
-from finops_assets.errors import FinopsError
 from finops_assets.platform import Platform
 from finops_assets.repairs import repairs_table
 from finops_assets.settings import load_settings

@@ -17,6 +17,7 @@ from finops_assets.allocation.report import allocation, kept, moves
 from finops_assets.allocation.sparse import SPARSE, sparse_report, sparse_shares
 from finops_assets.allocation.sparse import TABLE as SPARSE_GROUPS
 from finops_assets.allocation.sparse import VIEW as COST_CENTERS
+from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import (
     ConfigOption,
     Format,
@@ -48,7 +49,6 @@ from finops_assets.corrections import TABLE as CORRECTIONS
 from finops_assets.corrections import corrections
 from finops_assets.currency.conversion import TABLE as CONVERTED
 from finops_assets.currency.conversion import converted_rollup
-from finops_assets.errors import FinopsError
 from finops_assets.page.file import page_path, write_page
 from finops_assets.page.gather import gather
 from finops_assets.reports import (

@@ -11,6 +11,7 @@ import typer
 from finops_assets.attribution.preview import preview
 from finops_assets.attribution.rules import Rules
 from finops_assets.attribution.versions import audit, versions_table
+from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
@@ -24,7 +25,6 @@ from finops_assets.cli.common import (
     write_table,
 )
 from finops_assets.engine import days_between
-from finops_assets.errors import FinopsError
 from finops_assets.facts import facts_rules
 from finops_assets.lake import Lake
 from finops_assets.platform import Platform, accepted_owners

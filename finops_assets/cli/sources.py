@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import ConfigOption, explained, heading, out, say
-from finops_assets.errors import FinopsError
 from finops_assets.ledger import Ledger
 from finops_assets.platform import Platform
 from finops_assets.settings import load_settings, without_secrets

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import pandas as pd
 import typer
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
@@ -18,7 +19,6 @@ from finops_assets.cli.common import (
     published,
     write_table,
 )
-from finops_assets.errors import FinopsError
 from finops_assets.governance.tags import aliases_yaml
 from finops_assets.settings import load_settings
 from finops_assets.warehouse import Warehouse

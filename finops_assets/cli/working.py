@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
+from finops_assets.base.interrupts import interrupted_by, noting_interrupts
+from finops_assets.base.waiting import telling
 from finops_assets.cli.common import LiteralConsole
-from finops_assets.interrupts import interrupted_by, noting_interrupts
-from finops_assets.waiting import telling
 
 
 @contextmanager

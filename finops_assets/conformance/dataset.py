@@ -12,9 +12,9 @@ from pathlib import Path
 
 import duckdb
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.conformance.rules import Kind, flat_json, pattern, repaired_kind
 from finops_assets.engine import identifier, literal
-from finops_assets.errors import FinopsError
 from finops_assets.facts import raw_relation
 from finops_assets.focus.specification import Column, canonical_name, columns, detect_version
 from finops_assets.lake import Lake

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from finops_assets.errors import FinopsError
+from finops_assets.base.errors import FinopsError
 from finops_assets.focus.specification import VERSIONS, Column, columns
 
 Kind = Literal["columns", "presence", "nullability", "placeholder", "type", "format", "values", "relation"]

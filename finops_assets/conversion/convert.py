@@ -12,13 +12,13 @@ from dataclasses import replace
 
 import duckdb
 
+from finops_assets.base.errors import DeliveryRefused
 from finops_assets.conversion import arithmetic, aws, azure, gcp, oci
 from finops_assets.conversion.given import Given
 from finops_assets.conversion.mapping import Dialect, dialects, native_layouts, service_macros
 from finops_assets.conversion.source_columns import NULL_TEXT, SourceColumns, fields
 from finops_assets.conversion.split_cost import split_costs
 from finops_assets.engine import identifier
-from finops_assets.errors import DeliveryRefused
 from finops_assets.focus.specification import canonical_name
 from finops_assets.settings import Source
 from finops_assets.sources.delivery import Delivery

@@ -10,9 +10,9 @@ from decimal import Decimal
 import duckdb
 import pyarrow as pa
 
+from finops_assets.base.errors import RatesError
 from finops_assets.currency.rates import Conversion, RateTable, convert, read_rates
 from finops_assets.engine import columns_of, identifier
-from finops_assets.errors import RatesError
 from finops_assets.focus.money import DECIMAL
 from finops_assets.rollup import TABLE as ROLLUP
 from finops_assets.settings import Currency

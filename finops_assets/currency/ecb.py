@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
-from finops_assets.abandoned import beside
+from finops_assets.base.errors import RatesError
+from finops_assets.base.scratch import beside
 from finops_assets.currency.rates import HEADER, Rate, RateTable, decimal_rate, rate_table, read_rates
-from finops_assets.errors import RatesError
 
 SOURCE, BASE = "ecb", "EUR"
 NO_RATE = {"", "N/A"}

@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from finops_assets.errors import RatesError
+from finops_assets.base.errors import RatesError
 from finops_assets.focus.money import SCALE
 
 HEADER = ("date", "from", "to", "rate", "source")

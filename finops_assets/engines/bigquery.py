@@ -16,7 +16,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
 
 from finops_assets.attribution.rules import Rules
-from finops_assets.errors import FinopsError
+from finops_assets.base.errors import FinopsError
 from finops_assets.lake import Key, Lake, Layer
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from finops_assets.errors import FinopsError, install
+from finops_assets.base.errors import FinopsError, install
 from finops_assets.lake import Lake
 
 if TYPE_CHECKING:

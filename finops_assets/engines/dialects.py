@@ -11,7 +11,7 @@ from collections.abc import Callable
 import sqlglot
 from sqlglot import exp
 
-from finops_assets.errors import FinopsError
+from finops_assets.base.errors import FinopsError
 from finops_assets.focus.money import SCALE
 
 DIALECTS = ("spark", "clickhouse", "bigquery", "snowflake")

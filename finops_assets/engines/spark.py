@@ -38,7 +38,7 @@ from pyspark.sql.types import (
 )
 
 from finops_assets.attribution.rules import Rules
-from finops_assets.errors import FinopsError, LakeError
+from finops_assets.base.errors import FinopsError, LakeError
 from finops_assets.facts import put_day
 from finops_assets.focus.money import SCALE
 from finops_assets.lake import Key, Lake, Layer

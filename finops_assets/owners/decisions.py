@@ -17,13 +17,13 @@ from typing import Any, Literal
 import pandas as pd
 import yaml
 
-from finops_assets import state_file
 from finops_assets.alerts.alert import stamp, unstamp
 from finops_assets.attribution.normal import normal_value
-from finops_assets.errors import FinopsError
+from finops_assets.base import state_file
+from finops_assets.base.errors import FinopsError
+from finops_assets.base.state_file import Form
+from finops_assets.base.text import with_formula
 from finops_assets.owners.suggest import Settled
-from finops_assets.state_file import Form
-from finops_assets.text import with_formula
 
 Verdict = Literal["accepted", "rejected"]
 

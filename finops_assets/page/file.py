@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from finops_assets.abandoned import beside
+from finops_assets.base.errors import FinopsError
+from finops_assets.base.scratch import beside
 from finops_assets.comparison import Period
-from finops_assets.errors import FinopsError
 from finops_assets.page.gather import MonthFigures
 from finops_assets.page.render import render_html
 

@@ -10,11 +10,11 @@ from math import isnan
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from finops_assets.base.text import markdown, one_line
 from finops_assets.comparison import Period
 from finops_assets.page import charts
 from finops_assets.page.gather import AnomalyLine, BudgetLine, ForecastLine, Money, MonthFigures, Restated, Spend
 from finops_assets.rollup import UNKNOWN, UNTAGGED
-from finops_assets.text import markdown, one_line
 
 TEMPLATE = "month.html.jinja"
 MOST_MOVERS, DRAWN_BUDGETS, MOST_PERCENT = 8, 2.0, 999

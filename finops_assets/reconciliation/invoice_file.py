@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finops_assets.errors import FinopsError
+from finops_assets.base.errors import FinopsError
 
 # FOCUS 1.4 InvoiceDetail names, and the shorter ones that a person may give a column. Case does not matter.
 COLUMNS: Mapping[str, tuple[str, ...]] = {

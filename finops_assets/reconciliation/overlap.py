@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import date
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.engine import connect
-from finops_assets.errors import FinopsError
 from finops_assets.lake import Lake
 from finops_assets.landing import land_source
 from finops_assets.platform import Platform

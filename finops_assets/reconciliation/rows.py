@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.engine import by_day, file_list, literal
-from finops_assets.errors import FinopsError
 from finops_assets.facts import raw_relation
 from finops_assets.lake import Lake
 from finops_assets.landing import slice_folder

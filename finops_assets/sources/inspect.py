@@ -19,10 +19,11 @@ from typing import Any, Literal
 import duckdb
 import yaml
 
+from finops_assets.base.errors import DeliveryRefused, FinopsError
+from finops_assets.base.text import command
 from finops_assets.conversion.convert import converted, native_bill
 from finops_assets.conversion.source_columns import SourceColumns
 from finops_assets.engine import connect, identifier
-from finops_assets.errors import DeliveryRefused, FinopsError
 from finops_assets.focus.specification import columns, detect_version, mandatory_columns
 from finops_assets.settings import Engine, Layout, Source, without_secrets
 from finops_assets.sources.azure_exports import ACTUAL, AMORTIZED
@@ -42,7 +43,6 @@ from finops_assets.sources.store import (
     matches,
     open_store,
 )
-from finops_assets.text import command
 
 TAG_COLUMNS = ("Tags", "AllocatedTags", "x_Labels", "x_Tags", "x_SystemLabels", "x_ProjectLabels")
 STALE_AFTER = timedelta(hours=48)

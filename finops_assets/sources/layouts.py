@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from finops_assets.errors import FinopsError
+from finops_assets.base.errors import FinopsError
 from finops_assets.settings import Source, without_secrets
 from finops_assets.sources import aws_data_exports, azure_exports, gcs_export, native_bills, oci_focus
 from finops_assets.sources.delivery import Delivery

@@ -18,8 +18,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from finops_assets.base.errors import DeliveryRefused, DeliveryUnread
 from finops_assets.engine import ROW_GROUP_ROWS, identifier, literal, one_file
-from finops_assets.errors import DeliveryRefused, DeliveryUnread
 from finops_assets.focus.specification import canonical_name, columns
 from finops_assets.sources.csv_text import (
     DELIMITERS,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from finops_assets.patterns import groups_in
+from finops_assets.base.patterns import groups_in
 from finops_assets.sources.delivery import Delivery, file_set_hash, not_still
 from finops_assets.sources.store import DATA_SUFFIXES, Store, StoredFile, is_data, matches, not_read
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import duckdb
 
+from finops_assets.base.errors import DeliveryRefused
 from finops_assets.engine import file_list, identifier, literal, one_file, threads
-from finops_assets.errors import DeliveryRefused
 from finops_assets.focus import money
 from finops_assets.focus.specification import Column, canonical_name, columns
 from finops_assets.focus.times import is_slashed, time_from_text

@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from finops_assets.errors import FinopsError, install
+from finops_assets.base.errors import FinopsError, install
 
 DATA_SUFFIXES = (".parquet", ".csv", ".csv.gz")
 """What data files end in, in any case."""

@@ -12,8 +12,8 @@ import sqlglot
 from sqlglot import exp
 
 from finops_assets.attribution.tag_sets import attribution
+from finops_assets.base.errors import FinopsError
 from finops_assets.engines.transformation import write_facts
-from finops_assets.errors import FinopsError
 from finops_assets.lake import Lake
 from finops_assets_tests.engines.conftest import DAYS, Expected, ordered
 

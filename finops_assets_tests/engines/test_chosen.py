@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from finops_assets.base.errors import ConfigError, FinopsError
 from finops_assets.engines.chosen import engine_on
-from finops_assets.errors import ConfigError, FinopsError
 from finops_assets.facts import SPARK_COLUMNS, facts_rules
 from finops_assets.gates.facts import judge_facts
 from finops_assets.gates.rollup import UNIQUE, judge_rollup

@@ -12,9 +12,9 @@ import duckdb
 import pytest
 
 from finops_assets.attribution.tag_sets import attribution
+from finops_assets.base.errors import FinopsError, LakeError
 from finops_assets.engines.dialects import rendered
 from finops_assets.engines.transformation import write_facts
-from finops_assets.errors import FinopsError, LakeError
 from finops_assets.facts import build_facts, facts_relation, facts_stamp
 from finops_assets_tests.engines.conftest import DAYS, Expected, facts_rows
 from finops_assets_tests.engines.spark_cluster import FOR_TESTS, spark_configured

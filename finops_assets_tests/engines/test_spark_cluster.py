@@ -15,8 +15,8 @@ import dagster as dg
 import duckdb
 import pytest
 
+from finops_assets.base.errors import FinopsError, LakeError
 from finops_assets.demo import write_estate
-from finops_assets.errors import FinopsError, LakeError
 from finops_assets.facts import facts_relation
 from finops_assets_tests.emulators import free_port
 from finops_assets_tests.engines.conftest import facts_rows, ordered

@@ -26,7 +26,7 @@ from typing import Any
 
 import duckdb
 
-from finops_assets.errors import FinopsError
+from finops_assets.base.errors import FinopsError
 from finops_assets.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.settings import parse_settings

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from finops_assets.errors import FinopsError
+from finops_assets.base.errors import FinopsError
 from finops_assets_tests.faults import files, hostile, kills, proxied
 from finops_assets_tests.faults.bill import truth_of
 from finops_assets_tests.faults.project import Done, Fault, Project, agreeing, compared, told

@@ -15,9 +15,9 @@ from contextlib import redirect_stdout
 from datetime import date
 from pathlib import Path
 
+from finops_assets.base.errors import FinopsError
 from finops_assets.daily_tables import build_rollup
 from finops_assets.days import compose_days
-from finops_assets.errors import FinopsError
 from finops_assets.facts import build_facts
 from finops_assets.landing import land_source
 from finops_assets.platform import Platform

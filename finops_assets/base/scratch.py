@@ -21,7 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from finops_assets.processes import Process, state, this_process
+from finops_assets.base.processes import Process, state, this_process
 
 HELD_ELSEWHERE_SECONDS = 86_400.0
 PREFIX = ".tmp-"

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finops_assets.errors import FinopsError
+from finops_assets.base.errors import FinopsError
 
 LOCK_PATIENCE_SECONDS = 30.0
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from finops_assets.errors import WaitedTooLong
+from finops_assets.base.errors import WaitedTooLong
 
 FIRST_WORD_SECONDS = 2.0
 NEXT_WORD_SECONDS = 30.0
