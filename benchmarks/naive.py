@@ -12,7 +12,7 @@ import duckdb
 import pandas as pd
 
 from benchmarks.platform import configuration, export_files
-from finops_assets.attribution.normal import normal_key, normal_value
+from finops_assets.focus.normal import normal_key, normal_value
 
 KEY = ["charge_date", "ProviderName", "department", "team", "environment", "ServiceCategory", "BillingCurrency"]
 MISSING = {

@@ -25,10 +25,10 @@ from pydantic import (
     model_validator,
 )
 
-from finops_assets.attribution.normal import normal_key, normal_value
 from finops_assets.base.errors import ConfigError, Mistake
 from finops_assets.base.patterns import checked
 from finops_assets.base.waiting import PATIENCE_MINUTES
+from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.specification import canonical_name, columns
 from finops_assets.sources.places import Place, place_of
 from finops_assets.sources.store import bucket_place

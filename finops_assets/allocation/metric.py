@@ -13,9 +13,9 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.allocation.split import Owner
-from finops_assets.attribution.normal import normal_value
 from finops_assets.base.errors import FinopsError, Mistake
 from finops_assets.engine import identifier
+from finops_assets.focus.normal import normal_value
 from finops_assets.settings import SharedMetric
 
 HEADER = ("date", "department", "team", "quantity")

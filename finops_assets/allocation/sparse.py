@@ -13,11 +13,11 @@ import duckdb
 import pandas as pd
 
 from finops_assets import tables
-from finops_assets.attribution.normal import normal_value
 from finops_assets.attribution.rules import Rules
 from finops_assets.comparison import Period
 from finops_assets.engine import days_between, identifier, literal
 from finops_assets.facts import facts_relation, facts_stamp
+from finops_assets.focus.normal import normal_value
 from finops_assets.lake import Lake
 from finops_assets.reports import percent
 from finops_assets.rollup import TABLE as ROLLUP

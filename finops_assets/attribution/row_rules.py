@@ -14,8 +14,8 @@ from datetime import date
 from fnmatch import translate
 from functools import cached_property
 
-from finops_assets.attribution.normal import normal_key, normal_value
 from finops_assets.base.patterns import found_in
+from finops_assets.focus.normal import normal_key, normal_value
 
 TagValue = str | int | float | bool | None
 Tags = tuple[Mapping[str, TagValue], Mapping[str, TagValue]]

@@ -22,9 +22,9 @@ from typing import Literal
 
 import yaml
 
-from finops_assets.attribution.normal import normal_value
 from finops_assets.base.errors import FinopsError, Mistake
 from finops_assets.comparison import Period
+from finops_assets.focus.normal import normal_value
 from finops_assets.forecast.period import LONGEST_AHEAD, period_of
 
 Basis = Literal["effective", "billed"]

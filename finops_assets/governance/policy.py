@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rapidfuzz import fuzz, process
 
-from finops_assets.attribution.normal import normal_value
 from finops_assets.base.errors import FinopsError
+from finops_assets.focus.normal import normal_value
 from finops_assets.settings import Settings, TagTarget
 
 CHAMPION = "champion"

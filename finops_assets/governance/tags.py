@@ -18,13 +18,13 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from finops_assets.attribution.normal import normal_key, normal_value
 from finops_assets.attribution.row_rules import tag_text
 from finops_assets.attribution.rules import Rules
 from finops_assets.attribution.tag_sets import TagTexts
 from finops_assets.engine import connect, identifier, literal
 from finops_assets.facts import facts_relation
 from finops_assets.focus.money import DECIMAL
+from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.participants import provider_before
 from finops_assets.governance.policy import DEPARTMENT, Policy
 from finops_assets.lake import Lake

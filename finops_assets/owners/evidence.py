@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from finops_assets.attribution.normal import normal_key, normal_value
+from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.owners.behaviour import moves_with
 from finops_assets.owners.names import PARENT_TAGS, id_parents, masked, names_parents, own_part, pattern, tokens
 from finops_assets.owners.resources import Resources

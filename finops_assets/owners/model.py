@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from finops_assets.attribution.normal import normal_value
+from finops_assets.focus.normal import normal_value
 from finops_assets.owners.evidence import FROM_TAGS, KIND_NUMBER, KINDS, NONE, WIDE, Evidence
 from finops_assets.owners.names import tokens
 
