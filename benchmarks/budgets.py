@@ -31,7 +31,7 @@ from finops_assets.budgets.versions import enter, in_force, version_in_force
 from finops_assets.forecast.period import period_of, period_table
 from finops_assets.forecast.series import DailySeries
 from finops_assets.settings import SharedCost
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage.warehouse import Warehouse
 
 RESULTS = Path(__file__).parent / "results" / "budgets.json"
 DAYS, EACH = 420, 8

@@ -19,10 +19,10 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.daily_tables import build_rollup
-from finops_assets.engine import days_between, literal
 from finops_assets.focus.specification import columns
 from finops_assets.platform import Platform
 from finops_assets.settings import parse_settings
+from finops_assets.storage.duck import days_between, literal
 
 FIRST = date(2026, 10, 1)
 DAYS = days_between(FIRST, FIRST + timedelta(days=31))

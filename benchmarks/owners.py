@@ -24,10 +24,8 @@ from benchmarks.owners_company import TRUTH, write_company
 from benchmarks.owners_picture import picture
 from finops_assets.attribution.rules import Rules
 from finops_assets.days import compose_days
-from finops_assets.engine import days_between
 from finops_assets.estate import Estate, EstateSpec
 from finops_assets.facts import build_facts
-from finops_assets.lake import Lake
 from finops_assets.landing import land_source
 from finops_assets.owners.backtest import (
     COVERAGES,
@@ -45,6 +43,8 @@ from finops_assets.owners.resources import Resources, read_resources
 from finops_assets.owners.suggest import MIN_CONFIDENCE, suggest
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine, parse_settings
+from finops_assets.storage.duck import days_between
+from finops_assets.storage.lake import Lake
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT.parent / "shared" / "data" / "focus_sample_1_0.csv"

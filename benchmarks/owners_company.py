@@ -12,8 +12,8 @@ from datetime import date, timedelta
 
 import duckdb
 
-from finops_assets.engine import literal
-from finops_assets.lake import Lake
+from finops_assets.storage.duck import literal
+from finops_assets.storage.lake import Lake
 
 TEAMS, ACCOUNTS = 400, 300
 LAST = date(2026, 10, 31)

@@ -15,10 +15,10 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Final, Literal
 
-from finops_assets.engine import next_month
-from finops_assets.ledger import Generation
 from finops_assets.settings import Cadence
 from finops_assets.sources.delivery import Sector, incomplete_sectors, scope_days
+from finops_assets.storage.duck import next_month
+from finops_assets.storage.ledger import Generation
 
 Meaning = Literal["costs nothing", "awaited", "missing"]
 COSTS_NOTHING: Final = "costs nothing"

@@ -13,11 +13,11 @@ from decimal import Decimal
 import duckdb
 import pandas as pd
 
-from finops_assets.engine import columns_of
 from finops_assets.focus.money import DECIMAL
 from finops_assets.reports import percent
 from finops_assets.rollup import EFFECTIVE
 from finops_assets.rollup import TABLE as ROLLUP
+from finops_assets.storage.duck import columns_of
 
 TABLE = "daily_commitments"
 COLUMNS = (

@@ -15,10 +15,10 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
-from finops_assets import tables
 from finops_assets.attribution.rules import Rules
 from finops_assets.facts import facts_stamp
-from finops_assets.lake import Key, Lake
+from finops_assets.storage import tables
+from finops_assets.storage.lake import Key, Lake
 
 TABLE = "coverage"
 State = Literal["built", "awaited", "held"]

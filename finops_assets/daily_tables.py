@@ -15,16 +15,16 @@ from finops_assets.allocation import sparse
 from finops_assets.attribution.rules import Rules
 from finops_assets.base.content import versions_by_day
 from finops_assets.coverage import Covered, enter_coverage
-from finops_assets.engine import columns_of
 from finops_assets.engines.chosen import engine_on
 from finops_assets.facts import facts_relation, stamp_of
-from finops_assets.lake import Key, Lake, source_and_day
-from finops_assets.ledger import Ledger
 from finops_assets.restatements import keep_history
 from finops_assets.rollup import REPORTED, TABLE, TooMany, key_of, rollup_query, too_many_query
 from finops_assets.settings import Settings
-from finops_assets.tables import key
-from finops_assets.warehouse import ROLLED_UP, Warehouse
+from finops_assets.storage.duck import columns_of
+from finops_assets.storage.lake import Key, Lake, source_and_day
+from finops_assets.storage.ledger import Ledger
+from finops_assets.storage.tables import key
+from finops_assets.storage.warehouse import ROLLED_UP, Warehouse
 
 # Exact distinct counts are held in memory: a long range is summed a few million facts at a time.
 ROWS_AT_ONCE = 5_000_000

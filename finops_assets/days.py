@@ -13,14 +13,14 @@ import duckdb
 
 from finops_assets.base.errors import LakeError
 from finops_assets.cadence import Calendar
-from finops_assets.engine import ROW_GROUP_ROWS, connect, file_list, identifier, literal, one_file
-from finops_assets.lake import Lake
 from finops_assets.landing import DERIVED_TYPES, slice_folder
-from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, concerns
 from finops_assets.settings import Engine, Source
 from finops_assets.sources.delivery import incomplete_sectors
 from finops_assets.sources.parts import column_types, common_type, in_type
 from finops_assets.sources.reading import all_columns, canonical_type
+from finops_assets.storage.duck import ROW_GROUP_ROWS, connect, file_list, identifier, literal, one_file
+from finops_assets.storage.lake import Lake
+from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, concerns
 
 
 @dataclass(frozen=True)

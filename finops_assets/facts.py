@@ -21,12 +21,12 @@ from finops_assets.attribution.tag_sets import TagTexts, attribution
 from finops_assets.attribution.versions import keep_version
 from finops_assets.base.errors import LakeError
 from finops_assets.base.parquet_join import join_columns
-from finops_assets.engine import by_source_and_day, connect, file_list, identifier, literal, one_file
 from finops_assets.engines.chosen import engine_on
-from finops_assets.lake import Key, Lake, LakeChanged, Layer, source_and_day
-from finops_assets.ledger import Ledger
 from finops_assets.settings import Engine
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
+from finops_assets.storage.duck import by_source_and_day, connect, file_list, identifier, literal, one_file
+from finops_assets.storage.lake import Key, Lake, LakeChanged, Layer, source_and_day
+from finops_assets.storage.ledger import Ledger
 
 LAYERS: tuple[Layer, ...] = ("unreleased", "facts")
 ARROW_ROWS = 122_880

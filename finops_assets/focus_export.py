@@ -24,7 +24,10 @@ import duckdb
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.scratch import beside
 from finops_assets.conformance.rules import near_macro, rules_of
-from finops_assets.engine import (
+from finops_assets.focus.money import DECIMAL
+from finops_assets.focus.specification import columns
+from finops_assets.platform import Platform
+from finops_assets.storage.duck import (
     ROW_GROUP_ROWS,
     by_source_and_day,
     connect,
@@ -33,10 +36,7 @@ from finops_assets.engine import (
     literal,
     one_file,
 )
-from finops_assets.focus.money import DECIMAL
-from finops_assets.focus.specification import columns
-from finops_assets.ledger import now
-from finops_assets.platform import Platform
+from finops_assets.storage.ledger import now
 
 ExportVersion = Literal["1.2", "1.4"]
 

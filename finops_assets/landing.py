@@ -23,10 +23,7 @@ from finops_assets.attribution.tag_sets import enter_tag_sets, raw_tags, read_ta
 from finops_assets.base.errors import DeliveryChanged, DeliveryRefused, DeliveryUnread, FinopsError
 from finops_assets.base.text import command
 from finops_assets.conversion.convert import in_focus
-from finops_assets.engine import by_day, connect, identifier, literal, one_file, threads
 from finops_assets.focus.specification import detect_version
-from finops_assets.lake import Lake
-from finops_assets.ledger import PENDING, DayTotals, Generation, Ledger, State, fall, now, remark, total_cost
 from finops_assets.repairs import condensed, counts, row_repairs
 from finops_assets.same_charges import Sample, Shared, may_share, samples, shared
 from finops_assets.settings import Engine, Plausibility, Source
@@ -45,7 +42,10 @@ from finops_assets.sources.reading import (
     repairs_json,
 )
 from finops_assets.sources.spelling import AS_SPECIFIED, EMPTY_ROW, Repair, Written, how_written
-from finops_assets.sources.store import DATA_SUFFIXES, FileChanged, Store, StoredFile, StoreError
+from finops_assets.storage.duck import by_day, connect, identifier, literal, one_file, threads
+from finops_assets.storage.lake import Lake
+from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, State, fall, now, remark, total_cost
+from finops_assets.storage.stores.store import DATA_SUFFIXES, FileChanged, Store, StoredFile, StoreError
 
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
 # written. Memory is what limits it: a row takes 1 to 2 KB, as text from a CSV more; then it is tried with half as many.

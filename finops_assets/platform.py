@@ -10,11 +10,11 @@ from pathlib import Path
 
 from finops_assets.attribution.row_rules import OWNER, Given, OwnerRule
 from finops_assets.attribution.rules import Rules
-from finops_assets.lake import Key, Lake
-from finops_assets.lake_store import open_lake
 from finops_assets.owners.decisions import OwnerDecisions, accepted_rules
 from finops_assets.settings import Settings
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage.lake import Key, Lake
+from finops_assets.storage.remote_lake import open_lake
+from finops_assets.storage.warehouse import Warehouse
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from finops_assets.facts import stamp_of
-from finops_assets.lake import Key, Lake, link_or_copy, source_and_day
+from finops_assets.storage.lake import Key, Lake, link_or_copy, source_and_day
 
 READERS_HOLD = timedelta(days=1)
 """How long after a copy was replaced the facts stay that it names: whoever opened it may still be reading."""

@@ -13,7 +13,7 @@ from decimal import Decimal
 import duckdb
 import pandas as pd
 
-from finops_assets import tables
+from finops_assets.storage import tables
 
 TABLE = "reported_cost"
 # SQL: the rollup by source as it is reported now.

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 
-from finops_assets import tables
 from finops_assets.attribution.rules import Rules
-from finops_assets.engine import identifier, literal
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.participants import provider_before
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage import tables
+from finops_assets.storage.duck import identifier, literal
+from finops_assets.storage.warehouse import Warehouse
 
 TABLE = "daily_cost_by_team"
 UNTAGGED, UNKNOWN, OTHER = "__untagged__", "__unknown__", "Other"

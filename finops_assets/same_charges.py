@@ -21,7 +21,7 @@ from pathlib import Path
 
 import duckdb
 
-from finops_assets.engine import by_day, file_list
+from finops_assets.storage.duck import by_day, file_list
 
 # What a charge is, apart from its amounts. The tags of a resource may be restated; without a resource they say whose it is.
 _CHARGE = (

@@ -31,7 +31,7 @@ from finops_assets.base.waiting import PATIENCE_MINUTES
 from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.specification import canonical_name, columns
 from finops_assets.sources.places import Place, place_of
-from finops_assets.sources.store import bucket_place
+from finops_assets.storage.stores.store import bucket_place
 
 CONFIG_ENV = "FINOPS_CONFIG"
 DEFAULT_CONFIG = "finops.yaml"
@@ -1085,7 +1085,7 @@ RESERVED = {"source", "charge_date", "provider", "tag_set_id", "repairs", "sourc
 
 def _columns_beside_dimensions() -> set[str]:
     """What the tables that have a column for each dimension call their other columns."""
-    from finops_assets.tables import DIMENSIONS, TABLES  # not for every command: it brings pandas
+    from finops_assets.storage.tables import DIMENSIONS, TABLES  # not for every command: it brings pandas
 
     return {c.name.casefold() for t in TABLES.values() if t.by_dimensions for c in t.columns} - {*DIMENSIONS}
 

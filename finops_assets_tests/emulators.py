@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from finops_assets.sources.store import Store, open_store
+from finops_assets.storage.stores.store import Store, open_store
 
 AZURITE_FOLDER = Path(os.environ.get("AZURITE_FOLDER", Path.home() / ".cache" / "finops_assets" / "azurite"))
 # The account and key that Microsoft publishes for its emulator.

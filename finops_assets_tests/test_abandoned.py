@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from finops_assets.base.scratch import beside, drop_abandoned, scratch_name
-from finops_assets.lake import Lake
+from finops_assets.storage.lake import Lake
 
 LEAVES = """
 import os, sys
 from pathlib import Path
-from finops_assets.lake import Lake
+from finops_assets.storage.lake import Lake
 lake = Lake(Path(sys.argv[1]))
 with lake.workspace() as workspace, lake.replacing(lake.record("s", "one")) as temporary:
     (workspace / "big").write_text("x")

@@ -38,11 +38,11 @@ from finops_assets.assets.daily import BUILD_STEP
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.estate import Incident
-from finops_assets.ledger import DayTotals, Generation, Ledger
 from finops_assets.platform import Platform
 from finops_assets.runs import QUIET
 from finops_assets.sensors.alerts import alerts_sensor, tick
 from finops_assets.settings import Alerts, Channel, Settings, SlackChannel, SmtpChannel, WebhookChannel, parse_settings
+from finops_assets.storage.ledger import DayTotals, Generation, Ledger
 from finops_assets_tests.running import Graph, persistent_instance, settings_for, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)

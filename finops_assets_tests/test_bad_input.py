@@ -22,15 +22,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finops_assets.base.errors import DeliveryRefused, FinopsError, LakeError
-from finops_assets.engine import connect
 from finops_assets.gates.facts import judge_facts
 from finops_assets.gates.rollup import judge_rollup
 from finops_assets.gates.verdict import Verdict
 from finops_assets.landing import FLUSH_ROWS, write_days
-from finops_assets.ledger import Generation
 from finops_assets.rollup import rollup_totals
 from finops_assets.settings import Engine
-from finops_assets.sources.store import LocalStore, StoredFile
+from finops_assets.storage.duck import connect
+from finops_assets.storage.ledger import Generation
+from finops_assets.storage.stores.store import LocalStore, StoredFile
 from finops_assets_tests.conftest import Site, _dates, csv_text, focus_row
 
 D1, D2, D3 = "2026-09-01", "2026-09-02", "2026-09-03"

@@ -14,7 +14,7 @@ from finops_assets.allocation.sparse import create_view
 from finops_assets.built_elsewhere import differing
 from finops_assets.estate import Incident
 from finops_assets.runs import days_to_run, publish
-from finops_assets.tables import TABLES
+from finops_assets.storage.tables import TABLES
 from finops_assets_tests.running import Graph, persistent_instance, settings_for, small_estate
 
 FIRST, HELD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)

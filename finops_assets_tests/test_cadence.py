@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from finops_assets.cadence import AWAITED, COSTS_NOTHING, MISSING, Calendar, learnt
-from finops_assets.ledger import DayTotals, Generation
+from finops_assets.storage.ledger import DayTotals, Generation
 
 SEPTEMBER = date(2026, 9, 1)
 PERIOD = ((SEPTEMBER, date(2026, 10, 1)),)

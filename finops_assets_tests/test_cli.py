@@ -20,7 +20,6 @@ import sqlalchemy
 import typer
 from typer.testing import CliRunner
 
-from finops_assets import tables
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.assets import raw as assets_raw
 from finops_assets.cli import app
@@ -31,7 +30,8 @@ from finops_assets.platform import Platform
 from finops_assets.runs import open_instance
 from finops_assets.sensors.alerts import tick
 from finops_assets.settings import load_settings
-from finops_assets.sources.store import StoreError, sdk
+from finops_assets.storage import tables
+from finops_assets.storage.stores.store import StoreError, sdk
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, small_estate
 

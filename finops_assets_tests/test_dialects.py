@@ -14,16 +14,16 @@ import duckdb
 import pytest
 
 from finops_assets.days import compose_days
-from finops_assets.engine import days_between
 from finops_assets.estate import Estate, EstateSpec
 from finops_assets.estate.retold import DIALECTS, Dialect, retell
 from finops_assets.facts import build_facts, facts_relation
 from finops_assets.focus.specification import columns
 from finops_assets.landing import land_source
-from finops_assets.ledger import Ledger
 from finops_assets.platform import Platform
 from finops_assets.reconciliation.overlap import compare_sources
 from finops_assets.settings import parse_settings
+from finops_assets.storage.duck import days_between
+from finops_assets.storage.ledger import Ledger
 
 from .running import DIMENSIONS
 

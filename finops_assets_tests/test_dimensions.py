@@ -22,14 +22,14 @@ from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.comparison import Period
 from finops_assets.daily_tables import build_rollup
-from finops_assets.engine import days_between
 from finops_assets.forecast.period import kinds_of_series
 from finops_assets.forecast.series import daily_series
 from finops_assets.gates import rollup as gates
 from finops_assets.reports import cost_by, days_without, untagged_by
 from finops_assets.restatements import TABLE as REPORTED
 from finops_assets.restatements import keep_history, restatements
-from finops_assets.tables import dimensions_of
+from finops_assets.storage.duck import days_between
+from finops_assets.storage.tables import dimensions_of
 from finops_assets_tests.conftest import Site, focus_row
 
 ONE, TWO = "2026-09-01", "2026-09-02"

@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.engine import by_source_and_day, file_list, literal, one_file
 from finops_assets.landing import NOT_READ
-from finops_assets.ledger import Generation
 from finops_assets.sources import parts, reading
 from finops_assets.sources.layouts import newest_deliveries
 from finops_assets.sources.parts import common_type, own_names
-from finops_assets.sources.store import LocalStore
+from finops_assets.storage.duck import by_source_and_day, file_list, literal, one_file
+from finops_assets.storage.ledger import Generation
+from finops_assets.storage.stores.store import LocalStore
 from finops_assets_tests.conftest import Row, Site, csv_text, focus_row
 from finops_assets_tests.faults.mutations import Mutant, land
 

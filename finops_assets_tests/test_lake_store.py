@@ -19,7 +19,6 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from finops_assets import lake_store
 from finops_assets.attribution.tag_sets import REGISTER_SCHEMA, enter_tag_sets
 from finops_assets.base.errors import LakeError
 from finops_assets.daily_tables import build_rollup
@@ -28,13 +27,14 @@ from finops_assets.estate import Estate
 from finops_assets.facts import FactsDay, build_facts, facts_relation
 from finops_assets.gates.facts import judge_facts
 from finops_assets.gates.raw import judge_raw
-from finops_assets.lake import Lake, LakeChanged
-from finops_assets.lake_store import RemoteLake
 from finops_assets.landing import land_source, unknown_deliveries
-from finops_assets.ledger import Generation, Ledger, ledger_table, now
 from finops_assets.platform import Platform
 from finops_assets.settings import LakeStore, Source, parse_settings
-from finops_assets.sources.store import ANY, FileChanged, StoredFile, StoreError
+from finops_assets.storage import remote_lake as lake_store
+from finops_assets.storage.lake import Lake, LakeChanged
+from finops_assets.storage.ledger import Generation, Ledger, ledger_table, now
+from finops_assets.storage.remote_lake import RemoteLake
+from finops_assets.storage.stores.store import ANY, FileChanged, StoredFile, StoreError
 from finops_assets_tests.conftest import csv_text, focus_row
 from finops_assets_tests.emulators import (  # noqa: F401
     Place,

@@ -21,7 +21,7 @@ from finops_assets.sources import inspect as sources_inspect
 from finops_assets.sources.delivery import Delivery
 from finops_assets.sources.inspect import check, inspect, inspect_all
 from finops_assets.sources.layouts import known_manifests, newest_deliveries
-from finops_assets.sources.store import StoredFile
+from finops_assets.storage.stores.store import StoredFile
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 from finops_assets_tests.emulators import Place, local_place, make_place, s3_endpoint  # noqa: F401
 from finops_assets_tests.running import small_estate

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pytest
 
 from finops_assets.estate import Estate, EstateSpec, Incident
-from finops_assets.ledger import Ledger, ledger_table
 from finops_assets.runs import QUIET, days_to_run
+from finops_assets.storage.ledger import Ledger, ledger_table
 from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for
 
 FIRST, LAST = date(2026, 9, 20), date(2026, 10, 6)

@@ -25,7 +25,6 @@ from finops_assets.conversion.convert import converted, spoken_dialect
 from finops_assets.conversion.coverage import with_coverage
 from finops_assets.conversion.mapping import Dialect, dialects, native_layouts
 from finops_assets.conversion.source_columns import SourceColumns
-from finops_assets.engine import connect
 from finops_assets.focus.specification import columns
 from finops_assets.focus.tags import canonical_tags
 from finops_assets.settings import Engine
@@ -34,6 +33,7 @@ from finops_assets.sources.inspect import inspect
 from finops_assets.sources.layouts import known_manifests, newest_deliveries
 from finops_assets.sources.reading import ExportTable, open_export
 from finops_assets.sources.spelling import ASSUMED, SLASHED
+from finops_assets.storage.duck import connect
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 
 NATIVE = Path(__file__).parents[2] / "shared" / "data" / "native"

@@ -25,12 +25,12 @@ from finops_assets.built_elsewhere import require_none_missing
 from finops_assets.estate import Incident
 from finops_assets.facts import facts_relation
 from finops_assets.landing import land_source
-from finops_assets.ledger import Ledger
 from finops_assets.platform import Platform
 from finops_assets.retention import prune
 from finops_assets.rollup import rollup_totals
 from finops_assets.runs import days_to_run, held_by_gates, run_range
 from finops_assets.settings import load_settings
+from finops_assets.storage.ledger import Ledger
 from finops_assets_tests.emulators import Place, s3_endpoint, s3_place  # noqa: F401
 from finops_assets_tests.host import RUN_KEY_TAG
 from finops_assets_tests.postgres import PASSWORD, postgres  # noqa: F401

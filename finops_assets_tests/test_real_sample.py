@@ -11,8 +11,8 @@ import dagster as dg
 import duckdb
 import pytest
 
-from finops_assets.ledger import Ledger
 from finops_assets.settings import parse_settings
+from finops_assets.storage.ledger import Ledger
 from finops_assets_tests.running import Graph, Run
 
 SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "focus_sample_1_0.csv"

@@ -23,7 +23,6 @@ from typer.testing import CliRunner
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli import app
 from finops_assets.days import compose_days
-from finops_assets.engine import days_between
 from finops_assets.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.reconciliation.invoice import (
@@ -40,6 +39,7 @@ from finops_assets.reconciliation.overlap import compare_bills, compare_sources
 from finops_assets.reconciliation.same_cost import AGREES, Comparison
 from finops_assets.reconciliation.tolerance import Tolerance, invoice_default
 from finops_assets.settings import Source, parse_settings
+from finops_assets.storage.duck import days_between
 
 from .conftest import Row, csv_text, focus_row
 

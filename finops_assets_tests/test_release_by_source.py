@@ -23,9 +23,9 @@ from finops_assets.coverage import Coverage, Covered, coverage_of, enter_coverag
 from finops_assets.estate import Incident
 from finops_assets.facts import attribute_days, judged_layer
 from finops_assets.forecast.series import gap_days
-from finops_assets.lake import Lake
 from finops_assets.runs import days_to_run, run_range
 from finops_assets.settings import TagPolicy, Threshold
+from finops_assets.storage.lake import Lake
 from finops_assets_tests.running import PROVIDERS, SOURCES, Graph, persistent_instance, settings_for, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)

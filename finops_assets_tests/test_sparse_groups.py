@@ -16,9 +16,9 @@ from finops_assets.allocation.sparse import SPARSE, TABLE, VIEW, bring_up_to_dat
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.comparison import Period
-from finops_assets.engine import days_between
 from finops_assets.reports import cost_by
 from finops_assets.runs import QUIET
+from finops_assets.storage.duck import days_between
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import Graph
 

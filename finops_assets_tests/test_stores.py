@@ -22,12 +22,19 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.estate import Estate
 from finops_assets.failures import why_step_failed
 from finops_assets.landing import land_source
-from finops_assets.ledger import Generation
 from finops_assets.platform import Platform
 from finops_assets.settings import Settings, Source, parse_settings
-from finops_assets.sources import store as store_module
 from finops_assets.sources.layouts import newest_deliveries
-from finops_assets.sources.store import FileChanged, LocalStore, StoredFile, StoreError, WritableStore, open_store
+from finops_assets.storage.ledger import Generation
+from finops_assets.storage.stores import store as store_module
+from finops_assets.storage.stores.store import (
+    FileChanged,
+    LocalStore,
+    StoredFile,
+    StoreError,
+    WritableStore,
+    open_store,
+)
 from finops_assets_tests.emulators import (  # noqa: F401
     Place,
     azure_endpoint,
@@ -223,7 +230,7 @@ def test_clients_are_made_by_dagsters_resources(
 
 def test_no_providers_package_is_imported_until_its_store_is_opened() -> None:
     program = (
-        "import sys, finops_assets.definitions, finops_assets.sources.s3_store, finops_assets.sources.gcs_store,"
+        "import sys, finops_assets.definitions, finops_assets.storage.stores.s3, finops_assets.storage.stores.gcs,"
         " finops_assets.alerts.channels\n"
         "print([m for m in ('boto3', 'dagster_aws', 'dagster_gcp', 'google.cloud', 'azure') if m in sys.modules])"
     )
@@ -483,7 +490,7 @@ def test_a_folder_that_may_not_be_read_is_not_asked_for_again(tmp_path: Path, mo
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     settings = settings_of(str(tmp_path))
-    monkeypatch.setattr("finops_assets.sources.store.os.scandir", denied)
+    monkeypatch.setattr("finops_assets.storage.stores.store.os.scandir", denied)
     with pytest.raises(dg.Failure, match=r"cannot be listed: .*Permission denied") as failed, tried_once():
         land_source(Platform(settings).lake, settings.engine, settings.sources[0], settings.first_day)
     assert failed.value.allow_retries is False

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from finops_assets import rollup, tables
+from finops_assets import rollup
 from finops_assets.cli.common import write_table
-from finops_assets.engine import identifier
-from finops_assets.lake import Lake
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage import tables
+from finops_assets.storage.duck import identifier
+from finops_assets.storage.lake import Lake
+from finops_assets.storage.warehouse import Warehouse
 
 DOCS = Path(__file__).parents[1] / "docs" / "tables.md"
 SCHEMA = "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"
@@ -29,7 +30,9 @@ def warehouse_at(root: Path) -> Warehouse:
 
 
 def test_the_docs_are_what_is_declared() -> None:
-    assert DOCS.read_text(encoding="utf-8") == tables.documented(), "python -m finops_assets.tables > docs/tables.md"
+    assert DOCS.read_text(encoding="utf-8") == tables.documented(), (
+        "python -m finops_assets.storage.tables > docs/tables.md"
+    )
 
 
 def test_every_column_says_what_it_means() -> None:

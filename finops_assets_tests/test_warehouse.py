@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from finops_assets.base.errors import WaitedTooLong
-from finops_assets.lake import Lake
 from finops_assets.published_facts import PublishedFacts
-from finops_assets.warehouse import ROLLED_UP, Warehouse, facts_folder
+from finops_assets.storage.lake import Lake
+from finops_assets.storage.warehouse import ROLLED_UP, Warehouse, facts_folder
 
 T = "sparse_groups"
 DAY, OTHER = date(2026, 9, 1), date(2026, 9, 2)
@@ -231,9 +231,9 @@ def test_a_kill_at_any_point_of_publishing_leaves_the_old_or_the_new_copy(tmp_pa
 KILLED = """
 import os, sys
 from pathlib import Path
-from finops_assets.lake import Lake
+from finops_assets.storage.lake import Lake
 from finops_assets.published_facts import PublishedFacts
-from finops_assets.warehouse import ROLLED_UP, Warehouse, facts_folder
+from finops_assets.storage.warehouse import ROLLED_UP, Warehouse, facts_folder
 root, left = Path(sys.argv[1]), int(sys.argv[2])
 
 def counted(real):

@@ -19,10 +19,10 @@ from finops_assets.checks.raw import FACTS
 from finops_assets.checks.recording import AWAITED, HELD_BEFORE, OF_DAYS, OF_SOURCES, only_held
 from finops_assets.failures import why_step_failed
 from finops_assets.gates.raw import ONLY_PENDING
-from finops_assets.ledger import Generation, Ledger, concerns
 from finops_assets.platform import Platform
 from finops_assets.settings import Settings, Source, without_secrets
 from finops_assets.sources.delivery import incomplete_sectors, scope_days
+from finops_assets.storage.ledger import Generation, Ledger, concerns
 
 FINISHED = (
     dg.DagsterEventType.RUN_SUCCESS,

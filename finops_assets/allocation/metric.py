@@ -14,9 +14,9 @@ import duckdb
 
 from finops_assets.allocation.split import Owner
 from finops_assets.base.errors import FinopsError, Mistake
-from finops_assets.engine import identifier
 from finops_assets.focus.normal import normal_value
 from finops_assets.settings import SharedMetric
+from finops_assets.storage.duck import identifier
 
 HEADER = ("date", "department", "team", "quantity")
 MISTAKES_SHOWN = 20

@@ -10,8 +10,8 @@ import pandas as pd
 from finops_assets.allocation.balance import TABLE
 from finops_assets.allocation.split import POOL
 from finops_assets.comparison import Period
-from finops_assets.engine import identifier
 from finops_assets.reports import percent
+from finops_assets.storage.duck import identifier
 
 BY = ("department", "team")
 COLUMNS = ("department", "team", "currency", "showback", "given", "received", "chargeback", "change_percent")

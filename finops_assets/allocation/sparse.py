@@ -12,18 +12,18 @@ from datetime import date, timedelta
 import duckdb
 import pandas as pd
 
-from finops_assets import tables
 from finops_assets.attribution.rules import Rules
 from finops_assets.comparison import Period
-from finops_assets.engine import days_between, identifier, literal
 from finops_assets.facts import facts_relation, facts_stamp
 from finops_assets.focus.normal import normal_value
-from finops_assets.lake import Lake
 from finops_assets.reports import percent
 from finops_assets.rollup import TABLE as ROLLUP
 from finops_assets.rollup import UNTAGGED
 from finops_assets.settings import Settings, SparseGroups
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage import tables
+from finops_assets.storage.duck import days_between, identifier, literal
+from finops_assets.storage.lake import Lake
+from finops_assets.storage.warehouse import Warehouse
 
 TABLE, STATE, VIEW = "sparse_groups", "sparse_group_days", "daily_cost_by_cost_center"
 SPARSE = "__sparse__"

@@ -22,9 +22,9 @@ from finops_assets.anomalies.series import Key
 from finops_assets.attribution.rules import Rules
 from finops_assets.facts import facts_relation
 from finops_assets.focus.money import DECIMAL
-from finops_assets.lake import Lake
 from finops_assets.restatements import TABLE as REPORTED
 from finops_assets.rollup import EFFECTIVE, key_of
+from finops_assets.storage.lake import Lake
 
 # A cause must explain so much of what moved.
 MOST = 0.5

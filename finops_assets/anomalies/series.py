@@ -22,9 +22,9 @@ from finops_assets.facts import facts_relation
 from finops_assets.focus.money import DECIMAL
 from finops_assets.forecast.expect import Matrix
 from finops_assets.forecast.series import gap_days
-from finops_assets.lake import Lake, source_and_day
 from finops_assets.rollup import EFFECTIVE, TABLE, key_of
 from finops_assets.settings import Anomalies, AnomalyLimits
+from finops_assets.storage.lake import Lake, source_and_day
 
 HISTORY_DAYS = 365
 # Resources are read from the facts, which are large: enough for eight weeks of weekdays and what comes before.

@@ -31,15 +31,15 @@ from finops_assets.gates import currency as currency_gates
 from finops_assets.gates import facts as facts_gates
 from finops_assets.gates import rollup as rollup_gates
 from finops_assets.gates.verdict import Verdict
-from finops_assets.lake import Key
-from finops_assets.ledger import Ledger
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
 from finops_assets.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.rollup import rollup_totals
 from finops_assets.run_days import names_days, run_days
 from finops_assets.settings import Currency, Settings
-from finops_assets.tables import facts_table, grouped, table
+from finops_assets.storage.lake import Key
+from finops_assets.storage.ledger import Ledger
+from finops_assets.storage.tables import facts_table, grouped, table
 
 ROLLUP = dg.AssetKey("daily_cost_by_team")
 BUILD_STEP = "attribute_and_roll_up"

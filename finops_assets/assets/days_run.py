@@ -8,8 +8,8 @@ from datetime import date
 
 from finops_assets.coverage import Covered
 from finops_assets.facts import facts_stamp
-from finops_assets.lake import Key
 from finops_assets.platform import Platform
+from finops_assets.storage.lake import Key
 
 
 @dataclass

@@ -11,13 +11,13 @@ from finops_assets.assets.follow import DATA_VERSION
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.base.errors import FinopsError, LakeError
 from finops_assets.base.text import markdown
-from finops_assets.lake import LakeChanged
 from finops_assets.landing import land_source
-from finops_assets.ledger import ledger_table, remark
 from finops_assets.platform import Platform
 from finops_assets.repairs import repairs_table
 from finops_assets.settings import Settings, Source, without_secrets
-from finops_assets.sources.store import StoreRefused
+from finops_assets.storage.lake import LakeChanged
+from finops_assets.storage.ledger import ledger_table, remark
+from finops_assets.storage.stores.store import StoreRefused
 
 # Reading exports is the one thing worth trying again: the network, the provider's store, a file just replaced.
 INGESTION_RETRY = dg.RetryPolicy(max_retries=3, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)

@@ -14,8 +14,6 @@ from finops_assets.assets.follow import MADE_FROM
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.checks.raw import FACTS
 from finops_assets.coverage import HELD, coverage_of, has_coverage, is_behind
-from finops_assets.engine import days_between
-from finops_assets.lake import Key
 from finops_assets.owners.decisions import (
     Decision,
     OwnerDecisions,
@@ -28,6 +26,8 @@ from finops_assets.owners.decisions import (
 from finops_assets.owners.resources import WINDOW_DAYS, read_resources
 from finops_assets.owners.suggest import MIN_CONFIDENCE, SUGGESTION_COLUMNS, Coverage, Suggested, suggest
 from finops_assets.platform import Platform
+from finops_assets.storage.duck import days_between
+from finops_assets.storage.lake import Key
 
 SUGGESTIONS, DECISIONS, ACCEPTANCE = "owner_suggestions", "owner_decisions", "owner_acceptance"
 IN_MAIN = {"schema": "main"}

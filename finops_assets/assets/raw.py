@@ -8,11 +8,11 @@ from finops_assets.base.text import markdown
 from finops_assets.checks.raw import raw_key
 from finops_assets.days import compose_days
 from finops_assets.landing import land_source
-from finops_assets.ledger import Ledger
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
 from finops_assets.run_days import run_days
 from finops_assets.settings import Source, without_secrets
+from finops_assets.storage.ledger import Ledger
 
 
 def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) -> dg.AssetsDefinition:

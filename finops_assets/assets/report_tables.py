@@ -16,12 +16,12 @@ from dagster_duckdb import DuckDBIOManager
 from dagster_duckdb.io_manager import DuckDbClient
 from dagster_duckdb_pandas import DuckDBPandasTypeHandler
 
-from finops_assets import tables
 from finops_assets.assets.describe import schema_of
 from finops_assets.assets.follow import note_inputs
 from finops_assets.base.content import version_of
 from finops_assets.base.waiting import PATIENCE_MINUTES
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage import tables
+from finops_assets.storage.warehouse import Warehouse
 
 IO_MANAGER = "warehouse_io"
 # One writer at a time has the warehouse: DuckDB lets one process open it.

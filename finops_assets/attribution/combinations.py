@@ -10,7 +10,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from finops_assets.attribution.row_rules import RulesOfDay, Tags
-from finops_assets.engine import identifier
+from finops_assets.storage.duck import identifier
 
 RULED = "ruled"
 """The relation that `ruled_table` becomes where facts are written."""

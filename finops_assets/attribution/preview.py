@@ -15,10 +15,10 @@ from finops_assets.attribution.combinations import TagsOf
 from finops_assets.attribution.row_rules import RULE, Given, RulesOfDay
 from finops_assets.attribution.rules import Rules, resolve
 from finops_assets.attribution.tag_sets import TagTexts
-from finops_assets.engine import connect, identifier
 from finops_assets.facts import facts_relation
-from finops_assets.lake import Lake
 from finops_assets.settings import Engine
+from finops_assets.storage.duck import connect, identifier
+from finops_assets.storage.lake import Lake
 
 MOVES = ("by", "dimension", "from", "to", "currency", "effective_cost", "billed_cost", "row_count")
 OF_RULES = ("rule", "currency", "effective_cost", "row_count", "rows_matched", "rows_moved", "note")

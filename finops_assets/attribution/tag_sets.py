@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 from finops_assets.attribution.row_rules import Tags
 from finops_assets.attribution.rules import Rules, resolve
 from finops_assets.base.errors import TagSetCollision
-from finops_assets.engine import identifier, literal
 from finops_assets.focus.tags import canonical_tags, tag_set_id
-from finops_assets.lake import Lake
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, ExportTable
+from finops_assets.storage.duck import identifier, literal
+from finops_assets.storage.lake import Lake
 
 REGISTER_SCHEMA = pa.schema([("tag_set_id", pa.string()), ("Tags", pa.string()), ("AllocatedTags", pa.string())])
 ROWS_A_FILE = 2**40  # more than a file can have: file number and row make one number

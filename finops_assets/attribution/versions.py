@@ -14,9 +14,9 @@ import pandas as pd
 from finops_assets.attribution.row_rules import OWNER, RULE
 from finops_assets.attribution.rules import Rules
 from finops_assets.base.errors import LakeError
-from finops_assets.engine import connect, file_list, identifier, literal
-from finops_assets.lake import Lake
 from finops_assets.settings import Engine
+from finops_assets.storage.duck import connect, file_list, identifier, literal
+from finops_assets.storage.lake import Lake
 
 AUDIT = ("rules_version", "dimension", "value", "given_by", "key", "currency", "effective_cost", "row_count")
 UNKNOWN = "unknown"

@@ -13,7 +13,6 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from finops_assets import tables
 from finops_assets.budgets.plan import Basis, Budget
 from finops_assets.budgets.versions import CURRENT, InForce
 from finops_assets.comparison import Period
@@ -21,7 +20,8 @@ from finops_assets.forecast.period import SERIES, period_table
 from finops_assets.forecast.series import DailySeries, daily_series
 from finops_assets.reports import percent
 from finops_assets.settings import Severity
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage import tables
+from finops_assets.storage.warehouse import Warehouse
 
 TABLE, STATUS = "budget_evaluations", "budget_status"
 # Late bills and restatements still come after a period's end, so it is judged for a week more.

@@ -19,7 +19,7 @@ from finops_assets.budgets.plan import label_of, owner_of
 from finops_assets.comparison import Period
 from finops_assets.gates.verdict import money
 from finops_assets.settings import Severity
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage.warehouse import Warehouse
 
 STABLE_DAYS = 7
 """A budget that has been equally serious for so long is told of in the weekly digest."""

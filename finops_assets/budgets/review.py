@@ -16,7 +16,7 @@ from finops_assets.budgets.versions import in_force
 from finops_assets.comparison import Period, missing_days
 from finops_assets.reports import EXACT
 from finops_assets.rollup import TABLE as ROLLUP
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage.warehouse import Warehouse
 
 MONTHS = 3
 TOO_HIGH = Decimal("0.60")

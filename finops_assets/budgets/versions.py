@@ -14,9 +14,9 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from finops_assets import tables
 from finops_assets.budgets.plan import Budget
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage import tables
+from finops_assets.storage.warehouse import Warehouse
 
 CURRENT, CHANGES = "budgets", "budget_changes"
 

@@ -22,7 +22,7 @@ from finops_assets.cli.common import (
 from finops_assets.platform import Platform
 from finops_assets.rollup import TABLE as ROLLUP
 from finops_assets.settings import load_settings
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage.warehouse import Warehouse
 
 budgets_app = typer.Typer(no_args_is_help=True, help="Budgets of departments and teams: docs/budgets.md")
 SHOWN = [

@@ -22,7 +22,7 @@ from finops_assets.cli.common import (
 from finops_assets.comparison import Period
 from finops_assets.forecast.period import forecasts, kinds_of_series, period_of
 from finops_assets.rollup import TABLE
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage.warehouse import Warehouse
 
 SHOWN = [
     "key",

@@ -27,7 +27,6 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.engine import days_between
 from finops_assets.gates.verdict import money
 from finops_assets.platform import Platform
 from finops_assets.reconciliation.invoice import FINE, Reconciled, reconcile_invoices
@@ -37,6 +36,7 @@ from finops_assets.reconciliation.rows import known_source
 from finops_assets.reconciliation.same_cost import BASES, Basis, Comparison
 from finops_assets.reconciliation.tolerance import Tolerance
 from finops_assets.settings import Layout, Source, load_settings
+from finops_assets.storage.duck import days_between
 
 reconcile_app = typer.Typer(
     no_args_is_help=True,

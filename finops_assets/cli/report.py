@@ -64,8 +64,8 @@ from finops_assets.reports import (
 from finops_assets.restatements import REPORTED_NOW, as_of_relation
 from finops_assets.rollup import TABLE
 from finops_assets.settings import load_settings
-from finops_assets.tables import dimensions_of
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage.tables import dimensions_of
+from finops_assets.storage.warehouse import Warehouse
 
 COMMITMENT_FIGURES = [
     "CommitmentDiscountId", "currency", "purchase_billed_cost", "used_cost", "unused_cost", "difference",

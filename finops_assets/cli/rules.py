@@ -24,11 +24,11 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.engine import days_between
 from finops_assets.facts import facts_rules
-from finops_assets.lake import Lake
 from finops_assets.platform import Platform, accepted_owners
 from finops_assets.settings import load_candidate, load_settings
+from finops_assets.storage.duck import days_between
+from finops_assets.storage.lake import Lake
 
 rules_app = typer.Typer(no_args_is_help=True, help="Attribution rules: a dry run, their versions, and what gave what.")
 PREVIEW_DAYS = 30

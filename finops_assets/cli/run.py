@@ -114,7 +114,6 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from finops_assets.definitions import build_definitions
-        from finops_assets.engine import days_between
         from finops_assets.runs import (
             DAYS_PER_RUN,
             consecutive,
@@ -125,6 +124,7 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
             run_range,
             steps_of,
         )
+        from finops_assets.storage.duck import days_between
         from finops_assets.turns import wait_for_others
 
         settings = load_settings(config)

@@ -18,14 +18,14 @@ from finops_assets.conformance.judging import Example, Finding, State, judge
 from finops_assets.conformance.known_gaps import absent_columns
 from finops_assets.conformance.rules import rules_of, rules_version
 from finops_assets.conversion.mapping import native_layouts
-from finops_assets.engine import connect
 from finops_assets.focus.specification import VERSIONS
-from finops_assets.lake import Lake
-from finops_assets.ledger import Ledger
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine, Source
 from finops_assets.sources.inspect import not_there
-from finops_assets.sources.store import DATA_SUFFIXES, StoreError, is_data, matches, open_store
+from finops_assets.storage.duck import connect
+from finops_assets.storage.lake import Lake
+from finops_assets.storage.ledger import Ledger
+from finops_assets.storage.stores.store import DATA_SUFFIXES, StoreError, is_data, matches, open_store
 
 # A day's rows are few against opening a connection: so many days are judged in one pass.
 DAYS_AT_ONCE = 31

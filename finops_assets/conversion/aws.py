@@ -14,10 +14,10 @@ from finops_assets.conversion.given import Given
 from finops_assets.conversion.mapping import Dialect
 from finops_assets.conversion.source_columns import SourceColumns
 from finops_assets.conversion.tags import from_columns, joined, unreadable
-from finops_assets.engine import literal
 from finops_assets.focus.money import decimal_from_text
 from finops_assets.sources.reading import ExportTable, Note
 from finops_assets.sources.spelling import SOURCE_FILE, SOURCE_ROW
+from finops_assets.storage.duck import literal
 
 # What rounding may leave of an hour of a savings plan, in the currency.
 _ROUNDING = Decimal("0.01")

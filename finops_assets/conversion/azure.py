@@ -15,11 +15,11 @@ import duckdb
 from finops_assets.conversion.given import Given
 from finops_assets.conversion.mapping import Dialect
 from finops_assets.conversion.source_columns import SourceColumns
-from finops_assets.engine import literal
 from finops_assets.focus.money import decimal_from_text
 from finops_assets.sources.azure_exports import ACTUAL, AMORTIZED
 from finops_assets.sources.reading import ExportTable
 from finops_assets.sources.spelling import ASSUMED, SLASHED, SOURCE_FILE, Repair, date_orders
+from finops_assets.storage.duck import literal
 
 _DATES = {
     "ChargePeriodStart": "Date|UsageDateTime|UsageDate",

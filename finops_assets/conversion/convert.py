@@ -18,12 +18,12 @@ from finops_assets.conversion.given import Given
 from finops_assets.conversion.mapping import Dialect, dialects, native_layouts, service_macros
 from finops_assets.conversion.source_columns import NULL_TEXT, SourceColumns, fields
 from finops_assets.conversion.split_cost import split_costs
-from finops_assets.engine import identifier
 from finops_assets.focus.specification import canonical_name
 from finops_assets.settings import Source
 from finops_assets.sources.delivery import Delivery
 from finops_assets.sources.reading import ExportTable
 from finops_assets.sources.spelling import SOURCE_FILE, SOURCE_ROW, Repair
+from finops_assets.storage.duck import identifier
 
 _BY_TYPE = "gcp-focus-view"
 

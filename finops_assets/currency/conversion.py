@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from finops_assets.base.errors import RatesError
 from finops_assets.currency.rates import Conversion, RateTable, convert, read_rates
-from finops_assets.engine import columns_of, identifier
 from finops_assets.focus.money import DECIMAL
 from finops_assets.rollup import TABLE as ROLLUP
 from finops_assets.settings import Currency
-from finops_assets.tables import dimensions_of, key
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage.duck import columns_of, identifier
+from finops_assets.storage.tables import dimensions_of, key
+from finops_assets.storage.warehouse import Warehouse
 
 TABLE = "daily_cost_converted"
 AMOUNTS = ("billed_cost", "effective_cost", "positive_effective_cost")

@@ -17,8 +17,8 @@ from google.cloud import bigquery
 
 from finops_assets.attribution.rules import Rules
 from finops_assets.base.errors import FinopsError
-from finops_assets.lake import Key, Lake, Layer
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
+from finops_assets.storage.lake import Key, Lake, Layer
 
 _TYPES = {"decimal": "BIGNUMERIC", "datetime": "DATETIME"}
 FACTS = "facts"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from finops_assets.base.errors import FinopsError, install
-from finops_assets.lake import Lake
+from finops_assets.storage.lake import Lake
 
 if TYPE_CHECKING:
     from finops_assets.engines.transformation import Engine

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finops_assets.attribution.rules import Rules
-from finops_assets.lake import Key, Lake, Layer
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
+from finops_assets.storage.lake import Key, Lake, Layer
 
 SETTINGS = {
     # Without it what finds no tag set gets '' from a column that is not declared Nullable: untagged rows count as

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from finops_assets.attribution.rules import Rules
-from finops_assets.lake import Key, Lake, Layer
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
+from finops_assets.storage.lake import Key, Lake, Layer
 
 _TYPES = {"decimal": "NUMBER(38, 18)", "datetime": "TIMESTAMP_NTZ(6)"}
 _TEXT = "VARCHAR"

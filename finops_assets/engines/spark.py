@@ -41,8 +41,8 @@ from finops_assets.attribution.rules import Rules
 from finops_assets.base.errors import FinopsError, LakeError
 from finops_assets.facts import put_day
 from finops_assets.focus.money import SCALE
-from finops_assets.lake import Key, Lake, Layer
 from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
+from finops_assets.storage.lake import Key, Lake, Layer
 
 SETTINGS = {
     # An overflow is an error, not a NULL.

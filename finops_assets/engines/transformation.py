@@ -20,7 +20,7 @@ from finops_assets.attribution.tag_sets import TagTexts
 from finops_assets.engines.dialects import rendered
 from finops_assets.facts import facts_query
 from finops_assets.focus.money import SCALE
-from finops_assets.lake import Key, Lake, Layer
+from finops_assets.storage.lake import Key, Lake, Layer
 
 PLACED = ("source", "charge_date")
 """Where a row belongs: in the lake by the names of its folders."""

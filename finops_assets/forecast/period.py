@@ -17,7 +17,7 @@ from finops_assets.comparison import Period
 from finops_assets.forecast.expect import CANDIDATES
 from finops_assets.forecast.intervals import LEAST_DAYS, LEVELS, Outlook, outlook
 from finops_assets.forecast.series import DailySeries, daily_series
-from finops_assets.tables import dimensions_of
+from finops_assets.storage.tables import dimensions_of
 
 FORECAST = "forecast"
 # The kinds of series, and what of the rollup tells one from another. Each other dimension of finops.yaml is one, too.

@@ -10,8 +10,8 @@ import duckdb
 
 from finops_assets.engines.chosen import engine_on
 from finops_assets.facts import facts_relation, judged_layer, raw_relation
-from finops_assets.lake import Key, Layer
 from finops_assets.platform import Platform
+from finops_assets.storage.lake import Key, Layer
 
 
 class Asked:

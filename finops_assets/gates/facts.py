@@ -11,12 +11,12 @@ from typing import Any
 
 import duckdb
 
-from finops_assets.engine import connect, identifier
 from finops_assets.facts import facts_relation, judged_layer
 from finops_assets.gates.asked import Asked
 from finops_assets.gates.verdict import Figure, OfSource, Verdict, money
-from finops_assets.lake import Key
 from finops_assets.platform import Platform
+from finops_assets.storage.duck import connect, identifier
+from finops_assets.storage.lake import Key
 
 CONSERVED, WITHIN, ADVICE = "conserved", "untagged_within_threshold", "untagged_below_warning"
 GATES = {

@@ -20,7 +20,7 @@ from finops_assets.anomalies.history import Anomaly
 from finops_assets.reports import percent
 from finops_assets.rollup import TABLE as ROLLUP
 from finops_assets.rollup import UNTAGGED
-from finops_assets.warehouse import Warehouse
+from finops_assets.storage.warehouse import Warehouse
 
 TABLE = "health"
 WEEKS = 8

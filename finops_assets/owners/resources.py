@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from finops_assets.attribution.row_rules import RULE
 from finops_assets.attribution.rules import Rules
-from finops_assets.engine import connect, identifier, literal
 from finops_assets.facts import facts_relation
 from finops_assets.focus.money import DECIMAL
-from finops_assets.lake import Lake
 from finops_assets.settings import Engine
+from finops_assets.storage.duck import connect, identifier, literal
+from finops_assets.storage.lake import Lake
 
 WINDOW_DAYS = 30
 DAYS_AT_ONCE = 2

@@ -18,7 +18,6 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from finops_assets.engine import connect, identifier, literal, next_month
 from finops_assets.focus.money import DECIMAL
 from finops_assets.gates.verdict import money
 from finops_assets.platform import Platform
@@ -27,6 +26,7 @@ from finops_assets.reconciliation.rows import BILLING_PERIOD, NAMES_INVOICES, de
 from finops_assets.reconciliation.tolerance import Tolerance, invoice_default, subunit
 from finops_assets.sources.reading import all_columns
 from finops_assets.sources.spelling import SOURCE_FILE, SOURCE_ROW
+from finops_assets.storage.duck import connect, identifier, literal, next_month
 
 ELSEWHERE = "this InvoiceId under another period or issuer"
 MATCHED, DIFFERS, NOT_IN_DATA, NOT_ON_INVOICE, NOT_INVOICED = (

@@ -7,14 +7,14 @@ from datetime import date
 from pathlib import Path
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.engine import by_day, file_list, literal
 from finops_assets.facts import raw_relation
-from finops_assets.lake import Lake
 from finops_assets.landing import slice_folder
-from finops_assets.ledger import Generation, Ledger
 from finops_assets.settings import Settings
 from finops_assets.sources.reading import all_columns, canonical_type
 from finops_assets.sources.spelling import SOURCE_FILE, SOURCE_ROW
+from finops_assets.storage.duck import by_day, file_list, literal
+from finops_assets.storage.lake import Lake
+from finops_assets.storage.ledger import Generation, Ledger
 
 BILLING_PERIOD = "strftime(BillingPeriodStart, '%Y-%m')"
 """SQL: the month (UTC) that a row is billed in, "YYYY-MM". Google's bounds are 07:00 or 08:00 of the first day."""

@@ -29,11 +29,11 @@ from finops_assets.checks.raw import raw_key
 from finops_assets.checks.shadow import shadow_check_key
 from finops_assets.days import changed_days, days_of
 from finops_assets.in_force import SettingsChanged, in_force
-from finops_assets.ledger import Generation, Ledger
 from finops_assets.platform import Platform
 from finops_assets.runs import DAYS_PER_RUN, consecutive
 from finops_assets.sensors.deliveries import ACTIVE, asked, digest
 from finops_assets.settings import Source
+from finops_assets.storage.ledger import Generation, Ledger
 
 FOLLOW_SECONDS = 10
 """How often it looks whether a run has ended: a question to Dagster's history, no more."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from finops_assets.sources.delivery import Delivery, named_files, outside, read_manifest, unreadable
 from finops_assets.sources.listing import ListedStore
-from finops_assets.sources.store import StoredFile
+from finops_assets.storage.stores.store import StoredFile
 
 _PARTITION_MANIFEST = re.compile(
     r"(?P<export>.*)metadata/billing_period=(?P<period>\d{4}-\d{2})/[^/]+-Manifest\.json$", re.IGNORECASE

@@ -27,7 +27,7 @@ from finops_assets.sources.delivery import (
 )
 from finops_assets.sources.listing import ListedStore
 from finops_assets.sources.metadata import version_of
-from finops_assets.sources.store import Store
+from finops_assets.storage.stores.store import Store
 
 FOCUS = "FocusCost"
 ACTUAL, AMORTIZED = "ActualCost", "AmortizedCost"

@@ -13,7 +13,7 @@ from typing import Any
 
 from finops_assets.sources.listing import ListedStore, json_of
 from finops_assets.sources.metadata import Schema
-from finops_assets.sources.store import LocalStore, Store, StoredFile
+from finops_assets.storage.stores.store import LocalStore, Store, StoredFile
 
 # From this many files of one folder on, a listing of the folder is cheaper than a request for each.
 LIST_FROM = 4

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 from finops_assets.sources.delivery import Delivery, named_files, not_still, read_manifest, unreadable, utc
 from finops_assets.sources.listing import ListedStore
-from finops_assets.sources.store import StoredFile, is_data
+from finops_assets.storage.stores.store import StoredFile, is_data
 
 _RUN = r"(?P<folder>(?P<export>(?:.*/)?)billing_period=(?P<period>\d{4}-\d{2})/run=(?P<run>[^/]+))"
 _MANIFEST = re.compile(rf"{_RUN}/manifest(?P<shard>-\d+)?\.json", re.IGNORECASE)

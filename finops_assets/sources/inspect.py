@@ -23,7 +23,6 @@ from finops_assets.base.errors import DeliveryRefused, FinopsError
 from finops_assets.base.text import command
 from finops_assets.conversion.convert import converted, native_bill
 from finops_assets.conversion.source_columns import SourceColumns
-from finops_assets.engine import connect, identifier
 from finops_assets.focus.specification import columns, detect_version, mandatory_columns
 from finops_assets.settings import Engine, Layout, Source, without_secrets
 from finops_assets.sources.azure_exports import ACTUAL, AMORTIZED
@@ -33,7 +32,8 @@ from finops_assets.sources.listing import json_of
 from finops_assets.sources.places import place_of
 from finops_assets.sources.reading import ExportTable, map_column, open_export
 from finops_assets.sources.spelling import how_written
-from finops_assets.sources.store import (
+from finops_assets.storage.duck import connect, identifier
+from finops_assets.storage.stores.store import (
     DATA_SUFFIXES,
     LocalStore,
     Store,

@@ -13,7 +13,7 @@ from finops_assets.sources.delivery import Delivery
 from finops_assets.sources.listing import Known, ListedStore
 from finops_assets.sources.metadata import stated_schemas
 from finops_assets.sources.recency import recency_sectors
-from finops_assets.sources.store import Store, StoreError, open_store
+from finops_assets.storage.stores.store import Store, StoreError, open_store
 
 
 def newest_deliveries(

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from finops_assets.sources.store import Level, Store, StoredFile
+from finops_assets.storage.stores.store import Level, Store, StoredFile
 
 Known = Mapping[str, Sequence[str]]
 """Manifest key -> (etag, generation, scope) when its delivery was last seen whole.

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finops_assets.base.errors import DeliveryRefused, DeliveryUnread
-from finops_assets.engine import ROW_GROUP_ROWS, identifier, literal, one_file
 from finops_assets.focus.specification import canonical_name, columns
 from finops_assets.sources.csv_text import (
     DELIMITERS,
@@ -45,6 +44,7 @@ from finops_assets.sources.spelling import (
     SOURCE_ROW,
     Repair,
 )
+from finops_assets.storage.duck import ROW_GROUP_ROWS, identifier, literal, one_file
 
 # Left to itself the engine reads ahead sixteen of the longest lines: within 800 MB it then spills, as it does with row
 # groups of 120,000 rows of text, which doubled the time.

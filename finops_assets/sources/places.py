@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from finops_assets.sources.store import bucket_place, local_place
+from finops_assets.storage.stores.store import bucket_place, local_place
 
 
 @dataclass(frozen=True)

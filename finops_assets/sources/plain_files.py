@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from finops_assets.base.patterns import groups_in
 from finops_assets.sources.delivery import Delivery, file_set_hash, not_still
-from finops_assets.sources.store import DATA_SUFFIXES, Store, StoredFile, is_data, matches, not_read
+from finops_assets.storage.stores.store import DATA_SUFFIXES, Store, StoredFile, is_data, matches, not_read
 
 
 def deliveries(

@@ -11,7 +11,6 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.base.errors import DeliveryRefused
-from finops_assets.engine import file_list, identifier, literal, one_file, threads
 from finops_assets.focus import money
 from finops_assets.focus.specification import Column, canonical_name, columns
 from finops_assets.focus.times import is_slashed, time_from_text
@@ -30,6 +29,7 @@ from finops_assets.sources.spelling import (
 )
 from finops_assets.sources.spelling import SOURCE_FILE as SOURCE_FILE
 from finops_assets.sources.spelling import SOURCE_ROW as SOURCE_ROW
+from finops_assets.storage.duck import file_list, identifier, literal, one_file, threads
 
 
 @dataclass(frozen=True)

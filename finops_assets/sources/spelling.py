@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 
-from finops_assets.engine import identifier, literal
 from finops_assets.focus.money import LARGEST_DRIFT, Point, shows_point
 from finops_assets.focus.specification import Column, columns, former_values
 from finops_assets.focus.times import Order, as_specified, is_slashed, slashed_part, time_from_text
+from finops_assets.storage.duck import identifier, literal
 
 if TYPE_CHECKING:
     from finops_assets.sources.reading import ExportTable

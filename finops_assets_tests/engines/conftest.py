@@ -18,10 +18,10 @@ from finops_assets.estate import Estate, EstateSpec, Incident
 from finops_assets.facts import build_facts, facts_relation, facts_stamp, raw_relation
 from finops_assets.gates import facts as facts_gates
 from finops_assets.gates import rollup as rollup_gates
-from finops_assets.lake import Key, Layer
 from finops_assets.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.settings import Source
+from finops_assets.storage.lake import Key, Layer
 from finops_assets_tests.conftest import csv_text, focus_row
 from finops_assets_tests.running import PROVIDERS, settings_for
 

@@ -14,7 +14,7 @@ from sqlglot import exp
 from finops_assets.attribution.tag_sets import attribution
 from finops_assets.base.errors import FinopsError
 from finops_assets.engines.transformation import write_facts
-from finops_assets.lake import Lake
+from finops_assets.storage.lake import Lake
 from finops_assets_tests.engines.conftest import DAYS, Expected, ordered
 
 pytest.importorskip("google.cloud.bigquery", reason="needs the extra bigquery")

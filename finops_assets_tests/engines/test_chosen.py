@@ -16,8 +16,8 @@ from finops_assets.engines.chosen import engine_on
 from finops_assets.facts import SPARK_COLUMNS, facts_rules
 from finops_assets.gates.facts import judge_facts
 from finops_assets.gates.rollup import UNIQUE, judge_rollup
-from finops_assets.lake import Lake
 from finops_assets.settings import parse_settings
+from finops_assets.storage.lake import Lake
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import settings_for
 

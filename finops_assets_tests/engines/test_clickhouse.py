@@ -14,7 +14,7 @@ from finops_assets.attribution.tag_sets import attribution, attribution_schema
 from finops_assets.engines.dialects import rendered
 from finops_assets.engines.transformation import PLACED, rows_of, shown, write_facts
 from finops_assets.facts import facts_query
-from finops_assets.lake import Key
+from finops_assets.storage.lake import Key
 from finops_assets_tests.engines.clickhouse_front import front
 from finops_assets_tests.engines.conftest import DAYS, Expected, ordered, statements
 

@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finops_assets.landing import land_source
-from finops_assets.ledger import Generation
 from finops_assets.platform import Platform
 from finops_assets.settings import parse_settings
+from finops_assets.storage.ledger import Generation
 from finops_assets_tests.conftest import Row, csv_text, focus_row
 
 Sums = dict[str, Decimal]

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from finops_assets.lake import Lake
 from finops_assets.sources.delivery import Sector, generation_identity, scope_days, scope_month
 from finops_assets.sources.spelling import Repair
-from finops_assets.sources.store import StoredFile
+from finops_assets.storage.lake import Lake
+from finops_assets.storage.stores.store import StoredFile
 
 State = Literal["live", "superseded", "waiting", "refused", "withdrawn"]
 PENDING = ("waiting", "refused")

@@ -226,15 +226,15 @@ def open_store(uri: str, endpoint_url: str | None = None) -> tuple[Store, str]:
     place = bucket_place(uri)
     match scheme:
         case "s3":
-            from finops_assets.sources.s3_store import S3Store
+            from finops_assets.storage.stores.s3 import S3Store
 
             return S3Store(place.bucket, place.prefix, endpoint_url), place.pattern
         case "gs":
-            from finops_assets.sources.gcs_store import GCSStore
+            from finops_assets.storage.stores.gcs import GCSStore
 
             return GCSStore(place.bucket, place.prefix, endpoint_url), place.pattern
         case _:
-            from finops_assets.sources.azure_store import AzureStore
+            from finops_assets.storage.stores.azure import AzureStore
 
             return AzureStore(place.bucket, place.prefix, endpoint_url or place.account_url), place.pattern
 

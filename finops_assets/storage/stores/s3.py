@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from finops_assets.sources.store import (
+from finops_assets.storage.stores.store import (
     ANY,
     CHUNK,
     FileChanged,

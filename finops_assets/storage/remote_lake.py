@@ -26,10 +26,10 @@ from typing import TypeVar
 import duckdb
 
 from finops_assets.base.errors import LakeError
-from finops_assets.engine import literal, one_file
-from finops_assets.lake import Lake, LakeChanged
 from finops_assets.settings import LakeStore
-from finops_assets.sources.store import (
+from finops_assets.storage.duck import literal, one_file
+from finops_assets.storage.lake import Lake, LakeChanged
+from finops_assets.storage.stores.store import (
     ANY,
     PARALLEL_DOWNLOADS,
     FileChanged,

@@ -2,7 +2,7 @@
 
 Whatever writes a table writes it through here, so that types never follow the data: an empty table has its columns, and two
 files of a report can be read together. A column of one name is the same thing everywhere; where a table means it more
-narrowly it says so. docs/tables.md is made from this (`python -m finops_assets.tables`).
+narrowly it says so. docs/tables.md is made from this (`python -m finops_assets.storage.tables`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from finops_assets.engine import identifier, literal
 from finops_assets.focus.money import DECIMAL, SCALE
 from finops_assets.focus.specification import columns as focus_columns
+from finops_assets.storage.duck import identifier, literal
 
 TEXT, MONEY, PERCENT, NUMBER, COUNT, FLAG, DAY, TIME = (
     "VARCHAR", DECIMAL, "DOUBLE", "DOUBLE", "BIGINT", "BOOLEAN", "DATE", "TIMESTAMP",
@@ -814,7 +814,9 @@ def table(name: str, schema: str = "main", dimensions: Iterable[str] = ()) -> Ta
     """
     found = TABLES.get((schema, name))
     if found is None:
-        raise LookupError(f"the table {schema}.{name} is not declared in finops_assets/tables.py; declare it there")
+        raise LookupError(
+            f"the table {schema}.{name} is not declared in finops_assets/storage/tables.py; declare it there"
+        )
     return with_dimensions(found, dimensions)
 
 
@@ -910,7 +912,7 @@ def typed(rows: pd.DataFrame, declared: Table | None = None) -> pa.Table:
         found, wanted = [str(name) for name in rows.columns], [c.name for c in columns]
         if sorted(found) != sorted(wanted) and len(found) + len(rows):
             raise LookupError(
-                f"{declared.shown_name} has the columns {', '.join(found)}; finops_assets/tables.py declares"
+                f"{declared.shown_name} has the columns {', '.join(found)}; finops_assets/storage/tables.py declares"
                 f" {', '.join(wanted)}"
             )
     schema = _schema(columns)
@@ -995,7 +997,7 @@ def reference(tables: Sequence[Table]) -> str:
     lines = [
         "# Tables of the published copy",
         "",
-        "Made from finops_assets/tables.py by `python -m finops_assets.tables > docs/tables.md`. The same stands in the",
+        "Made from finops_assets/storage/tables.py by `python -m finops_assets.storage.tables > docs/tables.md`. The same stands in the",
         "copy as comments: `SELECT table_name, comment FROM duckdb_tables()`, and of columns in `duckdb_columns()`.",
         "Tables of features that are not configured are not there. An empty table has all its columns. Days and times are",
         "UTC, ends are exclusive, what is not known is null.",
