@@ -22,8 +22,8 @@ from finops_assets.attribution.versions import keep_version
 from finops_assets.base.errors import LakeError
 from finops_assets.base.parquet_join import join_columns
 from finops_assets.engines.chosen import engine_on
+from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, all_columns
 from finops_assets.settings import Engine
-from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
 from finops_assets.storage.duck import by_source_and_day, connect, file_list, identifier, literal, one_file
 from finops_assets.storage.lake import Key, Lake, LakeChanged, Layer, source_and_day
 from finops_assets.storage.ledger import Ledger

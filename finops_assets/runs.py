@@ -29,11 +29,11 @@ from finops_assets.checks.recording import AWAITED, HELD_BEFORE, held_days
 from finops_assets.coverage import AWAITED as AWAITED_STATE
 from finops_assets.coverage import HELD, Coverage, coverage_of, is_behind
 from finops_assets.currency.conversion import days_to_convert
-from finops_assets.days import changed_days
 from finops_assets.dead_runs import end_dead_runs, owner_tags
 from finops_assets.facts import facts_rules
 from finops_assets.failures import why, why_step_failed
-from finops_assets.landing import unknown_deliveries
+from finops_assets.ingest.landing import unknown_deliveries
+from finops_assets.ingest.raw_days import changed_days
 from finops_assets.platform import Platform
 from finops_assets.rollup import days_lacking
 from finops_assets.storage.duck import days_between

@@ -30,7 +30,7 @@ from finops_assets.base.patterns import checked
 from finops_assets.base.waiting import PATIENCE_MINUTES
 from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.specification import canonical_name, columns
-from finops_assets.sources.places import Place, place_of
+from finops_assets.ingest.layouts.places import Place, place_of
 from finops_assets.storage.stores.store import bucket_place
 
 CONFIG_ENV = "FINOPS_CONFIG"

@@ -19,11 +19,11 @@ import pytest
 
 from finops_assets.attribution.rules import Rules
 from finops_assets.daily_tables import build_rollup
-from finops_assets.days import RawDay, compose_days
 from finops_assets.facts import FactsDay, build_facts
 from finops_assets.gates.raw import judge_raw
 from finops_assets.gates.verdict import Verdict
-from finops_assets.landing import land_source
+from finops_assets.ingest.landing import land_source
+from finops_assets.ingest.raw_days import RawDay, compose_days
 from finops_assets.platform import Platform
 from finops_assets.runs import heed_signals
 from finops_assets.settings import Source, parse_settings

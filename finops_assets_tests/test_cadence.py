@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from finops_assets.cadence import AWAITED, COSTS_NOTHING, MISSING, Calendar, learnt
+from finops_assets.ingest.cadence import AWAITED, COSTS_NOTHING, MISSING, Calendar, learnt
 from finops_assets.storage.ledger import DayTotals, Generation
 
 SEPTEMBER = date(2026, 9, 1)

@@ -25,7 +25,7 @@ from finops_assets.assets import raw as assets_raw
 from finops_assets.cli import app
 from finops_assets.cli.common import explained
 from finops_assets.estate import Incident
-from finops_assets.landing import land_source
+from finops_assets.ingest.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.runs import open_instance
 from finops_assets.sensors.alerts import tick

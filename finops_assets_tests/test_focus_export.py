@@ -17,16 +17,16 @@ from finops_assets.attribution.rules import Rules
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli import app
 from finops_assets.conformance.report import breaks, judge_files
-from finops_assets.days import compose_days
 from finops_assets.estate import Incident
 from finops_assets.facts import build_facts, facts_relation
 from finops_assets.focus.specification import columns
 from finops_assets.focus_export import COSTS, FocusExport, export_focus
-from finops_assets.landing import land_source
+from finops_assets.ingest.landing import land_source
+from finops_assets.ingest.layouts.delivery import incomplete_sectors
+from finops_assets.ingest.layouts.layouts import newest_deliveries
+from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine, parse_settings
-from finops_assets.sources.delivery import incomplete_sectors
-from finops_assets.sources.layouts import newest_deliveries
 from finops_assets.storage.ledger import Ledger
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, PROVIDERS, SOURCES, settings_for, small_estate

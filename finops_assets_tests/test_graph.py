@@ -14,8 +14,8 @@ import dagster as dg
 import duckdb
 import pytest
 
-from finops_assets import landing
 from finops_assets.estate import Estate
+from finops_assets.ingest import landing
 from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for, small_estate
 
 FIRST, LAST = date(2026, 8, 25), date(2026, 9, 8)

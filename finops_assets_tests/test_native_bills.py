@@ -19,20 +19,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finops_assets.conformance.report import judge_source
-from finops_assets.conversion import arithmetic
-from finops_assets.conversion.azure import SetsDiffer
-from finops_assets.conversion.convert import converted, spoken_dialect
-from finops_assets.conversion.coverage import with_coverage
-from finops_assets.conversion.mapping import Dialect, dialects, native_layouts
-from finops_assets.conversion.source_columns import SourceColumns
 from finops_assets.focus.specification import columns
 from finops_assets.focus.tags import canonical_tags
+from finops_assets.ingest.conversion import arithmetic
+from finops_assets.ingest.conversion.azure import SetsDiffer
+from finops_assets.ingest.conversion.convert import converted, spoken_dialect
+from finops_assets.ingest.conversion.coverage import with_coverage
+from finops_assets.ingest.conversion.mapping import Dialect, dialects, native_layouts
+from finops_assets.ingest.conversion.source_columns import SourceColumns
+from finops_assets.ingest.inspect import inspect
+from finops_assets.ingest.layouts.azure_exports import ACTUAL, AMORTIZED
+from finops_assets.ingest.layouts.layouts import known_manifests, newest_deliveries
+from finops_assets.ingest.reading.export_table import ExportTable, open_export
+from finops_assets.ingest.reading.spelling import ASSUMED, SLASHED
 from finops_assets.settings import Engine
-from finops_assets.sources.azure_exports import ACTUAL, AMORTIZED
-from finops_assets.sources.inspect import inspect
-from finops_assets.sources.layouts import known_manifests, newest_deliveries
-from finops_assets.sources.reading import ExportTable, open_export
-from finops_assets.sources.spelling import ASSUMED, SLASHED
 from finops_assets.storage.duck import connect
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 
@@ -101,7 +101,7 @@ def test_every_native_mapping_says_of_every_focus_column_how_it_comes_about() ->
 
 def test_the_table_in_the_documentation_is_that_of_the_mappings() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert with_coverage(text) == text, f"run: python -m finops_assets.conversion.coverage docs/{DOCUMENT.name}"
+    assert with_coverage(text) == text, f"run: python -m finops_assets.ingest.conversion.coverage docs/{DOCUMENT.name}"
 
 
 @pytest.mark.parametrize(
@@ -1163,7 +1163,7 @@ def test_real_bills_are_exact_to_the_rollup(
 
 
 def test_a_mapping_that_contradicts_itself_is_named() -> None:
-    from finops_assets.conversion.mapping import _dialect
+    from finops_assets.ingest.conversion.mapping import _dialect
 
     with pytest.raises(ValueError, match="BilledCosts is no FOCUS column"):
         _dialect("x", {"title": "", "authority": "", "columns": {"BilledCosts": {"sql": "1"}}})

@@ -24,7 +24,7 @@ from finops_assets.base.errors import WarehouseError
 from finops_assets.built_elsewhere import require_none_missing
 from finops_assets.estate import Incident
 from finops_assets.facts import facts_relation
-from finops_assets.landing import land_source
+from finops_assets.ingest.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.retention import prune
 from finops_assets.rollup import rollup_totals

@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli import app
-from finops_assets.days import compose_days
-from finops_assets.landing import land_source
+from finops_assets.ingest.landing import land_source
+from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
 from finops_assets.reconciliation.invoice import (
     DIFFERS,

@@ -24,14 +24,14 @@ from finops_assets.attribution.versions import audit, versions_table
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.daily_tables import build_rollup
-from finops_assets.days import compose_days
 from finops_assets.engines.dialects import DIALECTS, rendered
 from finops_assets.estate import Estate
 from finops_assets.estate.catalog import DEPARTMENTS
 from finops_assets.facts import build_facts, facts_query, facts_relation, facts_rules
 from finops_assets.gates.facts import CONSERVED, judge_facts
 from finops_assets.gates.rollup import judge_rollup
-from finops_assets.landing import land_source
+from finops_assets.ingest.landing import land_source
+from finops_assets.ingest.raw_days import compose_days
 from finops_assets.owners.decisions import Decision, OwnerDecisions
 from finops_assets.owners.resources import read_resources
 from finops_assets.owners.suggest import Coverage, suggest

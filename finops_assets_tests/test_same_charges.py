@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from finops_assets import landing
 from finops_assets.cli import app
 from finops_assets.daily_tables import build_rollup
-from finops_assets.days import changed_days, compose_days
 from finops_assets.facts import build_facts
+from finops_assets.ingest import landing
+from finops_assets.ingest.raw_days import changed_days, compose_days
 from finops_assets.platform import Platform
 from finops_assets.restatements import TakenOut, restatements, taken_out, taken_out_told
 from finops_assets.settings import parse_settings

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from finops_assets.conversion import convert
-from finops_assets.conversion.split_cost import COSTS
+from finops_assets.ingest.conversion import convert
+from finops_assets.ingest.conversion.split_cost import COSTS
 from finops_assets_tests.conftest import Row, Site
 from finops_assets_tests.test_native_bills import PLAN, bill, csv_file, cur_row
 

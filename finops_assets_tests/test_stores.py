@@ -21,10 +21,10 @@ from finops_assets.assets.deliveries import deliveries_asset, tried_once
 from finops_assets.base.errors import FinopsError
 from finops_assets.estate import Estate
 from finops_assets.failures import why_step_failed
-from finops_assets.landing import land_source
+from finops_assets.ingest.landing import land_source
+from finops_assets.ingest.layouts.layouts import newest_deliveries
 from finops_assets.platform import Platform
 from finops_assets.settings import Settings, Source, parse_settings
-from finops_assets.sources.layouts import newest_deliveries
 from finops_assets.storage.ledger import Generation
 from finops_assets.storage.stores import store as store_module
 from finops_assets.storage.stores.store import (

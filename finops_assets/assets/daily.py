@@ -25,12 +25,12 @@ from finops_assets.assets.report_tables import POOL
 from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
 from finops_assets.checks.recording import HELD_BEFORE, held_back, holds, record, record_whole
 from finops_assets.daily_tables import build_rollup, enter_not_rolled_up, rollup_versions
-from finops_assets.days import sum_totals
 from finops_assets.facts import attribute_days, facts_stamp, forget_facts, judged_layer, release
 from finops_assets.gates import currency as currency_gates
 from finops_assets.gates import facts as facts_gates
 from finops_assets.gates import rollup as rollup_gates
 from finops_assets.gates.verdict import Verdict
+from finops_assets.ingest.raw_days import sum_totals
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
 from finops_assets.rollup import TABLE as ROLLUP_TABLE

@@ -11,9 +11,9 @@ from finops_assets.assets.follow import DATA_VERSION
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.base.errors import FinopsError, LakeError
 from finops_assets.base.text import markdown
-from finops_assets.landing import land_source
+from finops_assets.ingest.landing import land_source
+from finops_assets.ingest.repairs import repairs_table
 from finops_assets.platform import Platform
-from finops_assets.repairs import repairs_table
 from finops_assets.settings import Settings, Source, without_secrets
 from finops_assets.storage.lake import LakeChanged
 from finops_assets.storage.ledger import ledger_table, remark

@@ -6,8 +6,8 @@ from finops_assets.assets.deliveries import INGESTION_RETRY, deliveries_key, lan
 from finops_assets.assets.describe import cost_by_currency, cost_figures, file_list, repair_counts
 from finops_assets.base.text import markdown
 from finops_assets.checks.raw import raw_key
-from finops_assets.days import compose_days
-from finops_assets.landing import land_source
+from finops_assets.ingest.landing import land_source
+from finops_assets.ingest.raw_days import compose_days
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
 from finops_assets.run_days import run_days

@@ -22,7 +22,7 @@ from finops_assets.attribution.row_rules import Tags
 from finops_assets.attribution.rules import Rules, resolve
 from finops_assets.base.errors import TagSetCollision
 from finops_assets.focus.tags import canonical_tags, tag_set_id
-from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, ExportTable
+from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, ExportTable
 from finops_assets.storage.duck import identifier, literal
 from finops_assets.storage.lake import Lake
 

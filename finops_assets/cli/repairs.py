@@ -17,8 +17,8 @@ from finops_assets.cli.common import (
     out,
     write_table,
 )
+from finops_assets.ingest.repairs import repairs_table
 from finops_assets.platform import Platform
-from finops_assets.repairs import repairs_table
 from finops_assets.settings import load_settings
 
 

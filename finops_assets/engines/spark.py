@@ -41,7 +41,7 @@ from finops_assets.attribution.rules import Rules
 from finops_assets.base.errors import FinopsError, LakeError
 from finops_assets.facts import put_day
 from finops_assets.focus.money import SCALE
-from finops_assets.sources.reading import SOURCE_FILE, SOURCE_ROW, all_columns
+from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, all_columns
 from finops_assets.storage.lake import Key, Lake, Layer
 
 SETTINGS = {

@@ -26,10 +26,10 @@ from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.participants import provider_before
 from finops_assets.governance.policy import DEPARTMENT, Policy
+from finops_assets.ingest.reading.export_table import all_columns
 from finops_assets.reports import percent
 from finops_assets.rollup import EFFECTIVE, UNTAGGED
 from finops_assets.settings import Settings, TagTarget
-from finops_assets.sources.reading import all_columns
 from finops_assets.storage.duck import connect, identifier, literal
 from finops_assets.storage.lake import Lake
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.landing import land_source
+from finops_assets.ingest.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.reconciliation.rows import BILLING_PERIOD, delivered, raw_days
 from finops_assets.reconciliation.same_cost import AGREES, Basis, Comparison, Side, Unit, compare_cost

@@ -13,7 +13,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from finops_assets.assets.deliveries import deliveries_key
 from finops_assets.in_force import SettingsChanged, in_force
-from finops_assets.landing import unknown_deliveries
+from finops_assets.ingest.landing import unknown_deliveries
 from finops_assets.platform import Platform
 from finops_assets.settings import Source
 from finops_assets.storage.ledger import Ledger

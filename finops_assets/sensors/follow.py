@@ -24,11 +24,11 @@ from finops_assets.alerts.collect import finished_runs
 from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.follow import behind
 from finops_assets.assets.owners import SUGGESTIONS, owners_wait
-from finops_assets.cadence import Calendar
 from finops_assets.checks.raw import raw_key
 from finops_assets.checks.shadow import shadow_check_key
-from finops_assets.days import changed_days, days_of
 from finops_assets.in_force import SettingsChanged, in_force
+from finops_assets.ingest.cadence import Calendar
+from finops_assets.ingest.raw_days import changed_days, days_of
 from finops_assets.platform import Platform
 from finops_assets.runs import DAYS_PER_RUN, consecutive
 from finops_assets.sensors.deliveries import ACTIVE, asked, digest

@@ -27,7 +27,7 @@ from typing import Any
 import duckdb
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.landing import land_source
+from finops_assets.ingest.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.settings import parse_settings
 from finops_assets_tests.faults.manifests import OUTSIDE, mutate_manifest, outside

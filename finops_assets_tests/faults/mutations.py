@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finops_assets.landing import land_source
+from finops_assets.ingest.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.settings import parse_settings
 from finops_assets.storage.ledger import Generation

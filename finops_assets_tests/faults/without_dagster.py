@@ -17,9 +17,9 @@ from pathlib import Path
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.daily_tables import build_rollup
-from finops_assets.days import compose_days
 from finops_assets.facts import build_facts
-from finops_assets.landing import land_source
+from finops_assets.ingest.landing import land_source
+from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
 from finops_assets.settings import load_settings
 

@@ -1,0 +1,680 @@
+"""Landing: a delivery is read once, split by charge day into the lake, and entered in the ledger.
+
+A generation replaces the one before it in its scope as a whole; rows are never matched one by one
+(FOCUS has no row key). A day of a source is the union of the live slices of all scopes that hold it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+
+from finops_assets.attribution.tag_sets import enter_tag_sets, raw_tags, read_tag_sets
+from finops_assets.base.errors import DeliveryChanged, DeliveryRefused, DeliveryUnread, FinopsError
+from finops_assets.base.text import command
+from finops_assets.focus.specification import detect_version
+from finops_assets.ingest.conversion.convert import in_focus
+from finops_assets.ingest.layouts.delivery import Delivery, scope_days
+from finops_assets.ingest.layouts.layouts import known_manifests, newest_deliveries
+from finops_assets.ingest.layouts.metadata import stated_version
+from finops_assets.ingest.reading.export_table import (
+    SOURCE_FILE,
+    SOURCE_ROW,
+    ExportTable,
+    all_columns,
+    map_column,
+    open_export,
+    repairs_json,
+)
+from finops_assets.ingest.reading.participants import marketplace_charges, with_participants
+from finops_assets.ingest.reading.parts import first_line, is_of_a_part, judged, with_keys
+from finops_assets.ingest.reading.spelling import AS_SPECIFIED, EMPTY_ROW, Repair, Written, how_written
+from finops_assets.ingest.repairs import condensed, counts, row_repairs
+from finops_assets.ingest.same_charges import Sample, Shared, may_share, samples, shared
+from finops_assets.settings import Engine, Plausibility, Source
+from finops_assets.storage.duck import by_day, connect, identifier, literal, one_file, threads
+from finops_assets.storage.lake import Lake
+from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, State, fall, now, remark, total_cost
+from finops_assets.storage.stores.store import DATA_SUFFIXES, FileChanged, Store, StoredFile, StoreError
+
+# Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
+# written. Memory is what limits it: a row takes 1 to 2 KB, as text from a CSV more; then it is tried with half as many.
+FLUSH_ROWS, LEAST_FLUSH_ROWS = 10_000, 600
+# Level 3, the default, makes files 4 % smaller and costs 9 % more (docs/performance.md).
+COMPRESSION = "COMPRESSION zstd, COMPRESSION_LEVEL 1"
+READ_ATTEMPTS = 2
+DEFAULT_LIMITS = Plausibility()
+
+DERIVED_TYPES = {"tag_set_id": "VARCHAR", SOURCE_FILE: "VARCHAR", SOURCE_ROW: "BIGINT", "repairs": "VARCHAR"}
+# What lands differently than before gets a new number: deliveries that were landed in an older form are landed again.
+CANONICAL_FORM = 4
+# The compressed form of nothing has the file's old name in it, and is no longer.
+_COMPRESSED_NOTHING = 300
+# The record of files that look like data and are not read.
+NOT_READ = "not_read"
+
+# Columns that say when or how a row was exported: they differ with each delivery of the same rows.
+_OF_THE_EXPORT = re.compile(
+    r"export_?(time|date|run|id)|last_?updated|ingest|(^|_)dlt_|load_?id|row_?num", re.IGNORECASE
+)
+
+
+def land_source(
+    lake: Lake,
+    engine: Engine,
+    source: Source,
+    first_day: date,
+    log: Callable[[str], None] = lambda _: None,
+    limits: Plausibility = DEFAULT_LIMITS,
+) -> list[Generation]:
+    """Land every delivery of a source that is new, and return what became of each newest delivery.
+
+    A delivery that is not all there waits; one that cannot be read is refused, and so is one that lost
+    days, or more rows or cost than `limits` allow, against the live one, unless a person accepted it. All
+    are entered in the ledger with the reason, and what was live before stays live. A refused delivery is
+    not read again until its files change or it is accepted. Billing periods that ended before `first_day`
+    are left alone. A scope that is no longer delivered stays as it was landed, unless a new one holds all its
+    rows: then its file was renamed, and the new one counts. A delivery that holds the same charges as a scope
+    that counts is refused, too, until a person says which of them counts.
+
+    Raises:
+        FinopsError: the source's place cannot be listed.
+        LakeError: the lake cannot be written.
+    """
+    store, deliveries = newest_deliveries(source)
+    ledger = Ledger(lake, source.name)
+    landed = []
+    delivered = {delivery.scope for delivery in deliveries}
+    counting: dict[str, Generation] | None = None
+    for delivery in _wanted(deliveries, first_day):
+        known = _known(ledger, delivery)
+        if known is not None:
+            landed.append(known)
+            continue
+        replaces: tuple[Generation, ...] = ()
+        if delivery.problems:
+            entry = _entry(delivery, "waiting", "; ".join(delivery.problems))
+        elif (live := _landed_as_it_is(ledger, delivery)) is not None:
+            # What the provider calls complete changes without its data; a delivery that waited may be taken back.
+            entry = replace(live, sectors=_sectors(delivery))
+        else:
+            if counting is None:
+                counting = {g.scope: g for g in ledger.all_live()}
+            try:
+                entry, replaces = _land(lake, engine, source, store, delivery, limits, counting, delivered)
+            except DeliveryRefused as refusal:
+                # Neither a file that changed nor a fault of this machine is a verdict on the delivery.
+                waits = isinstance(refusal, DeliveryChanged | DeliveryUnread)
+                entry = _entry(delivery, "waiting" if waits else "refused", str(refusal))
+                if not waits and delivery.files and all(_nothing_in(store, file) for file in delivery.files):
+                    entry = replace(entry, empty=True)
+            if entry.state == "live":
+                said = remark(entry, first_day)
+                log(
+                    f"{source.name}: landed {delivery.scope}, {entry.rows:,} rows, {len(entry.days)} days"
+                    f"{said and f'; {said}'}"
+                )
+                counting[entry.scope] = entry
+        before = ledger.live(delivery.scope)
+        for gone in replaces:
+            # Before the new one counts: a day that lacks them for a moment is held, a day that has both would not be.
+            log(f"{source.name}: {gone.scope} is gone and {delivery.scope} holds all its rows, so it counts instead")
+            reason = f"is no longer there, and {delivery.scope} holds all its rows"
+            ledger.enter(replace(gone, state="superseded", reason=reason, repaired=()))
+            counting = {scope: g for scope, g in (counting or {}).items() if scope != gone.scope}
+        ledger.enter(entry)  # the commit: from here on the new slices count, and the old ones can go
+        if entry.state == "live" and before is not None and before.identity != entry.identity:
+            lake.remove(slice_folder(lake, source.name, before))
+            lake.drop_abandoned(slice_folder(lake, source.name, entry))
+        for gone in replaces:
+            lake.remove(slice_folder(lake, source.name, gone))
+        landed.append(entry)
+    _tell_what_is_not_read(lake, source, deliveries, log)
+    if deliveries:
+        _forget_gone(lake, ledger, delivered)
+    return landed
+
+
+def _tell_what_is_not_read(
+    lake: Lake, source: Source, deliveries: Iterable[Delivery], log: Callable[[str], None]
+) -> None:
+    """Files that look like data and end in something else, for whoever looks at the deliveries."""
+    found = sorted({key for delivery in deliveries for key in delivery.not_read})
+    before = lake.read_record(source.name, NOT_READ) or {"files": []}
+    if found != before["files"]:
+        lake.write_record({"files": found}, source.name, NOT_READ, blind=True)
+        for key in found:
+            log(f"{source.name}: {key} is not read; files that end in {', '.join(DATA_SUFFIXES)} are")
+
+
+def _nothing_in(store: Store, file: StoredFile) -> bool:
+    """Is a file empty, or the compressed form of nothing?"""
+    if file.size > _COMPRESSED_NOTHING or not file.key.lower().endswith(".gz"):
+        return file.size == 0
+    try:
+        return gzip.decompress(store.read(file.key)).strip() == b""
+    except (OSError, EOFError, zlib.error, StoreError):
+        return False
+
+
+def unknown_deliveries(lake: Lake, source: Source, first_day: date) -> list[Delivery]:
+    """The newest deliveries that the ledger does not know as they are: what landing now would enter. Reads no data.
+
+    A manifest that was found landed is remembered with its etag and not read again until it changes, so that a
+    look at which nothing is new costs a listing.
+
+    Raises:
+        FinopsError: the source's place cannot be listed.
+    """
+    ledger = Ledger(lake, source.name)
+    record = lake.read_record(source.name, "manifests", "landed") or {}
+    _, deliveries = newest_deliveries(source, {key: tuple(entry) for key, entry in record.items()})
+    wanted = _wanted(deliveries, first_day)
+    if any(d.unchanged and _known(ledger, d) is None for d in wanted):
+        _, deliveries = newest_deliveries(source)
+        wanted = _wanted(deliveries, first_day)
+    landed = [d for d in wanted if _landed_as_it_is(ledger, d) is not None]
+    remembered = record | {key: list(entry) for key, entry in known_manifests(landed).items()}
+    if remembered != record:
+        # Blind: what another machine remembered and is lost here is read once more.
+        lake.write_record(remembered, source.name, "manifests", "landed", blind=True)
+    return [d for d in wanted if _known(ledger, d) is None]
+
+
+def _wanted(deliveries: Iterable[Delivery], first_day: date) -> list[Delivery]:
+    return [d for d in deliveries if d.month is None or d.month >= f"{first_day:%Y-%m}"]
+
+
+def _known(ledger: Ledger, delivery: Delivery) -> Generation | None:
+    """The ledger's entry of a delivery, if there is nothing to do about it."""
+    latest = ledger.latest(delivery.scope)
+    if latest is None:
+        return None
+    if latest.state == "withdrawn":
+        return latest  # a person said that this scope does not count, whatever is delivered of it
+    if delivery.problems:
+        waits = latest == replace(_entry(delivery, "waiting", "; ".join(delivery.problems)), seen_at=latest.seen_at)
+        return latest if waits else None
+    if latest.state == "live":
+        same = _landed_as_it_is(ledger, delivery) is not None and latest.sectors == _sectors(delivery)
+        return latest if same else None
+    return _refused_before(ledger, delivery)
+
+
+def _landed_as_it_is(ledger: Ledger, delivery: Delivery) -> Generation | None:
+    live = ledger.live(delivery.scope)
+    if live is None or live.generation != delivery.generation or live.form != CANONICAL_FORM:
+        return None
+    # The files of a delivery whose manifest has not changed were not looked at.
+    return live if delivery.unchanged or _same_files(live, delivery) else None
+
+
+def _refused_before(ledger: Ledger, delivery: Delivery) -> Generation | None:
+    """The entry of a delivery that was refused as it stands and not accepted since."""
+    latest = ledger.latest(delivery.scope)
+    if latest is None or latest.state != "refused" or not _same_files(latest, delivery):
+        return None
+    if latest.form != CANONICAL_FORM:
+        return None  # what could not be read then may be readable now
+    if any((live := ledger.live(scope)) is None or live.identity != then for scope, then in latest.beside.items()):
+        return None  # what it was set beside no longer counts, or holds something else
+    return None if ledger.accepted(delivery.scope) == delivery.identity else latest
+
+
+def _forget_gone(lake: Lake, ledger: Ledger, delivered: set[str]) -> None:
+    """A delivery that was never landed and is no longer there holds no day back; what was landed before it counts."""
+    for scope in ledger.scopes():
+        latest = ledger.latest(scope)
+        if scope in delivered or latest is None or latest.state not in PENDING:
+            continue
+        live = ledger.live(scope)
+        if live is not None:
+            ledger.enter(live)
+        else:
+            lake.remove(lake.record(ledger.source, "scopes", scope))
+
+
+def _sectors(delivery: Delivery) -> tuple[tuple[str, str, bool], ...]:
+    return tuple((s.start.isoformat(), s.end.isoformat(), s.complete) for s in delivery.sectors)
+
+
+def _same_files(live: Generation, delivery: Delivery) -> bool:
+    """Is the delivery byte for byte the one that was landed? A generation id alone does not prove it."""
+    return {(f.key, f.size, f.etag) for f in delivery.files} == set(live.files)
+
+
+def _entry(delivery: Delivery, state: State, reason: str | None = None) -> Generation:
+    return Generation(
+        scope=delivery.scope,
+        generation=delivery.generation,
+        state=state,
+        seen_at=now(),
+        # Where no manifest says when it was made, its newest file does.
+        delivered_at=delivery.delivered_at
+        or max((file.modified for file in delivery.files if file.modified), default=None),
+        manifest=delivery.manifest,
+        files=tuple((f.key, f.size, f.etag) for f in delivery.files),
+        reason=reason,
+        verified=delivery.verified,
+        form=CANONICAL_FORM,
+    )
+
+
+def _land(
+    lake: Lake,
+    engine: Engine,
+    source: Source,
+    store: Store,
+    delivery: Delivery,
+    limits: Plausibility,
+    counting: Mapping[str, Generation],
+    delivered: Collection[str],
+) -> tuple[Generation, tuple[Generation, ...]]:
+    """The ledger's entry of a delivery that was read, and the scopes whose files it replaces under another name.
+
+    `counting` are the live generations by scope, `delivered` the scopes that are there.
+    """
+    ledger = Ledger(lake, source.name)
+    before = ledger.live(delivery.scope)
+    for attempt in range(READ_ATTEMPTS):
+        with lake.workspace() as workspace:
+            refusal: DeliveryRefused | None = None
+            changed: str | None = None
+            try:
+                with store.local_root(delivery.files, workspace) as root:
+                    split = _split(engine, source, delivery, root, workspace, lake)
+            except DeliveryRefused as error:
+                refusal = error
+            except FileChanged as error:
+                changed = error.key
+            except StoreError as error:
+                raise FinopsError(f"source {source.name!r}, delivery {delivery.scope}: {error}") from error
+            # Half of the old file and half of the new one can read as garbage: try again before refusing it.
+            if not store.pins:
+                changed = _changed(store, delivery)
+            if changed and attempt + 1 < READ_ATTEMPTS:
+                delivery = _listed_again(source, delivery)
+                continue
+            if changed:
+                raise DeliveryChanged(
+                    source.name,
+                    delivery.scope,
+                    "changed while it was being read; it is read again next time",
+                    file=changed,
+                ) from refusal
+            if refusal is not None:
+                raise refusal
+            read = replace(
+                _entry(delivery, "live"),
+                rows=split.rows,
+                focus_version=split.focus_version,
+                columns=split.columns,
+                repairs=counts(split.repaired),
+                repaired=condensed(split.repaired),
+                sectors=_sectors(delivery),
+                days=split.days,
+                periods=split.periods,
+                month_long=split.month_long,
+                changed=_differing(before.days if before else {}, split.days),
+            )
+            same = _same_charges(lake, engine, source.name, read, split, counting, workspace)
+            replaces = tuple(counting[s] for s, both in same.items() if both.contained and s not in delivered)
+            beside = {s: both for s, both in same.items() if counting[s] not in replaces}
+            problems = [_fell(source, delivery, before, split, limits)] if before is not None else []
+            if ledger.accepted(delivery.scope) == delivery.identity:
+                problems = []
+            problems += [_stand_in(source, delivery, other, both, other in delivered) for other, both in beside.items()]
+            if any(problems):
+                return replace(
+                    _entry(delivery, "refused", ". ".join(p for p in problems if p)),
+                    rows=split.rows,
+                    days=split.days,
+                    beside={other: counting[other].identity for other in beside},
+                ), ()
+            enter_tag_sets(lake, source.name, split.tag_sets)
+            lake.adopt(split.folder, slice_folder(lake, source.name, delivery))
+        break
+    kept = {day.isoformat(): sample.as_json() for day, sample in split.samples.items()}
+    lake.write_record({"identity": delivery.identity, "days": kept}, source.name, "samples", delivery.scope)
+    return read, replaces
+
+
+def _same_charges(
+    lake: Lake,
+    engine: Engine,
+    source: str,
+    ours: Generation,
+    split: _Split,
+    counting: Mapping[str, Generation],
+    workspace: Path,
+) -> dict[str, Shared]:
+    """The other scopes that count and hold charges of this delivery, with what both hold.
+
+    Not those of which a person said that both count.
+    """
+    ledger = Ledger(lake, source)
+    found: dict[str, Shared] = {}
+    both_count = ledger.both_count(ours.scope)
+    for scope, theirs in counting.items():
+        days = ours.days.keys() & theirs.days.keys()
+        if not days or scope in (ours.scope, *both_count) or ours.scope in ledger.both_count(scope):
+            continue
+        exactly = all(ours.days[day].fingerprint == theirs.days[day].fingerprint for day in days)
+        kept = lake.read_record(source, "samples", scope)
+        if not exactly and kept is not None and kept["identity"] == theirs.identity:
+            known = {date.fromisoformat(d): Sample.from_json(s) for d, s in kept["days"].items()}
+            if not may_share(split.samples, known):
+                continue
+        folder = slice_folder(lake, source, theirs)
+        slices = {day: lake.files(folder / f"charge_date={day}", "*.parquet") for day in days}
+        mine = {day: sorted(split.folder.glob(f"charge_date={day}/*.parquet")) for day in days}
+        whole = theirs.days.keys() <= ours.days.keys()
+        with connect(engine, workspace / "spill") as connection:
+            shares = shared(connection, mine, slices, exactly=exactly, whole=whole)
+        if shares is not None:
+            found[scope] = shares
+    return found
+
+
+def _differing(before: Mapping[date, DayTotals], after: Mapping[date, DayTotals]) -> tuple[date, ...]:
+    """The days whose rows are not the same in two generations."""
+    return tuple(
+        day
+        for day in sorted(before.keys() | after.keys())
+        if day not in before or day not in after or before[day].fingerprint != after[day].fingerprint
+    )
+
+
+def _fell(source: Source, delivery: Delivery, before: Generation, split: _Split, limits: Plausibility) -> str:
+    """What is wrong with a whole delivery against the one that it would replace: lost days, rows or cost."""
+    problems = []
+    lost = sorted(day for day, totals in before.days.items() if totals.rows and day not in split.days)
+    if lost:
+        problems.append(f"{len(lost)} days that the last delivery held are gone: {lost[0]} to {lost[-1]}")
+    if fell := fall(Decimal(before.rows), Decimal(split.rows), limits.max_row_fall):
+        problems.append(f"rows fell {fell:.1f} %, from {before.rows} to {split.rows} (limit {limits.max_row_fall:g} %)")
+    old, new = total_cost(before.days.values()), total_cost(split.days.values())
+    for currency, amount in old.items():
+        if fell := fall(amount, new.get(currency, Decimal(0)), limits.max_cost_fall):
+            problems.append(
+                f"effective cost fell {fell:.1f} %, from {amount} to {new.get(currency, 0)} {currency}"
+                f" (limit {limits.max_cost_fall:g} %)"
+            )
+    accept = command("deliveries accept", source.name, delivery.scope)
+    return f"{'; '.join(problems)}. If that is right: {accept}" if problems else ""
+
+
+def _stand_in(source: Source, delivery: Delivery, other: str, both: Shared, there: bool) -> str:
+    """That a delivery holds the same charges as a scope that counts, and how to say which of them is to count."""
+    gone = "" if there else ", which is no longer there"
+    return (
+        f"holds the same charges as {other}{gone}: {both}. Which counts? This one instead of the other:"
+        f" {command('deliveries withdraw', source.name, other)}; the other:"
+        f" {command('deliveries withdraw', source.name, delivery.scope)}; both:"
+        f" {command('deliveries accept', source.name, delivery.scope)}"
+    )
+
+
+def _changed(store: Store, delivery: Delivery) -> str | None:
+    """The first file that is no longer the one that was listed."""
+    return next((f.key for f in delivery.files if store.stat(f.key) != f), None)
+
+
+def _listed_again(source: Source, delivery: Delivery) -> Delivery:
+    """The delivery of a scope as it is listed now: its manifest may have changed with its files."""
+    _, listed = newest_deliveries(source)
+    now_listed = next((d for d in listed if d.scope == delivery.scope), None)
+    if now_listed is None or now_listed.problems:
+        what = "; ".join(now_listed.problems) if now_listed else "it is no longer listed"
+        raise DeliveryChanged(source.name, delivery.scope, f"changed while it was being read: {what}")
+    return now_listed
+
+
+def slice_folder(lake: Lake, source: str, landed: Delivery | Generation) -> Path:
+    """Where a generation's slices lie."""
+    return lake.slices(source, landed.scope, landed.identity)
+
+
+@dataclass(frozen=True)
+class _Split:
+    folder: Path
+    rows: int
+    focus_version: str
+    columns: tuple[str, ...]
+    repaired: tuple[Repair, ...]
+    days: Mapping[date, DayTotals]
+    samples: Mapping[date, Sample]
+    tag_sets: object
+    periods: tuple[tuple[date, date], ...]
+    month_long: bool
+
+
+def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, workspace: Path, lake: Lake) -> _Split:
+    """Read a delivery's files once and write one Parquet file per charge day."""
+    folder = workspace / "days"
+    with (
+        connect(engine, workspace / "spill") as connection,
+        lake.explaining(folder),
+        _refusing_what_cannot_be_read(source, delivery),
+    ):
+        if not delivery.files:
+            raise DeliveryRefused(source.name, delivery.scope, "lists no files: an empty delivery is not a success")
+        opened = open_export(connection, source.name, delivery.scope, root, [f.key for f in delivery.files], workspace)
+        export = in_focus(connection, source, delivery, opened)
+        written = how_written(connection, export)
+        _require_charge_period(connection, source, delivery, export, written)
+        marketplace = marketplace_charges(connection, export)
+        tags = raw_tags(export)
+        met = read_tag_sets(connection, export, tags)
+        write_days(connection, canonical_rows(export, tags.join, written, marketplace), folder)
+        days = slice_totals(connection, folder, [n for n in export.other_columns if not _OF_THE_EXPORT.search(n)])
+        rows = sum(day.rows for day in days.values())
+        # What a converter leaves out is held by another set of the delivery; it is counted, never silent.
+        delivered = rows + export.left_out
+        empty = sum(r.rows for r in export.counted if r.rule == EMPTY_ROW)
+        if delivery.expected_rows is not None and delivery.expected_rows not in (delivered, delivered + empty):
+            raise DeliveryRefused(
+                source.name, delivery.scope, f"has {delivered} rows, the manifest says {delivery.expected_rows}"
+            )
+        read = connection.execute(f"SELECT count(*) FROM ({opened.sql})").fetchone()
+        if read is None or read[0] != delivered:
+            raise DeliveryRefused(
+                source.name, delivery.scope, f"{read and read[0]} rows were read but {delivered} written or left out"
+            )
+        version = delivery.focus_version or stated_version(delivery.schemas, opened.types)
+        repaired = [*export.counted, *written.counted, *(row_repairs(connection, folder) if days else ())]
+        if met.duplicated_keys:
+            repaired.append(Repair("", "repeated_key", "Tags", met.duplicated_keys))
+        return _Split(
+            folder,
+            rows,
+            version or detect_version(export.types),
+            tuple(export.types),
+            tuple(repaired),
+            days,
+            samples(connection, {day: sorted(folder.glob(f"charge_date={day}/*.parquet")) for day in days}),
+            met.register,
+            *(_periods(connection, folder) if days and scope_days(delivery.scope) is None else ((), False)),
+        )
+
+
+def write_days(connection: duckdb.DuckDBPyConnection, rows: str, folder: Path) -> None:
+    """One Parquet file a charge day, within the engine's memory."""
+    flush = FLUSH_ROWS // threads(connection)
+    while True:
+        folder.mkdir()
+        connection.execute("SET partitioned_write_flush_threshold = ?", [flush])
+        try:
+            connection.execute(
+                f"COPY ({rows}) TO {literal(str(folder))}"
+                f" (FORMAT parquet, {COMPRESSION}, WRITE_BLOOM_FILTER false, PARTITION_BY (charge_date))"
+            )
+        except duckdb.OutOfMemoryException:
+            flush //= 2
+            if flush < LEAST_FLUSH_ROWS:
+                raise
+            shutil.rmtree(folder)
+        else:
+            return
+
+
+@contextmanager
+def _refusing_what_cannot_be_read(source: Source, delivery: Delivery) -> Iterator[None]:
+    """The engine's complaint about a delivery's content is a refusal; about this machine it is not."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if isinstance(error, duckdb.IOException) and not is_of_a_part(error):
+            raise  # of what is written: the lake says what to do
+        said = with_keys(first_line(error), [file.key for file in delivery.files])
+        content = f"cannot be read ({said}); have it delivered again"
+        raise judged(error, source.name, delivery.scope, content) from error
+
+
+def _require_charge_period(
+    connection: duckdb.DuckDBPyConnection, source: Source, delivery: Delivery, export: ExportTable, written: Written
+) -> None:
+    """Without a charge day a row has no place in the lake; then nothing of the delivery is landed."""
+    name = export.focus_columns.get("ChargePeriodStart")
+    if name is None:
+        raise DeliveryRefused(
+            source.name,
+            delivery.scope,
+            f"has no column ChargePeriodStart; it is not a FOCUS CostAndUsage data set (columns: {', '.join(export.types)})",
+        )
+    column = next(c for c in all_columns() if c.name == "ChargePeriodStart")
+    mapped = map_column(column, name, export.types[name], written)
+    # A month has few times: each is looked at once in a file.
+    first = f"(e.{SOURCE_FILE}, e.row)"
+    distinct = f"SELECT {identifier(name)}, {SOURCE_FILE}, count(*) AS n, min({SOURCE_ROW}) AS row FROM ({export.sql}) GROUP BY 1, 2"
+    bad = connection.execute(
+        f"SELECT CAST(sum(n) AS BIGINT), arg_min(CAST(e.{identifier(name)} AS VARCHAR), {first}),"
+        f" arg_min(e.{SOURCE_FILE}, {first}), arg_min(e.row, {first})"
+        f" FROM ({distinct}) e WHERE ({mapped.sql}) IS NULL"
+    ).fetchone()
+    if bad and bad[0]:
+        order = (
+            "; its dates have both a first and a second number above 12, so neither is always the month"
+            if bad[2] in written.unread_dates("ChargePeriodStart")
+            else ""
+        )
+        raise DeliveryRefused(
+            source.name,
+            delivery.scope,
+            f"{bad[0]} rows have no readable ChargePeriodStart (first at row {bad[3]}, found {bad[1]!r}{order}),"
+            " so their day is unknown; nothing of this delivery was landed",
+            file=bad[2],
+        )
+
+
+def canonical_rows(
+    export: ExportTable, tag_join: str, written: Written = AS_SPECIFIED, marketplace: str = "false"
+) -> str:
+    """SQL: an export's rows in the lake's form. Every row in gives exactly one row out.
+
+    `written` tells how the files write what is not as FOCUS says, `marketplace` is SQL (over the rows, alias e) of a
+    charge that the publisher sells through the provider.
+
+    The inner query reads: canonical columns, and beside each what was found where it may need repair.
+    The outer one says what was repaired.
+    """
+    columns = {}
+    for column in all_columns():
+        if column.name not in ("Tags", "AllocatedTags"):
+            name = export.focus_columns.get(column.name)
+            columns[column.name] = map_column(column, name, export.types[name] if name else "", written)
+    mapped = [*(columns | with_participants(columns, export.focus_columns, marketplace)).values()]
+    found = [f"{m.found} AS {m.found_name}" for m in mapped if m.found]
+    bad_tags = [
+        ("not_a_tag_set", "Tags", "bad_tags IS NOT NULL", "bad_tags"),
+        ("not_a_tag_set", "AllocatedTags", "bad_allocated_tags IS NOT NULL", "bad_allocated_tags"),
+    ]
+    bad_tags += [(n.rule, n.column, f"note_{i} IS NOT NULL", f"note_{i}") for i, n in enumerate(export.notes)]
+    notes = "".join(f"CAST({note.found} AS VARCHAR) AS note_{i}, " for i, note in enumerate(export.notes))
+    others = [f"e.{identifier(name)}" for name in export.other_columns]
+    kept = [*(m.name for m in mapped), "Tags", "AllocatedTags", "tag_set_id", SOURCE_FILE, SOURCE_ROW]
+    return f"""
+        SELECT {", ".join(kept)},
+            {repairs_json(mapped, bad_tags)} AS repairs,
+            {"".join(f"{identifier(name)}, " for name in export.other_columns)}
+            CAST(ChargePeriodStart AS DATE) AS charge_date
+        FROM (
+            SELECT {", ".join(f"{m.sql} AS {m.name}" for m in mapped)},
+                {"".join(f"{f}, " for f in found)}
+                {"".join(f"{o}, " for o in others)}
+                {notes}
+                t."Tags" AS Tags, t."AllocatedTags" AS AllocatedTags, t.tag_set_id, t.bad_tags, t.bad_allocated_tags,
+                e.{SOURCE_FILE}, CAST(e.{SOURCE_ROW} AS BIGINT) AS {SOURCE_ROW}
+            FROM ({export.sql}) e LEFT JOIN met_tags t ON {tag_join}
+        )
+    """
+
+
+def _periods(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[tuple[tuple[date, date], ...], bool]:
+    """The billing periods of a folder of slices, end exclusive, and whether each charge is of a month or longer."""
+    rows = by_day(literal(f"{one_file(folder)}/charge_date=*/*.parquet"))
+    found = connection.execute(
+        f"SELECT DISTINCT CAST(BillingPeriodStart AS DATE), CAST(BillingPeriodEnd AS DATE) FROM {rows}"
+        " WHERE BillingPeriodStart < BillingPeriodEnd ORDER BY 1, 2"
+    ).fetchall()
+    # Some exports write the month's last day where the end, exclusive, is due.
+    periods = {(start, end + timedelta(days=(end + timedelta(days=1)).day == 1)) for start, end in found}
+    shortest = connection.execute(
+        f"SELECT coalesce(min(ChargePeriodEnd - ChargePeriodStart) >= INTERVAL 28 DAYS, false) FROM {rows}"
+    ).fetchone()
+    return tuple(sorted(periods)), bool(shortest and shortest[0])
+
+
+def slice_totals(
+    connection: duckdb.DuckDBPyConnection, folder: Path, also: Sequence[str] = ()
+) -> dict[date, DayTotals]:
+    """Rows, cost by currency and a fingerprint of every charge day below a folder of slices."""
+    if not any(folder.glob("charge_date=*/*.parquet")):
+        return {}
+    return day_totals(
+        connection,
+        f"SELECT * FROM {by_day(literal(f'{one_file(folder)}/charge_date=*/*.parquet'))}",
+        also,
+    )
+
+
+def day_totals(connection: duckdb.DuckDBPyConnection, rows: str, also: Sequence[str] = ()) -> dict[date, DayTotals]:
+    """Rows, cost by currency and a fingerprint of every charge_date in a relation of canonical rows.
+
+    The fingerprint is a sum of row hashes over the FOCUS columns and `also`: it does not depend on the
+    order of rows, nor on where they lay or when they were exported. A column of `also` without a value
+    is as none.
+    """
+    others = [
+        f"CAST(CASE WHEN {identifier(n)} IS NULL THEN 0"
+        f" ELSE hash({literal(n.casefold())}, CAST({identifier(n)} AS VARCHAR)) END AS HUGEINT)"
+        for n in also
+    ]
+    hashed = ", ".join([*(column.name for column in all_columns()), " + ".join(["0::HUGEINT", *others])])
+    result: dict[date, DayTotals] = {}
+    for day, currency, count, billed, effective, fingerprint in connection.execute(
+        f"""
+        SELECT charge_date, coalesce(BillingCurrency, ''), count(*),
+            coalesce(sum(BilledCost), 0), coalesce(sum(coalesce(EffectiveCost, BilledCost)), 0),
+            sum(CAST(hash({hashed}) AS HUGEINT))
+        FROM ({rows}) GROUP BY 1, 2 ORDER BY 1, 2
+        """
+    ).fetchall():
+        before = result.get(day) or DayTotals(0, {}, {}, "")
+        result[day] = DayTotals(
+            before.rows + count,
+            {**before.billed, currency: Decimal(billed)},
+            {**before.effective, currency: Decimal(effective)},
+            before.fingerprint + f"{count:x}.{fingerprint:x};",
+        )
+    return result
