@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.attribution import describe_machine
-from finops_assets.daily_tables import build_rollup
+from finops_assets.cost.daily_tables import build_rollup
+from finops_assets.cost.facts import build_facts
 from finops_assets.definitions import build_definitions
 from finops_assets.estate import Estate, EstateSpec
-from finops_assets.facts import build_facts
 from finops_assets.ingest.landing import land_source, unknown_deliveries
 from finops_assets.ingest.layouts import layouts
 from finops_assets.ingest.raw_days import changed_days, compose_days

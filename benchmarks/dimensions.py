@@ -18,7 +18,7 @@ from pathlib import Path
 
 import duckdb
 
-from finops_assets.daily_tables import build_rollup
+from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.focus.specification import columns
 from finops_assets.platform import Platform
 from finops_assets.settings import parse_settings

@@ -26,8 +26,8 @@ from rich.table import Table
 from benchmarks.attribution import describe_machine
 from benchmarks.child import measure
 from benchmarks.platform import DAYS, platform_at
-from finops_assets.daily_tables import build_rollup
-from finops_assets.facts import build_facts, facts_relation
+from finops_assets.cost.daily_tables import build_rollup
+from finops_assets.cost.facts import build_facts, facts_relation
 from finops_assets.gates.facts import judge_facts
 from finops_assets.gates.rollup import judge_rollup
 from finops_assets.gates.verdict import Verdict
@@ -47,7 +47,7 @@ def on_duckdb(folder: str) -> list[dict[str, Any]]:
 
 def on_spark(folder: str, master: str, *processes: str) -> list[dict[str, Any]]:
     """The work on a cluster, whose processes are given for their CPU time."""
-    from finops_assets.engines.chosen import engine_on
+    from finops_assets.cost.engines.choose import engine_on
 
     platform = platform_at(Path(folder), SPARK)
     settings = platform.settings

@@ -19,11 +19,11 @@ import pandas as pd
 
 from benchmarks.child import measure
 from benchmarks.cost_series import FIRST, KINDS, cost_series
-from finops_assets.accrual import HISTORY, create_views
+from finops_assets.cost.accrual import HISTORY, create_views
+from finops_assets.cost.rollup import TABLE
 from finops_assets.forecast.expect import Matrix
 from finops_assets.forecast.intervals import LEVELS, outlook
 from finops_assets.forecast.period import forecasts
-from finops_assets.rollup import TABLE
 
 RESULTS = Path(__file__).parent / "results" / "forecast.json"
 DAYS, EACH, HORIZON = 420, 8, 28

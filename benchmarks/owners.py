@@ -22,9 +22,9 @@ from benchmarks.child import measure
 from benchmarks.owners_baselines import account_majority, naive_bayes
 from benchmarks.owners_company import TRUTH, write_company
 from benchmarks.owners_picture import picture
-from finops_assets.attribution.rules import Rules
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.facts import build_facts
 from finops_assets.estate import Estate, EstateSpec
-from finops_assets.facts import build_facts
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.owners.backtest import (

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from datetime import date
 
 from finops_assets.base.errors import WarehouseError
+from finops_assets.cost.rollup import TABLE, rollup_totals
 from finops_assets.ingest.raw_days import sum_totals
 from finops_assets.platform import Platform
-from finops_assets.rollup import TABLE, rollup_totals
 from finops_assets.storage.ledger import DayTotals, Ledger
 
 SHOWN = 5

@@ -15,9 +15,9 @@ from itertools import pairwise
 import duckdb
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.coverage import BUILT, HELD, NOTHING, PREVIOUS, Coverage, coverage_of
-from finops_assets.restatements import REPORTED_NOW
-from finops_assets.rollup import TABLE
+from finops_assets.cost.coverage import BUILT, HELD, NOTHING, PREVIOUS, Coverage, coverage_of
+from finops_assets.cost.restatements import REPORTED_NOW
+from finops_assets.cost.rollup import TABLE
 from finops_assets.storage.duck import days_between, next_month
 
 # A source without any row for longer than this cost nothing meanwhile; for less its bill is late.

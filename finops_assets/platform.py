@@ -8,9 +8,9 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 
-from finops_assets.attribution.row_rules import OWNER, Given, OwnerRule
-from finops_assets.attribution.rules import Rules
-from finops_assets.owners.decisions import OwnerDecisions, accepted_rules
+from finops_assets.cost.attribution.owner_decisions import OwnerDecisions, accepted_rules
+from finops_assets.cost.attribution.row_rules import OWNER, Given, OwnerRule
+from finops_assets.cost.attribution.rules import Rules
 from finops_assets.settings import Settings
 from finops_assets.storage.lake import Key, Lake
 from finops_assets.storage.remote_lake import open_lake

@@ -16,9 +16,9 @@ import duckdb
 import pandas as pd
 
 from finops_assets.comparison import Comparison, Period, compare
-from finops_assets.restatements import REPORTED_NOW
-from finops_assets.restatements import TABLE as REPORTED_COST
-from finops_assets.rollup import TABLE, missing
+from finops_assets.cost.restatements import REPORTED_NOW
+from finops_assets.cost.restatements import TABLE as REPORTED_COST
+from finops_assets.cost.rollup import TABLE, missing
 from finops_assets.storage.duck import identifier, literal
 from finops_assets.storage.tables import DIMENSIONS, dimensions_of, grouped
 from finops_assets.storage.tables import key as rollup_key

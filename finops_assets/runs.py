@@ -26,16 +26,16 @@ from finops_assets.base.waiting import PATIENCE_MINUTES, Wait, tell
 from finops_assets.built_elsewhere import differing
 from finops_assets.checks.raw import FACTS, raw_key
 from finops_assets.checks.recording import AWAITED, HELD_BEFORE, held_days
-from finops_assets.coverage import AWAITED as AWAITED_STATE
-from finops_assets.coverage import HELD, Coverage, coverage_of, is_behind
-from finops_assets.currency.conversion import days_to_convert
+from finops_assets.cost.coverage import AWAITED as AWAITED_STATE
+from finops_assets.cost.coverage import HELD, Coverage, coverage_of, is_behind
+from finops_assets.cost.currency.conversion import days_to_convert
+from finops_assets.cost.facts import facts_rules
+from finops_assets.cost.rollup import days_lacking
 from finops_assets.dead_runs import end_dead_runs, owner_tags
-from finops_assets.facts import facts_rules
 from finops_assets.failures import why, why_step_failed
 from finops_assets.ingest.landing import unknown_deliveries
 from finops_assets.ingest.raw_days import changed_days
 from finops_assets.platform import Platform
-from finops_assets.rollup import days_lacking
 from finops_assets.storage.duck import days_between
 
 DAYS_PER_RUN = 31

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from finops_assets.attribution.rules import Rules
-from finops_assets.daily_tables import build_rollup
-from finops_assets.facts import FactsDay, build_facts
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.daily_tables import build_rollup
+from finops_assets.cost.facts import FactsDay, build_facts
 from finops_assets.gates.raw import judge_raw
 from finops_assets.gates.verdict import Verdict
 from finops_assets.ingest.landing import land_source

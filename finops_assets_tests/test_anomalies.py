@@ -30,10 +30,10 @@ from finops_assets.assets.anomalies import anomaly_assets
 from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
-from finops_assets.daily_tables import build_rollup
+from finops_assets.cost.daily_tables import build_rollup
+from finops_assets.cost.facts import build_facts
 from finops_assets.estate import Estate, EstateSpec, Incident
 from finops_assets.estate.plan import SURGING
-from finops_assets.facts import build_facts
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform

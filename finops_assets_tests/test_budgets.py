@@ -15,7 +15,6 @@ import pytest
 from dagster import AssetCheckEvaluation
 from typer.testing import CliRunner
 
-from finops_assets.accrual import HISTORY, create_views
 from finops_assets.alerts.alert import Alert, Observation
 from finops_assets.alerts.dispatch import dispatch
 from finops_assets.alerts.history import _SCHEMA, AlertHistory
@@ -28,6 +27,7 @@ from finops_assets.budgets.review import review
 from finops_assets.budgets.versions import changes, enter, in_force, version_in_force
 from finops_assets.cli import app
 from finops_assets.comparison import Period
+from finops_assets.cost.accrual import HISTORY, create_views
 from finops_assets.definitions import build_definitions
 from finops_assets.platform import Platform
 from finops_assets.runs import QUIET

@@ -17,8 +17,8 @@ import pytest
 
 from finops_assets.assets.report_tables import ReportTables
 from finops_assets.cli.common import cell, write_table
-from finops_assets.commitments import commitments, unused_by_owner
 from finops_assets.comparison import Period
+from finops_assets.cost.commitments import commitments, unused_by_owner
 from finops_assets.reports import savings_by
 from finops_assets_tests.conftest import Row, Site, focus_row
 

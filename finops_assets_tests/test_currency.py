@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError, RatesError
 from finops_assets.cli import app
-from finops_assets.currency.conversion import days_to_convert
-from finops_assets.currency.ecb import import_ecb, read_ecb
-from finops_assets.currency.rates import Conversion, Rate, convert, rate_table, read_rates
+from finops_assets.cost.currency.conversion import days_to_convert
+from finops_assets.cost.currency.ecb import import_ecb, read_ecb
+from finops_assets.cost.currency.rates import Conversion, Rate, convert, rate_table, read_rates
 from finops_assets.runs import days_to_run, run_range
 from finops_assets.settings import parse_settings
 from finops_assets_tests.conftest import csv_text, focus_row

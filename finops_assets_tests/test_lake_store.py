@@ -19,11 +19,11 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from finops_assets.attribution.tag_sets import REGISTER_SCHEMA, enter_tag_sets
 from finops_assets.base.errors import LakeError
-from finops_assets.daily_tables import build_rollup
+from finops_assets.cost.attribution.tag_sets import REGISTER_SCHEMA, enter_tag_sets
+from finops_assets.cost.daily_tables import build_rollup
+from finops_assets.cost.facts import FactsDay, build_facts, facts_relation
 from finops_assets.estate import Estate
-from finops_assets.facts import FactsDay, build_facts, facts_relation
 from finops_assets.gates.facts import judge_facts
 from finops_assets.gates.raw import judge_raw
 from finops_assets.ingest.landing import land_source, unknown_deliveries

@@ -18,8 +18,7 @@ from typer.testing import CliRunner
 
 from finops_assets.assets.owners import owners_wait, typed
 from finops_assets.cli import app
-from finops_assets.estate import Incident
-from finops_assets.owners.decisions import (
+from finops_assets.cost.attribution.owner_decisions import (
     Decision,
     DecisionError,
     OwnerDecisions,
@@ -31,6 +30,7 @@ from finops_assets.owners.decisions import (
     rules_yaml,
     settled,
 )
+from finops_assets.estate import Incident
 from finops_assets.owners.suggest import SUGGESTION_COLUMNS
 from finops_assets.runs import QUIET
 from finops_assets_tests.running import Graph, settings_for, small_estate

@@ -16,23 +16,23 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 from typer.testing import CliRunner
 
-from finops_assets.attribution.combinations import combinations_query
 from finops_assets.attribution.preview import preview
-from finops_assets.attribution.row_rules import Matcher, RulesOfDay
-from finops_assets.attribution.rules import Rules
-from finops_assets.attribution.versions import audit, versions_table
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
-from finops_assets.daily_tables import build_rollup
-from finops_assets.engines.dialects import DIALECTS, rendered
+from finops_assets.cost.attribution.combinations import combinations_query
+from finops_assets.cost.attribution.owner_decisions import Decision, OwnerDecisions
+from finops_assets.cost.attribution.row_rules import Matcher, RulesOfDay
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.attribution.versions import audit, versions_table
+from finops_assets.cost.daily_tables import build_rollup
+from finops_assets.cost.engines.dialects import DIALECTS, rendered
+from finops_assets.cost.facts import build_facts, facts_query, facts_relation, facts_rules
 from finops_assets.estate import Estate
 from finops_assets.estate.catalog import DEPARTMENTS
-from finops_assets.facts import build_facts, facts_query, facts_relation, facts_rules
 from finops_assets.gates.facts import CONSERVED, judge_facts
 from finops_assets.gates.rollup import judge_rollup
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
-from finops_assets.owners.decisions import Decision, OwnerDecisions
 from finops_assets.owners.resources import read_resources
 from finops_assets.owners.suggest import Coverage, suggest
 from finops_assets.platform import Platform

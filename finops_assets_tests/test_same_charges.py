@@ -14,12 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.cli import app
-from finops_assets.daily_tables import build_rollup
-from finops_assets.facts import build_facts
+from finops_assets.cost.daily_tables import build_rollup
+from finops_assets.cost.facts import build_facts
+from finops_assets.cost.restatements import TakenOut, restatements, taken_out, taken_out_told
 from finops_assets.ingest import landing
 from finops_assets.ingest.raw_days import changed_days, compose_days
 from finops_assets.platform import Platform
-from finops_assets.restatements import TakenOut, restatements, taken_out, taken_out_told
 from finops_assets.settings import parse_settings
 from finops_assets.storage.ledger import Ledger
 from finops_assets_tests.conftest import Site, csv_text, focus_row

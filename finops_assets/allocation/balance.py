@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import duckdb
 
-from finops_assets.rollup import TABLE as ROLLUP
+from finops_assets.cost.rollup import TABLE as ROLLUP
 
 TABLE = "daily_cost_allocated"
 CONSERVED = "conserved"

@@ -16,10 +16,10 @@ import pyarrow as pa
 from finops_assets.allocation.balance import TABLE, Unbalanced, unbalanced
 from finops_assets.allocation.metric import MetricError, Quantities, read_metric
 from finops_assets.allocation.split import POOL, UNTAGGED_TEAM, Owner, Piece, Step, Weights, allocate
-from finops_assets.commitments import TABLE as COMMITMENTS
+from finops_assets.cost.commitments import TABLE as COMMITMENTS
+from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.focus.money import DECIMAL, SCALE
 from finops_assets.focus.normal import normal_value
-from finops_assets.rollup import TABLE as ROLLUP
 from finops_assets.settings import SharedCost
 from finops_assets.storage import tables
 from finops_assets.storage.duck import identifier, literal

@@ -17,13 +17,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from finops_assets.accrual import HISTORY as ACCRUALS
 from finops_assets.anomalies.series import Key
-from finops_assets.attribution.rules import Rules
-from finops_assets.facts import facts_relation
+from finops_assets.cost.accrual import HISTORY as ACCRUALS
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.facts import facts_relation
+from finops_assets.cost.restatements import TABLE as REPORTED
+from finops_assets.cost.rollup import EFFECTIVE, key_of
 from finops_assets.focus.money import DECIMAL
-from finops_assets.restatements import TABLE as REPORTED
-from finops_assets.rollup import EFFECTIVE, key_of
 from finops_assets.storage.lake import Lake
 
 # A cause must explain so much of what moved.

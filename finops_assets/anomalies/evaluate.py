@@ -14,8 +14,8 @@ from finops_assets.anomalies.detect import Episode, episodes
 from finops_assets.anomalies.drivers import CENT, Question, explain
 from finops_assets.anomalies.history import Anomaly, AnomalyHistory, reconcile
 from finops_assets.anomalies.series import CELLS, CostSeries, Key, exact_costs, limits_of, resource_series, team_series
+from finops_assets.cost.rollup import TABLE
 from finops_assets.platform import Platform
-from finops_assets.rollup import TABLE
 from finops_assets.storage.duck import connect
 
 # What ended longer ago is not entered any more, nor looked at again.

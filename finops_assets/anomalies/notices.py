@@ -9,7 +9,7 @@ from pathlib import Path
 from finops_assets.alerts.alert import Alert, Observation, OpenAlert, key_of
 from finops_assets.anomalies.history import ENDED, Anomaly, AnomalyHistory
 from finops_assets.anomalies.rates import HIGHEST_RATE, TeamRate, rates, today
-from finops_assets.rollup import UNTAGGED
+from finops_assets.cost.rollup import UNTAGGED
 from finops_assets.settings import Anomalies
 
 # What was detected longer ago and told to nobody (no daemon ran) is history.

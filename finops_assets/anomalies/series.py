@@ -15,14 +15,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from finops_assets.accrual import accrued_rollup
 from finops_assets.anomalies.detect import LEAST_DAYS, Limits
-from finops_assets.attribution.rules import Rules
-from finops_assets.facts import facts_relation
+from finops_assets.cost.accrual import accrued_rollup
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.facts import facts_relation
+from finops_assets.cost.rollup import EFFECTIVE, TABLE, key_of
 from finops_assets.focus.money import DECIMAL
 from finops_assets.forecast.expect import Matrix
 from finops_assets.forecast.series import gap_days
-from finops_assets.rollup import EFFECTIVE, TABLE, key_of
 from finops_assets.settings import Anomalies, AnomalyLimits
 from finops_assets.storage.lake import Lake, source_and_day
 

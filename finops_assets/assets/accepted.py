@@ -7,7 +7,7 @@ depend on it. They depend on this external asset, whose version is reported: by 
 import dagster as dg
 
 from finops_assets.assets.follow import DATA_VERSION
-from finops_assets.attribution.rules import Rules
+from finops_assets.cost.attribution.rules import Rules
 
 ACCEPTED = dg.AssetKey("accepted_owners")
 NONE_YET = "INITIAL"

@@ -13,8 +13,8 @@ from finops_assets.assets.report_tables import POOL, warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.base.content import version_of, version_of_table
 from finops_assets.comparison import latest_month
+from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.platform import Platform
-from finops_assets.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.settings import Settings
 
 GROUP = "evaluation"

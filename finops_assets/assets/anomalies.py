@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import dagster as dg
 import pandas as pd
 
-from finops_assets.accrual import HISTORY
 from finops_assets.anomalies.evaluate import look
 from finops_assets.anomalies.history import TABLE, AnomalyHistory, history_table
 from finops_assets.anomalies.rates import TABLE as RATES
@@ -15,6 +14,7 @@ from finops_assets.assets.describe import shown
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.checks.raw import FACTS
+from finops_assets.cost.accrual import HISTORY
 from finops_assets.platform import Platform
 
 GROUP = "evaluation"

@@ -14,8 +14,8 @@ from finops_assets.base.content import version_of
 from finops_assets.budgets.evaluate import TABLE, Evaluation, evaluate, evaluations, keep
 from finops_assets.budgets.plan import BudgetsError, read_budgets
 from finops_assets.budgets.versions import CURRENT, changes, enter, in_force, version_in_force
+from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.platform import Platform
-from finops_assets.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.settings import BudgetFile
 
 GROUP = "evaluation"

@@ -8,12 +8,12 @@ import dagster as dg
 import pandas as pd
 
 from finops_assets.assets.describe import shown
-from finops_assets.currency.conversion import TABLE, DayRates, convert_days
-from finops_assets.currency.rates import MAX_AGE_DAYS
+from finops_assets.cost.currency.conversion import TABLE, DayRates, convert_days
+from finops_assets.cost.currency.rates import MAX_AGE_DAYS
+from finops_assets.cost.rollup import rollup_totals
 from finops_assets.gates import currency as gates
 from finops_assets.gates.verdict import Verdict
 from finops_assets.platform import Platform
-from finops_assets.rollup import rollup_totals
 from finops_assets.settings import Currency, Settings
 
 CONVERTED = dg.AssetKey(TABLE)

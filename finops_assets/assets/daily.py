@@ -24,8 +24,10 @@ from finops_assets.assets.follow import DATA_VERSION
 from finops_assets.assets.report_tables import POOL
 from finops_assets.checks.raw import FACTS, raw_check_keys, raw_key
 from finops_assets.checks.recording import HELD_BEFORE, held_back, holds, record, record_whole
-from finops_assets.daily_tables import build_rollup, enter_not_rolled_up, rollup_versions
-from finops_assets.facts import attribute_days, facts_stamp, forget_facts, judged_layer, release
+from finops_assets.cost.daily_tables import build_rollup, enter_not_rolled_up, rollup_versions
+from finops_assets.cost.facts import attribute_days, facts_stamp, forget_facts, judged_layer, release
+from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
+from finops_assets.cost.rollup import rollup_totals
 from finops_assets.gates import currency as currency_gates
 from finops_assets.gates import facts as facts_gates
 from finops_assets.gates import rollup as rollup_gates
@@ -33,8 +35,6 @@ from finops_assets.gates.verdict import Verdict
 from finops_assets.ingest.raw_days import sum_totals
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
-from finops_assets.rollup import TABLE as ROLLUP_TABLE
-from finops_assets.rollup import rollup_totals
 from finops_assets.run_days import names_days, run_days
 from finops_assets.settings import Currency, Settings
 from finops_assets.storage.lake import Key

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from finops_assets.coverage import Covered
-from finops_assets.facts import facts_stamp
+from finops_assets.cost.coverage import Covered
+from finops_assets.cost.facts import facts_stamp
 from finops_assets.platform import Platform
 from finops_assets.storage.lake import Key
 

@@ -11,8 +11,8 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from finops_assets.attribution.rules import Rules
 from finops_assets.base.text import markdown, one_line
+from finops_assets.cost.attribution.rules import Rules
 from finops_assets.focus.specification import columns
 from finops_assets.gates.verdict import money
 from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW

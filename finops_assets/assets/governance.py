@@ -13,11 +13,11 @@ from finops_assets.assets.report_tables import IO_MANAGER, POOL, in_schema
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.base.content import version_of
 from finops_assets.checks.raw import FACTS
+from finops_assets.cost.rollup import TABLE
 from finops_assets.governance.policy import read_policy
 from finops_assets.governance.tags import RECENT_DAYS, WEEKS, judge_tags, weeks_before
 from finops_assets.governance.target import judge_target
 from finops_assets.platform import Platform
-from finops_assets.rollup import TABLE
 
 GROUP = "evaluation"
 COVERAGE, OUTSIDE, UNMAPPED, DEBT = "tag_coverage", "tag_values_outside_canon", "tag_keys_unmapped", "tag_debt"

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pandas as pd
 
-from finops_assets.allocation.sparse import TABLE as SPARSE_GROUPS
 from finops_assets.anomalies.history import TABLE as ANOMALIES
 from finops_assets.anomalies.history import AnomalyHistory
 from finops_assets.assets.daily import BUILD_STEP, ROLLUP
@@ -16,10 +15,11 @@ from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.checks.raw import FACTS
 from finops_assets.checks.recording import only_held
+from finops_assets.cost.attribution.owner_decisions import OwnerDecisions
+from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
+from finops_assets.cost.sparse import TABLE as SPARSE_GROUPS
 from finops_assets.health.figures import TABLE, WEEKS, Decided, Outcome, Stage, health, page
-from finops_assets.owners.decisions import OwnerDecisions
 from finops_assets.platform import Platform
-from finops_assets.rollup import TABLE as ROLLUP_TABLE
 
 STEPS = (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE)
 RUNS_AT_ONCE = 200

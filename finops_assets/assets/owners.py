@@ -13,8 +13,7 @@ from finops_assets.assets.describe import shown
 from finops_assets.assets.follow import MADE_FROM
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.checks.raw import FACTS
-from finops_assets.coverage import HELD, coverage_of, has_coverage, is_behind
-from finops_assets.owners.decisions import (
+from finops_assets.cost.attribution.owner_decisions import (
     Decision,
     OwnerDecisions,
     acceptance,
@@ -23,6 +22,7 @@ from finops_assets.owners.decisions import (
     decisions_table,
     settled,
 )
+from finops_assets.cost.coverage import HELD, coverage_of, has_coverage, is_behind
 from finops_assets.owners.resources import WINDOW_DAYS, read_resources
 from finops_assets.owners.suggest import MIN_CONFIDENCE, SUGGESTION_COLUMNS, Coverage, Suggested, suggest
 from finops_assets.platform import Platform

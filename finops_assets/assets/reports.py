@@ -7,7 +7,6 @@ import dagster as dg
 import duckdb
 import pandas as pd
 
-from finops_assets.accrual import committed
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.describe import bar_chart, shown
@@ -15,13 +14,14 @@ from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import POOL, warehouse_table
 from finops_assets.built_elsewhere import require_none_missing
 from finops_assets.checks.raw import FACTS
-from finops_assets.commitments import commitments, unused_by_owner
 from finops_assets.comparison import Period, compare, latest_days, latest_month
-from finops_assets.corrections import corrections
+from finops_assets.cost.accrual import committed
+from finops_assets.cost.commitments import commitments, unused_by_owner
+from finops_assets.cost.corrections import corrections
+from finops_assets.cost.restatements import restatements
+from finops_assets.cost.rollup import TABLE
 from finops_assets.platform import Platform
 from finops_assets.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
-from finops_assets.restatements import restatements
-from finops_assets.rollup import TABLE
 
 NOT_YET = "the rollup is empty: no day has passed its gates yet"
 

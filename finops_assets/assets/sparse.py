@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from finops_assets.allocation.sparse import SPARSE, TABLE, VIEW, bring_up_to_date, sparse_report, sparse_shares
 from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.describe import shown
 from finops_assets.assets.follow import note_inputs
@@ -11,8 +10,9 @@ from finops_assets.assets.reports import NOT_YET
 from finops_assets.base.content import version_of_table
 from finops_assets.checks.raw import FACTS
 from finops_assets.comparison import latest_month
+from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
+from finops_assets.cost.sparse import SPARSE, TABLE, VIEW, bring_up_to_date, sparse_report, sparse_shares
 from finops_assets.platform import Platform
-from finops_assets.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.settings import Settings
 
 

@@ -14,8 +14,8 @@ from finops_assets.budgets.evaluate import CLOSING_DAYS, TABLE
 from finops_assets.budgets.plan import Budget
 from finops_assets.budgets.versions import in_force
 from finops_assets.comparison import Period, missing_days
+from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.reports import EXACT
-from finops_assets.rollup import TABLE as ROLLUP
 from finops_assets.storage.warehouse import Warehouse
 
 MONTHS = 3

@@ -19,8 +19,8 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
+from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.platform import Platform
-from finops_assets.rollup import TABLE as ROLLUP
 from finops_assets.settings import load_settings
 from finops_assets.storage.warehouse import Warehouse
 

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from finops_assets.accrual import HISTORY
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import (
     ConfigOption,
@@ -20,8 +19,9 @@ from finops_assets.cli.common import (
     write_table,
 )
 from finops_assets.comparison import Period
+from finops_assets.cost.accrual import HISTORY
+from finops_assets.cost.rollup import TABLE
 from finops_assets.forecast.period import forecasts, kinds_of_series, period_of
-from finops_assets.rollup import TABLE
 from finops_assets.storage.warehouse import Warehouse
 
 SHOWN = [

@@ -27,7 +27,7 @@ from finops_assets.cli.common import (
     write_table,
 )
 from finops_assets.cli.working import working
-from finops_assets.owners.decisions import (
+from finops_assets.cost.attribution.owner_decisions import (
     Decision,
     OwnerDecisions,
     Verdict,

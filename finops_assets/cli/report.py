@@ -11,12 +11,8 @@ import duckdb
 import pandas as pd
 import typer
 
-from finops_assets.accrual import ACCRUED, HISTORY, accrued_rollup, committed
 from finops_assets.allocation.balance import TABLE as ALLOCATED
 from finops_assets.allocation.report import allocation, kept, moves
-from finops_assets.allocation.sparse import SPARSE, sparse_report, sparse_shares
-from finops_assets.allocation.sparse import TABLE as SPARSE_GROUPS
-from finops_assets.allocation.sparse import VIEW as COST_CENTERS
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import (
     ConfigOption,
@@ -33,8 +29,6 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.commitments import TABLE as COMMITMENTS
-from finops_assets.commitments import commitments, unused_by_owner
 from finops_assets.comparison import (
     Comparison,
     Period,
@@ -45,10 +39,18 @@ from finops_assets.comparison import (
     no_figures,
     require_figures,
 )
-from finops_assets.corrections import TABLE as CORRECTIONS
-from finops_assets.corrections import corrections
-from finops_assets.currency.conversion import TABLE as CONVERTED
-from finops_assets.currency.conversion import converted_rollup
+from finops_assets.cost.accrual import ACCRUED, HISTORY, accrued_rollup, committed
+from finops_assets.cost.commitments import TABLE as COMMITMENTS
+from finops_assets.cost.commitments import commitments, unused_by_owner
+from finops_assets.cost.corrections import TABLE as CORRECTIONS
+from finops_assets.cost.corrections import corrections
+from finops_assets.cost.currency.conversion import TABLE as CONVERTED
+from finops_assets.cost.currency.conversion import converted_rollup
+from finops_assets.cost.restatements import REPORTED_NOW, as_of_relation
+from finops_assets.cost.rollup import TABLE
+from finops_assets.cost.sparse import SPARSE, sparse_report, sparse_shares
+from finops_assets.cost.sparse import TABLE as SPARSE_GROUPS
+from finops_assets.cost.sparse import VIEW as COST_CENTERS
 from finops_assets.page.file import page_path, write_page
 from finops_assets.page.gather import gather
 from finops_assets.reports import (
@@ -61,8 +63,6 @@ from finops_assets.reports import (
     savings_by,
     untagged_by,
 )
-from finops_assets.restatements import REPORTED_NOW, as_of_relation
-from finops_assets.rollup import TABLE
 from finops_assets.settings import load_settings
 from finops_assets.storage.tables import dimensions_of
 from finops_assets.storage.warehouse import Warehouse

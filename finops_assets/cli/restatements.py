@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, published, write_table
-from finops_assets.restatements import restatements as moved
+from finops_assets.cost.restatements import restatements as moved
 
 
 def restatements(

@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 
 from finops_assets.attribution.preview import preview
-from finops_assets.attribution.rules import Rules
-from finops_assets.attribution.versions import audit, versions_table
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import (
     ConfigOption,
@@ -24,7 +22,9 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.facts import facts_rules
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.attribution.versions import audit, versions_table
+from finops_assets.cost.facts import facts_rules
 from finops_assets.platform import Platform, accepted_owners
 from finops_assets.settings import load_candidate, load_settings
 from finops_assets.storage.duck import days_between

@@ -18,7 +18,7 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.coverage import AWAITED, BUILT, HELD, PREVIOUS, Coverage, coverage_of
+from finops_assets.cost.coverage import AWAITED, BUILT, HELD, PREVIOUS, Coverage, coverage_of
 from finops_assets.platform import Platform
 from finops_assets.settings import load_settings
 

@@ -14,7 +14,7 @@ import duckdb
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.conformance.rules import Kind, flat_json, pattern, repaired_kind
-from finops_assets.facts import raw_relation
+from finops_assets.cost.facts import raw_relation
 from finops_assets.focus.specification import Column, canonical_name, columns, detect_version
 from finops_assets.ingest.reading.export_table import ExportTable, map_column, open_export
 from finops_assets.ingest.reading.spelling import NULL_SPELLINGS, SOURCE_FILE, SOURCE_ROW, how_written

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from finops_assets.attribution.rules import TagValue
+from finops_assets.cost.attribution.rules import TagValue
 
 NO_TAGS = frozenset({"", "-", "--", "none", "null", "n/a", "na", "nan", "nil"})
 """How bills write, quoted or not, in any case, that a row has no tags."""

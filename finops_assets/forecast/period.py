@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from finops_assets.accrual import ACCRUED
 from finops_assets.comparison import Period
+from finops_assets.cost.accrual import ACCRUED
 from finops_assets.forecast.expect import CANDIDATES
 from finops_assets.forecast.intervals import LEAST_DAYS, LEVELS, Outlook, outlook
 from finops_assets.forecast.series import DailySeries, daily_series

@@ -13,11 +13,11 @@ from decimal import Decimal, localcontext
 import duckdb
 import numpy as np
 
-from finops_assets.accrual import ACCRUED, accrued_rollup
 from finops_assets.comparison import LATE_DAYS, Period, covered_days
+from finops_assets.cost.accrual import ACCRUED, accrued_rollup
+from finops_assets.cost.rollup import TABLE
 from finops_assets.forecast.expect import Matrix
 from finops_assets.reports import EXACT, Basis, can_group_by, days_without, require_columns
-from finops_assets.rollup import TABLE
 from finops_assets.storage.duck import identifier
 from finops_assets.storage.tables import dimensions_of
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import duckdb
 
-from finops_assets.engines.chosen import engine_on
-from finops_assets.facts import facts_relation, judged_layer, raw_relation
+from finops_assets.cost.engines.choose import engine_on
+from finops_assets.cost.facts import facts_relation, judged_layer, raw_relation
 from finops_assets.platform import Platform
 from finops_assets.storage.lake import Key, Layer
 
@@ -35,7 +35,7 @@ class Asked:
             files = lake.fetch(lake.day_file(layer, *key) for key in keys)
             relation = raw_relation if layer == "raw" else facts_relation
             return self.connection.execute(query(relation(files))).fetchall() if files else []
-        from finops_assets.engines.transformation import rows_of
+        from finops_assets.cost.engines.transformation import rows_of
 
         held = [key for key in keys if lake.holds(lake.day_file(layer, *key))]
         return rows_of(self._elsewhere, layer, held, query) if held else []

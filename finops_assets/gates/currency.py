@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 
-from finops_assets.currency.conversion import TABLE, DayRates, day_rates
+from finops_assets.cost.currency.conversion import TABLE, DayRates, day_rates
+from finops_assets.cost.rollup import TABLE as ROLLUP
+from finops_assets.cost.rollup import rollup_totals
 from finops_assets.gates.verdict import Verdict, money
 from finops_assets.platform import Platform
-from finops_assets.rollup import TABLE as ROLLUP
-from finops_assets.rollup import rollup_totals
 from finops_assets.settings import Currency
 
 RATES, CONSERVED = "rates_present", "conserved"

@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from finops_assets.facts import facts_relation, judged_layer
+from finops_assets.cost.facts import facts_relation, judged_layer
 from finops_assets.gates.asked import Asked
 from finops_assets.gates.verdict import Figure, OfSource, Verdict, money
 from finops_assets.platform import Platform

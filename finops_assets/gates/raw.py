@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.conformance.known_gaps import absent_columns, gap_condition
-from finops_assets.facts import facts_relation, raw_relation
+from finops_assets.cost.facts import facts_relation, raw_relation
 from finops_assets.focus.specification import Column, columns, mandatory_columns
 from finops_assets.gates.verdict import Verdict, counted, money
 from finops_assets.ingest.cadence import AWAITED, COSTS_NOTHING, MISSING, Calendar, Emptiness

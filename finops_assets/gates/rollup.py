@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
-from finops_assets.accrual import APPORTIONED, HISTORY, LONG
+from finops_assets.cost.accrual import APPORTIONED, HISTORY, LONG
+from finops_assets.cost.rollup import EFFECTIVE, TABLE, rollup_totals
 from finops_assets.gates.asked import Asked
 from finops_assets.gates.verdict import Verdict, counted, money
 from finops_assets.platform import Platform
-from finops_assets.rollup import EFFECTIVE, TABLE, rollup_totals
 from finops_assets.storage.duck import columns_of, connect, identifier
 from finops_assets.storage.tables import key
 

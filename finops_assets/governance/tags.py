@@ -18,17 +18,17 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from finops_assets.attribution.row_rules import tag_text
-from finops_assets.attribution.rules import Rules
-from finops_assets.attribution.tag_sets import TagTexts
-from finops_assets.facts import facts_relation
+from finops_assets.cost.attribution.row_rules import tag_text
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.attribution.tag_sets import TagTexts
+from finops_assets.cost.facts import facts_relation
+from finops_assets.cost.rollup import EFFECTIVE, UNTAGGED
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.participants import provider_before
 from finops_assets.governance.policy import DEPARTMENT, Policy
 from finops_assets.ingest.reading.export_table import all_columns
 from finops_assets.reports import percent
-from finops_assets.rollup import EFFECTIVE, UNTAGGED
 from finops_assets.settings import Settings, TagTarget
 from finops_assets.storage.duck import connect, identifier, literal
 from finops_assets.storage.lake import Lake

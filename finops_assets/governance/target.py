@@ -9,9 +9,9 @@ from decimal import Decimal
 
 import pandas as pd
 
+from finops_assets.cost.rollup import UNTAGGED
 from finops_assets.governance.policy import Policy
 from finops_assets.reports import percent
-from finops_assets.rollup import UNTAGGED
 
 SHOWN = 5
 

@@ -15,11 +15,11 @@ from typing import Literal
 import duckdb
 import pandas as pd
 
-from finops_assets.allocation.sparse import TABLE as SPARSE_GROUPS
 from finops_assets.anomalies.history import Anomaly
+from finops_assets.cost.rollup import TABLE as ROLLUP
+from finops_assets.cost.rollup import UNTAGGED
+from finops_assets.cost.sparse import TABLE as SPARSE_GROUPS
 from finops_assets.reports import percent
-from finops_assets.rollup import TABLE as ROLLUP
-from finops_assets.rollup import UNTAGGED
 from finops_assets.storage.warehouse import Warehouse
 
 TABLE = "health"

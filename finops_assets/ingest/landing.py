@@ -19,9 +19,9 @@ from pathlib import Path
 
 import duckdb
 
-from finops_assets.attribution.tag_sets import enter_tag_sets, raw_tags, read_tag_sets
 from finops_assets.base.errors import DeliveryChanged, DeliveryRefused, DeliveryUnread, FinopsError
 from finops_assets.base.text import command
+from finops_assets.cost.attribution.tag_sets import enter_tag_sets, raw_tags, read_tag_sets
 from finops_assets.focus.specification import detect_version
 from finops_assets.ingest.conversion.convert import in_focus
 from finops_assets.ingest.layouts.delivery import Delivery, scope_days

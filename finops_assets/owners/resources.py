@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from finops_assets.attribution.row_rules import RULE
-from finops_assets.attribution.rules import Rules
-from finops_assets.facts import facts_relation
+from finops_assets.cost.attribution.row_rules import RULE
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.facts import facts_relation
 from finops_assets.focus.money import DECIMAL
 from finops_assets.settings import Engine
 from finops_assets.storage.duck import connect, identifier, literal

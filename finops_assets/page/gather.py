@@ -14,18 +14,18 @@ from typing import Any, Literal
 
 import duckdb
 
-from finops_assets.accrual import HISTORY as ACCRUALS
-from finops_assets.accrual import accrued_rollup
 from finops_assets.anomalies.history import TABLE as ANOMALIES
 from finops_assets.budgets.evaluate import CLOSING_DAYS
 from finops_assets.budgets.evaluate import TABLE as EVALUATIONS
 from finops_assets.budgets.versions import CURRENT as BUDGETS
 from finops_assets.comparison import Comparison, NoFigures, Period, compare, latest_month, require_figures
+from finops_assets.cost.accrual import HISTORY as ACCRUALS
+from finops_assets.cost.accrual import accrued_rollup
+from finops_assets.cost.restatements import restatements
+from finops_assets.cost.rollup import TABLE
 from finops_assets.forecast.period import FORECAST, period_of
 from finops_assets.governance.tags import RECENT_DAYS
 from finops_assets.reports import EXACT, SERVICES_BY, TEAMS_BY, cost_by, percent, untagged_by
-from finops_assets.restatements import restatements
-from finops_assets.rollup import TABLE
 from finops_assets.storage.duck import next_month
 from finops_assets.storage.tables import DIMENSIONS
 from finops_assets.storage.warehouse import Warehouse

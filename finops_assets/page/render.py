@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from finops_assets.base.text import markdown, one_line
 from finops_assets.comparison import Period
+from finops_assets.cost.rollup import UNKNOWN, UNTAGGED
 from finops_assets.page import charts
 from finops_assets.page.gather import AnomalyLine, BudgetLine, ForecastLine, Money, MonthFigures, Restated, Spend
-from finops_assets.rollup import UNKNOWN, UNTAGGED
 
 TEMPLATE = "month.html.jinja"
 MOST_MOVERS, DRAWN_BUDGETS, MOST_PERCENT = 8, 2.0, 999

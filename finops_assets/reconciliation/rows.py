@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.facts import raw_relation
+from finops_assets.cost.facts import raw_relation
 from finops_assets.ingest.landing import slice_folder
 from finops_assets.ingest.reading.export_table import all_columns, canonical_type
 from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW

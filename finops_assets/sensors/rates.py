@@ -11,7 +11,7 @@ import dagster as dg
 import duckdb
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from finops_assets.currency.conversion import day_rates, days_to_convert
+from finops_assets.cost.currency.conversion import day_rates, days_to_convert
 from finops_assets.in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform
 from finops_assets.runs import DAYS_PER_RUN, consecutive

@@ -9,12 +9,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from finops_assets.attribution.rules import Rules
-from finops_assets.attribution.tag_sets import attribution
-from finops_assets.daily_tables import ROLLED, statements_on_facts
-from finops_assets.engines.transformation import Engine, Query, held_keys, rows_of, write_facts
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.attribution.tag_sets import attribution
+from finops_assets.cost.daily_tables import ROLLED, statements_on_facts
+from finops_assets.cost.engines.transformation import Engine, Query, held_keys, rows_of, write_facts
+from finops_assets.cost.facts import build_facts, facts_relation, facts_stamp, raw_relation
 from finops_assets.estate import Estate, EstateSpec, Incident
-from finops_assets.facts import build_facts, facts_relation, facts_stamp, raw_relation
 from finops_assets.gates import facts as facts_gates
 from finops_assets.gates import rollup as rollup_gates
 from finops_assets.ingest.landing import land_source

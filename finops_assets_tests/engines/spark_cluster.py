@@ -34,7 +34,7 @@ FOR_TESTS = {"spark.driver.extraJavaOptions": SHORT_LIVED, "spark.executor.extra
 @contextmanager
 def spark_configured(folder: Path, **changes: str) -> Iterator[None]:
     """Spark's own configuration, in its own place; what was started under it is stopped."""
-    from finops_assets.engines.spark import stop_session
+    from finops_assets.cost.engines.spark import stop_session
 
     settings = DEFAULTS | {"spark.local.dir": str(folder / "scratch")} | changes
     (folder / "spark-defaults.conf").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))

@@ -11,15 +11,15 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from finops_assets.attribution.tag_sets import attribution
 from finops_assets.base.errors import FinopsError
-from finops_assets.engines.transformation import write_facts
+from finops_assets.cost.attribution.tag_sets import attribution
+from finops_assets.cost.engines.transformation import write_facts
 from finops_assets.storage.lake import Lake
 from finops_assets_tests.engines.conftest import DAYS, Expected, ordered
 
 pytest.importorskip("google.cloud.bigquery", reason="needs the extra bigquery")
 resources = pytest.importorskip("dagster_gcp", reason="needs the extra bigquery")
-from finops_assets.engines.bigquery import BigQuery  # noqa: E402
+from finops_assets.cost.engines.bigquery import BigQuery  # noqa: E402
 from finops_assets_tests.engines.bigquery_fake import BILLED, Service, bigquery_service  # noqa: E402
 
 BUCKET = "gs://company-finops/lake"

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from finops_assets.base.errors import ConfigError, FinopsError
-from finops_assets.engines.chosen import engine_on
-from finops_assets.facts import SPARK_COLUMNS, facts_rules
+from finops_assets.cost.engines.choose import engine_on
+from finops_assets.cost.facts import SPARK_COLUMNS, facts_rules
 from finops_assets.gates.facts import judge_facts
 from finops_assets.gates.rollup import UNIQUE, judge_rollup
 from finops_assets.settings import parse_settings
@@ -45,7 +45,7 @@ def test_any_other_place_is_a_mistake_in_the_settings(tmp_path: Path, place: str
 
 
 def test_without_the_extra_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "finops_assets.engines.spark", None)
+    monkeypatch.setitem(sys.modules, "finops_assets.cost.engines.spark", None)
     with pytest.raises(
         FinopsError, match=r"is 'local\[2\]', which needs the extra spark .*.venv/bin/uv pip install -e '\.\[spark\]'"
     ):

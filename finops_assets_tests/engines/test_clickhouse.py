@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from finops_assets.attribution.tag_sets import attribution, attribution_schema
-from finops_assets.engines.dialects import rendered
-from finops_assets.engines.transformation import PLACED, rows_of, shown, write_facts
-from finops_assets.facts import facts_query
+from finops_assets.cost.attribution.tag_sets import attribution, attribution_schema
+from finops_assets.cost.engines.dialects import rendered
+from finops_assets.cost.engines.transformation import PLACED, rows_of, shown, write_facts
+from finops_assets.cost.facts import facts_query
 from finops_assets.storage.lake import Key
 from finops_assets_tests.engines.clickhouse_front import front
 from finops_assets_tests.engines.conftest import DAYS, Expected, ordered, statements
@@ -21,7 +21,7 @@ from finops_assets_tests.engines.conftest import DAYS, Expected, ordered, statem
 if not os.environ.get("FINOPS_TEST_ENGINES"):
     pytest.skip("slow: make test-engines", allow_module_level=True)
 chdb = pytest.importorskip("chdb.session", reason="needs the extra clickhouse: make test-engines")
-from finops_assets.engines.clickhouse import SETTINGS, ClickHouse, Server  # noqa: E402
+from finops_assets.cost.engines.clickhouse import SETTINGS, ClickHouse, Server  # noqa: E402
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from finops_assets import commitments, corrections
-from finops_assets.attribution.combinations import combinations_query
-from finops_assets.attribution.row_rules import Matcher, RowRule
-from finops_assets.attribution.rules import Rules
-from finops_assets.daily_tables import CHARGES, ROLLED
-from finops_assets.engines.dialects import ALLOWED, DIALECTS, FUNCTIONS, NotPortable, rendered
-from finops_assets.facts import facts_query
+from finops_assets.cost import commitments, corrections
+from finops_assets.cost.attribution.combinations import combinations_query
+from finops_assets.cost.attribution.row_rules import Matcher, RowRule
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.daily_tables import CHARGES, ROLLED
+from finops_assets.cost.engines.dialects import ALLOWED, DIALECTS, FUNCTIONS, NotPortable, rendered
+from finops_assets.cost.facts import facts_query
+from finops_assets.cost.rollup import TABLE, totals_query
 from finops_assets.gates import rollup as rollup_gates
-from finops_assets.rollup import TABLE, totals_query
 from finops_assets_tests.conftest import Site
 from finops_assets_tests.engines.conftest import statements
 

@@ -11,11 +11,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from finops_assets.attribution.tag_sets import attribution
 from finops_assets.base.errors import FinopsError, LakeError
-from finops_assets.engines.dialects import rendered
-from finops_assets.engines.transformation import write_facts
-from finops_assets.facts import build_facts, facts_relation, facts_stamp
+from finops_assets.cost.attribution.tag_sets import attribution
+from finops_assets.cost.engines.dialects import rendered
+from finops_assets.cost.engines.transformation import write_facts
+from finops_assets.cost.facts import build_facts, facts_relation, facts_stamp
 from finops_assets_tests.engines.conftest import DAYS, Expected, facts_rows
 from finops_assets_tests.engines.spark_cluster import FOR_TESTS, spark_configured
 
@@ -25,8 +25,8 @@ if not shutil.which("java"):
     pytest.skip("needs Java 17", allow_module_level=True)
 pytest.importorskip("pyspark", reason="needs the extra spark: make test-engines")
 
-from finops_assets.engines import spark
-from finops_assets.engines.spark import Spark, session_on
+from finops_assets.cost.engines import spark
+from finops_assets.cost.engines.spark import Spark, session_on
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning"

@@ -16,8 +16,8 @@ import duckdb
 import pytest
 
 from finops_assets.base.errors import FinopsError, LakeError
+from finops_assets.cost.facts import facts_relation
 from finops_assets.demo import write_estate
-from finops_assets.facts import facts_relation
 from finops_assets_tests.emulators import free_port
 from finops_assets_tests.engines.conftest import facts_rows, ordered
 from finops_assets_tests.engines.spark_cluster import FOR_TESTS, Cluster, spark_cluster, spark_configured
@@ -29,7 +29,7 @@ if not shutil.which("java"):
     pytest.skip("needs Java 17", allow_module_level=True)
 pytest.importorskip("pyspark", reason="needs the extra spark: make test-engines")
 
-from finops_assets.engines import spark
+from finops_assets.cost.engines import spark
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning"

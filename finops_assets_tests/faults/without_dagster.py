@@ -16,8 +16,8 @@ from datetime import date
 from pathlib import Path
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.daily_tables import build_rollup
-from finops_assets.facts import build_facts
+from finops_assets.cost.daily_tables import build_rollup
+from finops_assets.cost.facts import build_facts
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
 
-from finops_assets.attribution.rules import Rules
 from finops_assets.base.errors import FinopsError
+from finops_assets.cost.attribution.rules import Rules
 from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, all_columns
 from finops_assets.storage.lake import Key, Lake, Layer
 

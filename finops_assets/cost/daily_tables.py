@@ -9,16 +9,15 @@ from datetime import date
 import duckdb
 import pyarrow as pa
 
-from finops_assets import accrual, commitments, corrections, restatements
-from finops_assets import coverage as coverages
-from finops_assets.allocation import sparse
-from finops_assets.attribution.rules import Rules
 from finops_assets.base.content import versions_by_day
-from finops_assets.coverage import Covered, enter_coverage
-from finops_assets.engines.chosen import engine_on
-from finops_assets.facts import facts_relation, stamp_of
-from finops_assets.restatements import keep_history
-from finops_assets.rollup import REPORTED, TABLE, TooMany, key_of, rollup_query, too_many_query
+from finops_assets.cost import accrual, commitments, corrections, restatements, sparse
+from finops_assets.cost import coverage as coverages
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.coverage import Covered, enter_coverage
+from finops_assets.cost.engines.choose import engine_on
+from finops_assets.cost.facts import facts_relation, stamp_of
+from finops_assets.cost.restatements import keep_history
+from finops_assets.cost.rollup import REPORTED, TABLE, TooMany, key_of, rollup_query, too_many_query
 from finops_assets.settings import Settings
 from finops_assets.storage.duck import columns_of
 from finops_assets.storage.lake import Key, Lake, source_and_day
@@ -170,7 +169,7 @@ def _found_on(
     run_on: str, lake: Lake, sources: list[str], days: list[date], rules: Rules, providers: Mapping[str, str]
 ) -> dict[str, pa.Table]:
     """What another engine finds in the facts of these days; the rollup only where it is not `ROLLED` without source."""
-    from finops_assets.engines.transformation import answer, held_keys, shown  # needs the engine's extra
+    from finops_assets.cost.engines.transformation import answer, held_keys, shown  # needs the engine's extra
 
     keys = held_keys(lake, "facts", sources, days)
     if not keys:

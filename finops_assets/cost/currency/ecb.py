@@ -17,7 +17,7 @@ from pathlib import Path
 
 from finops_assets.base.errors import RatesError
 from finops_assets.base.scratch import beside
-from finops_assets.currency.rates import HEADER, Rate, RateTable, decimal_rate, rate_table, read_rates
+from finops_assets.cost.currency.rates import HEADER, Rate, RateTable, decimal_rate, rate_table, read_rates
 
 SOURCE, BASE = "ecb", "EUR"
 NO_RATE = {"", "N/A"}

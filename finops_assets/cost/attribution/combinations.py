@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from finops_assets.attribution.row_rules import RulesOfDay, Tags
+from finops_assets.cost.attribution.row_rules import RulesOfDay, Tags
 from finops_assets.storage.duck import identifier
 
 RULED = "ruled"

@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finops_assets.attribution.combinations import RULED, combinations_query, ruled_columns, ruled_table
-from finops_assets.attribution.row_rules import RulesOfDay
-from finops_assets.attribution.rules import Rules
-from finops_assets.attribution.tag_sets import TagTexts, attribution
-from finops_assets.attribution.versions import keep_version
 from finops_assets.base.errors import LakeError
 from finops_assets.base.parquet_join import join_columns
-from finops_assets.engines.chosen import engine_on
+from finops_assets.cost.attribution.combinations import RULED, combinations_query, ruled_columns, ruled_table
+from finops_assets.cost.attribution.row_rules import RulesOfDay
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.attribution.tag_sets import TagTexts, attribution
+from finops_assets.cost.attribution.versions import keep_version
+from finops_assets.cost.engines.choose import engine_on
 from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, all_columns
 from finops_assets.settings import Engine
 from finops_assets.storage.duck import by_source_and_day, connect, file_list, identifier, literal, one_file
@@ -73,7 +73,7 @@ def attribute_days(lake: Lake, engine: Engine, rules: Rules, keys: Iterable[Key]
         keep_version(lake, rules)
         resolved = attribution(lake, rules, sorted({s for s, _ in stale}))
         if engine.run_on:
-            from finops_assets.engines.transformation import write_facts  # needs the engine's extra
+            from finops_assets.cost.engines.transformation import write_facts  # needs the engine's extra
 
             write_facts(engine_on(engine.run_on, lake), lake, rules, resolved, {key: stamps[key] for key in stale})
         else:

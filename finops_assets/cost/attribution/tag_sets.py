@@ -18,9 +18,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finops_assets.attribution.row_rules import Tags
-from finops_assets.attribution.rules import Rules, resolve
 from finops_assets.base.errors import TagSetCollision
+from finops_assets.cost.attribution.row_rules import Tags
+from finops_assets.cost.attribution.rules import Rules, resolve
 from finops_assets.focus.tags import canonical_tags, tag_set_id
 from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, ExportTable
 from finops_assets.storage.duck import identifier, literal

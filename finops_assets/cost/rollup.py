@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 
-from finops_assets.attribution.rules import Rules
+from finops_assets.cost.attribution.rules import Rules
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.participants import provider_before
 from finops_assets.storage import tables

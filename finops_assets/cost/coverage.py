@@ -15,8 +15,8 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
-from finops_assets.attribution.rules import Rules
-from finops_assets.facts import facts_stamp
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.facts import facts_stamp
 from finops_assets.storage import tables
 from finops_assets.storage.lake import Key, Lake
 

@@ -10,8 +10,8 @@ from datetime import date
 import duckdb
 import pandas as pd
 
+from finops_assets.cost.rollup import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
-from finops_assets.rollup import EFFECTIVE
 
 TABLE = "daily_corrections"
 

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from finops_assets.attribution.combinations import combinations_query, ruled_table
-from finops_assets.attribution.row_rules import RulesOfDay
-from finops_assets.attribution.rules import Rules
-from finops_assets.attribution.tag_sets import TagTexts
-from finops_assets.engines.dialects import rendered
-from finops_assets.facts import facts_query
+from finops_assets.cost.attribution.combinations import combinations_query, ruled_table
+from finops_assets.cost.attribution.row_rules import RulesOfDay
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.attribution.tag_sets import TagTexts
+from finops_assets.cost.engines.dialects import rendered
+from finops_assets.cost.facts import facts_query
 from finops_assets.focus.money import SCALE
 from finops_assets.storage.lake import Key, Lake, Layer
 

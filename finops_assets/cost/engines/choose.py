@@ -8,7 +8,7 @@ from finops_assets.base.errors import FinopsError, install
 from finops_assets.storage.lake import Lake
 
 if TYPE_CHECKING:
-    from finops_assets.engines.transformation import Engine
+    from finops_assets.cost.engines.transformation import Engine
 
 
 def engine_on(run_on: str, lake: Lake) -> Engine:
@@ -19,7 +19,7 @@ def engine_on(run_on: str, lake: Lake) -> Engine:
     """
     # Whatever settings.RUN_ON lets through is a master of Spark.
     try:
-        from finops_assets.engines.spark import Spark, session_on
+        from finops_assets.cost.engines.spark import Spark, session_on
     except ImportError as error:
         raise FinopsError(
             f"engine.run_on in finops.yaml is {run_on!r}, which needs the extra spark ({error}): {install('spark')};"
