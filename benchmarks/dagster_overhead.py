@@ -17,9 +17,9 @@ from finops_assets.assets import daily
 from finops_assets.assets import raw as raw_assets
 from finops_assets.definitions import build_definitions
 from finops_assets.estate import Estate, EstateSpec
-from finops_assets.gates import facts as facts_gates
-from finops_assets.gates import raw as raw_gates
-from finops_assets.gates import rollup as rollup_gates
+from finops_assets.judge.gates import facts as facts_gates
+from finops_assets.judge.gates import raw as raw_gates
+from finops_assets.judge.gates import rollup as rollup_gates
 from finops_assets.settings import Settings
 
 ROWS_A_DAY = 60

@@ -17,13 +17,13 @@ from finops_assets.cost.attribution.tag_sets import attribution
 from finops_assets.cost.daily_tables import ROWS_AT_ONCE, build_rollup
 from finops_assets.cost.facts import build_facts, facts_relation
 from finops_assets.cost.rollup import TABLE, rollup_query
-from finops_assets.gates.facts import judge_facts
-from finops_assets.gates.raw import judge_raw
-from finops_assets.gates.rollup import judge_rollup
-from finops_assets.gates.verdict import Verdict
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, all_columns
+from finops_assets.judge.gates.facts import judge_facts
+from finops_assets.judge.gates.raw import judge_raw
+from finops_assets.judge.gates.rollup import judge_rollup
+from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine
 from finops_assets.storage.duck import ROW_GROUP_ROWS, connect, literal

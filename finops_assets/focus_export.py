@@ -23,9 +23,9 @@ import duckdb
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.scratch import beside
-from finops_assets.conformance.rules import near_macro, rules_of
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.specification import columns
+from finops_assets.judge.conformance.rules import near_macro, rules_of
 from finops_assets.platform import Platform
 from finops_assets.storage.duck import (
     ROW_GROUP_ROWS,

@@ -23,7 +23,6 @@ from finops_assets.assets.daily import BUILD_STEP, ROLLUP, blocking_gates
 from finops_assets.base.errors import FinopsError, WaitedTooLong
 from finops_assets.base.processes import holding_open, name_of
 from finops_assets.base.waiting import PATIENCE_MINUTES, Wait, tell
-from finops_assets.built_elsewhere import differing
 from finops_assets.checks.raw import FACTS, raw_key
 from finops_assets.checks.recording import AWAITED, HELD_BEFORE, held_days
 from finops_assets.cost.coverage import AWAITED as AWAITED_STATE
@@ -35,6 +34,7 @@ from finops_assets.dead_runs import end_dead_runs, owner_tags
 from finops_assets.failures import why, why_step_failed
 from finops_assets.ingest.landing import unknown_deliveries
 from finops_assets.ingest.raw_days import changed_days
+from finops_assets.judge.warehouse_behind import differing
 from finops_assets.platform import Platform
 from finops_assets.storage.duck import days_between
 

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 
 from finops_assets.base.errors import DeliveryRefused, FinopsError, LakeError
 from finops_assets.cost.rollup import rollup_totals
-from finops_assets.gates.facts import judge_facts
-from finops_assets.gates.rollup import judge_rollup
-from finops_assets.gates.verdict import Verdict
 from finops_assets.ingest.landing import FLUSH_ROWS, write_days
+from finops_assets.judge.gates.facts import judge_facts
+from finops_assets.judge.gates.rollup import judge_rollup
+from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.settings import Engine
 from finops_assets.storage.duck import connect
 from finops_assets.storage.ledger import Generation

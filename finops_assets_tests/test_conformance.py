@@ -23,8 +23,9 @@ from typer.testing import CliRunner
 from finops_assets.assets.conformance import CONFORMANCE
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli import app
-from finops_assets.conformance.judging import Finding
-from finops_assets.conformance.report import (
+from finops_assets.focus.specification import VERSIONS, columns
+from finops_assets.judge.conformance.judge import Finding
+from finops_assets.judge.conformance.report import (
     breaks,
     judge_files,
     judge_source,
@@ -34,8 +35,7 @@ from finops_assets.conformance.report import (
     summary,
     write_junit,
 )
-from finops_assets.conformance.rules import rules_of
-from finops_assets.focus.specification import VERSIONS, columns
+from finops_assets.judge.conformance.rules import rules_of
 from finops_assets.settings import Engine
 from finops_assets_tests.conftest import Row, Site, csv_text, focus_row
 from finops_assets_tests.running import Graph, settings_for, small_estate
@@ -193,7 +193,9 @@ def test_the_bad_row_breaks_the_rule_and_the_good_one_keeps_it(
 
 
 def test_every_written_rule_has_its_good_and_bad_row() -> None:
-    entries = tomllib.loads((files("finops_assets.conformance") / "rules.toml").read_text(encoding="utf-8"))["rule"]
+    entries = tomllib.loads((files("finops_assets.judge.conformance") / "rules.toml").read_text(encoding="utf-8"))[
+        "rule"
+    ]
     written = {e["id"] for e in entries if e.get("kind") != "columns"}
     tested = {rule for rule, *_ in RELATIONS}
     covered = {i for i in written if any(i.replace("{column}", c) in tested for c in ["", *columns()])}

@@ -19,8 +19,8 @@ from finops_assets.estate.retold import DIALECTS, Dialect, retell
 from finops_assets.focus.specification import columns
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
+from finops_assets.judge.reconciliation.overlap import compare_sources
 from finops_assets.platform import Platform
-from finops_assets.reconciliation.overlap import compare_sources
 from finops_assets.settings import parse_settings
 from finops_assets.storage.duck import days_between
 from finops_assets.storage.ledger import Ledger

@@ -26,7 +26,7 @@ from finops_assets.cost.sparse import VIEW as COST_CENTERS
 from finops_assets.cost.sparse import bring_up_to_date
 from finops_assets.forecast.period import kinds_of_series
 from finops_assets.forecast.series import daily_series
-from finops_assets.gates import rollup as gates
+from finops_assets.judge.gates import rollup as gates
 from finops_assets.reports import cost_by, days_without, untagged_by
 from finops_assets.storage.duck import days_between
 from finops_assets.storage.tables import dimensions_of

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from finops_assets import focus_export
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli import app
-from finops_assets.conformance.report import breaks, judge_files
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.facts import build_facts, facts_relation
 from finops_assets.estate import Incident
@@ -25,6 +24,7 @@ from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.layouts.delivery import incomplete_sectors
 from finops_assets.ingest.layouts.layouts import newest_deliveries
 from finops_assets.ingest.raw_days import compose_days
+from finops_assets.judge.conformance.report import breaks, judge_files
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine, parse_settings
 from finops_assets.storage.ledger import Ledger

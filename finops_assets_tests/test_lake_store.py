@@ -24,10 +24,10 @@ from finops_assets.cost.attribution.tag_sets import REGISTER_SCHEMA, enter_tag_s
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import FactsDay, build_facts, facts_relation
 from finops_assets.estate import Estate
-from finops_assets.gates.facts import judge_facts
-from finops_assets.gates.raw import judge_raw
 from finops_assets.ingest.landing import land_source, unknown_deliveries
 from finops_assets.ingest.raw_days import RawDay, changed_days, compose_days
+from finops_assets.judge.gates.facts import judge_facts
+from finops_assets.judge.gates.raw import judge_raw
 from finops_assets.platform import Platform
 from finops_assets.settings import LakeStore, Source, parse_settings
 from finops_assets.storage import remote_lake as lake_store

@@ -18,7 +18,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finops_assets.conformance.report import judge_source
 from finops_assets.focus.specification import columns
 from finops_assets.focus.tags import canonical_tags
 from finops_assets.ingest.conversion import arithmetic
@@ -32,6 +31,7 @@ from finops_assets.ingest.layouts.azure_exports import ACTUAL, AMORTIZED
 from finops_assets.ingest.layouts.layouts import known_manifests, newest_deliveries
 from finops_assets.ingest.reading.export_table import ExportTable, open_export
 from finops_assets.ingest.reading.spelling import ASSUMED, SLASHED
+from finops_assets.judge.conformance.report import judge_source
 from finops_assets.settings import Engine
 from finops_assets.storage.duck import connect
 from finops_assets_tests.conftest import Site, csv_text, focus_row

@@ -21,11 +21,11 @@ import pytest
 
 from finops_assets.assets.report_tables import POOL
 from finops_assets.base.errors import WarehouseError
-from finops_assets.built_elsewhere import require_none_missing
 from finops_assets.cost.facts import facts_relation
 from finops_assets.cost.rollup import rollup_totals
 from finops_assets.estate import Incident
 from finops_assets.ingest.landing import land_source
+from finops_assets.judge.warehouse_behind import require_none_missing
 from finops_assets.platform import Platform
 from finops_assets.retention import prune
 from finops_assets.runs import days_to_run, held_by_gates, run_range

@@ -24,8 +24,7 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.cli import app
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
-from finops_assets.platform import Platform
-from finops_assets.reconciliation.invoice import (
+from finops_assets.judge.reconciliation.invoice import (
     DIFFERS,
     MATCHED,
     NOT_IN_DATA,
@@ -34,10 +33,11 @@ from finops_assets.reconciliation.invoice import (
     Reconciled,
     reconcile_invoices,
 )
-from finops_assets.reconciliation.invoice_file import read_invoices
-from finops_assets.reconciliation.overlap import compare_bills, compare_sources
-from finops_assets.reconciliation.same_cost import AGREES, Comparison
-from finops_assets.reconciliation.tolerance import Tolerance, invoice_default
+from finops_assets.judge.reconciliation.invoice_file import read_invoices
+from finops_assets.judge.reconciliation.overlap import compare_bills, compare_sources
+from finops_assets.judge.reconciliation.same_cost import AGREES, Comparison
+from finops_assets.judge.reconciliation.tolerance import Tolerance, invoice_default
+from finops_assets.platform import Platform
 from finops_assets.settings import Source, parse_settings
 from finops_assets.storage.duck import days_between
 

@@ -29,10 +29,10 @@ from finops_assets.cost.engines.dialects import DIALECTS, rendered
 from finops_assets.cost.facts import build_facts, facts_query, facts_relation, facts_rules
 from finops_assets.estate import Estate
 from finops_assets.estate.catalog import DEPARTMENTS
-from finops_assets.gates.facts import CONSERVED, judge_facts
-from finops_assets.gates.rollup import judge_rollup
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
+from finops_assets.judge.gates.facts import CONSERVED, judge_facts
+from finops_assets.judge.gates.rollup import judge_rollup
 from finops_assets.owners.resources import read_resources
 from finops_assets.owners.suggest import Coverage, suggest
 from finops_assets.platform import Platform

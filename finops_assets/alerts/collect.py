@@ -17,9 +17,9 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.checks.raw import FACTS
 from finops_assets.checks.recording import AWAITED, HELD_BEFORE, OF_DAYS, OF_SOURCES, only_held
 from finops_assets.failures import why_step_failed
-from finops_assets.gates.raw import ONLY_PENDING
 from finops_assets.ingest.cadence import MISSING, Calendar
 from finops_assets.ingest.layouts.delivery import incomplete_sectors, scope_days
+from finops_assets.judge.gates.raw import ONLY_PENDING
 from finops_assets.platform import Platform
 from finops_assets.settings import Settings, Source, without_secrets
 from finops_assets.storage.ledger import Generation, Ledger, concerns

@@ -9,7 +9,7 @@ from finops_assets.assets.describe import shown
 from finops_assets.assets.follow import NEWEST_RAW_DAYS
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.checks.raw import raw_key
-from finops_assets.conformance.report import keep_judged, kept_findings
+from finops_assets.judge.conformance.report import keep_judged, kept_findings
 from finops_assets.platform import Platform
 from finops_assets.settings import Settings
 

@@ -28,11 +28,11 @@ from finops_assets.cost.daily_tables import build_rollup, enter_not_rolled_up, r
 from finops_assets.cost.facts import attribute_days, facts_stamp, forget_facts, judged_layer, release
 from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.cost.rollup import rollup_totals
-from finops_assets.gates import currency as currency_gates
-from finops_assets.gates import facts as facts_gates
-from finops_assets.gates import rollup as rollup_gates
-from finops_assets.gates.verdict import Verdict
 from finops_assets.ingest.raw_days import sum_totals
+from finops_assets.judge.gates import currency as currency_gates
+from finops_assets.judge.gates import facts as facts_gates
+from finops_assets.judge.gates import rollup as rollup_gates
+from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.partitions import RANGE_RUNS
 from finops_assets.platform import Platform
 from finops_assets.run_days import names_days, run_days

@@ -17,7 +17,7 @@ from finops_assets.alerts.alert import RANK, Alert, Observation, OpenAlert, key_
 from finops_assets.budgets.evaluate import CLOSING_DAYS, TABLE, evaluations
 from finops_assets.budgets.plan import label_of, owner_of
 from finops_assets.comparison import Period
-from finops_assets.gates.verdict import money
+from finops_assets.judge.gates.verdict import money
 from finops_assets.settings import Severity
 from finops_assets.storage.warehouse import Warehouse
 

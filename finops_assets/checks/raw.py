@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from finops_assets.checks.recording import held_back, record, record_whole
-from finops_assets.gates import raw as gates
+from finops_assets.judge.gates import raw as gates
 from finops_assets.platform import Platform
 from finops_assets.run_days import names_days, run_days
 from finops_assets.settings import Source

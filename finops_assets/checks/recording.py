@@ -23,7 +23,7 @@ from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 from dagster._core.storage.asset_check_execution_record import AssetCheckPartitionInfo
 
-from finops_assets.gates.verdict import Verdict
+from finops_assets.judge.gates.verdict import Verdict
 
 FINAL = (Status.FAILED, Status.SUCCEEDED)
 OVERLAPPING = 20

@@ -6,7 +6,7 @@ import dagster as dg
 
 from finops_assets.checks.raw import raw_key
 from finops_assets.checks.recording import record, record_whole
-from finops_assets.gates.shadow import GATE, judge_shadow
+from finops_assets.judge.gates.shadow import GATE, judge_shadow
 from finops_assets.platform import Platform
 from finops_assets.run_days import names_days, run_days
 from finops_assets.settings import Source

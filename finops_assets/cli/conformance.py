@@ -12,8 +12,8 @@ import typer
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import ConfigOption, FromOption, OutputOption, ToOption, explained, out, say, write_table
-from finops_assets.conformance.judging import Finding
-from finops_assets.conformance.report import (
+from finops_assets.judge.conformance.judge import Finding
+from finops_assets.judge.conformance.report import (
     breaks,
     findings_table,
     judge_files,

@@ -27,14 +27,14 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.gates.verdict import money
+from finops_assets.judge.gates.verdict import money
+from finops_assets.judge.reconciliation.invoice import FINE, Reconciled, reconcile_invoices
+from finops_assets.judge.reconciliation.invoice_file import read_invoices
+from finops_assets.judge.reconciliation.overlap import compare_bills, compare_sources
+from finops_assets.judge.reconciliation.rows import known_source
+from finops_assets.judge.reconciliation.same_cost import BASES, Basis, Comparison
+from finops_assets.judge.reconciliation.tolerance import Tolerance
 from finops_assets.platform import Platform
-from finops_assets.reconciliation.invoice import FINE, Reconciled, reconcile_invoices
-from finops_assets.reconciliation.invoice_file import read_invoices
-from finops_assets.reconciliation.overlap import compare_bills, compare_sources
-from finops_assets.reconciliation.rows import known_source
-from finops_assets.reconciliation.same_cost import BASES, Basis, Comparison
-from finops_assets.reconciliation.tolerance import Tolerance
 from finops_assets.settings import Layout, Source, load_settings
 from finops_assets.storage.duck import days_between
 

@@ -30,7 +30,7 @@ class KnownGap:
 @cache
 def known_gaps() -> tuple[KnownGap, ...]:
     """The gaps that ship with the product."""
-    text = (files("finops_assets.conformance") / "known_gaps.toml").read_text(encoding="utf-8")
+    text = (files("finops_assets.judge.conformance") / "known_gaps.toml").read_text(encoding="utf-8")
     shipped = [
         KnownGap(
             tuple(entry["columns"]),

@@ -126,7 +126,7 @@ def _versions(entry: Mapping[str, Any]) -> list[str]:
 
 @cache
 def _data() -> dict[str, Any]:
-    return tomllib.loads((files("finops_assets.conformance") / "rules.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((files("finops_assets.judge.conformance") / "rules.toml").read_text(encoding="utf-8"))
 
 
 def pattern(column: Column) -> str | None:

@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 
 from finops_assets.base.errors import DeliveryRefused, FinopsError
-from finops_assets.conformance.dataset import file_data_set, source_data_sets
-from finops_assets.conformance.judging import Example, Finding, State, judge
-from finops_assets.conformance.known_gaps import absent_columns
-from finops_assets.conformance.rules import rules_of, rules_version
 from finops_assets.focus.specification import VERSIONS
 from finops_assets.ingest.conversion.mapping import native_layouts
 from finops_assets.ingest.inspect import not_there
+from finops_assets.judge.conformance.dataset import file_data_set, source_data_sets
+from finops_assets.judge.conformance.judge import Example, Finding, State, judge
+from finops_assets.judge.conformance.known_gaps import absent_columns
+from finops_assets.judge.conformance.rules import rules_of, rules_version
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine, Source
 from finops_assets.storage.duck import connect

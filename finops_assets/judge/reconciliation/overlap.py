@@ -12,10 +12,10 @@ from datetime import date
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.ingest.landing import land_source
+from finops_assets.judge.reconciliation.rows import BILLING_PERIOD, delivered, raw_days
+from finops_assets.judge.reconciliation.same_cost import AGREES, Basis, Comparison, Side, Unit, compare_cost
+from finops_assets.judge.reconciliation.tolerance import Tolerance
 from finops_assets.platform import Platform
-from finops_assets.reconciliation.rows import BILLING_PERIOD, delivered, raw_days
-from finops_assets.reconciliation.same_cost import AGREES, Basis, Comparison, Side, Unit, compare_cost
-from finops_assets.reconciliation.tolerance import Tolerance
 from finops_assets.settings import Source
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake

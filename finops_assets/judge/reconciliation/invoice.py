@@ -19,13 +19,13 @@ import duckdb
 import pandas as pd
 
 from finops_assets.focus.money import DECIMAL
-from finops_assets.gates.verdict import money
 from finops_assets.ingest.reading.export_table import all_columns
 from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
+from finops_assets.judge.gates.verdict import money
+from finops_assets.judge.reconciliation.invoice_file import LINE_COLUMNS, InvoiceFile, InvoiceLine
+from finops_assets.judge.reconciliation.rows import BILLING_PERIOD, NAMES_INVOICES, delivered
+from finops_assets.judge.reconciliation.tolerance import Tolerance, invoice_default, subunit
 from finops_assets.platform import Platform
-from finops_assets.reconciliation.invoice_file import LINE_COLUMNS, InvoiceFile, InvoiceLine
-from finops_assets.reconciliation.rows import BILLING_PERIOD, NAMES_INVOICES, delivered
-from finops_assets.reconciliation.tolerance import Tolerance, invoice_default, subunit
 from finops_assets.storage.duck import connect, identifier, literal, next_month
 
 ELSEWHERE = "this InvoiceId under another period or issuer"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import duckdb
 
-from finops_assets.conformance.known_gaps import absent_columns, gap_condition
 from finops_assets.cost.facts import facts_relation, raw_relation
 from finops_assets.focus.specification import Column, columns, mandatory_columns
-from finops_assets.gates.verdict import Verdict, counted, money
 from finops_assets.ingest.cadence import AWAITED, COSTS_NOTHING, MISSING, Calendar, Emptiness
 from finops_assets.ingest.layouts.delivery import incomplete_sectors
 from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW
+from finops_assets.judge.conformance.known_gaps import absent_columns, gap_condition
+from finops_assets.judge.gates.verdict import Verdict, counted, money
 from finops_assets.platform import Platform
 from finops_assets.settings import DECIDE_FIGURES, Settings, Source, without_secrets
 from finops_assets.storage.duck import connect, identifier, literal

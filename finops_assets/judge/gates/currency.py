@@ -9,7 +9,7 @@ from decimal import Decimal
 from finops_assets.cost.currency.conversion import TABLE, DayRates, day_rates
 from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.cost.rollup import rollup_totals
-from finops_assets.gates.verdict import Verdict, money
+from finops_assets.judge.gates.verdict import Verdict, money
 from finops_assets.platform import Platform
 from finops_assets.settings import Currency
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
-from finops_assets.gates.verdict import Verdict
+from finops_assets.judge.gates.verdict import Verdict
+from finops_assets.judge.reconciliation.overlap import compare_sources
+from finops_assets.judge.reconciliation.same_cost import AGREES
 from finops_assets.platform import Platform
-from finops_assets.reconciliation.overlap import compare_sources
-from finops_assets.reconciliation.same_cost import AGREES
 from finops_assets.settings import Source
 
 GATE = "agrees"
