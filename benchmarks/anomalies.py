@@ -20,9 +20,9 @@ import numpy as np
 
 from benchmarks.child import measure
 from benchmarks.cost_series import FIRST, KINDS, LASTS, SIZES, Injected, inject, told_series
-from finops_assets.anomalies.detect import Limits, episodes
-from finops_assets.anomalies.series import exact_costs, limits_of, team_series
-from finops_assets.forecast.expect import Matrix
+from finops_assets.evaluate.anomalies.detect import Limits, episodes
+from finops_assets.evaluate.anomalies.series import exact_costs, limits_of, team_series
+from finops_assets.evaluate.forecast.expect import Matrix
 from finops_assets.settings import Anomalies
 
 RESULTS = Path(__file__).parent / "results" / "anomalies.json"

@@ -21,15 +21,15 @@ import numpy as np
 
 from benchmarks.child import measure
 from benchmarks.cost_series import FIRST, KINDS, cost_series
-from finops_assets.allocation.balance import TABLE as ALLOCATED
-from finops_assets.allocation.balance import unbalanced
-from finops_assets.allocation.days import bring_up_to_date
-from finops_assets.budgets.evaluate import CHANCES, Evaluation, evaluate, judge, keep
-from finops_assets.budgets.plan import Budget
-from finops_assets.budgets.review import review
-from finops_assets.budgets.versions import enter, in_force, version_in_force
-from finops_assets.forecast.period import period_of, period_table
-from finops_assets.forecast.series import DailySeries
+from finops_assets.evaluate.allocation.balance import TABLE as ALLOCATED
+from finops_assets.evaluate.allocation.balance import unbalanced
+from finops_assets.evaluate.allocation.days import bring_up_to_date
+from finops_assets.evaluate.budgets.evaluate import CHANCES, Evaluation, evaluate, judge, keep
+from finops_assets.evaluate.budgets.plan import Budget
+from finops_assets.evaluate.budgets.review import review
+from finops_assets.evaluate.budgets.versions import enter, in_force, version_in_force
+from finops_assets.evaluate.forecast.period import period_of, period_table
+from finops_assets.evaluate.forecast.series import DailySeries
 from finops_assets.settings import SharedCost
 from finops_assets.storage.warehouse import Warehouse
 

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from finops_assets.forecast.expect import Matrix
+from finops_assets.evaluate.forecast.expect import Matrix
 
 FIRST = date(2025, 9, 1)
 KINDS = (

@@ -21,9 +21,9 @@ from benchmarks.child import measure
 from benchmarks.cost_series import FIRST, KINDS, cost_series
 from finops_assets.cost.accrual import HISTORY, create_views
 from finops_assets.cost.rollup import TABLE
-from finops_assets.forecast.expect import Matrix
-from finops_assets.forecast.intervals import LEVELS, outlook
-from finops_assets.forecast.period import forecasts
+from finops_assets.evaluate.forecast.expect import Matrix
+from finops_assets.evaluate.forecast.intervals import LEVELS, outlook
+from finops_assets.evaluate.forecast.period import forecasts
 
 RESULTS = Path(__file__).parent / "results" / "forecast.json"
 DAYS, EACH, HORIZON = 420, 8, 28

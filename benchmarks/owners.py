@@ -25,9 +25,7 @@ from benchmarks.owners_picture import picture
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.facts import build_facts
 from finops_assets.estate import Estate, EstateSpec
-from finops_assets.ingest.landing import land_source
-from finops_assets.ingest.raw_days import compose_days
-from finops_assets.owners.backtest import (
+from finops_assets.evaluate.owners.backtest import (
     COVERAGES,
     SPLITS,
     at_threshold,
@@ -37,10 +35,12 @@ from finops_assets.owners.backtest import (
     precision_at,
     reliability,
 )
-from finops_assets.owners.evidence import gather
-from finops_assets.owners.model import labels_of
-from finops_assets.owners.resources import Resources, read_resources
-from finops_assets.owners.suggest import MIN_CONFIDENCE, suggest
+from finops_assets.evaluate.owners.evidence import gather
+from finops_assets.evaluate.owners.model import labels_of
+from finops_assets.evaluate.owners.resources import Resources, read_resources
+from finops_assets.evaluate.owners.suggest import MIN_CONFIDENCE, suggest
+from finops_assets.ingest.landing import land_source
+from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine, parse_settings
 from finops_assets.storage.duck import days_between

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from finops_assets.owners.evidence import NONE
-from finops_assets.owners.model import Bools, Labels
-from finops_assets.owners.names import own_part, tokens
-from finops_assets.owners.resources import Resources
+from finops_assets.evaluate.owners.evidence import NONE
+from finops_assets.evaluate.owners.model import Bools, Labels
+from finops_assets.evaluate.owners.names import own_part, tokens
+from finops_assets.evaluate.owners.resources import Resources
 
 
 def account_majority(resources: Resources, labels: Labels, hidden: Bools) -> pd.DataFrame:

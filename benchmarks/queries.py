@@ -21,10 +21,10 @@ from rich.table import Table
 
 from benchmarks.attribution import describe_machine
 from benchmarks.platform import DAYS, platform_at
-from finops_assets.comparison import Period
 from finops_assets.cost.restatements import TABLE as REPORTED
 from finops_assets.cost.rollup import TABLE
-from finops_assets.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
+from finops_assets.evaluate.comparison import Period
+from finops_assets.evaluate.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 
 RESULTS = Path(__file__).parent / "results" / "queries.json"
 REPEATS = 5

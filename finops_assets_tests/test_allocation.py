@@ -13,17 +13,17 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from finops_assets.allocation import split
-from finops_assets.allocation.balance import unbalanced
-from finops_assets.allocation.days import CHARGEBACK, TABLE, Allocated, bring_up_to_date, unknown_commitments
-from finops_assets.allocation.report import allocation, kept, moves
-from finops_assets.allocation.split import parts
 from finops_assets.assets.allocation import allocation_assets
 from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
-from finops_assets.comparison import Period
 from finops_assets.definitions import build_definitions
+from finops_assets.evaluate.allocation import split
+from finops_assets.evaluate.allocation.balance import unbalanced
+from finops_assets.evaluate.allocation.days import CHARGEBACK, TABLE, Allocated, bring_up_to_date, unknown_commitments
+from finops_assets.evaluate.allocation.report import allocation, kept, moves
+from finops_assets.evaluate.allocation.split import parts
+from finops_assets.evaluate.comparison import Period
 from finops_assets.platform import Platform
 from finops_assets.runs import QUIET
 from finops_assets.settings import Settings

@@ -20,12 +20,6 @@ from benchmarks.cost_series import FIRST as SERIES_FIRST
 from benchmarks.cost_series import cost_series, inject, told_series
 from finops_assets.alerts.alert import Observation, OpenAlert
 from finops_assets.alerts.history import AlertHistory
-from finops_assets.anomalies.detect import LEVEL_FROM, Episode, Limits, episodes
-from finops_assets.anomalies.evaluate import Looked, look
-from finops_assets.anomalies.history import Anomaly, AnomalyError, AnomalyHistory, reconcile
-from finops_assets.anomalies.notices import anomaly_observations
-from finops_assets.anomalies.rates import rates, supported_sigma
-from finops_assets.anomalies.series import Key, limits_of, team_series
 from finops_assets.assets.anomalies import anomaly_assets
 from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.base.errors import ConfigError
@@ -34,6 +28,12 @@ from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import build_facts
 from finops_assets.estate import Estate, EstateSpec, Incident
 from finops_assets.estate.plan import SURGING
+from finops_assets.evaluate.anomalies.detect import LEVEL_FROM, Episode, Limits, episodes
+from finops_assets.evaluate.anomalies.evaluate import Looked, look
+from finops_assets.evaluate.anomalies.history import Anomaly, AnomalyError, AnomalyHistory, reconcile
+from finops_assets.evaluate.anomalies.notices import anomaly_observations
+from finops_assets.evaluate.anomalies.rates import rates, supported_sigma
+from finops_assets.evaluate.anomalies.series import Key, limits_of, team_series
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform

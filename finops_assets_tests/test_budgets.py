@@ -20,15 +20,15 @@ from finops_assets.alerts.dispatch import dispatch
 from finops_assets.alerts.history import _SCHEMA, AlertHistory
 from finops_assets.assets.budgets import budget_assets
 from finops_assets.base.errors import ConfigError
-from finops_assets.budgets.evaluate import CHANCES, Evaluation, evaluate, evaluations, keep
-from finops_assets.budgets.notices import budget_observations
-from finops_assets.budgets.plan import Budget, BudgetsError, read_budgets
-from finops_assets.budgets.review import review
-from finops_assets.budgets.versions import changes, enter, in_force, version_in_force
 from finops_assets.cli import app
-from finops_assets.comparison import Period
 from finops_assets.cost.accrual import HISTORY, create_views
 from finops_assets.definitions import build_definitions
+from finops_assets.evaluate.budgets.evaluate import CHANCES, Evaluation, evaluate, evaluations, keep
+from finops_assets.evaluate.budgets.notices import budget_observations
+from finops_assets.evaluate.budgets.plan import Budget, BudgetsError, read_budgets
+from finops_assets.evaluate.budgets.review import review
+from finops_assets.evaluate.budgets.versions import changes, enter, in_force, version_in_force
+from finops_assets.evaluate.comparison import Period
 from finops_assets.platform import Platform
 from finops_assets.runs import QUIET
 from finops_assets.sensors.alerts import tick

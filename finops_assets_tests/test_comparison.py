@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from finops_assets.cli import app
 from finops_assets.cli.common import show, write_table
-from finops_assets.comparison import Period, compare
 from finops_assets.cost.restatements import as_of_relation
-from finops_assets.reports import cost_by, savings_by, untagged_by
+from finops_assets.evaluate.comparison import Period, compare
+from finops_assets.evaluate.reports import cost_by, savings_by, untagged_by
 
 SEPTEMBER, OCTOBER = date(2026, 9, 1), date(2026, 10, 1)
 MONTH = Period(OCTOBER, date(2026, 11, 1))

@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from finops_assets.allocation.days import TABLE as ALLOCATED
-from finops_assets.allocation.days import bring_up_to_date as allocate_days
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
-from finops_assets.comparison import Period
 from finops_assets.cost import rollup
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.restatements import TABLE as REPORTED
 from finops_assets.cost.restatements import keep_history, restatements
 from finops_assets.cost.sparse import VIEW as COST_CENTERS
 from finops_assets.cost.sparse import bring_up_to_date
-from finops_assets.forecast.period import kinds_of_series
-from finops_assets.forecast.series import daily_series
+from finops_assets.evaluate.allocation.days import TABLE as ALLOCATED
+from finops_assets.evaluate.allocation.days import bring_up_to_date as allocate_days
+from finops_assets.evaluate.comparison import Period
+from finops_assets.evaluate.forecast.period import kinds_of_series
+from finops_assets.evaluate.forecast.series import daily_series
+from finops_assets.evaluate.reports import cost_by, days_without, untagged_by
 from finops_assets.judge.gates import rollup as gates
-from finops_assets.reports import cost_by, days_without, untagged_by
 from finops_assets.storage.duck import days_between
 from finops_assets.storage.tables import dimensions_of
 from finops_assets_tests.conftest import Site, focus_row

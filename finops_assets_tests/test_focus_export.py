@@ -12,14 +12,14 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from finops_assets import focus_export
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli import app
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.facts import build_facts, facts_relation
 from finops_assets.estate import Incident
+from finops_assets.evaluate import focus_export
+from finops_assets.evaluate.focus_export import COSTS, FocusExport, export_focus
 from finops_assets.focus.specification import columns
-from finops_assets.focus_export import COSTS, FocusExport, export_focus
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.layouts.delivery import incomplete_sectors
 from finops_assets.ingest.layouts.layouts import newest_deliveries

@@ -31,7 +31,7 @@ from finops_assets.cost.attribution.owner_decisions import (
     settled,
 )
 from finops_assets.estate import Incident
-from finops_assets.owners.suggest import SUGGESTION_COLUMNS
+from finops_assets.evaluate.owners.suggest import SUGGESTION_COLUMNS
 from finops_assets.runs import QUIET
 from finops_assets_tests.running import Graph, settings_for, small_estate
 

@@ -16,7 +16,6 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 from typer.testing import CliRunner
 
-from finops_assets.attribution.preview import preview
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.cost.attribution.combinations import combinations_query
@@ -29,12 +28,13 @@ from finops_assets.cost.engines.dialects import DIALECTS, rendered
 from finops_assets.cost.facts import build_facts, facts_query, facts_relation, facts_rules
 from finops_assets.estate import Estate
 from finops_assets.estate.catalog import DEPARTMENTS
+from finops_assets.evaluate.owners.resources import read_resources
+from finops_assets.evaluate.owners.suggest import Coverage, suggest
+from finops_assets.evaluate.rules_preview import preview
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.judge.gates.facts import CONSERVED, judge_facts
 from finops_assets.judge.gates.rollup import judge_rollup
-from finops_assets.owners.resources import read_resources
-from finops_assets.owners.suggest import Coverage, suggest
 from finops_assets.platform import Platform
 from finops_assets.runs import days_to_run
 from finops_assets.settings import parse_settings

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
-from finops_assets.comparison import Period
 from finops_assets.cost.sparse import SPARSE, TABLE, VIEW, bring_up_to_date, sparse_report, sparse_shares
-from finops_assets.reports import cost_by
+from finops_assets.evaluate.comparison import Period
+from finops_assets.evaluate.reports import cost_by
 from finops_assets.runs import QUIET
 from finops_assets.storage.duck import days_between
 from finops_assets_tests.conftest import Site, focus_row

@@ -3,17 +3,17 @@
 import dagster as dg
 import pandas as pd
 
-from finops_assets.allocation.balance import CONSERVED, TABLE, Unbalanced, unbalanced
-from finops_assets.allocation.days import bring_up_to_date, unknown_commitments
-from finops_assets.allocation.report import allocation, kept
 from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.describe import shown
 from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import POOL, warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.base.content import version_of, version_of_table
-from finops_assets.comparison import latest_month
 from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
+from finops_assets.evaluate.allocation.balance import CONSERVED, TABLE, Unbalanced, unbalanced
+from finops_assets.evaluate.allocation.days import bring_up_to_date, unknown_commitments
+from finops_assets.evaluate.allocation.report import allocation, kept
+from finops_assets.evaluate.comparison import latest_month
 from finops_assets.platform import Platform
 from finops_assets.settings import Settings
 

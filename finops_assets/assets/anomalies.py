@@ -5,16 +5,16 @@ from datetime import UTC, datetime
 import dagster as dg
 import pandas as pd
 
-from finops_assets.anomalies.evaluate import look
-from finops_assets.anomalies.history import TABLE, AnomalyHistory, history_table
-from finops_assets.anomalies.rates import TABLE as RATES
-from finops_assets.anomalies.rates import rates, rates_table, today
 from finops_assets.assets.daily import ROLLUP
 from finops_assets.assets.describe import shown
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.checks.raw import FACTS
 from finops_assets.cost.accrual import HISTORY
+from finops_assets.evaluate.anomalies.evaluate import look
+from finops_assets.evaluate.anomalies.history import TABLE, AnomalyHistory, history_table
+from finops_assets.evaluate.anomalies.rates import TABLE as RATES
+from finops_assets.evaluate.anomalies.rates import rates, rates_table, today
 from finops_assets.platform import Platform
 
 GROUP = "evaluation"

@@ -8,7 +8,7 @@ from finops_assets.assets.describe import shown
 from finops_assets.assets.report_tables import warehouse_table
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.cost.accrual import HISTORY
-from finops_assets.forecast.period import FORECAST, forecasts
+from finops_assets.evaluate.forecast.period import FORECAST, forecasts
 from finops_assets.platform import Platform
 
 GROUP = "evaluation"

@@ -14,9 +14,9 @@ from finops_assets.assets.reports import NOT_YET
 from finops_assets.base.content import version_of
 from finops_assets.checks.raw import FACTS
 from finops_assets.cost.rollup import TABLE
-from finops_assets.governance.policy import read_policy
-from finops_assets.governance.tags import RECENT_DAYS, WEEKS, judge_tags, weeks_before
-from finops_assets.governance.target import judge_target
+from finops_assets.evaluate.governance.policy import read_policy
+from finops_assets.evaluate.governance.tags import RECENT_DAYS, WEEKS, judge_tags, weeks_before
+from finops_assets.evaluate.governance.target import judge_target
 from finops_assets.platform import Platform
 
 GROUP = "evaluation"

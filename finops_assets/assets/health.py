@@ -6,8 +6,6 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pandas as pd
 
-from finops_assets.anomalies.history import TABLE as ANOMALIES
-from finops_assets.anomalies.history import AnomalyHistory
 from finops_assets.assets.daily import BUILD_STEP, ROLLUP
 from finops_assets.assets.describe import shown
 from finops_assets.assets.owners import DECISIONS
@@ -18,7 +16,9 @@ from finops_assets.checks.recording import only_held
 from finops_assets.cost.attribution.owner_decisions import OwnerDecisions
 from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.cost.sparse import TABLE as SPARSE_GROUPS
-from finops_assets.health.figures import TABLE, WEEKS, Decided, Outcome, Stage, health, page
+from finops_assets.evaluate.anomalies.history import TABLE as ANOMALIES
+from finops_assets.evaluate.anomalies.history import AnomalyHistory
+from finops_assets.evaluate.health.figures import TABLE, WEEKS, Decided, Outcome, Stage, health, page
 from finops_assets.platform import Platform
 
 STEPS = (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE)

@@ -23,8 +23,8 @@ from finops_assets.cost.attribution.owner_decisions import (
     settled,
 )
 from finops_assets.cost.coverage import HELD, coverage_of, has_coverage, is_behind
-from finops_assets.owners.resources import WINDOW_DAYS, read_resources
-from finops_assets.owners.suggest import MIN_CONFIDENCE, SUGGESTION_COLUMNS, Coverage, Suggested, suggest
+from finops_assets.evaluate.owners.resources import WINDOW_DAYS, read_resources
+from finops_assets.evaluate.owners.suggest import MIN_CONFIDENCE, SUGGESTION_COLUMNS, Coverage, Suggested, suggest
 from finops_assets.platform import Platform
 from finops_assets.storage.duck import days_between
 from finops_assets.storage.lake import Key

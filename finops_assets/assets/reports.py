@@ -13,15 +13,15 @@ from finops_assets.assets.describe import bar_chart, shown
 from finops_assets.assets.follow import note_inputs
 from finops_assets.assets.report_tables import POOL, warehouse_table
 from finops_assets.checks.raw import FACTS
-from finops_assets.comparison import Period, compare, latest_days, latest_month
 from finops_assets.cost.accrual import committed
 from finops_assets.cost.commitments import commitments, unused_by_owner
 from finops_assets.cost.corrections import corrections
 from finops_assets.cost.restatements import restatements
 from finops_assets.cost.rollup import TABLE
+from finops_assets.evaluate.comparison import Period, compare, latest_days, latest_month
+from finops_assets.evaluate.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.judge.warehouse_behind import require_none_missing
 from finops_assets.platform import Platform
-from finops_assets.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 
 NOT_YET = "the rollup is empty: no day has passed its gates yet"
 

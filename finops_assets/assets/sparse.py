@@ -9,9 +9,9 @@ from finops_assets.assets.report_tables import POOL
 from finops_assets.assets.reports import NOT_YET
 from finops_assets.base.content import version_of_table
 from finops_assets.checks.raw import FACTS
-from finops_assets.comparison import latest_month
 from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.cost.sparse import SPARSE, TABLE, VIEW, bring_up_to_date, sparse_report, sparse_shares
+from finops_assets.evaluate.comparison import latest_month
 from finops_assets.platform import Platform
 from finops_assets.settings import Settings
 

@@ -5,10 +5,6 @@ from __future__ import annotations
 import typer
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.budgets.evaluate import TABLE, evaluations, unknown_owner
-from finops_assets.budgets.plan import Budget, label_of, read_budgets
-from finops_assets.budgets.review import months_compared, review
-from finops_assets.budgets.versions import CHANGES, changes
 from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
@@ -20,6 +16,10 @@ from finops_assets.cli.common import (
     write_table,
 )
 from finops_assets.cost.rollup import TABLE as ROLLUP
+from finops_assets.evaluate.budgets.evaluate import TABLE, evaluations, unknown_owner
+from finops_assets.evaluate.budgets.plan import Budget, label_of, read_budgets
+from finops_assets.evaluate.budgets.review import months_compared, review
+from finops_assets.evaluate.budgets.versions import CHANGES, changes
 from finops_assets.platform import Platform
 from finops_assets.settings import load_settings
 from finops_assets.storage.warehouse import Warehouse

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from finops_assets.allocation.metric import read_quantities
-from finops_assets.budgets.plan import read_budgets
 from finops_assets.cli.common import ConfigOption, explained, out
 from finops_assets.cost.currency.rates import read_rates
-from finops_assets.governance.policy import read_policy
+from finops_assets.evaluate.allocation.metric import read_quantities
+from finops_assets.evaluate.budgets.plan import read_budgets
+from finops_assets.evaluate.governance.policy import read_policy
 from finops_assets.platform import Platform
 from finops_assets.settings import config_path, load_settings
 

@@ -18,10 +18,10 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.comparison import Period
 from finops_assets.cost.accrual import HISTORY
 from finops_assets.cost.rollup import TABLE
-from finops_assets.forecast.period import forecasts, kinds_of_series, period_of
+from finops_assets.evaluate.comparison import Period
+from finops_assets.evaluate.forecast.period import forecasts, kinds_of_series, period_of
 from finops_assets.storage.warehouse import Warehouse
 
 SHOWN = [

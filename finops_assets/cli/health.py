@@ -6,7 +6,7 @@ import pandas as pd
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, published, write_table
-from finops_assets.health.figures import FIGURES, TABLE, page
+from finops_assets.evaluate.health.figures import FIGURES, TABLE, page
 from finops_assets.storage.warehouse import Warehouse
 
 

@@ -11,8 +11,6 @@ import duckdb
 import pandas as pd
 import typer
 
-from finops_assets.allocation.balance import TABLE as ALLOCATED
-from finops_assets.allocation.report import allocation, kept, moves
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import (
     ConfigOption,
@@ -29,16 +27,6 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.comparison import (
-    Comparison,
-    Period,
-    compare,
-    latest_days,
-    latest_month,
-    missing_days,
-    no_figures,
-    require_figures,
-)
 from finops_assets.cost.accrual import ACCRUED, HISTORY, accrued_rollup, committed
 from finops_assets.cost.commitments import TABLE as COMMITMENTS
 from finops_assets.cost.commitments import commitments, unused_by_owner
@@ -51,9 +39,21 @@ from finops_assets.cost.rollup import TABLE
 from finops_assets.cost.sparse import SPARSE, sparse_report, sparse_shares
 from finops_assets.cost.sparse import TABLE as SPARSE_GROUPS
 from finops_assets.cost.sparse import VIEW as COST_CENTERS
-from finops_assets.page.file import page_path, write_page
-from finops_assets.page.gather import gather
-from finops_assets.reports import (
+from finops_assets.evaluate.allocation.balance import TABLE as ALLOCATED
+from finops_assets.evaluate.allocation.report import allocation, kept, moves
+from finops_assets.evaluate.comparison import (
+    Comparison,
+    Period,
+    compare,
+    latest_days,
+    latest_month,
+    missing_days,
+    no_figures,
+    require_figures,
+)
+from finops_assets.evaluate.page.file import page_path, write_page
+from finops_assets.evaluate.page.gather import gather
+from finops_assets.evaluate.reports import (
     SERVICES_BY,
     TEAMS_BY,
     Basis,

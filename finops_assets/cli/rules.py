@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from finops_assets.attribution.preview import preview
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import (
     ConfigOption,
@@ -25,6 +24,7 @@ from finops_assets.cli.common import (
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.versions import audit, versions_table
 from finops_assets.cost.facts import facts_rules
+from finops_assets.evaluate.rules_preview import preview
 from finops_assets.platform import Platform, accepted_owners
 from finops_assets.settings import load_candidate, load_settings
 from finops_assets.storage.duck import days_between

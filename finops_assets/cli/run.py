@@ -16,11 +16,11 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.base.waiting import tell
 from finops_assets.cli.common import HELD_CODE, ConfigOption, explained, out, published, say, show, title
 from finops_assets.cli.working import working
-from finops_assets.comparison import Period, compare, latest_days
 from finops_assets.cost.restatements import TakenOut, taken_out, taken_out_told
-from finops_assets.page.file import page_path
+from finops_assets.evaluate.comparison import Period, compare, latest_days
+from finops_assets.evaluate.page.file import page_path
+from finops_assets.evaluate.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.platform import Platform
-from finops_assets.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.settings import load_settings
 
 FromDay = Annotated[datetime, typer.Argument(metavar="FROM", formats=["%Y-%m-%d"])]

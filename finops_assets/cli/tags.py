@@ -19,7 +19,7 @@ from finops_assets.cli.common import (
     published,
     write_table,
 )
-from finops_assets.governance.tags import aliases_yaml
+from finops_assets.evaluate.governance.tags import aliases_yaml
 from finops_assets.settings import load_settings
 from finops_assets.storage.warehouse import Warehouse
 

@@ -26,9 +26,9 @@ from finops_assets.alerts.collect import (
 )
 from finops_assets.alerts.dispatch import Dispatched, dispatch
 from finops_assets.alerts.history import AlertHistory
-from finops_assets.anomalies.notices import anomaly_observations
 from finops_assets.assets.daily import BUILD_STEP
-from finops_assets.budgets.notices import budget_observations
+from finops_assets.evaluate.anomalies.notices import anomaly_observations
+from finops_assets.evaluate.budgets.notices import budget_observations
 from finops_assets.in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform
 

@@ -22,8 +22,8 @@ from finops_assets.base import state_file
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.state_file import Form
 from finops_assets.base.text import with_formula
+from finops_assets.evaluate.owners.suggest import Settled
 from finops_assets.focus.normal import normal_value
-from finops_assets.owners.suggest import Settled
 
 Verdict = Literal["accepted", "rejected"]
 

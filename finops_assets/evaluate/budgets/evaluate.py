@@ -1,0 +1,258 @@
+"""What is spent and expected of each budget, and how serious that is. Kept night by night in `budget_evaluations`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from finops_assets.evaluate.budgets.plan import Basis, Budget
+from finops_assets.evaluate.budgets.versions import CURRENT, InForce
+from finops_assets.evaluate.comparison import Period
+from finops_assets.evaluate.forecast.period import SERIES, period_table
+from finops_assets.evaluate.forecast.series import DailySeries, daily_series
+from finops_assets.evaluate.reports import percent
+from finops_assets.settings import Severity
+from finops_assets.storage import tables
+from finops_assets.storage.warehouse import Warehouse
+
+TABLE, STATUS = "budget_evaluations", "budget_status"
+# Late bills and restatements still come after a period's end, so it is judged for a week more.
+CLOSING_DAYS = 7
+# Where the budget lies in the forecast's intervals. What became of such forecasts is measured: docs/budgets.md.
+CHANCES = ("almost certainly over", "probably over", "more likely over", "more likely within", "probably within",
+           "almost certainly within")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One budget in one period, by the figures reported up to and with `through`.
+
+    Amounts are exact as spent and budgeted, and rounded to cents where expected (None: not forecast). `severity` is
+    None while all is well, and where `problem` says why nothing can be judged.
+    """
+
+    budget: Budget
+    since_version: int
+    version: int
+    period: Period
+    through: date
+    spent: Decimal
+    forecast: Decimal | None
+    low80: Decimal | None
+    high80: Decimal | None
+    low95: Decimal | None
+    high95: Decimal | None
+    days_missing: int
+    history_days: int
+    severity: Severity | None
+    reason: str
+    problem: str | None = None
+
+    @property
+    def over(self) -> bool:
+        """Is the period at its end?"""
+        return self.through + timedelta(days=1) >= self.period.end
+
+    @property
+    def chance(self) -> str | None:
+        """Where the budget lies in the forecast's intervals, in words; None without a forecast, once all is spent, or at
+        the end."""
+        ends = (self.low95, self.low80, self.forecast, self.high80, self.high95)
+        if self.over or self.spent > self.budget.amount or any(end is None for end in ends):
+            return None
+        return CHANCES[sum(end <= self.budget.amount for end in ends if end is not None)]
+
+
+def evaluate(
+    connection: duckdb.DuckDBPyConnection, budgets: Sequence[InForce], version: int
+) -> tuple[date, list[Evaluation]] | None:
+    """Every budget in the period that runs, and in one that ended less than CLOSING_DAYS ago, in the budgets' order.
+
+    Also returned is the newest reported day. None: no day was reported yet. A held day, or one that was not run, is
+    a gap: it is expected to cost what its weekday does, and counted in days_missing. Days before the first that was
+    ever reported are no gaps: the reason says how many of the period they are.
+    """
+    row = connection.execute("SELECT min(charge_date), max(charge_date) FROM daily_cost_by_team").fetchone()
+    if row is None or row[0] is None:
+        return None
+    first: date = row[0]
+    through: date = row[1]
+    due = {held.budget.name: _due(held.budget, [h.budget for h in budgets], through) for held in budgets}
+    kinds: dict[tuple[str, Basis], set[Period]] = {}
+    for held in budgets:
+        kinds.setdefault((_kind(held.budget), held.budget.basis), set()).update(due[held.budget.name])
+    figures: dict[tuple[str, str, Period], Mapping[tuple[tuple[str, ...], str], Any]] = {}
+    for (kind, basis), periods in kinds.items():
+        series = daily_series(connection, SERIES[kind], basis) if periods else None
+        for period in periods:
+            if series is not None:
+                figures[kind, basis, period] = _figures(kind, series, period)
+    result = []
+    for held in budgets:
+        budget = held.budget
+        for period in due[budget.name]:
+            found = figures.get((_kind(budget), budget.basis, period), {})
+            result.append(_evaluated(held, version, period, first, through, found))
+    return through, result
+
+
+def _kind(budget: Budget) -> str:
+    return "team" if budget.team else "department" if budget.department else "total"
+
+
+def _key(budget: Budget) -> tuple[str, ...]:
+    return tuple(part for part in (budget.department, budget.team) if part)
+
+
+def _due(budget: Budget, all_budgets: Sequence[Budget], through: date) -> list[Period]:
+    """The periods to judge: the one of the day after the newest, and before it the one that is closing."""
+    next_day = through + timedelta(days=1)
+    days = (next_day - timedelta(days=CLOSING_DAYS), next_day)
+    found = {period: None for day in days if (period := budget.on(day))}
+    if budget.certain is None:
+        # A certain month takes the place of `month`.
+        taken = [
+            certain
+            for other in all_budgets
+            if other.scope == budget.scope and other.grain == budget.grain and (certain := other.certain)
+        ]
+        return [period for period in found if period not in taken]
+    return list(found)
+
+
+def _figures(kind: str, series: DailySeries, period: Period) -> Mapping[tuple[tuple[str, ...], str], Any]:
+    table = period_table(kind, series, period)
+    return {(series.keys[i], series.currencies[i]): row for i, row in enumerate(table.itertuples(index=False))}
+
+
+def _evaluated(
+    held: InForce,
+    version: int,
+    period: Period,
+    first: date,
+    through: date,
+    found: Mapping[tuple[tuple[str, ...], str], Any],
+) -> Evaluation:
+    budget = held.budget
+    row = found.get((_key(budget), budget.currency))
+    if row is None:
+        problem = unknown_owner(budget, found)
+        return Evaluation(budget, held.since_version, version, period, through, Decimal(0), None, None, None,
+                          None, None, 0, 0, None, problem, problem)  # fmt: skip
+    spent, forecast, low95 = row.actual_to_date, _given(row.forecast), _given(row.low95)
+    refused = None if _none(row.refused) else str(row.refused)
+    severity, reason = judge(budget, spent, forecast, low95, refused)
+    if period.first < first:
+        reason += f"; {(first - period.first).days} days of the period, before {first}, were never reported: not in it"
+    return Evaluation(
+        budget, held.since_version, version, period, through, spent, forecast, _given(row.low80),
+        _given(row.high80), low95, _given(row.high95), int(row.days_missing), int(row.history_days), severity, reason,
+    )  # fmt: skip
+
+
+def _none(value: object) -> bool:
+    return value is None or value != value
+
+
+def _given(value: Decimal | None) -> Decimal | None:
+    return None if _none(value) else value
+
+
+def judge(
+    budget: Budget, spent: Decimal, forecast: Decimal | None, low95: Decimal | None, refused: str | None = None
+) -> tuple[Severity | None, str]:
+    """How serious it is, and why; docs/budgets.md tells the reasons of the limits.
+
+    >>> b = Budget("mobile", "ios", "month", "effective", "EUR", Decimal(100))
+    >>> judge(b, Decimal(50), Decimal(95), Decimal(90))
+    ('INFO', '95.0 % of the budget are expected, told from 80 % on')
+    """
+    amount = budget.amount
+    if spent > amount:
+        return "CRITICAL", f"{percent(spent, amount):.1f} % of the budget are spent"
+    if forecast is None or low95 is None:
+        share = percent(spent, amount)
+        why = f"{share:.1f} % of the budget are spent; not forecast: {refused}"
+        return ("INFO" if spent >= amount * budget.threshold / 100 else None), why
+    expected = percent(forecast, amount)
+    if low95 > amount:
+        return (
+            "CRITICAL",
+            f"{expected:.1f} % of the budget are expected, and the least of the 95 % interval is above it",
+        )
+    if forecast > amount:
+        return "WARNING", f"{expected:.1f} % of the budget are expected"
+    if forecast >= amount * budget.threshold / 100:
+        return "INFO", f"{expected:.1f} % of the budget are expected, told from {budget.threshold.normalize():f} % on"
+    return None, f"{expected:.1f} % of the budget are expected"
+
+
+def unknown_owner(budget: Budget, found: Iterable[tuple[tuple[str, ...], str]]) -> str:
+    """Why a budget has nothing to be compared with: no such owner, or it bills in another currency."""
+    billed: dict[tuple[str, ...], set[str]] = {}
+    for key, currency in found:
+        billed.setdefault(key, set()).add(currency)
+    here = billed.get(_key(budget))
+    if here:
+        return f"{budget.owner} has no cost in {budget.currency}; it is billed in {', '.join(sorted(here))}"
+    names = ["/".join(key) for key in billed]
+    close = difflib.get_close_matches(budget.owner, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{budget.owner} has no cost in the last 420 days{hint}"
+
+
+COLUMNS = tuple(c.name for c in tables.table(TABLE).columns)
+# A budget that was taken out of the file is judged no more, and what was judged of it last is no status.
+_LAST_NIGHT = f"evaluated_at = (SELECT max(evaluated_at) FROM {TABLE}) AND budget IN (SELECT budget FROM {CURRENT})"
+
+
+def keep(
+    connection: duckdb.DuckDBPyConnection, through: date, evaluations: Sequence[Evaluation], now: datetime
+) -> None:
+    """Enter a night's evaluations in the place of an earlier try of the same night. To be called within a transaction."""
+    at = now.astimezone(UTC).replace(tzinfo=None)
+    incoming = pa.Table.from_pylist(
+        [_record(e, at) for e in evaluations], schema=tables.arrow_schema(tables.table(TABLE))
+    )
+    connection.register("incoming_evaluations", incoming)
+    try:
+        tables.create(connection, TABLE)
+        connection.execute(f"DELETE FROM {TABLE} WHERE through = ?", [through])
+        connection.execute(f"INSERT INTO {TABLE} BY NAME SELECT * FROM incoming_evaluations")
+    finally:
+        connection.unregister("incoming_evaluations")
+    connection.execute(f"CREATE OR REPLACE VIEW {STATUS} AS SELECT * FROM {TABLE} WHERE {_LAST_NIGHT}")
+
+
+def _record(e: Evaluation, at: datetime) -> dict[str, object]:
+    budget = e.budget
+    return {
+        "budget": budget.name, "department": budget.department, "team": budget.team, "basis": budget.basis,
+        "currency": budget.currency, "period": budget.period, "period_start": e.period.first,
+        "period_end": e.period.end, "through": e.through, "amount": budget.amount,
+        "threshold_percent": budget.threshold, "spent": e.spent, "spent_percent": percent(e.spent, budget.amount),
+        "forecast": e.forecast,
+        "forecast_percent": None if e.forecast is None else percent(e.forecast, budget.amount),
+        "low80": e.low80, "high80": e.high80, "low95": e.low95, "high95": e.high95, "chance": e.chance,
+        "severity": e.severity, "reason": e.reason, "days_missing": e.days_missing, "history_days": e.history_days,
+        "problem": e.problem, "since_version": e.since_version, "budgets_version": e.version, "evaluated_at": at,
+    }  # fmt: skip
+
+
+def evaluations(connection: duckdb.DuckDBPyConnection, only_last: bool = True) -> pd.DataFrame:
+    """The evaluations of the last night, or of all nights, in COLUMNS; amounts are Decimal."""
+    if not Warehouse.has(connection, TABLE):
+        return pd.DataFrame(columns=list(COLUMNS))
+    rows = connection.execute(
+        f"SELECT {', '.join(COLUMNS)} FROM {TABLE} {f'WHERE {_LAST_NIGHT}' if only_last else ''} ORDER BY through, rowid"
+    ).fetchall()
+    # Objects, so that what is missing stays None in every column.
+    return pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")

@@ -1,0 +1,173 @@
+"""The forecast of a period's end: what is spent to date, exactly, and what is expected of the other days."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import date, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from finops_assets.cost.accrual import ACCRUED
+from finops_assets.evaluate.comparison import Period
+from finops_assets.evaluate.forecast.expect import CANDIDATES
+from finops_assets.evaluate.forecast.intervals import LEAST_DAYS, LEVELS, Outlook, outlook
+from finops_assets.evaluate.forecast.series import DailySeries, daily_series
+from finops_assets.storage.tables import dimensions_of
+
+FORECAST = "forecast"
+# The kinds of series, and what of the rollup tells one from another. Each other dimension of finops.yaml is one, too.
+SERIES: dict[str, tuple[str, ...]] = {
+    "total": (),
+    "department": ("department",),
+    "team": ("department", "team"),
+    "service": ("ServiceCategory",),
+}
+AMOUNTS = ("actual_to_date", "forecast", "low80", "high80", "low95", "high95")
+COLUMNS = (
+    "series", "key", "currency", "period_start", "period_end", *AMOUNTS, "days_missing", "method", "history_days",
+    "refused",
+)  # fmt: skip
+CENT = Decimal("0.01")
+LONGEST_AHEAD = 400
+
+
+def period_of(text: str) -> Period:
+    """A month (2026-11), quarter (2026-Q4) or year (2026).
+
+    Raises:
+        ValueError: another text.
+    """
+    found = re.fullmatch(r"(\d{4})(?:-(?:(\d{2})|[Qq]([1-4])))?", text)
+    if not found or (found[2] and not 1 <= int(found[2]) <= 12) or not int(found[1]):
+        raise ValueError(f"found {text}; a period is a month (2026-11), a quarter (2026-Q4) or a year (2026)")
+    month = int(found[2]) if found[2] else 3 * int(found[3]) - 2 if found[3] else 1
+    months = 1 if found[2] else 3 if found[3] else 12
+    first = date(int(found[1]), month, 1)
+    following = first.year * 12 + first.month - 1 + months
+    return Period(first, date(following // 12, following % 12 + 1, 1))
+
+
+def current_month(day_after_newest: date) -> Period:
+    """The month that the day after the newest reported one is in: a finished month is forecast no more."""
+    return period_of(f"{day_after_newest:%Y-%m}")
+
+
+def kinds_of_series(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, ...]]:
+    """Each kind of series of this warehouse or its copy, and what of the rollup tells one from another."""
+    others = (d for d in dimensions_of(connection, ACCRUED) if d not in SERIES)
+    return {**SERIES, **{d: (d,) for d in others}, "provider": ("provider",)}
+
+
+def forecasts(
+    connection: duckdb.DuckDBPyConnection, period: Period | None = None, kinds: Iterable[str] | None = None
+) -> pd.DataFrame:
+    """The forecast of every series of these kinds, in COLUMNS; without a row where no day was reported yet.
+
+    Amounts are Decimal, per currency; None where refused. `period` is by default the month of the day after the
+    newest reported one. `period_end` is exclusive.
+
+    Raises:
+        ValueError: the period ends too far ahead.
+    """
+    known = kinds_of_series(connection)
+    found = {kind: daily_series(connection, known[kind]) for kind in (known if kinds is None else kinds)}
+    tables = [
+        period_table(kind, series, period or current_month(series.end))
+        for kind, series in found.items()
+        if series is not None
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+
+
+def period_table(kind: str, series: DailySeries, period: Period) -> pd.DataFrame:
+    """The forecast of the series of one kind for a period."""
+    ahead = max(0, (period.end - series.end).days)
+    if ahead > LONGEST_AHEAD:
+        raise ValueError(
+            f"{period} ends {ahead} days after the newest reported day, {series.end - timedelta(days=1)};"
+            f" at most {LONGEST_AHEAD} are forecast"
+        )
+    known = np.isfinite(series.costs).sum(axis=1)
+    enough = np.flatnonzero(known >= LEAST_DAYS)
+    made = outlook(series.costs[enough], series.first, ahead) if ahead and len(enough) else None
+    row_of = {int(place): row for row, place in enumerate(enough)}
+    rows: list[tuple[object, ...]] = []
+    for place, key in enumerate(series.keys):
+        spent = series.total(place, period.first, period.end)
+        missing = _missing(series, place, period)
+        about = (
+            kind,
+            " / ".join(key) if key else "total",
+            series.currencies[place],
+            period.first,
+            period.end,
+        )
+        history = int(known[place])
+        if not ahead and not missing:
+            rows.append((*about, spent, *(_cents(spent),) * 5, 0, "actual", history, None))
+        elif place not in row_of:
+            why = f"{history} days of history, {LEAST_DAYS} are needed"
+            rows.append((*about, spent, *(None,) * 5, len(missing), None, history, why))
+        else:
+            rows.append(
+                (*about, *_amounts(series, place, period, spent, missing, made, row_of[place]), len(missing),
+                 _method(made, row_of[place]), history, None)
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(AMOUNTS, "object"))
+
+
+def _missing(series: DailySeries, place: int, period: Period) -> list[int]:
+    """The columns of the period's days that are gaps, from the series' first day on."""
+    cost = series.costs[place]
+    start = int(np.argmax(np.isfinite(cost)))
+    low = max(start, (period.first - series.first).days)
+    high = min(len(cost), (period.end - series.first).days)
+    return [c for c in range(low, high) if np.isnan(cost[c])]
+
+
+def _median(costs: npt.NDArray[np.float64]) -> float:
+    """Of the days that have a figure; nothing is expected of a series that has none."""
+    return float(np.nanmedian(costs)) if np.isfinite(costs).any() else 0.0
+
+
+def _amounts(
+    series: DailySeries, place: int, period: Period, spent: Decimal, missing: list[int], made: Outlook | None, row: int
+) -> tuple[Decimal, ...]:
+    """In the order of AMOUNTS. What was spent keeps every digit; the rest is rounded here and nowhere before."""
+    cost = series.costs[place]
+    # A gap is expected to have cost what its weekday did in the four weeks around it; what is booked on it already stays.
+    around = [cost[[c + 7 * k for k in (-4, -3, -2, -1, 1, 2, 3, 4) if 0 <= c + 7 * k < len(cost)]] for c in missing]
+    usual = [_median(a) if np.isfinite(a).any() else _median(cost) for a in around]
+    on_gaps = sum(series.exact[place].get(series.first + timedelta(days=c), Decimal(0)) for c in missing)
+    filled_in = sum(usual) - float(on_gaps)
+    skipped = max(0, (period.first - series.end).days)
+    ahead = float(made.days[row, skipped:].sum()) if made else 0.0
+    sure = spent if not (cost < 0).any() else None
+    deviation = float(np.nanstd(cost[-28:])) * len(missing) ** 0.5 if np.isfinite(cost[-28:]).any() else 0.0
+    ends = []
+    for level in LEVELS:
+        half = float(made.half[level][row]) if made else 0.0
+        half = float(np.hypot(half, deviation * {0.80: 1.28, 0.95: 1.96}[level]))
+        low = spent + _decimal(filled_in + ahead - half)
+        ends += [low if sure is None else max(low, sure), spent + _decimal(filled_in + ahead + half)]
+    return (spent, *(_cents(v) for v in (spent + _decimal(filled_in + ahead), *ends)))
+
+
+def _method(made: Outlook | None, row: int) -> str:
+    if made is None:
+        return "gaps filled"
+    weights = ", ".join(f"{name} {w:.0%}" for name, w in zip(CANDIDATES, made.weights[row]))
+    return f"{weights}; {made.tested[row]} backtests" if made.tested[row] else "equal weights; no backtest yet"
+
+
+def _decimal(value: float) -> Decimal:
+    return Decimal(repr(float(value)))
+
+
+def _cents(value: Decimal) -> Decimal:
+    return value.quantize(CENT, ROUND_HALF_EVEN)

@@ -1,0 +1,136 @@
+"""Daily series out of the warehouse: cost by day, and the days that are no cost but a gap.
+
+By default the accrued cost is read, not the booked one: a charge longer than a day stands on the days it is for, so a
+yearly purchase is no spike of the day that booked it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal, localcontext
+
+import duckdb
+import numpy as np
+
+from finops_assets.cost.accrual import ACCRUED, accrued_rollup
+from finops_assets.cost.rollup import TABLE
+from finops_assets.evaluate.comparison import LATE_DAYS, Period, covered_days
+from finops_assets.evaluate.forecast.expect import Matrix
+from finops_assets.evaluate.reports import EXACT, Basis, can_group_by, days_without, require_columns
+from finops_assets.storage.duck import identifier
+from finops_assets.storage.tables import dimensions_of
+
+HISTORY_DAYS = 420
+
+
+@dataclass(frozen=True)
+class DailySeries:
+    """Series that end on the same day. A row of `costs` (float64, NaN: a gap) is the series of the same place in `keys`.
+
+    `first` is the UTC day of the first column. `exact` has the reported amounts by (place, day).
+    """
+
+    by: tuple[str, ...]
+    keys: list[tuple[str, ...]]
+    currencies: list[str]
+    first: date
+    costs: Matrix
+    exact: dict[int, dict[date, Decimal]]
+
+    @property
+    def end(self) -> date:
+        """The day after the last."""
+        return self.first + timedelta(days=self.costs.shape[1])
+
+    def total(self, place: int, first: date, end: date) -> Decimal:
+        """What a series cost in [first, end), to the last digit; gaps count nothing."""
+        with localcontext(prec=EXACT):
+            return sum((v for day, v in self.exact[place].items() if first <= day < end), Decimal(0))
+
+
+def daily_series(
+    connection: duckdb.DuckDBPyConnection, by: tuple[str, ...], basis: Basis = "accrued"
+) -> DailySeries | None:
+    """The cost by some of the rollup's columns and currency, of up to HISTORY_DAYS days. None: no day yet.
+
+    A series begins on its first day with a row. What is not known of one of the columns (`days_without`) is in no series,
+    and such a day is a gap. A later day without rows of it is 0 where the rollup reports the
+    day, and a gap where it does not (held, not run), or where a provider that the series has cost of is late.
+
+    Raises:
+        ValueError: a column that the rollup is not grouped by.
+    """
+    require_columns(by, can_group_by(connection)[1:])
+    keys = "".join(f"{identifier(b)}, " for b in by)
+    relation = accrued_rollup(dimensions=dimensions_of(connection, ACCRUED)) if basis == "accrued" else TABLE
+    cost_of_basis = "billed_cost" if basis == "billed" else "effective_cost"
+    last = connection.execute("SELECT max(charge_date) FROM daily_cost_by_team").fetchone()
+    if last is None or last[0] is None:
+        return None
+    earliest = last[0] - timedelta(days=HISTORY_DAYS - 1)
+    # Whether a day and a provider are there is told by booked rows: parts of long charges fall on held days too.
+    there = connection.execute(
+        "SELECT provider, charge_date FROM daily_cost_by_team WHERE charge_date >= $earliest GROUP BY ALL",
+        {"earliest": earliest},
+    ).fetchall()
+    rows = connection.execute(
+        f"""
+        SELECT {keys} BillingCurrency, provider AS of_provider, charge_date, sum({cost_of_basis})
+        FROM {relation} WHERE charge_date >= $earliest AND charge_date <= $last GROUP BY ALL ORDER BY ALL
+        """,
+        {"earliest": earliest, "last": last[0]},
+    ).fetchall()
+    rows = [row for row in rows if None not in row[: len(by)]]
+    first = min(day for _, day in there)
+    days = (last[0] - first).days + 1
+    providers = sorted({p for p, _ in there} | {row[-3] for row in rows})
+    places: dict[tuple[str, ...], int] = {}
+    exact: dict[int, dict[date, Decimal]] = {}
+    of_providers: dict[int, set[str]] = {}
+    with localcontext(prec=EXACT):
+        for *key, provider, day, cost in rows:
+            place = places.setdefault(tuple(key), len(places))
+            if first <= day:
+                booked = exact.setdefault(place, {})
+                booked[day] = booked.get(day, Decimal(0)) + cost
+            of_providers.setdefault(place, set()).add(provider)
+    missing = gap_days(connection, providers, there, first, days)
+    costs = np.full((len(places), days), np.nan)
+    for place in range(len(places)):
+        booked = exact.setdefault(place, {})
+        start = min(booked, default=last[0])
+        costs[place, (start - first).days :] = 0.0
+        for day, cost in booked.items():
+            costs[place, (day - first).days] = float(cost)
+        for provider in of_providers[place]:
+            costs[place, missing[provider]] = np.nan
+    whole = Period(first, last[0] + timedelta(days=1))
+    for lacking in days_without(connection, whole, by).values():
+        costs[:, [(day - first).days for day in lacking]] = np.nan
+    own = list(places)
+    return DailySeries(by, [k[:-1] for k in own], [k[-1] for k in own], first, costs, exact)
+
+
+def gap_days(
+    connection: duckdb.DuckDBPyConnection, providers: list[str], there: list[tuple[str, date]], first: date, days: int
+) -> dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """By provider: the days that nobody can say anything about."""
+    reported = np.zeros(days, dtype=bool)
+    seen = {p: np.zeros(days, dtype=bool) for p in providers}
+    for provider, day in there:
+        reported[(day - first).days] = True
+        seen[provider][(day - first).days] = True
+    result = {}
+    for provider in providers:
+        gap = ~reported
+        on = np.flatnonzero(seen[provider])
+        for before, after in zip(on, [*on[1:], days]):
+            if 1 < after - before <= LATE_DAYS + 1:
+                gap[before + 1 : after] = True
+        result[provider] = gap
+    known, unknown = covered_days(connection, first, first + timedelta(days=days))
+    for provider in providers:
+        result[provider][[(day - first).days for day in known.get(provider, ())]] = False
+        result[provider][[(day - first).days for day in unknown.get(provider, ())]] = True
+    return result

@@ -1,0 +1,303 @@
+"""The three questions, asked of the rollup: what did each team spend, who is untagged, which services cost.
+
+Every figure stands beside that of the like days of the period before (see `comparison`). Amounts are per currency,
+which are never added; the largest currency stands first. Percentages are over positive effective cost, so that a credit cannot push coverage
+over 100 %. Ends are exclusive; days are UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from decimal import Decimal, localcontext
+from typing import Literal, get_args
+
+import duckdb
+import pandas as pd
+
+from finops_assets.cost.restatements import REPORTED_NOW
+from finops_assets.cost.restatements import TABLE as REPORTED_COST
+from finops_assets.cost.rollup import TABLE, missing
+from finops_assets.evaluate.comparison import Comparison, Period, compare
+from finops_assets.storage.duck import identifier, literal
+from finops_assets.storage.tables import DIMENSIONS, dimensions_of, grouped
+from finops_assets.storage.tables import key as rollup_key
+
+TEAMS_BY = ("department", "team")
+SERVICES_BY = ("ServiceCategory",)
+# Digits that no sum of amounts exceeds: Python's own 28 would round what DECIMAL(38, 18) holds.
+EXACT = 80
+Basis = Literal["effective", "billed", "accrued"]
+"""What a cost is: accrued by the provider, cash, or accrued by day (charges longer than a day given to their days)."""
+
+
+def can_group_by(connection: duckdb.DuckDBPyConnection, rollup: str = TABLE) -> tuple[str, ...]:
+    """The columns that a relation like the rollup can be summed by: the day, and what tells cost apart."""
+    dimensions = (*dimensions_of(connection, TABLE), *dimensions_of(connection, REPORTED_COST))
+    held = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {rollup}").fetchall()}
+    return tuple(c for c in rollup_key(dimensions)[:-1] if c in held)
+
+
+def require_columns(by: Iterable[str], allowed: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: one of `by` is none of those that are allowed.
+    """
+    unknown = [b for b in by if b not in allowed]
+    if unknown:
+        raise ValueError(f"found {', '.join(unknown)}; allowed: {', '.join(allowed)}")
+
+
+def days_without(
+    connection: duckdb.DuckDBPyConnection, period: Period, by: Iterable[str], rollup: str = TABLE
+) -> dict[str, list[date]]:
+    """By dimension the days of a period that a relation like the rollup was not summed by it: built before it was one."""
+    found: dict[str, list[date]] = {}
+    for name in by:
+        if name in dimensions_of(connection, TABLE) and name not in DIMENSIONS:
+            rows = connection.execute(
+                f"SELECT DISTINCT charge_date FROM {rollup} WHERE {identifier(name)} IS NULL AND charge_date >= $first"
+                " AND charge_date < $end ORDER BY 1",
+                {"first": period.first, "end": period.end},
+            ).fetchall()
+            if rows:
+                found[name] = [day for (day,) in rows]
+    return found
+
+
+def cost_by(
+    connection: duckdb.DuckDBPyConnection,
+    period: Period,
+    by: tuple[str, ...],
+    rollup: str = TABLE,
+    basis: Basis | None = None,
+    reported: str = REPORTED_NOW,
+) -> pd.DataFrame:
+    """Cost by some of the rollup's columns and currency, against the like days of the period before.
+
+    Columns: by…, currency, effective_cost, billed_cost, effective_cost_compared, effective_cost_before (Decimal),
+    change_percent, share_percent (of the currency's positive effective cost; float or NaN), days, days_before,
+    row_count. effective_cost is of all days of the period with figures, which `days` counts;
+    effective_cost_compared is its part on the `days_before` days that are compared, effective_cost_before the cost
+    of their likes, and change_percent the change from the latter to the former. Both are None where no day can be
+    compared; 0 is a cost of 0 on known days. Of one basis alone the cost is called billed_cost (without shares, whose
+    base is effective), effective_cost, or accrued_cost with apportioned_cost, the part of it that long charges gave
+    to their days. For that `rollup` is `accrual.accrued_rollup()`.
+
+    `rollup` is the table asked, or SQL of the rollup as of a day; `reported` is then SQL of what was reported by source.
+    By charge_date a row's likes are those of its day.
+
+    Raises:
+        ValueError: a column that the rollup is not grouped by, or no such basis.
+    """
+    require_columns(by, can_group_by(connection, rollup))
+    if basis is not None and basis not in get_args(Basis):
+        raise ValueError(f"found {basis}; allowed: {', '.join(get_args(Basis))}")
+    # Parts of long charges fall on days that were not reported, too: those alone make no day known.
+    compared = compare(connection, period, reported, None if basis == "accrued" else rollup)
+    keys = ", ".join(identifier(b) for b in by)
+    by_day = by.index("charge_date") if "charge_date" in by else None
+    cost = "billed_cost" if basis == "billed" else "effective_cost"
+    name = f"{basis or 'effective'}_cost"
+    beside = {None: "sum(billed_cost) FILTER (is_now)", "accrued": f"sum({cost}) FILTER (is_now AND is_apportioned)"}
+    rows = connection.execute(
+        f"""
+        WITH likes AS ({_likes(compared)}), sided AS (
+            SELECT r.* REPLACE (coalesce(l.like_day, r.charge_date) AS charge_date),
+                r.charge_date >= $first AS is_now, l.like_day IS NOT NULL AS is_compared
+            FROM {rollup} r LEFT JOIN likes l ON r.provider = l.provider AND r.charge_date = l.charge_date
+            WHERE r.charge_date >= $first_before AND r.charge_date < $end
+                AND (l.like_day IS NOT NULL OR r.charge_date >= $first)
+        ), grouped AS (
+            SELECT {keys}, BillingCurrency AS currency,
+                coalesce(sum({cost}) FILTER (is_now), 0) AS cost_now,
+                coalesce({beside.get(basis, "NULL")}, 0) AS beside,
+                coalesce(sum({cost}) FILTER (is_now AND is_compared), 0) AS cost_compared,
+                coalesce(sum({cost}) FILTER (NOT is_now), 0) AS cost_before,
+                coalesce(sum(positive_effective_cost) FILTER (is_now), 0) AS positive_cost,
+                coalesce(sum(row_count) FILTER (is_now), 0) AS row_count,
+                list(DISTINCT provider) AS providers
+            FROM sided GROUP BY ALL
+        )
+        SELECT {keys}, currency, cost_now, beside, cost_compared, cost_before, positive_cost,
+            sum(positive_cost) OVER (PARTITION BY currency) AS all_positive, CAST(row_count AS BIGINT) AS row_count, providers
+        FROM grouped ORDER BY sum(cost_now) OVER (PARTITION BY currency) DESC, currency,
+            {"charge_date" if by_day is not None else "cost_now DESC"}, {keys}
+        """,
+        {"first": period.first, "end": period.end, "first_before": period.before.first, **_bound(compared)},
+    ).fetchall()
+    width = len(by) + 1
+    made = []
+    for *key, now, other, like, then, positive, all_positive, count, providers in rows:
+        day = key[by_day] if by_day is not None else None
+        days, days_before = compared.known_days(providers, day), compared.compared_days(providers, day)
+        change = percent(_less(like, then), then) if days_before else float("nan")
+        pair = (like, then) if days_before else (None, None)
+        made.append((*key, now, other, *pair, change, percent(positive, all_positive), days, days_before, count))
+    second = "apportioned_cost" if basis == "accrued" else "beside" if basis else "billed_cost"
+    columns = (
+        *by, "currency", name, second, f"{name}_compared", f"{name}_before", "change_percent", "share_percent", "days",
+        "days_before", "row_count",
+    )  # fmt: skip
+    table = pd.DataFrame(made, columns=list(columns)).astype(
+        dict.fromkeys(columns[width : width + 4], "object")
+        | {"change_percent": "float64", "share_percent": "float64"}
+        | dict.fromkeys(columns[-3:], "int64")
+    )
+    return table.drop(columns=["beside", *(["share_percent"] if basis == "billed" else [])], errors="ignore")
+
+
+def _likes(compared: Comparison) -> str:
+    """SQL: provider, charge_date, like_day of the days that are compared: of both periods, by the day of this one."""
+    if not any(compared.compared.values()):
+        return "SELECT '' AS provider, DATE '1970-01-01' AS charge_date, DATE '1970-01-01' AS like_day WHERE false"
+    return (
+        "SELECT unnest($providers) AS provider, CAST(unnest($days) AS DATE) AS charge_date,"
+        " CAST(unnest($like_days) AS DATE) AS like_day"
+    )
+
+
+def _bound(compared: Comparison) -> dict[str, list[object]]:
+    """The values of `_likes`."""
+    like = compared.period.like_days
+    rows = [
+        (provider, day, of)
+        for provider, days in compared.compared.items()
+        for of in sorted(days)
+        for day in (of, like[of])
+    ]
+    return dict(zip(("providers", "days", "like_days"), map(list, zip(*rows)))) if rows else {}
+
+
+def untagged_by(
+    connection: duckdb.DuckDBPyConnection,
+    period: Period,
+    by: tuple[str, ...] = ("provider",),
+    rollup: str = TABLE,
+    reported: str = REPORTED_NOW,
+    dimensions: Iterable[str] | None = None,
+) -> pd.DataFrame:
+    """Share of positive effective cost without each dimension, against the period before.
+
+    Columns: by…, currency, positive_effective_cost (Decimal), for each dimension of the rollup
+    untagged_<dimension> (Decimal), untagged_<dimension>_percent and …_percent_before (float or NaN), and days and
+    days_before as in `cost_by`: the shares before are of the like days alone. Of a dimension that some days were built
+    without (`days_without`) the other days count, and it is None where there are none. `rollup`, `reported`: see `cost_by`.
+    `dimensions`: those of finops.yaml, to be told of whether the rollup has them or not; else those that it has.
+
+    Raises:
+        ValueError: a column that the rollup is not grouped by.
+    """
+    allowed = can_group_by(connection, rollup)[1:]
+    require_columns(by, allowed)
+    there = [d for d in dimensions_of(connection, TABLE) if d in allowed]
+    wanted = there if dimensions is None else grouped(dimensions)
+    compared = compare(connection, period, reported, rollup)
+    keys = ", ".join(identifier(b) for b in by)
+    # A dimension is null on days that were built without it: they are in neither of its two sums.
+    amounts = ["positive_effective_cost"] + [
+        amount
+        for d in wanted
+        for name in [identifier(d) if d in there else "NULL"]
+        for amount in (
+            f"CASE WHEN {name} IS NOT NULL THEN positive_effective_cost END",
+            f"CASE WHEN {name} = {literal(missing(d))} THEN positive_effective_cost WHEN {name} IS NOT NULL THEN 0 END",
+        )
+    ]
+    sums = ", ".join(f"sum({amount}) FILTER ({side})" for side in ("is_now", "NOT is_now") for amount in amounts)
+    rows = connection.execute(
+        f"""
+        WITH likes AS ({_likes(compared)}), sided AS (
+            SELECT r.*, r.charge_date >= $first AS is_now
+            FROM {rollup} r LEFT JOIN likes l ON r.provider = l.provider AND r.charge_date = l.charge_date
+            WHERE r.charge_date >= $first_before AND r.charge_date < $end
+                AND (l.like_day IS NOT NULL OR r.charge_date >= $first)
+        ), grouped AS (
+            SELECT {keys}, BillingCurrency AS currency, {sums}, list(DISTINCT provider) AS providers,
+                sum(positive_effective_cost) FILTER (is_now) AS positive
+            FROM sided GROUP BY ALL HAVING bool_or(is_now)
+        )
+        SELECT * EXCLUDE (positive) FROM grouped
+        ORDER BY sum(positive) OVER (PARTITION BY currency) DESC, currency, {keys}
+        """,
+        {"first": period.first, "end": period.end, "first_before": period.before.first, **_bound(compared)},
+    ).fetchall()
+    result = []
+    width = len(by) + 1
+    for row in rows:
+        now, then = row[width : width + len(amounts)], row[width + len(amounts) : width + 2 * len(amounts)]
+        figures: list[object] = [now[0]]
+        for i in range(1, len(amounts), 2):
+            figures += [now[i + 1], _share(now[i + 1], now[i]), _share(then[i + 1], then[i])]
+        result.append((*row[:width], *figures, compared.known_days(row[-1]), compared.compared_days(row[-1])))
+    columns = [*by, "currency", "positive_effective_cost"]
+    for dimension in wanted:
+        columns += [f"untagged_{dimension}", f"untagged_{dimension}_percent", f"untagged_{dimension}_percent_before"]
+    return pd.DataFrame(result, columns=[*columns, "days", "days_before"]).astype(
+        {c: "float64" for c in columns if "_percent" in c} | {"days": "int64", "days_before": "int64"}
+    )
+
+
+def savings_by(
+    connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str, ...], rollup: str = TABLE
+) -> pd.DataFrame:
+    """List and contracted cost beside billed cost, each counted once where commitments were bought (`rollup.once`).
+
+    Columns: by…, currency, list_cost, contracted_cost, billed_cost, negotiated (list less contracted), saved
+    (list less billed; Decimal), saved_percent (of list; float or NaN), without_prices (billed cost of rows whose
+    list or contracted cost the provider does not give: it is in no other column), days (with figures, as in `cost_by`).
+
+    List and contracted cost stand where BilledCost does, on the purchase; so billed cost is what they are
+    compared with. What a commitment saved over its own cost is in the report of commitments.
+
+    Raises:
+        ValueError: a column that the rollup is not grouped by.
+    """
+    require_columns(by, can_group_by(connection, rollup))
+    compared = compare(connection, period, rollup=rollup)
+    keys = ", ".join(identifier(b) for b in by)
+    by_day = by.index("charge_date") if "charge_date" in by else None
+    priced = "list_cost IS NOT NULL AND contracted_cost IS NOT NULL"
+    rows = connection.execute(
+        f"""
+        WITH grouped AS (
+            SELECT {keys}, BillingCurrency, {
+            ", ".join(f"coalesce(sum({c}) FILTER (WHERE {priced}), 0) AS {c}" for c in ("list_cost", "contracted_cost"))
+        }, coalesce(sum(billed_cost) FILTER (WHERE {priced}), 0) AS billed,
+                coalesce(sum(billed_cost) FILTER (WHERE NOT ({priced})), 0) AS without_prices,
+                list(DISTINCT provider) AS providers
+            FROM {rollup} WHERE charge_date >= $first AND charge_date < $end GROUP BY ALL
+        )
+        SELECT * FROM grouped
+        ORDER BY sum(billed + without_prices) OVER (PARTITION BY BillingCurrency) DESC, BillingCurrency,
+            list_cost DESC, {keys}
+        """,
+        {"first": period.first, "end": period.end},
+    ).fetchall()
+    width = len(by) + 1
+    return pd.DataFrame(
+        [
+            (*row[: width + 3], row[width] - row[width + 1], row[width] - row[width + 2],
+             percent(row[width] - row[width + 2], row[width]), row[width + 3],
+             compared.known_days(row[-1], row[by_day] if by_day is not None else None))
+            for row in rows
+        ],
+        columns=[
+            *by, "currency", "list_cost", "contracted_cost", "billed_cost", "negotiated", "saved", "saved_percent",
+            "without_prices", "days",
+        ],
+    )  # fmt: skip
+
+
+def _share(part: Decimal | None, whole: Decimal | None) -> float:
+    return float("nan") if part is None or whole is None else percent(part, whole)
+
+
+def percent(part: Decimal, whole: Decimal) -> float:
+    """part of whole in percent; NaN where the whole is not positive."""
+    return float(part / whole * 100) if whole > 0 else float("nan")
+
+
+def _less(amount: Decimal, other: Decimal) -> Decimal:
+    with localcontext(prec=EXACT):
+        return amount - other
