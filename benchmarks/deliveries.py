@@ -28,11 +28,11 @@ from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import build_facts
 from finops_assets.definitions import build_definitions
 from finops_assets.estate import Estate, EstateSpec
+from finops_assets.graph.run_range import run_range
 from finops_assets.ingest.landing import land_source, unknown_deliveries
 from finops_assets.ingest.layouts import layouts
 from finops_assets.ingest.raw_days import changed_days, compose_days
 from finops_assets.platform import Platform
-from finops_assets.runs import run_range
 from finops_assets.settings import parse_settings
 from finops_assets.storage.duck import days_between
 from finops_assets.storage.stores.store import Store, open_store

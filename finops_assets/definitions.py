@@ -8,35 +8,35 @@ from pathlib import Path
 
 import dagster as dg
 
-from finops_assets.assets.accepted import accepted_spec
-from finops_assets.assets.allocation import allocation_assets
-from finops_assets.assets.anomalies import anomaly_assets
-from finops_assets.assets.budgets import budget_assets
-from finops_assets.assets.conformance import conformance_asset
-from finops_assets.assets.converted import CONVERTED
-from finops_assets.assets.daily import ROLLUP, daily_assets
-from finops_assets.assets.deliveries import deliveries_asset, ledger_asset, repairs_asset
-from finops_assets.assets.forecast import forecast_asset
-from finops_assets.assets.governance import governance_assets
-from finops_assets.assets.health import health_asset
-from finops_assets.assets.owners import owner_assets
-from finops_assets.assets.page import page_asset
-from finops_assets.assets.raw import raw_asset
-from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
-from finops_assets.assets.reports import report_assets
-from finops_assets.assets.sparse import sparse_asset
-from finops_assets.checks.raw import FACTS, raw_checks
-from finops_assets.checks.shadow import shadow_check
-from finops_assets.executor import one_process
-from finops_assets.partitions import utc_days
+from finops_assets.graph.assets.accepted_owners import accepted_spec
+from finops_assets.graph.assets.allocation import allocation_assets
+from finops_assets.graph.assets.anomalies import anomaly_assets
+from finops_assets.graph.assets.budgets import budget_assets
+from finops_assets.graph.assets.conformance import conformance_asset
+from finops_assets.graph.assets.conversion import CONVERTED
+from finops_assets.graph.assets.daily import ROLLUP, daily_assets
+from finops_assets.graph.assets.deliveries import deliveries_asset, ledger_asset, repairs_asset
+from finops_assets.graph.assets.forecast import forecast_asset
+from finops_assets.graph.assets.governance import governance_assets
+from finops_assets.graph.assets.health import health_asset
+from finops_assets.graph.assets.owners import owner_assets
+from finops_assets.graph.assets.page import page_asset
+from finops_assets.graph.assets.raw import raw_asset
+from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
+from finops_assets.graph.assets.reports import report_assets
+from finops_assets.graph.assets.sparse import sparse_asset
+from finops_assets.graph.checks.raw import FACTS, raw_checks
+from finops_assets.graph.checks.shadow import shadow_check
+from finops_assets.graph.executor import one_process
+from finops_assets.graph.partitions import utc_days
+from finops_assets.graph.sensors.alerts import alerts_sensor
+from finops_assets.graph.sensors.dead_runs import dead_runs_sensor
+from finops_assets.graph.sensors.deliveries import landing_job, source_sensor
+from finops_assets.graph.sensors.follow import follow_sensor, following_job
+from finops_assets.graph.sensors.owners import accepted_owners_sensor
+from finops_assets.graph.sensors.rates import conversion_job, rates_sensor
+from finops_assets.graph.sensors.retention import retention_sensor
 from finops_assets.platform import Platform
-from finops_assets.sensors.alerts import alerts_sensor
-from finops_assets.sensors.dead_runs import dead_runs_sensor
-from finops_assets.sensors.deliveries import landing_job, source_sensor
-from finops_assets.sensors.follow import follow_sensor, following_job
-from finops_assets.sensors.owners import accepted_owners_sensor
-from finops_assets.sensors.rates import conversion_job, rates_sensor
-from finops_assets.sensors.retention import retention_sensor
 from finops_assets.settings import Settings, config_path, load_settings
 
 # Two features that Dagster calls unfinished and that we chose knowingly: the versions are pinned for them.

@@ -20,12 +20,12 @@ import pytest
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import FactsDay, build_facts
+from finops_assets.graph.run_range import heed_signals
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import RawDay, compose_days
 from finops_assets.judge.gates.raw import judge_raw
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
-from finops_assets.runs import heed_signals
 from finops_assets.settings import Source, parse_settings
 from finops_assets.storage.duck import literal
 from finops_assets.storage.ledger import Generation, Ledger

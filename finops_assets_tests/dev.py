@@ -22,7 +22,7 @@ import pytest
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.scheduler.instigation import InstigatorTick
 
-from finops_assets.sensors.deliveries import ACTIVE
+from finops_assets.graph.sensors.deliveries import ACTIVE
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES
 
 PATIENCE_SECONDS = 600

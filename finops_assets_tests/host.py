@@ -16,10 +16,10 @@ from pathlib import Path
 import dagster as dg
 
 from finops_assets.definitions import build_definitions
+from finops_assets.graph.sensors.deliveries import ACTIVE
 from finops_assets.ingest.landing import unknown_deliveries
 from finops_assets.ingest.raw_days import changed_days
 from finops_assets.platform import Platform
-from finops_assets.sensors.deliveries import ACTIVE
 from finops_assets.settings import load_settings
 from finops_assets_tests.running import perform
 

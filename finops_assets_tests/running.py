@@ -13,8 +13,8 @@ import dagster as dg
 
 from finops_assets.definitions import build_definitions
 from finops_assets.estate import Estate, EstateSpec, Incident
+from finops_assets.graph.run_range import QUIET
 from finops_assets.platform import Platform
-from finops_assets.runs import QUIET
 from finops_assets.settings import Settings, parse_settings
 
 SOURCES = ("aws", "azure", "gcp")

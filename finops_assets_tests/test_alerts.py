@@ -27,20 +27,20 @@ from dagster import AssetCheckEvaluation
 from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
-from finops_assets.alerts import collect
 from finops_assets.alerts.alert import Alert, Notice, Observation, OpenAlert, as_json
 from finops_assets.alerts.channels import ChannelError, send
-from finops_assets.alerts.collect import delivery_observations, late_sources
 from finops_assets.alerts.dispatch import GIVE_UP_AFTER, Dispatched, dispatch, wants
 from finops_assets.alerts.history import AlertHistory, HistoryError, Row
-from finops_assets.assets import raw as assets_raw
-from finops_assets.assets.daily import BUILD_STEP
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.estate import Incident
+from finops_assets.graph import run_alerts as collect
+from finops_assets.graph.assets import raw as assets_raw
+from finops_assets.graph.assets.daily import BUILD_STEP
+from finops_assets.graph.run_alerts import delivery_observations, late_sources
+from finops_assets.graph.run_range import QUIET
+from finops_assets.graph.sensors.alerts import alerts_sensor, tick
 from finops_assets.platform import Platform
-from finops_assets.runs import QUIET
-from finops_assets.sensors.alerts import alerts_sensor, tick
 from finops_assets.settings import Alerts, Channel, Settings, SlackChannel, SmtpChannel, WebhookChannel, parse_settings
 from finops_assets.storage.ledger import DayTotals, Generation, Ledger
 from finops_assets_tests.running import Graph, persistent_instance, settings_for, small_estate

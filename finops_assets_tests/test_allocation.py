@@ -13,8 +13,6 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from finops_assets.assets.allocation import allocation_assets
-from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.definitions import build_definitions
@@ -24,8 +22,10 @@ from finops_assets.evaluate.allocation.days import CHARGEBACK, TABLE, Allocated,
 from finops_assets.evaluate.allocation.report import allocation, kept, moves
 from finops_assets.evaluate.allocation.split import parts
 from finops_assets.evaluate.comparison import Period
+from finops_assets.graph.assets.allocation import allocation_assets
+from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
+from finops_assets.graph.run_range import QUIET
 from finops_assets.platform import Platform
-from finops_assets.runs import QUIET
 from finops_assets.settings import Settings
 from finops_assets_tests.conftest import Site
 from finops_assets_tests.running import settings_for

@@ -20,8 +20,6 @@ from benchmarks.cost_series import FIRST as SERIES_FIRST
 from benchmarks.cost_series import cost_series, inject, told_series
 from finops_assets.alerts.alert import Observation, OpenAlert
 from finops_assets.alerts.history import AlertHistory
-from finops_assets.assets.anomalies import anomaly_assets
-from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.cost.daily_tables import build_rollup
@@ -34,6 +32,8 @@ from finops_assets.evaluate.anomalies.history import Anomaly, AnomalyError, Anom
 from finops_assets.evaluate.anomalies.notices import anomaly_observations
 from finops_assets.evaluate.anomalies.rates import rates, supported_sigma
 from finops_assets.evaluate.anomalies.series import Key, limits_of, team_series
+from finops_assets.graph.assets.anomalies import anomaly_assets
+from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform

@@ -101,7 +101,7 @@ def test_a_run_in_the_background_of_a_script_ends_what_it_started(tmp_path: Path
 import signal, subprocess
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 from dagster._utils.interrupts import capture_interrupts
-from finops_assets.runs import heed_signals
+from finops_assets.graph.run_range import heed_signals
 
 heed_signals()
 with capture_interrupts():  # as around every run of Dagster's

@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 from finops_assets.alerts.alert import Alert, Observation
 from finops_assets.alerts.dispatch import dispatch
 from finops_assets.alerts.history import _SCHEMA, AlertHistory
-from finops_assets.assets.budgets import budget_assets
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.cost.accrual import HISTORY, create_views
@@ -29,9 +28,10 @@ from finops_assets.evaluate.budgets.plan import Budget, BudgetsError, read_budge
 from finops_assets.evaluate.budgets.review import review
 from finops_assets.evaluate.budgets.versions import changes, enter, in_force, version_in_force
 from finops_assets.evaluate.comparison import Period
+from finops_assets.graph.assets.budgets import budget_assets
+from finops_assets.graph.run_range import QUIET
+from finops_assets.graph.sensors.alerts import tick
 from finops_assets.platform import Platform
-from finops_assets.runs import QUIET
-from finops_assets.sensors.alerts import tick
 from finops_assets.settings import Alerts, WebhookChannel
 from finops_assets_tests.running import settings_for
 

@@ -21,14 +21,14 @@ import typer
 from typer.testing import CliRunner
 
 from finops_assets.alerts.history import AlertHistory
-from finops_assets.assets import raw as assets_raw
 from finops_assets.cli import app
 from finops_assets.cli.common import explained
 from finops_assets.estate import Incident
+from finops_assets.graph.assets import raw as assets_raw
+from finops_assets.graph.run_range import open_instance
+from finops_assets.graph.sensors.alerts import tick
 from finops_assets.ingest.landing import land_source
 from finops_assets.platform import Platform
-from finops_assets.runs import open_instance
-from finops_assets.sensors.alerts import tick
 from finops_assets.settings import load_settings
 from finops_assets.storage import tables
 from finops_assets.storage.stores.store import StoreError, sdk

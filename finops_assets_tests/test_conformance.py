@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from finops_assets.assets.conformance import CONFORMANCE
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli import app
 from finops_assets.focus.specification import VERSIONS, columns
+from finops_assets.graph.assets.conformance import CONFORMANCE
 from finops_assets.judge.conformance.judge import Finding
 from finops_assets.judge.conformance.report import (
     breaks,

@@ -17,7 +17,7 @@ import pytest
 
 from finops_assets.base import processes
 from finops_assets.base.processes import Process, state, this_process
-from finops_assets.dead_runs import (
+from finops_assets.graph.dead_runs import (
     GONE_AFTER_SECONDS,
     IDENTITY_TAG,
     SEEN_TAG,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from finops_assets.sensors.dead_runs import dead_runs_sensor
+from finops_assets.graph.sensors.dead_runs import dead_runs_sensor
 from finops_assets_tests.test_daemon import _instance, dagster_dev, wait_for
 
 PROGRAM = """
 import sys, dagster as dg
-from finops_assets.dead_runs import owner_tags
-from finops_assets.runs import open_instance
+from finops_assets.graph.dead_runs import owner_tags
+from finops_assets.graph.run_range import open_instance
 
 @dg.job
 def work():
@@ -36,7 +36,7 @@ def test_the_daemon_ends_a_run_whose_process_was_killed_and_frees_its_slot(tmp_p
     (tmp_path / "dagster.yaml").write_text((shipped / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     # No other sensor, so that nobody else ends it.
     (tmp_path / "only.py").write_text(
-        "import dagster as dg\nfrom finops_assets.sensors.dead_runs import dead_runs_sensor\n\n"
+        "import dagster as dg\nfrom finops_assets.graph.sensors.dead_runs import dead_runs_sensor\n\n"
         f"defs = dg.Definitions(sensors=[{dead_runs_sensor.__name__}()])\n"
     )
     (tmp_path / "workspace.yaml").write_text("load_from:\n  - python_file: only.py\n")

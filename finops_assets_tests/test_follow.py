@@ -14,9 +14,9 @@ import pytest
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.base.content import version_of
 from finops_assets.estate import Estate, Incident
-from finops_assets.in_force import SettingsChanged, in_force
+from finops_assets.graph.sensors.follow import NOTHING
+from finops_assets.graph.settings_in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform
-from finops_assets.sensors.follow import NOTHING
 from finops_assets.settings import load_settings
 from finops_assets_tests.running import DIMENSIONS, SOURCES, Graph, persistent_instance, settings_for, small_estate
 

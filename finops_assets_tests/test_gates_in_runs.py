@@ -13,7 +13,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.event_api import PartitionKeyFilter
 
 from finops_assets.estate import Estate, Incident
-from finops_assets.runs import QUIET
+from finops_assets.graph.run_range import QUIET
 from finops_assets.settings import Settings, TagPolicy, Threshold
 from finops_assets_tests.running import SOURCES, Graph, Run, persistent_instance, settings_for, small_estate
 
@@ -212,7 +212,7 @@ def whole(graph: Graph, asset: str | list[str], check: str) -> dg.AssetCheckEval
 def test_checks_executed_without_a_day_judge_the_newest_and_all_that_are_held(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finops_assets.run_days.NEWEST_JUDGED", 1)
+    monkeypatch.setattr("finops_assets.graph.run_days.NEWEST_JUDGED", 1)
     graph, _ = graph_with(tmp_path, instance, UNTAGGED)
     assert execute_checks(graph, ["raw", "azure"]).success, "no day is there yet"
     assert "no day has been materialised yet" in str(whole(graph, ["raw", "azure"], "complete").description)

@@ -15,13 +15,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from finops_assets.alerts.collect import finished_runs, run_observations
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.evaluate.governance.policy import Policy, PolicyError, read_policy
 from finops_assets.evaluate.governance.tags import Governance, aliases_yaml, judge_tags, suggested_aliases, weeks_before
 from finops_assets.evaluate.governance.target import judge_target
-from finops_assets.runs import QUIET
+from finops_assets.graph.run_alerts import finished_runs, run_observations
+from finops_assets.graph.run_range import QUIET
 from finops_assets.settings import TagTarget, parse_settings
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import Graph

@@ -17,11 +17,11 @@ import pytest
 from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
-from finops_assets.assets.describe import shown
 from finops_assets.base.text import one_line
 from finops_assets.cli import app
 from finops_assets.cli.common import LiteralConsole, say, show
-from finops_assets.runs import open_instance
+from finops_assets.graph.assets.describe import shown
+from finops_assets.graph.run_range import open_instance
 
 SHIPPED = Path(__file__).parents[1]
 HOSTILE = (

@@ -16,8 +16,8 @@ import typer
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.waiting import telling
 from finops_assets.cli.working import working
-from finops_assets.executor import one_process
-from finops_assets.runs import open_instance, run_owners
+from finops_assets.graph.executor import one_process
+from finops_assets.graph.run_range import open_instance, run_owners
 
 
 @pytest.fixture

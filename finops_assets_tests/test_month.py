@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from finops_assets.estate import Estate, EstateSpec, Incident
-from finops_assets.runs import QUIET, days_to_run
+from finops_assets.graph.run_range import QUIET, days_to_run
 from finops_assets.storage.ledger import Ledger, ledger_table
 from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for
 
@@ -291,7 +291,7 @@ def test_a_delivery_that_lost_days_is_refused_until_it_is_accepted(watched: Watc
 
 
 def test_a_landing_that_failed_is_asked_for_again_later(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    from finops_assets.assets import deliveries
+    from finops_assets.graph.assets import deliveries
 
     watched.estate.deliver("aws", "2026-09", through=date(2026, 9, 21))
     [request] = watched.tick("aws")
@@ -313,7 +313,7 @@ def test_a_landing_that_failed_is_asked_for_again_later(watched: Watched, monkey
         )
     assert not failed.success
     assert watched.tick("aws") == []
-    from finops_assets.sensors import deliveries as sensor
+    from finops_assets.graph.sensors import deliveries as sensor
 
     monkeypatch.setattr(sensor, "FIRST_WAIT", timedelta(0))
     [again] = watched.tick("aws")

@@ -17,17 +17,17 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from finops_assets.assets.anomalies import anomaly_assets
-from finops_assets.assets.budgets import budget_assets
-from finops_assets.assets.forecast import forecast_asset
-from finops_assets.assets.governance import governance_assets
-from finops_assets.assets.page import PAGE, page_asset
-from finops_assets.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.cli import app
 from finops_assets.evaluate.comparison import NoFigures
 from finops_assets.evaluate.page import charts
 from finops_assets.evaluate.page.gather import gather, open_months
 from finops_assets.evaluate.page.render import render_html, render_markdown
+from finops_assets.graph.assets.anomalies import anomaly_assets
+from finops_assets.graph.assets.budgets import budget_assets
+from finops_assets.graph.assets.forecast import forecast_asset
+from finops_assets.graph.assets.governance import governance_assets
+from finops_assets.graph.assets.page import PAGE, page_asset
+from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets_tests.conftest import Site, focus_row
 
 SCRIPT = "<script>alert(1)</script>"

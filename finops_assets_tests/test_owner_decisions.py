@@ -16,7 +16,6 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from finops_assets.assets.owners import owners_wait, typed
 from finops_assets.cli import app
 from finops_assets.cost.attribution.owner_decisions import (
     Decision,
@@ -32,7 +31,8 @@ from finops_assets.cost.attribution.owner_decisions import (
 )
 from finops_assets.estate import Incident
 from finops_assets.evaluate.owners.suggest import SUGGESTION_COLUMNS
-from finops_assets.runs import QUIET
+from finops_assets.graph.assets.owners import owners_wait, typed
+from finops_assets.graph.run_range import QUIET
 from finops_assets_tests.running import Graph, settings_for, small_estate
 
 NOW = datetime(2026, 10, 21, 9, tzinfo=UTC)  # a Wednesday

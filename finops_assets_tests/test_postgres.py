@@ -19,16 +19,16 @@ import dagster as dg
 import duckdb
 import pytest
 
-from finops_assets.assets.report_tables import POOL
 from finops_assets.base.errors import WarehouseError
 from finops_assets.cost.facts import facts_relation
 from finops_assets.cost.rollup import rollup_totals
 from finops_assets.estate import Incident
+from finops_assets.graph.assets.report_tables import POOL
+from finops_assets.graph.retention import prune
+from finops_assets.graph.run_range import days_to_run, held_by_gates, run_range
 from finops_assets.ingest.landing import land_source
 from finops_assets.judge.warehouse_behind import require_none_missing
 from finops_assets.platform import Platform
-from finops_assets.retention import prune
-from finops_assets.runs import days_to_run, held_by_gates, run_range
 from finops_assets.settings import load_settings
 from finops_assets.storage.ledger import Ledger
 from finops_assets_tests.emulators import Place, s3_endpoint, s3_place  # noqa: F401

@@ -10,7 +10,7 @@ import pytest
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickStatus
 
-from finops_assets.retention import prune
+from finops_assets.graph.retention import prune
 from finops_assets_tests.running import Graph, persistent_instance, settings_for, small_estate
 
 FIRST, LAST = date(2026, 9, 1), date(2026, 9, 2)

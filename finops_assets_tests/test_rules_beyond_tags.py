@@ -31,12 +31,12 @@ from finops_assets.estate.catalog import DEPARTMENTS
 from finops_assets.evaluate.owners.resources import read_resources
 from finops_assets.evaluate.owners.suggest import Coverage, suggest
 from finops_assets.evaluate.rules_preview import preview
+from finops_assets.graph.run_range import days_to_run
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.judge.gates.facts import CONSERVED, judge_facts
 from finops_assets.judge.gates.rollup import judge_rollup
 from finops_assets.platform import Platform
-from finops_assets.runs import days_to_run
 from finops_assets.settings import parse_settings
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import Graph, settings_for, small_estate

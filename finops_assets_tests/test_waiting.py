@@ -19,17 +19,17 @@ import pytest
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from typer.testing import CliRunner
 
-from finops_assets.assets.daily import BUILD_STEP
 from finops_assets.base import waiting
 from finops_assets.base.errors import WaitedTooLong
 from finops_assets.base.waiting import Wait, telling
 from finops_assets.cli import app
-from finops_assets.dead_runs import IDENTITY_TAG, Work, owner_tags
 from finops_assets.definitions import build_definitions
-from finops_assets.runs import open_instance, run_range, steps_of
+from finops_assets.graph.assets.daily import BUILD_STEP
+from finops_assets.graph.dead_runs import IDENTITY_TAG, Work, owner_tags
+from finops_assets.graph.run_range import open_instance, run_range, steps_of
+from finops_assets.graph.turns import TURN_TAG, WAITS, WORKS, days_of, wait_for_others
+from finops_assets.graph.turns import _before as before_it
 from finops_assets.settings import load_settings
-from finops_assets.turns import TURN_TAG, WAITS, WORKS, days_of, wait_for_others
-from finops_assets.turns import _before as before_it
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, persistent_instance, small_estate
 
 SHIPPED = Path(__file__).parents[1]
@@ -250,7 +250,7 @@ def test_a_slot_that_dagster_gave_to_nobody_is_given_to_whoever_waits(history: d
     storage.add_pending_step("pool", run.run_id, "nothing", should_assign=False)
     assert not storage.claim_concurrency_slot("pool", run.run_id, "nothing").is_claimed
 
-    from finops_assets.executor import _Slots
+    from finops_assets.graph.executor import _Slots
 
     with _Slots(history, run, patience=1.0) as slots:
         assert not slots.claim("pool", "nothing")

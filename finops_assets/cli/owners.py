@@ -295,10 +295,10 @@ def _run_owners(settings: Settings) -> tuple[list[str], str]:
     """Run the job `owners` into the history that the UI shows; returns what went wrong, and what it waits for."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from finops_assets.assets.owners import owners_wait
         from finops_assets.definitions import build_definitions
+        from finops_assets.graph.assets.owners import owners_wait
+        from finops_assets.graph.run_range import open_instance, run_owners
         from finops_assets.platform import Platform
-        from finops_assets.runs import open_instance, run_owners
 
         with working("Run it again.") as terminal, open_instance() as instance, terminal.status("suggesting owners"):
             if reason := owners_wait(Platform(settings)):

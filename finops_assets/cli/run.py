@@ -64,8 +64,8 @@ def publish(config: ConfigOption = None) -> None:
     with explained(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from finops_assets.definitions import build_definitions
-        from finops_assets.runs import open_instance
-        from finops_assets.runs import publish as publish_days
+        from finops_assets.graph.run_range import open_instance
+        from finops_assets.graph.run_range import publish as publish_days
 
         settings = load_settings(config)
         again = "Go on with: finops publish"
@@ -114,7 +114,7 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from finops_assets.definitions import build_definitions
-        from finops_assets.runs import (
+        from finops_assets.graph.run_range import (
             DAYS_PER_RUN,
             consecutive,
             days_to_run,
@@ -124,8 +124,8 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
             run_range,
             steps_of,
         )
+        from finops_assets.graph.turns import wait_for_others
         from finops_assets.storage.duck import days_between
-        from finops_assets.turns import wait_for_others
 
         settings = load_settings(config)
         _check_range(first, end, settings.first_day)
@@ -234,10 +234,10 @@ def prune(
     """Delete runs from Dagster's history that are old and superseded; the daemon does the same once a day."""
     with explained(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from finops_assets.dead_runs import end_dead_runs
         from finops_assets.definitions import build_definitions
-        from finops_assets.retention import prune as prune_runs
-        from finops_assets.runs import open_instance
+        from finops_assets.graph.dead_runs import end_dead_runs
+        from finops_assets.graph.retention import prune as prune_runs
+        from finops_assets.graph.run_range import open_instance
 
         settings = load_settings(config)
         before = datetime.now(UTC) - timedelta(days=settings.keep_runs_days if keep_days is None else keep_days)

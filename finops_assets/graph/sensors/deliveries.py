@@ -1,0 +1,108 @@
+"""One sensor per source: lands what is new. It lists manifests and reads the ledger, never data.
+
+The days that changed by it are asked for by the sensor `follow`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from finops_assets.graph.assets.deliveries import deliveries_key
+from finops_assets.graph.settings_in_force import SettingsChanged, in_force
+from finops_assets.ingest.landing import unknown_deliveries
+from finops_assets.platform import Platform
+from finops_assets.settings import Source
+from finops_assets.storage.ledger import Ledger
+
+REQUEST_TAG = "finops/request"
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=6)
+
+
+def landing_job(source: Source) -> UnresolvedAssetJobDefinition:
+    """The job that a source's sensor asks for."""
+    return dg.define_asset_job(
+        f"land_{source.name}",
+        selection=dg.AssetSelection.assets(deliveries_key(source.name)),
+        description=f"Land new deliveries of {source.name}.",
+    )
+
+
+def source_sensor(source: Source, job: UnresolvedAssetJobDefinition, seconds: int) -> dg.SensorDefinition:
+    """The sensor of one source."""
+
+    @dg.sensor(
+        name=f"watch_{source.name}",
+        job=job,
+        minimum_interval_seconds=seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Lists the manifests of {source.name} and lands what is new; the days and reports follow.",
+    )
+    def watch(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
+        try:
+            platform = in_force(platform)
+        except SettingsChanged as changed:
+            return dg.SensorResult(skip_reason=str(changed))
+        requests = list(_landing(context.instance, platform, source, datetime.now(UTC)))
+        return dg.SensorResult(run_requests=requests, skip_reason=None if requests else f"nothing new of {source.name}")
+
+    return watch
+
+
+def _landing(
+    instance: dg.DagsterInstance, platform: Platform, source: Source, now: datetime
+) -> Iterator[dg.RunRequest]:
+    unknown = unknown_deliveries(platform.lake, source, platform.settings.first_day)
+    if not unknown:
+        return
+    ledger = Ledger(platform.lake, source.name)
+    seen = sorted(
+        (d.scope, d.generation, [(f.key, f.etag) for f in d.files], d.problems, ledger.accepted(d.scope) or "")
+        for d in unknown
+    )
+    yield from asked(instance, f"land {source.name} {digest(seen)}", f"land_{source.name}", {}, now)
+
+
+def asked(
+    instance: dg.DagsterInstance,
+    key: str,
+    job: str,
+    tags: dict[str, str],
+    now: datetime,
+    assets: Sequence[dg.AssetKey] | None = None,
+    checks: Sequence[dg.AssetCheckKey] | None = None,
+) -> Iterator[dg.RunRequest]:
+    """Ask once; again only when the run before ended without committing, after a wait that doubles.
+
+    `assets` and `checks` are those of the job that are wanted; None: all.
+    """
+    request = digest(key)
+    before = instance.get_run_records(dg.RunsFilter(tags={REQUEST_TAG: request}))
+    if any(record.dagster_run.status in ACTIVE for record in before):
+        return
+    if before:
+        ended = max((r.end_time or r.create_timestamp.timestamp()) for r in before)
+        wait = min(FIRST_WAIT * 2 ** (len(before) - 1), LONGEST_WAIT)
+        if now.timestamp() < ended + wait.total_seconds():
+            return
+    yield dg.RunRequest(
+        run_key=f"{key} attempt {len(before) + 1}",
+        job_name=job,
+        tags={**tags, REQUEST_TAG: request},
+        asset_selection=assets,
+        asset_check_keys=checks,
+    )
+
+
+def digest(value: object) -> str:
+    """A short hash of anything that prints."""
+    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:16]
