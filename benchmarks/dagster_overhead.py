@@ -14,7 +14,7 @@ import dagster as dg
 
 from benchmarks.platform import DAYS, FIRST_DAY, configuration
 from finops_assets.definitions import build_definitions
-from finops_assets.estate import Estate, EstateSpec
+from finops_assets.demo import Estate, EstateSpec
 from finops_assets.graph.assets import daily
 from finops_assets.graph.assets import raw as raw_assets
 from finops_assets.judge.gates import facts as facts_gates

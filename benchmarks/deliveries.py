@@ -27,7 +27,7 @@ from benchmarks.attribution import describe_machine
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import build_facts
 from finops_assets.definitions import build_definitions
-from finops_assets.estate import Estate, EstateSpec
+from finops_assets.demo import Estate, EstateSpec
 from finops_assets.graph.run_range import run_range
 from finops_assets.ingest.landing import land_source, unknown_deliveries
 from finops_assets.ingest.layouts import layouts

@@ -24,7 +24,7 @@ from benchmarks.owners_company import TRUTH, write_company
 from benchmarks.owners_picture import picture
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.facts import build_facts
-from finops_assets.estate import Estate, EstateSpec
+from finops_assets.demo import Estate, EstateSpec
 from finops_assets.evaluate.owners.backtest import (
     COVERAGES,
     SPLITS,

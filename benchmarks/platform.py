@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from finops_assets.estate import Estate, EstateSpec
+from finops_assets.demo import Estate, EstateSpec
 from finops_assets.platform import Platform
 from finops_assets.settings import Settings, Source, load_settings
 from finops_assets.storage.duck import days_between

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from finops_assets.definitions import build_definitions
-from finops_assets.estate import Estate, EstateSpec, Incident
+from finops_assets.demo import Estate, EstateSpec, Incident
 from finops_assets.graph.run_range import QUIET
 from finops_assets.platform import Platform
 from finops_assets.settings import Settings, parse_settings

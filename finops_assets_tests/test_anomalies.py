@@ -24,8 +24,8 @@ from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import build_facts
-from finops_assets.estate import Estate, EstateSpec, Incident
-from finops_assets.estate.plan import SURGING
+from finops_assets.demo import Estate, EstateSpec, Incident
+from finops_assets.demo.plan import SURGING
 from finops_assets.evaluate.anomalies.detect import LEVEL_FROM, Episode, Limits, episodes
 from finops_assets.evaluate.anomalies.evaluate import Looked, look
 from finops_assets.evaluate.anomalies.history import Anomaly, AnomalyError, AnomalyHistory, reconcile

@@ -16,7 +16,7 @@ from dagster._core.test_utils import create_test_daemon_workspace_context, insta
 from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.backfill import execute_backfill_iteration
 
-from finops_assets.estate import Incident
+from finops_assets.demo import Incident
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 6)

@@ -11,7 +11,7 @@ import pytest
 
 from finops_assets.cost.accrual import create_views
 from finops_assets.cost.sparse import create_view
-from finops_assets.estate import Incident
+from finops_assets.demo import Incident
 from finops_assets.graph.run_range import days_to_run, publish
 from finops_assets.judge.warehouse_behind import differing
 from finops_assets.storage.tables import TABLES

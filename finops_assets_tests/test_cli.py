@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.cli import app
 from finops_assets.cli.common import explained
-from finops_assets.estate import Incident
+from finops_assets.demo import Incident
 from finops_assets.graph.assets import raw as assets_raw
 from finops_assets.graph.run_range import open_instance
 from finops_assets.graph.sensors.alerts import tick

@@ -16,7 +16,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from finops_assets.estate import Incident
+from finops_assets.demo import Incident
 from finops_assets_tests.emulators import s3_endpoint, s3_place  # noqa: F401
 from finops_assets_tests.running import DIMENSIONS, small_estate
 

@@ -14,8 +14,8 @@ import duckdb
 import pytest
 
 from finops_assets.cost.facts import build_facts, facts_relation
-from finops_assets.estate import Estate, EstateSpec
-from finops_assets.estate.retold import DIALECTS, Dialect, retell
+from finops_assets.demo import Estate, EstateSpec
+from finops_assets.demo.retold import DIALECTS, Dialect, retell
 from finops_assets.focus.specification import columns
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from finops_assets.estate import SOURCES, Estate, EstateSpec, Incident
+from finops_assets.demo import SOURCES, Estate, EstateSpec, Incident
 
 SPEC = EstateSpec(
     date(2026, 8, 10),
@@ -497,7 +497,7 @@ def test_restatement_changes_the_usage_of_its_day_and_nothing_else(
 
 
 def test_a_smaller_delivery_leaves_no_stale_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from finops_assets.estate import deliver as module
+    from finops_assets.demo import deliver as module
 
     chunks = module.chunks
     monkeypatch.setattr(module, "chunks", lambda planned: chunks(planned, 300))

@@ -16,7 +16,7 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.cli import app
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.facts import build_facts, facts_relation
-from finops_assets.estate import Incident
+from finops_assets.demo import Incident
 from finops_assets.evaluate import focus_export
 from finops_assets.evaluate.focus_export import COSTS, FocusExport, export_focus
 from finops_assets.focus.specification import columns

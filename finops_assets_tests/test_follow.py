@@ -13,7 +13,7 @@ import pytest
 
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.base.content import version_of
-from finops_assets.estate import Estate, Incident
+from finops_assets.demo import Estate, Incident
 from finops_assets.graph.sensors.follow import NOTHING
 from finops_assets.graph.settings_in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform

@@ -12,7 +12,7 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.event_api import PartitionKeyFilter
 
-from finops_assets.estate import Estate, Incident
+from finops_assets.demo import Estate, Incident
 from finops_assets.graph.run_range import QUIET
 from finops_assets.settings import Settings, TagPolicy, Threshold
 from finops_assets_tests.running import SOURCES, Graph, Run, persistent_instance, settings_for, small_estate

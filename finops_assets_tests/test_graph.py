@@ -14,7 +14,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from finops_assets.estate import Estate
+from finops_assets.demo import Estate
 from finops_assets.ingest import landing
 from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for, small_estate
 

@@ -29,7 +29,7 @@ from finops_assets.cost.attribution.owner_decisions import (
     rules_yaml,
     settled,
 )
-from finops_assets.estate import Incident
+from finops_assets.demo import Incident
 from finops_assets.evaluate.owners.suggest import SUGGESTION_COLUMNS
 from finops_assets.graph.assets.owners import owners_wait, typed
 from finops_assets.graph.run_range import QUIET

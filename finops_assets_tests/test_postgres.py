@@ -22,7 +22,7 @@ import pytest
 from finops_assets.base.errors import WarehouseError
 from finops_assets.cost.facts import facts_relation
 from finops_assets.cost.rollup import rollup_totals
-from finops_assets.estate import Incident
+from finops_assets.demo import Incident
 from finops_assets.graph.assets.report_tables import POOL
 from finops_assets.graph.retention import prune
 from finops_assets.graph.run_range import days_to_run, held_by_gates, run_range

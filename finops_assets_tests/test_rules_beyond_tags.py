@@ -26,8 +26,8 @@ from finops_assets.cost.attribution.versions import audit, versions_table
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.engines.dialects import DIALECTS, rendered
 from finops_assets.cost.facts import build_facts, facts_query, facts_relation, facts_rules
-from finops_assets.estate import Estate
-from finops_assets.estate.catalog import DEPARTMENTS
+from finops_assets.demo import Estate
+from finops_assets.demo.catalog import DEPARTMENTS
 from finops_assets.evaluate.owners.resources import read_resources
 from finops_assets.evaluate.owners.suggest import Coverage, suggest
 from finops_assets.evaluate.rules_preview import preview

@@ -18,7 +18,7 @@ import dagster as dg
 import pytest
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.estate import Estate
+from finops_assets.demo import Estate
 from finops_assets.graph.assets.deliveries import deliveries_asset, tried_once
 from finops_assets.graph.failures import why_step_failed
 from finops_assets.ingest.landing import land_source

@@ -15,7 +15,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from finops_assets.estate import Estate, Incident
+from finops_assets.demo import Estate, Incident
 from finops_assets_tests.browser import chromium
 from finops_assets_tests.dev import PUBLISHED, Dev, dagster_dev, project_of
 from finops_assets_tests.running import SOURCES, small_estate

@@ -1,0 +1,1 @@
+"""What knows nothing of bills: errors, text, files, processes, waiting."""

@@ -79,7 +79,7 @@ def publish(config: ConfigOption = None) -> None:
 
 def demo(config: ConfigOption = None) -> None:
     """A synthetic three-cloud estate through the whole graph for its last 62 days, and the three answers."""
-    from finops_assets.demo import demo_days, write_estate
+    from finops_assets.demo.story import demo_days, write_estate
 
     with explained():
         settings = load_settings(config)

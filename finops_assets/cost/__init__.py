@@ -1,0 +1,1 @@
+"""From raw days to attributed facts and the daily tables."""

@@ -1,0 +1,1 @@
+"""From delivered files to raw days: listing, reading, converting, landing."""

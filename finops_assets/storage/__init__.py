@@ -1,0 +1,1 @@
+"""Where everything lies: object stores, the lake, its ledger, the warehouse and its tables."""

@@ -14,7 +14,7 @@ from finops_assets.cost.attribution.tag_sets import attribution
 from finops_assets.cost.daily_tables import ROLLED, statements_on_facts
 from finops_assets.cost.engines.transformation import Engine, Query, held_keys, rows_of, write_facts
 from finops_assets.cost.facts import build_facts, facts_relation, facts_stamp, raw_relation
-from finops_assets.estate import Estate, EstateSpec, Incident
+from finops_assets.demo import Estate, EstateSpec, Incident
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.judge.gates import facts as facts_gates

@@ -1,0 +1,1 @@
+"""Files of any dialect as one relation of canonical FOCUS rows."""

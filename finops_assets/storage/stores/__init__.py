@@ -1,0 +1,1 @@
+"""One interface over a folder, S3, Google Cloud Storage and Azure Blob Storage."""

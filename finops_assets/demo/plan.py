@@ -12,14 +12,8 @@ from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 
-from finops_assets.estate.model import (
-    MEAN_ROW_COST,
-    MONEY_GRAIN,
-    PRICE_GRAIN,
-    UNITS_PER_CURRENCY,
-    source_size,
-)
-from finops_assets.estate.spec import SOURCES, EstateSpec, days_between, period_end, period_start
+from finops_assets.demo.model import MEAN_ROW_COST, MONEY_GRAIN, PRICE_GRAIN, UNITS_PER_CURRENCY, source_size
+from finops_assets.demo.spec import SOURCES, EstateSpec, days_between, period_end, period_start
 
 # Rows a day relative to a plain working day, Monday first.
 _WEEKDAY_WEIGHT = (1.0, 1.03, 1.04, 1.02, 0.98, 0.72, 0.68)

@@ -4,7 +4,7 @@ Deterministic by seed, made with DuckDB in sets, from a thousand to a hundred mi
 demonstration, the tests and the benchmarks.
 """
 
-from finops_assets.estate.estate import Estate
-from finops_assets.estate.spec import INCIDENT_KINDS, SOURCES, EstateSpec, Incident
+from finops_assets.demo.estate import Estate
+from finops_assets.demo.spec import INCIDENT_KINDS, SOURCES, EstateSpec, Incident
 
 __all__ = ["INCIDENT_KINDS", "SOURCES", "Estate", "EstateSpec", "Incident"]

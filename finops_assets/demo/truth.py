@@ -8,11 +8,11 @@ from datetime import date
 import duckdb
 import pyarrow as pa
 
-from finops_assets.estate.catalog import CURRENCY
-from finops_assets.estate.model import resource_table
-from finops_assets.estate.plan import Charge, DayPlan, Delivery, plan_period
-from finops_assets.estate.rows import MOVED, chunks, load_plan, rows_sql
-from finops_assets.estate.spec import EstateSpec
+from finops_assets.demo.catalog import CURRENCY
+from finops_assets.demo.model import resource_table
+from finops_assets.demo.plan import Charge, DayPlan, Delivery, plan_period
+from finops_assets.demo.rows import MOVED, chunks, load_plan, rows_sql
+from finops_assets.demo.spec import EstateSpec
 
 _COLUMNS = """
   source VARCHAR, charge_date DATE, department VARCHAR, team VARCHAR, environment VARCHAR,

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from finops_assets.estate.catalog import DEPARTMENTS, ENVIRONMENTS, REGIONS, SERVICES, SLOPPY_ACCOUNTS
-from finops_assets.estate.spec import ROW_SHARE, SOURCES, EstateSpec
-from finops_assets.estate.tags import dialect_sql, tag_list_sql
+from finops_assets.demo.catalog import DEPARTMENTS, ENVIRONMENTS, REGIONS, SERVICES, SLOPPY_ACCOUNTS
+from finops_assets.demo.spec import ROW_SHARE, SOURCES, EstateSpec
+from finops_assets.demo.tags import dialect_sql, tag_list_sql
 
 UNITS_PER_CURRENCY = 10**10
 

@@ -14,11 +14,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from finops_assets.estate.deliver import write_delivery
-from finops_assets.estate.model import build_resources, prepare, resource_table
-from finops_assets.estate.plan import Delivery, check_delivery
-from finops_assets.estate.spec import SOURCES, EstateSpec
-from finops_assets.estate.truth import add_truth, read_truth, start_truth
+from finops_assets.demo.deliver import write_delivery
+from finops_assets.demo.model import build_resources, prepare, resource_table
+from finops_assets.demo.plan import Delivery, check_delivery
+from finops_assets.demo.spec import SOURCES, EstateSpec
+from finops_assets.demo.truth import add_truth, read_truth, start_truth
 
 
 class Estate:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 import duckdb
 import pyarrow as pa
 
-from finops_assets.estate.model import MONEY_GRAIN, PRICE_GRAIN, resource_table, source_size
-from finops_assets.estate.plan import Charge, DayPlan
-from finops_assets.estate.spec import EstateSpec
+from finops_assets.demo.model import MONEY_GRAIN, PRICE_GRAIN, resource_table, source_size
+from finops_assets.demo.plan import Charge, DayPlan
+from finops_assets.demo.spec import EstateSpec
 
 ROWS_PER_CHUNK = 1_000_000
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import duckdb
 
-from finops_assets.estate.dialects import COLUMNS, select_sql
-from finops_assets.estate.plan import Delivery, PeriodPlan, estate_days, plan_period
-from finops_assets.estate.rows import chunks, load_plan
-from finops_assets.estate.spec import EstateSpec, period_end, period_start
+from finops_assets.demo.dialects import COLUMNS, select_sql
+from finops_assets.demo.plan import Delivery, PeriodPlan, estate_days, plan_period
+from finops_assets.demo.rows import chunks, load_plan
+from finops_assets.demo.spec import EstateSpec, period_end, period_start
 
 AWS_EXPORT = "focus"
 AZURE_EXPORT = "focus-daily"

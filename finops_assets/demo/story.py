@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from pathlib import Path
 
-from finops_assets.estate import Estate, EstateSpec, Incident
+from finops_assets.demo import Estate, EstateSpec, Incident
 
 FIRST_DAY, LAST_DAY = date(2026, 8, 1), date(2026, 10, 31)
 ROWS = 60_000

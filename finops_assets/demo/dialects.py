@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from finops_assets.estate.catalog import CURRENCY
-from finops_assets.estate.model import resource_table
-from finops_assets.estate.plan import Delivery
-from finops_assets.estate.rows import MOVED, rows_sql
-from finops_assets.estate.spec import EstateSpec, period_end, period_start
+from finops_assets.demo.catalog import CURRENCY
+from finops_assets.demo.model import resource_table
+from finops_assets.demo.plan import Delivery
+from finops_assets.demo.rows import MOVED, rows_sql
+from finops_assets.demo.spec import EstateSpec, period_end, period_start
 
 FOCUS_1_0_COLUMNS: tuple[str, ...] = (
     "AvailabilityZone", "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency",
