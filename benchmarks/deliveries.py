@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.attribution import describe_machine
+from finops_assets.base.period import days_between
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import build_facts
 from finops_assets.definitions import build_definitions
@@ -34,7 +35,6 @@ from finops_assets.ingest.layouts import layouts
 from finops_assets.ingest.raw_days import changed_days, compose_days
 from finops_assets.platform import Platform
 from finops_assets.settings import parse_settings
-from finops_assets.storage.duck import days_between
 from finops_assets.storage.stores.store import Store, open_store
 from finops_assets_tests.emulators import (
     Place,

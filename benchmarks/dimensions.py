@@ -18,11 +18,12 @@ from pathlib import Path
 
 import duckdb
 
+from finops_assets.base.period import days_between
+from finops_assets.base.sql import literal
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.focus.specification import columns
 from finops_assets.platform import Platform
 from finops_assets.settings import parse_settings
-from finops_assets.storage.duck import days_between, literal
 
 FIRST = date(2026, 10, 1)
 DAYS = days_between(FIRST, FIRST + timedelta(days=31))

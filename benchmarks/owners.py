@@ -22,6 +22,7 @@ from benchmarks.child import measure
 from benchmarks.owners_baselines import account_majority, naive_bayes
 from benchmarks.owners_company import TRUTH, write_company
 from benchmarks.owners_picture import picture
+from finops_assets.base.period import days_between
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.facts import build_facts
 from finops_assets.demo import Estate, EstateSpec
@@ -43,7 +44,6 @@ from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine, parse_settings
-from finops_assets.storage.duck import days_between
 from finops_assets.storage.lake import Lake
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 import duckdb
 
-from finops_assets.storage.duck import literal
+from finops_assets.base.sql import literal
 from finops_assets.storage.lake import Lake
 
 TEAMS, ACCOUNTS = 400, 300

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+from finops_assets.base.period import days_between
 from finops_assets.demo import Estate, EstateSpec
 from finops_assets.platform import Platform
 from finops_assets.settings import Settings, Source, load_settings
-from finops_assets.storage.duck import days_between
 
 PERIOD, FIRST_DAY, END = "2026-10", date(2026, 10, 1), date(2026, 11, 1)
 DAYS = days_between(FIRST_DAY, END)

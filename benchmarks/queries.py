@@ -21,9 +21,9 @@ from rich.table import Table
 
 from benchmarks.attribution import describe_machine
 from benchmarks.platform import DAYS, platform_at
+from finops_assets.base.period import Period
 from finops_assets.cost.restatements import TABLE as REPORTED
 from finops_assets.cost.rollup import TABLE
-from finops_assets.evaluate.comparison import Period
 from finops_assets.evaluate.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 
 RESULTS = Path(__file__).parent / "results" / "queries.json"

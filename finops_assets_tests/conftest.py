@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from finops_assets.base.sql import literal
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import FactsDay, build_facts
@@ -27,7 +28,6 @@ from finops_assets.judge.gates.raw import judge_raw
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
 from finops_assets.settings import Source, parse_settings
-from finops_assets.storage.duck import literal
 from finops_assets.storage.ledger import Generation, Ledger
 
 # Where CI starts this in the background, each step of each run would wait for its log's `tail`.

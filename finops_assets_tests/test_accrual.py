@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from finops_assets.base.period import Period
 from finops_assets.cost.accrual import HISTORY, accrued_rollup, committed, parts_query
 from finops_assets.cost.corrections import corrections
-from finops_assets.evaluate.comparison import Period
 from finops_assets.evaluate.reports import cost_by
 from finops_assets.judge.gates.rollup import ACCRUED, judge_rollup
 from finops_assets_tests.conftest import Row, Site, focus_row

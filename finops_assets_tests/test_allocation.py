@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError
+from finops_assets.base.period import Period
 from finops_assets.cli import app
 from finops_assets.definitions import build_definitions
 from finops_assets.evaluate.allocation import split
@@ -21,7 +22,6 @@ from finops_assets.evaluate.allocation.balance import unbalanced
 from finops_assets.evaluate.allocation.days import CHARGEBACK, TABLE, Allocated, bring_up_to_date, unknown_commitments
 from finops_assets.evaluate.allocation.report import allocation, kept, moves
 from finops_assets.evaluate.allocation.split import parts
-from finops_assets.evaluate.comparison import Period
 from finops_assets.graph.assets.allocation import allocation_assets
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.graph.run_range import QUIET

@@ -19,6 +19,7 @@ from finops_assets.alerts.alert import Alert, Observation
 from finops_assets.alerts.dispatch import dispatch
 from finops_assets.alerts.history import _SCHEMA, AlertHistory
 from finops_assets.base.errors import ConfigError
+from finops_assets.base.period import Period
 from finops_assets.cli import app
 from finops_assets.cost.accrual import HISTORY, create_views
 from finops_assets.definitions import build_definitions
@@ -27,7 +28,6 @@ from finops_assets.evaluate.budgets.notices import budget_observations
 from finops_assets.evaluate.budgets.plan import Budget, BudgetsError, read_budgets
 from finops_assets.evaluate.budgets.review import review
 from finops_assets.evaluate.budgets.versions import changes, enter, in_force, version_in_force
-from finops_assets.evaluate.comparison import Period
 from finops_assets.graph.assets.budgets import budget_assets
 from finops_assets.graph.run_range import QUIET
 from finops_assets.graph.sensors.alerts import tick

@@ -15,9 +15,9 @@ import duckdb
 import pandas as pd
 import pytest
 
+from finops_assets.base.period import Period
 from finops_assets.cli.common import cell, write_table
 from finops_assets.cost.commitments import commitments, unused_by_owner
-from finops_assets.evaluate.comparison import Period
 from finops_assets.evaluate.reports import savings_by
 from finops_assets.graph.assets.report_tables import ReportTables
 from finops_assets_tests.conftest import Row, Site, focus_row

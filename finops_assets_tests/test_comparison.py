@@ -16,10 +16,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from finops_assets.base.period import Period
 from finops_assets.cli import app
 from finops_assets.cli.common import show, write_table
 from finops_assets.cost.restatements import as_of_relation
-from finops_assets.evaluate.comparison import Period, compare
+from finops_assets.evaluate.comparison import compare
 from finops_assets.evaluate.reports import cost_by, savings_by, untagged_by
 
 SEPTEMBER, OCTOBER = date(2026, 9, 1), date(2026, 10, 1)

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from finops_assets.base.period import days_between
 from finops_assets.cost.facts import build_facts, facts_relation
 from finops_assets.demo import Estate, EstateSpec
 from finops_assets.demo.retold import DIALECTS, Dialect, retell
@@ -22,7 +23,6 @@ from finops_assets.ingest.raw_days import compose_days
 from finops_assets.judge.reconciliation.overlap import compare_sources
 from finops_assets.platform import Platform
 from finops_assets.settings import parse_settings
-from finops_assets.storage.duck import days_between
 from finops_assets.storage.ledger import Ledger
 
 from .running import DIMENSIONS

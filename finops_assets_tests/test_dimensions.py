@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError
+from finops_assets.base.period import Period, days_between
 from finops_assets.cli import app
 from finops_assets.cost import rollup
 from finops_assets.cost.daily_tables import build_rollup
@@ -23,12 +24,10 @@ from finops_assets.cost.sparse import VIEW as COST_CENTERS
 from finops_assets.cost.sparse import bring_up_to_date
 from finops_assets.evaluate.allocation.days import TABLE as ALLOCATED
 from finops_assets.evaluate.allocation.days import bring_up_to_date as allocate_days
-from finops_assets.evaluate.comparison import Period
 from finops_assets.evaluate.forecast.period import kinds_of_series
 from finops_assets.evaluate.forecast.series import daily_series
 from finops_assets.evaluate.reports import cost_by, days_without, untagged_by
 from finops_assets.judge.gates import rollup as gates
-from finops_assets.storage.duck import days_between
 from finops_assets.storage.tables import dimensions_of
 from finops_assets_tests.conftest import Site, focus_row
 

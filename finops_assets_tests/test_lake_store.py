@@ -20,12 +20,12 @@ import pyarrow as pa
 import pytest
 
 from finops_assets.base.errors import LakeError
-from finops_assets.cost.attribution.tag_sets import REGISTER_SCHEMA, enter_tag_sets
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import FactsDay, build_facts, facts_relation
 from finops_assets.demo import Estate
 from finops_assets.ingest.landing import land_source, unknown_deliveries
 from finops_assets.ingest.raw_days import RawDay, changed_days, compose_days
+from finops_assets.ingest.tag_register import REGISTER_SCHEMA, enter_tag_sets
 from finops_assets.judge.gates.facts import judge_facts
 from finops_assets.judge.gates.raw import judge_raw
 from finops_assets.platform import Platform

@@ -321,8 +321,8 @@ def test_a_landing_that_failed_is_asked_for_again_later(watched: Watched, monkey
 
 
 def test_what_moved_since_it_was_reported(watched: Watched) -> None:
+    from finops_assets.base.period import Period
     from finops_assets.cost.restatements import TABLE, as_of_relation, restatements
-    from finops_assets.evaluate.comparison import Period
     from finops_assets.evaluate.reports import cost_by
 
     for source in SOURCES:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from finops_assets.cost.attribution.owner_decisions import Settled
 from finops_assets.evaluate.owners.backtest import (
     at_threshold,
     calibration_error,
@@ -25,7 +26,7 @@ from finops_assets.evaluate.owners.evidence import gather
 from finops_assets.evaluate.owners.model import calibrate, labels_of
 from finops_assets.evaluate.owners.names import id_parents, own_part, pattern, tokens
 from finops_assets.evaluate.owners.resources import Resources, read_resources
-from finops_assets.evaluate.owners.suggest import MIN_CONFIDENCE, Settled, suggest
+from finops_assets.evaluate.owners.suggest import MIN_CONFIDENCE, suggest
 from finops_assets_tests.conftest import Site, focus_row
 
 DAYS = tuple(date(2026, 10, 1) + timedelta(days=n) for n in range(30))

@@ -21,6 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.period import days_between
 from finops_assets.cli import app
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
@@ -39,7 +40,6 @@ from finops_assets.judge.reconciliation.same_cost import AGREES, Comparison
 from finops_assets.judge.reconciliation.tolerance import Tolerance, invoice_default
 from finops_assets.platform import Platform
 from finops_assets.settings import Source, parse_settings
-from finops_assets.storage.duck import days_between
 
 from .conftest import Row, csv_text, focus_row
 

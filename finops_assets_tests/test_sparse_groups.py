@@ -13,12 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError
+from finops_assets.base.period import Period, days_between
 from finops_assets.cli import app
 from finops_assets.cost.sparse import SPARSE, TABLE, VIEW, bring_up_to_date, sparse_report, sparse_shares
-from finops_assets.evaluate.comparison import Period
 from finops_assets.evaluate.reports import cost_by
 from finops_assets.graph.run_range import QUIET
-from finops_assets.storage.duck import days_between
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import Graph
 

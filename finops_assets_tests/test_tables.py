@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from finops_assets.base.sql import identifier
 from finops_assets.cli.common import write_table
 from finops_assets.cost import rollup
 from finops_assets.storage import tables
-from finops_assets.storage.duck import identifier
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.warehouse import Warehouse
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from finops_assets.base.text import one_line, visible
+from finops_assets.base.timestamps import minute, stamp
 from finops_assets.settings import Severity, without_secrets
 
 Event = Literal["open", "reminder", "resolved", "test"]
@@ -150,22 +151,3 @@ def as_json(notice: Notice) -> dict[str, Any]:
         "resolved_at": stamp(notice.resolved_at) if notice.resolved_at else None,
         "note": notice.note,
     }
-
-
-def stamp(at: datetime) -> str:
-    """A time in UTC as text that sorts as it passes.
-
-    >>> stamp(datetime(2026, 11, 1, 8, tzinfo=UTC))
-    '2026-11-01T08:00:00.000000Z'
-    """
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
-
-
-def unstamp(text: str) -> datetime:
-    """The time that `stamp` wrote."""
-    return datetime.fromisoformat(text)
-
-
-def minute(at: datetime | None) -> str:
-    """A time for the eye."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if at else ""

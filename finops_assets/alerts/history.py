@@ -21,10 +21,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from finops_assets.alerts.alert import RANK, Alert, Event, Notice, Observation, OpenAlert, stamp, unstamp
+from finops_assets.alerts.alert import RANK, Alert, Event, Notice, Observation, OpenAlert
 from finops_assets.base import state_file
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.state_file import Form
+from finops_assets.base.timestamps import stamp, unstamp
 from finops_assets.settings import Severity
 from finops_assets.storage import tables
 

@@ -10,11 +10,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from finops_assets.alerts.alert import Alert, Notice, minute
+from finops_assets.alerts.alert import Alert, Notice
 from finops_assets.alerts.channels import ChannelError, name_of, send
 from finops_assets.alerts.dispatch import close
 from finops_assets.alerts.history import AlertHistory, Row
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.timestamps import minute
 from finops_assets.cli.common import ConfigOption, explained, out, say
 from finops_assets.settings import load_settings
 

@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.period import days_between
 from finops_assets.cli.common import HELD_CODE, ConfigOption, explained, out, say
 from finops_assets.cost.coverage import BUILT, PREVIOUS, coverage_of
 from finops_assets.evaluate.focus_export import ExportVersion, FocusExport, export_focus
 from finops_assets.platform import Platform
 from finops_assets.settings import load_settings
-from finops_assets.storage.duck import days_between
 
 export_app = typer.Typer(no_args_is_help=True, help="The attributed facts, for other tools.")
 SHOWN = 6

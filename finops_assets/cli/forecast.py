@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.period import Period
 from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
@@ -20,7 +21,6 @@ from finops_assets.cli.common import (
 )
 from finops_assets.cost.accrual import HISTORY
 from finops_assets.cost.rollup import TABLE
-from finops_assets.evaluate.comparison import Period
 from finops_assets.evaluate.forecast.period import forecasts, kinds_of_series, period_of
 from finops_assets.storage.warehouse import Warehouse
 

@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.period import days_between
 from finops_assets.cli.common import (
     ConfigOption,
     Format,
@@ -36,7 +37,6 @@ from finops_assets.judge.reconciliation.same_cost import BASES, Basis, Compariso
 from finops_assets.judge.reconciliation.tolerance import Tolerance
 from finops_assets.platform import Platform
 from finops_assets.settings import Layout, Source, load_settings
-from finops_assets.storage.duck import days_between
 
 reconcile_app = typer.Typer(
     no_args_is_help=True,

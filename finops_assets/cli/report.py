@@ -12,6 +12,7 @@ import pandas as pd
 import typer
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.period import Period
 from finops_assets.cli.common import (
     ConfigOption,
     Format,
@@ -43,7 +44,6 @@ from finops_assets.evaluate.allocation.balance import TABLE as ALLOCATED
 from finops_assets.evaluate.allocation.report import allocation, kept, moves
 from finops_assets.evaluate.comparison import (
     Comparison,
-    Period,
     compare,
     latest_days,
     latest_month,

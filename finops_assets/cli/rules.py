@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.period import days_between
 from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
@@ -27,7 +28,6 @@ from finops_assets.cost.facts import facts_rules
 from finops_assets.evaluate.rules_preview import preview
 from finops_assets.platform import Platform, accepted_owners
 from finops_assets.settings import load_candidate, load_settings
-from finops_assets.storage.duck import days_between
 from finops_assets.storage.lake import Lake
 
 rules_app = typer.Typer(no_args_is_help=True, help="Attribution rules: a dry run, their versions, and what gave what.")

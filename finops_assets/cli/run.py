@@ -13,11 +13,12 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.period import Period
 from finops_assets.base.waiting import tell
 from finops_assets.cli.common import HELD_CODE, ConfigOption, explained, out, published, say, show, title
 from finops_assets.cli.working import working
 from finops_assets.cost.restatements import TakenOut, taken_out, taken_out_told
-from finops_assets.evaluate.comparison import Period, compare, latest_days
+from finops_assets.evaluate.comparison import compare, latest_days
 from finops_assets.evaluate.page.file import page_path
 from finops_assets.evaluate.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.platform import Platform
@@ -113,10 +114,10 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
     """Run the range with progress; returns how many days are held. Exits with 1 on errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        from finops_assets.base.period import consecutive, days_between
         from finops_assets.definitions import build_definitions
         from finops_assets.graph.run_range import (
             DAYS_PER_RUN,
-            consecutive,
             days_to_run,
             held_or_awaited,
             open_instance,
@@ -125,7 +126,6 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
             steps_of,
         )
         from finops_assets.graph.turns import wait_for_others
-        from finops_assets.storage.duck import days_between
 
         settings = load_settings(config)
         _check_range(first, end, settings.first_day)

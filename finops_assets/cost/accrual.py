@@ -16,10 +16,11 @@ from datetime import date
 import duckdb
 import pandas as pd
 
+from finops_assets.base.sql import identifier
 from finops_assets.cost.restatements import as_of_relation
 from finops_assets.cost.rollup import EFFECTIVE, TABLE
 from finops_assets.focus.money import DECIMAL, SCALE
-from finops_assets.storage.duck import columns_of, identifier
+from finops_assets.storage.duck import columns_of
 from finops_assets.storage.tables import dimensions_of, key
 
 HISTORY = "reported_accruals"

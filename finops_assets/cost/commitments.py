@@ -15,8 +15,7 @@ import pandas as pd
 
 from finops_assets.cost.rollup import EFFECTIVE
 from finops_assets.cost.rollup import TABLE as ROLLUP
-from finops_assets.evaluate.reports import percent
-from finops_assets.focus.money import DECIMAL
+from finops_assets.focus.money import DECIMAL, percent
 from finops_assets.storage.duck import columns_of
 
 TABLE = "daily_commitments"

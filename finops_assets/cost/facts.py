@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from finops_assets.base.errors import LakeError
 from finops_assets.base.parquet_join import join_columns
+from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.combinations import RULED, combinations_query, ruled_columns, ruled_table
 from finops_assets.cost.attribution.row_rules import RulesOfDay
 from finops_assets.cost.attribution.rules import Rules
@@ -24,7 +25,7 @@ from finops_assets.cost.attribution.versions import keep_version
 from finops_assets.cost.engines.choose import engine_on
 from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, all_columns
 from finops_assets.settings import Engine
-from finops_assets.storage.duck import by_source_and_day, connect, file_list, identifier, literal, one_file
+from finops_assets.storage.duck import by_source_and_day, connect, file_list, one_file
 from finops_assets.storage.lake import Key, Lake, LakeChanged, Layer, source_and_day
 from finops_assets.storage.ledger import Ledger
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 
+from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.participants import provider_before
 from finops_assets.storage import tables
-from finops_assets.storage.duck import identifier, literal
 from finops_assets.storage.warehouse import Warehouse
 
 TABLE = "daily_cost_by_team"

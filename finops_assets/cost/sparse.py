@@ -12,16 +12,16 @@ from datetime import date, timedelta
 import duckdb
 import pandas as pd
 
+from finops_assets.base.period import Period, days_between
+from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.facts import facts_relation, facts_stamp
 from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.cost.rollup import UNTAGGED
-from finops_assets.evaluate.comparison import Period
-from finops_assets.evaluate.reports import percent
+from finops_assets.focus.money import percent
 from finops_assets.focus.normal import normal_value
 from finops_assets.settings import Settings, SparseGroups
 from finops_assets.storage import tables
-from finops_assets.storage.duck import days_between, identifier, literal
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.warehouse import Warehouse
 

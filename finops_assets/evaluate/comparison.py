@@ -15,45 +15,15 @@ from itertools import pairwise
 import duckdb
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.period import Period, days_between
 from finops_assets.cost.coverage import BUILT, HELD, NOTHING, PREVIOUS, Coverage, coverage_of
 from finops_assets.cost.restatements import REPORTED_NOW
 from finops_assets.cost.rollup import TABLE
-from finops_assets.storage.duck import days_between, next_month
 
 # A source without any row for longer than this cost nothing meanwhile; for less its bill is late.
 LATE_DAYS = 7
 UNTAGGED_DAYS = 30
 DAYS_SHOWN = 6
-
-
-@dataclass(frozen=True)
-class Period:
-    """UTC days from `first` up to but not including `end`."""
-
-    first: date
-    end: date
-
-    @property
-    def before(self) -> Period:
-        """The same days of the period before: of the month before for a month or its first days, else as many days."""
-        if self.first.day == 1 and self.end <= next_month(self.first):
-            month = (self.first - timedelta(days=1)).replace(day=1)
-            end = self.first if self.end == next_month(self.first) else month + (self.end - self.first)
-            return Period(month, min(end, self.first))
-        return Period(self.first - (self.end - self.first), self.first)
-
-    @property
-    def days(self) -> list[date]:
-        """Every day of it."""
-        return days_between(self.first, self.end)
-
-    @property
-    def like_days(self) -> dict[date, date]:
-        """Each day and its like in the period before: the first and the first, and so on, while both have one."""
-        return dict(zip(self.days, self.before.days))
-
-    def __str__(self) -> str:
-        return f"{self.first} to {self.end - timedelta(days=1)}"
 
 
 def latest_month(connection: duckdb.DuckDBPyConnection, rollup: str = TABLE) -> Period | None:

@@ -23,19 +23,12 @@ import duckdb
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.scratch import beside
+from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.specification import columns
 from finops_assets.judge.conformance.rules import near_macro, rules_of
 from finops_assets.platform import Platform
-from finops_assets.storage.duck import (
-    ROW_GROUP_ROWS,
-    by_source_and_day,
-    connect,
-    file_list,
-    identifier,
-    literal,
-    one_file,
-)
+from finops_assets.storage.duck import ROW_GROUP_ROWS, by_source_and_day, connect, file_list, one_file
 from finops_assets.storage.ledger import now
 
 ExportVersion = Literal["1.2", "1.4"]

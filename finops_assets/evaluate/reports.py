@@ -15,11 +15,13 @@ from typing import Literal, get_args
 import duckdb
 import pandas as pd
 
+from finops_assets.base.period import Period
+from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.restatements import REPORTED_NOW
 from finops_assets.cost.restatements import TABLE as REPORTED_COST
 from finops_assets.cost.rollup import TABLE, missing
-from finops_assets.evaluate.comparison import Comparison, Period, compare
-from finops_assets.storage.duck import identifier, literal
+from finops_assets.evaluate.comparison import Comparison, compare
+from finops_assets.focus.money import percent
 from finops_assets.storage.tables import DIMENSIONS, dimensions_of, grouped
 from finops_assets.storage.tables import key as rollup_key
 
@@ -291,11 +293,6 @@ def savings_by(
 
 def _share(part: Decimal | None, whole: Decimal | None) -> float:
     return float("nan") if part is None or whole is None else percent(part, whole)
-
-
-def percent(part: Decimal, whole: Decimal) -> float:
-    """part of whole in percent; NaN where the whole is not positive."""
-    return float(part / whole * 100) if whole > 0 else float("nan")
 
 
 def _less(amount: Decimal, other: Decimal) -> Decimal:

@@ -11,13 +11,14 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
+from finops_assets.base.sql import identifier
 from finops_assets.cost.attribution.combinations import TagsOf
 from finops_assets.cost.attribution.row_rules import RULE, Given, RulesOfDay
 from finops_assets.cost.attribution.rules import Rules, resolve
 from finops_assets.cost.attribution.tag_sets import TagTexts
 from finops_assets.cost.facts import facts_relation
 from finops_assets.settings import Engine
-from finops_assets.storage.duck import connect, identifier
+from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake
 
 MOVES = ("by", "dimension", "from", "to", "currency", "effective_cost", "billed_cost", "row_count")

@@ -168,3 +168,8 @@ def shows_point(text: str, point: Point) -> str:
     p, o = ("[.]", ",") if point == "." else (",", "[.]")
     proofs = rf"{p}(\d{{0,2}}|\d{{4,}})\D*$|{p}\d+[eE]|{o}\d{{3}}{p}|{o}\d{{3}}{o}\d{{3}}|^\D*0{p}\d"
     return f"regexp_matches({text}, '{proofs}')"
+
+
+def percent(part: Decimal, whole: Decimal) -> float:
+    """part of whole in percent; NaN where the whole is not positive."""
+    return float(part / whole * 100) if whole > 0 else float("nan")

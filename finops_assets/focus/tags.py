@@ -5,10 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from finops_assets.cost.attribution.rules import TagValue
+TagValue = str | int | float | bool | None
+
+
+Tags = tuple[Mapping[str, TagValue], Mapping[str, TagValue]]
+"""AllocatedTags, which come first, and Tags."""
 
 NO_TAGS = frozenset({"", "-", "--", "none", "null", "n/a", "na", "nan", "nil"})
 """How bills write, quoted or not, in any case, that a row has no tags."""

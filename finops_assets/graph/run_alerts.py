@@ -11,18 +11,20 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
 
-from finops_assets.alerts.alert import RANK, Alert, Figure, Observation, OpenAlert, key_of, minute
+from finops_assets.alerts.alert import RANK, Alert, Figure, Observation, OpenAlert, key_of
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.timestamps import minute
 from finops_assets.graph.assets.daily import BUILD_STEP, ROLLUP
 from finops_assets.graph.checks.day_verdicts import AWAITED, HELD_BEFORE, OF_DAYS, OF_SOURCES, only_held
 from finops_assets.graph.checks.raw import FACTS
 from finops_assets.graph.failures import why_step_failed
 from finops_assets.ingest.cadence import MISSING, Calendar
-from finops_assets.ingest.layouts.delivery import incomplete_sectors, scope_days
+from finops_assets.ingest.layouts.delivery import incomplete_sectors
 from finops_assets.judge.gates.raw import ONLY_PENDING
 from finops_assets.platform import Platform
 from finops_assets.settings import Settings, Source, without_secrets
 from finops_assets.storage.ledger import Generation, Ledger, concerns
+from finops_assets.storage.scope import scope_days
 
 FINISHED = (
     dg.DagsterEventType.RUN_SUCCESS,

@@ -19,6 +19,7 @@ from dagster._core.utils import make_new_run_id
 from filelock import FileLock, Timeout
 
 from finops_assets.base.errors import FinopsError, WaitedTooLong
+from finops_assets.base.period import consecutive, days_between
 from finops_assets.base.processes import holding_open, name_of
 from finops_assets.base.waiting import PATIENCE_MINUTES, Wait, tell
 from finops_assets.cost.coverage import AWAITED as AWAITED_STATE
@@ -36,7 +37,6 @@ from finops_assets.ingest.landing import unknown_deliveries
 from finops_assets.ingest.raw_days import changed_days
 from finops_assets.judge.warehouse_behind import differing
 from finops_assets.platform import Platform
-from finops_assets.storage.duck import days_between
 
 DAYS_PER_RUN = 31
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -188,18 +188,6 @@ def run_owners(defs: dg.Definitions, instance: dg.DagsterInstance) -> list[str]:
     """Suggest owners and publish them; returns what went wrong."""
     result = _execute(defs.resolve_job_def("owners"), instance, {}, lambda _: None)
     return [] if result.success else _failures(result)
-
-
-def consecutive(days: list[date], most: int) -> Iterator[list[date]]:
-    """Days in runs without gaps, none longer than `most`."""
-    chunk: list[date] = []
-    for day in sorted(days):
-        if chunk and (len(chunk) == most or day.toordinal() != chunk[-1].toordinal() + 1):
-            yield chunk
-            chunk = []
-        chunk.append(day)
-    if chunk:
-        yield chunk
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Final, Literal
 
-from finops_assets.ingest.layouts.delivery import Sector, incomplete_sectors, scope_days
+from finops_assets.base.period import next_month
+from finops_assets.ingest.layouts.delivery import incomplete_sectors
 from finops_assets.settings import Cadence
-from finops_assets.storage.duck import next_month
 from finops_assets.storage.ledger import Generation
+from finops_assets.storage.scope import Sector, scope_days
 
 Meaning = Literal["costs nothing", "awaited", "missing"]
 COSTS_NOTHING: Final = "costs nothing"

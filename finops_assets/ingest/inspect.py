@@ -20,6 +20,7 @@ import duckdb
 import yaml
 
 from finops_assets.base.errors import DeliveryRefused, FinopsError
+from finops_assets.base.sql import identifier
 from finops_assets.base.text import command
 from finops_assets.focus.specification import columns, detect_version, mandatory_columns
 from finops_assets.ingest.conversion.convert import converted, native_bill
@@ -32,7 +33,7 @@ from finops_assets.ingest.layouts.places import place_of
 from finops_assets.ingest.reading.export_table import ExportTable, map_column, open_export
 from finops_assets.ingest.reading.spelling import how_written
 from finops_assets.settings import Engine, Layout, Source, without_secrets
-from finops_assets.storage.duck import connect, identifier
+from finops_assets.storage.duck import connect
 from finops_assets.storage.stores.store import (
     DATA_SUFFIXES,
     LocalStore,

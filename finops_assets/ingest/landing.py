@@ -20,11 +20,11 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.base.errors import DeliveryChanged, DeliveryRefused, DeliveryUnread, FinopsError
+from finops_assets.base.sql import identifier, literal
 from finops_assets.base.text import command
-from finops_assets.cost.attribution.tag_sets import enter_tag_sets, raw_tags, read_tag_sets
 from finops_assets.focus.specification import detect_version
 from finops_assets.ingest.conversion.convert import in_focus
-from finops_assets.ingest.layouts.delivery import Delivery, scope_days
+from finops_assets.ingest.layouts.delivery import Delivery
 from finops_assets.ingest.layouts.layouts import known_manifests, newest_deliveries
 from finops_assets.ingest.layouts.metadata import stated_version
 from finops_assets.ingest.reading.export_table import (
@@ -38,13 +38,16 @@ from finops_assets.ingest.reading.export_table import (
 )
 from finops_assets.ingest.reading.participants import marketplace_charges, with_participants
 from finops_assets.ingest.reading.parts import first_line, is_of_a_part, judged, with_keys
-from finops_assets.ingest.reading.spelling import AS_SPECIFIED, EMPTY_ROW, Repair, Written, how_written
+from finops_assets.ingest.reading.spelling import AS_SPECIFIED, EMPTY_ROW, Written, how_written
 from finops_assets.ingest.repairs import condensed, counts, row_repairs
 from finops_assets.ingest.same_charges import Sample, Shared, may_share, samples, shared
+from finops_assets.ingest.tag_register import enter_tag_sets, raw_tags, read_tag_sets
 from finops_assets.settings import Engine, Plausibility, Source
-from finops_assets.storage.duck import by_day, connect, identifier, literal, one_file, threads
+from finops_assets.storage.duck import by_day, connect, one_file, threads
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, State, fall, now, remark, total_cost
+from finops_assets.storage.repair import Repair
+from finops_assets.storage.scope import scope_days
 from finops_assets.storage.stores.store import DATA_SUFFIXES, FileChanged, Store, StoredFile, StoreError
 
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is

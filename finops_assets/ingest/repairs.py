@@ -10,11 +10,13 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
+from finops_assets.base.sql import literal
 from finops_assets.focus.money import LARGEST_DRIFT, largest_drift
-from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW, Repair
-from finops_assets.storage.duck import literal, one_file
+from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
+from finops_assets.storage.duck import one_file
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import Ledger
+from finops_assets.storage.repair import Repair
 
 REPAIR_COLUMNS = [
     "source", "scope", "generation", "file", "rule", "column", "rows", "example", "first_row",

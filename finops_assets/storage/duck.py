@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.sql import identifier, literal
 from finops_assets.focus import money
 from finops_assets.settings import Engine
 
@@ -36,16 +36,6 @@ def threads(connection: duckdb.DuckDBPyConnection) -> int:
     """How many threads a connection works with."""
     row = connection.execute("SELECT current_setting('threads')").fetchone()
     return int(row[0]) if row else 1
-
-
-def identifier(name: str) -> str:
-    """A quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A quoted SQL string, for the places (COPY targets, table functions in views) that take no bound value."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def one_file(path: Path | str) -> str:
@@ -98,13 +88,3 @@ def _with_folders(files: str, union_by_name: bool, folders: Mapping[str, tuple[s
         f"(SELECT * EXCLUDE (finops_path), {read}"
         f" FROM read_parquet({files}, hive_partitioning = false, filename = 'finops_path'{union}))"
     )
-
-
-def next_month(day: date) -> date:
-    """The first day of the month after a day's."""
-    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
-
-
-def days_between(first: date, end: date) -> list[date]:
-    """The UTC days from `first` up to but not including `end`."""
-    return [date.fromordinal(n) for n in range(first.toordinal(), end.toordinal())]

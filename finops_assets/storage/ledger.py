@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from finops_assets.ingest.layouts.delivery import Sector, generation_identity, scope_days, scope_month
-from finops_assets.ingest.reading.spelling import Repair
 from finops_assets.storage.lake import Lake
+from finops_assets.storage.repair import Repair
+from finops_assets.storage.scope import Sector, generation_identity, scope_days, scope_month
 from finops_assets.storage.stores.store import StoredFile
 
 State = Literal["live", "superseded", "waiting", "refused", "withdrawn"]

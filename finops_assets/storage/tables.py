@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.money import DECIMAL, SCALE
 from finops_assets.focus.specification import columns as focus_columns
-from finops_assets.storage.duck import identifier, literal
 
 TEXT, MONEY, PERCENT, NUMBER, COUNT, FLAG, DAY, TIME = (
     "VARCHAR", DECIMAL, "DOUBLE", "DOUBLE", "BIGINT", "BOOLEAN", "DATE", "TIMESTAMP",

@@ -22,11 +22,12 @@ import duckdb
 from finops_assets.base.errors import WarehouseError
 from finops_assets.base.processes import holding_open, is_ours, name_of
 from finops_assets.base.scratch import beside
+from finops_assets.base.sql import identifier, literal
 from finops_assets.base.waiting import PATIENCE_MINUTES, Wait
 from finops_assets.cost.facts import facts_relation
 from finops_assets.cost.published_facts import PublishedFacts, same_columns
 from finops_assets.storage import tables
-from finops_assets.storage.duck import file_list, identifier, literal
+from finops_assets.storage.duck import file_list
 from finops_assets.storage.lake import Lake
 
 # The oldest storage that the tools of people who are still on DuckDB 1.x can open.

@@ -21,8 +21,8 @@ import duckdb
 import sqlglot
 from sqlglot import exp
 
+from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.money import SCALE
-from finops_assets.storage.duck import identifier, literal
 
 KINDS = {"DECIMAL": "BIGNUMERIC", "VARCHAR": "STRING", "TIMESTAMP": "DATETIME", "DATE": "DATE", "BOOLEAN": "BOOLEAN"}
 BILLED = 10 << 20

@@ -9,8 +9,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from finops_assets.cost.attribution.row_rules import RulesOfDay, Tags
-from finops_assets.storage.duck import identifier
+from finops_assets.base.sql import identifier
+from finops_assets.cost.attribution.row_rules import RulesOfDay
+from finops_assets.focus.tags import Tags
 
 RULED = "ruled"
 """The relation that `ruled_table` becomes where facts are written."""

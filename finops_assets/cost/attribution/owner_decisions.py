@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +17,11 @@ from typing import Any, Literal
 import pandas as pd
 import yaml
 
-from finops_assets.alerts.alert import stamp, unstamp
 from finops_assets.base import state_file
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.state_file import Form
 from finops_assets.base.text import with_formula
-from finops_assets.evaluate.owners.suggest import Settled
+from finops_assets.base.timestamps import stamp, unstamp
 from finops_assets.focus.normal import normal_value
 
 Verdict = Literal["accepted", "rejected"]
@@ -516,3 +515,14 @@ def undecided(suggestions: pd.DataFrame, decisions: Iterable[Decision]) -> pd.Da
         )
     ]
     return suggestions[keep]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What people have decided: nothing more is suggested where it is accepted, and nothing again that was rejected.
+
+    `accepted`: (source, ResourceId, dimension); `rejected`: the same with the values rejected.
+    """
+
+    accepted: Collection[tuple[str, str, str]] = ()
+    rejected: Mapping[tuple[str, str, str], Collection[str]] = field(default_factory=dict)

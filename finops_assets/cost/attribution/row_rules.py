@@ -16,10 +16,7 @@ from functools import cached_property
 
 from finops_assets.base.patterns import found_in
 from finops_assets.focus.normal import normal_key, normal_value
-
-TagValue = str | int | float | bool | None
-Tags = tuple[Mapping[str, TagValue], Mapping[str, TagValue]]
-"""AllocatedTags, which come first, and Tags."""
+from finops_assets.focus.tags import Tags, TagValue
 
 RULE, OWNER = "rule:", "owner:"
 """How a dimension's `_key` begins where no tag gave it. Tag keys of providers begin with neither."""

@@ -10,8 +10,9 @@ from datetime import date
 from functools import cached_property
 from typing import Any
 
-from finops_assets.cost.attribution.row_rules import Given, Matcher, OwnerRule, RowRule, RulesOfDay, TagValue
+from finops_assets.cost.attribution.row_rules import Given, Matcher, OwnerRule, RowRule, RulesOfDay
 from finops_assets.focus.normal import normal_key, normal_value
+from finops_assets.focus.tags import TagValue
 from finops_assets.settings import AttributionRule, Condition, Settings
 
 __all__ = ["Given", "Rules", "TagValue", "resolve"]

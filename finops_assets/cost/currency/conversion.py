@@ -11,11 +11,12 @@ import duckdb
 import pyarrow as pa
 
 from finops_assets.base.errors import RatesError
+from finops_assets.base.sql import identifier
 from finops_assets.cost.currency.rates import Conversion, RateTable, convert, read_rates
 from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.focus.money import DECIMAL
 from finops_assets.settings import Currency
-from finops_assets.storage.duck import columns_of, identifier
+from finops_assets.storage.duck import columns_of
 from finops_assets.storage.tables import dimensions_of, key
 from finops_assets.storage.warehouse import Warehouse
 

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.commitments import TABLE as COMMITMENTS
 from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.evaluate.allocation.balance import TABLE, Unbalanced, unbalanced
@@ -22,7 +23,6 @@ from finops_assets.focus.money import DECIMAL, SCALE
 from finops_assets.focus.normal import normal_value
 from finops_assets.settings import SharedCost
 from finops_assets.storage import tables
-from finops_assets.storage.duck import identifier, literal
 from finops_assets.storage.warehouse import Warehouse
 
 STATE, CHARGEBACK = "allocated_days", "daily_chargeback"

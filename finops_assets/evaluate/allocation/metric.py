@@ -13,10 +13,10 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.base.errors import FinopsError, Mistake
+from finops_assets.base.sql import identifier
 from finops_assets.evaluate.allocation.split import Owner
 from finops_assets.focus.normal import normal_value
 from finops_assets.settings import SharedMetric
-from finops_assets.storage.duck import identifier
 
 HEADER = ("date", "department", "team", "quantity")
 MISTAKES_SHOWN = 20

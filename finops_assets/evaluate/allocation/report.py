@@ -7,11 +7,11 @@ from typing import Literal
 import duckdb
 import pandas as pd
 
+from finops_assets.base.period import Period
+from finops_assets.base.sql import identifier
 from finops_assets.evaluate.allocation.balance import TABLE
 from finops_assets.evaluate.allocation.split import POOL
-from finops_assets.evaluate.comparison import Period
-from finops_assets.evaluate.reports import percent
-from finops_assets.storage.duck import identifier
+from finops_assets.focus.money import percent
 
 BY = ("department", "team")
 COLUMNS = ("department", "team", "currency", "showback", "given", "received", "chargeback", "change_percent")

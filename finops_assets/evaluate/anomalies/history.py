@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from finops_assets.alerts.alert import stamp, unstamp
 from finops_assets.base import state_file
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.state_file import Form
+from finops_assets.base.timestamps import stamp, unstamp
 from finops_assets.evaluate.anomalies.detect import Kind
 from finops_assets.evaluate.anomalies.series import Key
 

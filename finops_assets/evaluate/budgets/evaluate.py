@@ -13,12 +13,12 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from finops_assets.base.period import Period
 from finops_assets.evaluate.budgets.plan import Basis, Budget
 from finops_assets.evaluate.budgets.versions import CURRENT, InForce
-from finops_assets.evaluate.comparison import Period
 from finops_assets.evaluate.forecast.period import SERIES, period_table
 from finops_assets.evaluate.forecast.series import DailySeries, daily_series
-from finops_assets.evaluate.reports import percent
+from finops_assets.focus.money import percent
 from finops_assets.settings import Severity
 from finops_assets.storage import tables
 from finops_assets.storage.warehouse import Warehouse

@@ -23,7 +23,7 @@ from typing import Literal
 import yaml
 
 from finops_assets.base.errors import FinopsError, Mistake
-from finops_assets.evaluate.comparison import Period
+from finops_assets.base.period import Period
 from finops_assets.evaluate.forecast.period import LONGEST_AHEAD, period_of
 from finops_assets.focus.normal import normal_value
 

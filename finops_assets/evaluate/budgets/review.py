@@ -10,11 +10,12 @@ from decimal import ROUND_UP, Decimal, localcontext
 import duckdb
 import pandas as pd
 
+from finops_assets.base.period import Period
 from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.evaluate.budgets.evaluate import CLOSING_DAYS, TABLE
 from finops_assets.evaluate.budgets.plan import Budget
 from finops_assets.evaluate.budgets.versions import in_force
-from finops_assets.evaluate.comparison import Period, missing_days
+from finops_assets.evaluate.comparison import missing_days
 from finops_assets.evaluate.reports import EXACT
 from finops_assets.storage.warehouse import Warehouse
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from finops_assets.base.period import Period
 from finops_assets.cost.accrual import ACCRUED
-from finops_assets.evaluate.comparison import Period
 from finops_assets.evaluate.forecast.expect import CANDIDATES
 from finops_assets.evaluate.forecast.intervals import LEAST_DAYS, LEVELS, Outlook, outlook
 from finops_assets.evaluate.forecast.series import DailySeries, daily_series

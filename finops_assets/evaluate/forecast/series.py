@@ -13,12 +13,13 @@ from decimal import Decimal, localcontext
 import duckdb
 import numpy as np
 
+from finops_assets.base.period import Period
+from finops_assets.base.sql import identifier
 from finops_assets.cost.accrual import ACCRUED, accrued_rollup
 from finops_assets.cost.rollup import TABLE
-from finops_assets.evaluate.comparison import LATE_DAYS, Period, covered_days
+from finops_assets.evaluate.comparison import LATE_DAYS, covered_days
 from finops_assets.evaluate.forecast.expect import Matrix
 from finops_assets.evaluate.reports import EXACT, Basis, can_group_by, days_without, require_columns
-from finops_assets.storage.duck import identifier
 from finops_assets.storage.tables import dimensions_of
 
 HISTORY_DAYS = 420

@@ -18,19 +18,19 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
+from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.row_rules import tag_text
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.tag_sets import TagTexts
 from finops_assets.cost.facts import facts_relation
 from finops_assets.cost.rollup import EFFECTIVE, UNTAGGED
 from finops_assets.evaluate.governance.policy import DEPARTMENT, Policy
-from finops_assets.evaluate.reports import percent
-from finops_assets.focus.money import DECIMAL
+from finops_assets.focus.money import DECIMAL, percent
 from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.participants import provider_before
 from finops_assets.ingest.reading.export_table import all_columns
 from finops_assets.settings import Settings, TagTarget
-from finops_assets.storage.duck import connect, identifier, literal
+from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake
 
 WEEKS = 13

@@ -11,7 +11,7 @@ import pandas as pd
 
 from finops_assets.cost.rollup import UNTAGGED
 from finops_assets.evaluate.governance.policy import Policy
-from finops_assets.evaluate.reports import percent
+from finops_assets.focus.money import percent
 
 SHOWN = 5
 

@@ -19,7 +19,7 @@ from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.cost.rollup import UNTAGGED
 from finops_assets.cost.sparse import TABLE as SPARSE_GROUPS
 from finops_assets.evaluate.anomalies.history import Anomaly
-from finops_assets.evaluate.reports import percent
+from finops_assets.focus.money import percent
 from finops_assets.storage.warehouse import Warehouse
 
 TABLE = "health"

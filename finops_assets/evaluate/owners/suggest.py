@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 
+from finops_assets.cost.attribution.owner_decisions import Settled
 from finops_assets.evaluate.owners.evidence import NONE, Evidence, gather
 from finops_assets.evaluate.owners.model import (
     FIRST_KIND,
@@ -28,6 +29,7 @@ from finops_assets.evaluate.owners.resources import Resources
 
 MIN_CONFIDENCE = 0.7
 """Below this no suggestion is made: a wrong owner costs more trust than a missing one."""
+UNDECIDED = Settled()
 RANKS = 3
 SENTENCES = 3
 WHOSE = {"name_says": "its name", "account_says": "the name of its account", "parent_says": "its parent"}
@@ -49,17 +51,6 @@ SUGGESTION_COLUMNS = (
     "BillingCurrency",
     "effective_cost",
 )
-
-
-@dataclass(frozen=True)
-class Settled:
-    """What people have decided: nothing more is suggested where it is accepted, and nothing again that was rejected.
-
-    `accepted`: (source, ResourceId, dimension); `rejected`: the same with the values rejected.
-    """
-
-    accepted: Collection[tuple[str, str, str]] = ()
-    rejected: Mapping[tuple[str, str, str], Collection[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,7 +83,7 @@ class Suggested:
 def suggest(
     resources: Resources,
     dimensions: Iterable[str],
-    settled: Settled = Settled(),
+    settled: Settled = UNDECIDED,
     min_confidence: float = MIN_CONFIDENCE,
 ) -> Suggested:
     """Suggest a value of each dimension for the resources without one; abstain below `min_confidence`.

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.period import Period
 from finops_assets.base.scratch import beside
-from finops_assets.evaluate.comparison import Period
 from finops_assets.evaluate.page.gather import MonthFigures
 from finops_assets.evaluate.page.render import render_html
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import duckdb
 
+from finops_assets.base.period import Period, next_month
 from finops_assets.cost.accrual import HISTORY as ACCRUALS
 from finops_assets.cost.accrual import accrued_rollup
 from finops_assets.cost.restatements import restatements
@@ -22,11 +23,11 @@ from finops_assets.evaluate.anomalies.history import TABLE as ANOMALIES
 from finops_assets.evaluate.budgets.evaluate import CLOSING_DAYS
 from finops_assets.evaluate.budgets.evaluate import TABLE as EVALUATIONS
 from finops_assets.evaluate.budgets.versions import CURRENT as BUDGETS
-from finops_assets.evaluate.comparison import Comparison, NoFigures, Period, compare, latest_month, require_figures
+from finops_assets.evaluate.comparison import Comparison, NoFigures, compare, latest_month, require_figures
 from finops_assets.evaluate.forecast.period import FORECAST, period_of
 from finops_assets.evaluate.governance.tags import RECENT_DAYS
-from finops_assets.evaluate.reports import EXACT, SERVICES_BY, TEAMS_BY, cost_by, percent, untagged_by
-from finops_assets.storage.duck import next_month
+from finops_assets.evaluate.reports import EXACT, SERVICES_BY, TEAMS_BY, cost_by, untagged_by
+from finops_assets.focus.money import percent
 from finops_assets.storage.tables import DIMENSIONS
 from finops_assets.storage.warehouse import Warehouse
 

@@ -10,9 +10,9 @@ from math import isnan
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from finops_assets.base.period import Period
 from finops_assets.base.text import markdown, one_line
 from finops_assets.cost.rollup import UNKNOWN, UNTAGGED
-from finops_assets.evaluate.comparison import Period
 from finops_assets.evaluate.page import charts
 from finops_assets.evaluate.page.gather import (
     AnomalyLine,

@@ -8,6 +8,7 @@ import dagster as dg
 import pandas as pd
 from pydantic import Field
 
+from finops_assets.base.period import days_between
 from finops_assets.cost.attribution.owner_decisions import (
     Decision,
     OwnerDecisions,
@@ -26,7 +27,6 @@ from finops_assets.graph.assets.follow import MADE_FROM
 from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.checks.raw import FACTS
 from finops_assets.platform import Platform
-from finops_assets.storage.duck import days_between
 from finops_assets.storage.lake import Key
 
 SUGGESTIONS, DECISIONS, ACCEPTANCE = "owner_suggestions", "owner_decisions", "owner_acceptance"

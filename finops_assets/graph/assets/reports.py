@@ -8,12 +8,13 @@ import duckdb
 import pandas as pd
 
 from finops_assets.alerts.history import AlertHistory
+from finops_assets.base.period import Period
 from finops_assets.cost.accrual import committed
 from finops_assets.cost.commitments import commitments, unused_by_owner
 from finops_assets.cost.corrections import corrections
 from finops_assets.cost.restatements import restatements
 from finops_assets.cost.rollup import TABLE
-from finops_assets.evaluate.comparison import Period, compare, latest_days, latest_month
+from finops_assets.evaluate.comparison import compare, latest_days, latest_month
 from finops_assets.evaluate.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.graph.assets.daily import ROLLUP
 from finops_assets.graph.assets.describe import bar_chart, shown

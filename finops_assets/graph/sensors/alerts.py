@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from finops_assets.alerts.alert import OpenAlert, stamp, unstamp
+from finops_assets.alerts.alert import OpenAlert
 from finops_assets.alerts.dispatch import Dispatched, dispatch
 from finops_assets.alerts.history import AlertHistory
+from finops_assets.base.timestamps import stamp, unstamp
 from finops_assets.evaluate.anomalies.notices import anomaly_observations
 from finops_assets.evaluate.budgets.notices import budget_observations
 from finops_assets.graph.assets.daily import BUILD_STEP

@@ -20,13 +20,14 @@ from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGra
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
+from finops_assets.base.period import consecutive
 from finops_assets.graph.assets.daily import ROLLUP
 from finops_assets.graph.assets.follow import behind
 from finops_assets.graph.assets.owners import SUGGESTIONS, owners_wait
 from finops_assets.graph.checks.raw import raw_key
 from finops_assets.graph.checks.shadow import shadow_check_key
 from finops_assets.graph.run_alerts import finished_runs
-from finops_assets.graph.run_range import DAYS_PER_RUN, consecutive
+from finops_assets.graph.run_range import DAYS_PER_RUN
 from finops_assets.graph.sensors.deliveries import ACTIVE, asked, digest
 from finops_assets.graph.settings_in_force import SettingsChanged, in_force
 from finops_assets.ingest.cadence import Calendar

@@ -11,8 +11,9 @@ import dagster as dg
 import duckdb
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from finops_assets.base.period import consecutive
 from finops_assets.cost.currency.conversion import day_rates, days_to_convert
-from finops_assets.graph.run_range import DAYS_PER_RUN, consecutive
+from finops_assets.graph.run_range import DAYS_PER_RUN
 from finops_assets.graph.sensors.deliveries import asked, digest
 from finops_assets.graph.settings_in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform

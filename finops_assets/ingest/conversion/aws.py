@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from finops_assets.base.sql import literal
 from finops_assets.focus.money import decimal_from_text
 from finops_assets.ingest.conversion.mapping import Dialect
 from finops_assets.ingest.conversion.named_sql import Given
@@ -17,7 +18,6 @@ from finops_assets.ingest.conversion.source_columns import SourceColumns
 from finops_assets.ingest.conversion.tags import from_columns, joined, unreadable
 from finops_assets.ingest.reading.export_table import ExportTable, Note
 from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
-from finops_assets.storage.duck import literal
 
 # What rounding may leave of an hour of a savings plan, in the currency.
 _ROUNDING = Decimal("0.01")

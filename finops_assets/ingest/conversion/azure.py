@@ -12,14 +12,15 @@ from dataclasses import replace
 
 import duckdb
 
+from finops_assets.base.sql import literal
 from finops_assets.focus.money import decimal_from_text
 from finops_assets.ingest.conversion.mapping import Dialect
 from finops_assets.ingest.conversion.named_sql import Given
 from finops_assets.ingest.conversion.source_columns import SourceColumns
 from finops_assets.ingest.layouts.azure_exports import ACTUAL, AMORTIZED
 from finops_assets.ingest.reading.export_table import ExportTable
-from finops_assets.ingest.reading.spelling import ASSUMED, SLASHED, SOURCE_FILE, Repair, date_orders
-from finops_assets.storage.duck import literal
+from finops_assets.ingest.reading.spelling import ASSUMED, SLASHED, SOURCE_FILE, date_orders
+from finops_assets.storage.repair import Repair
 
 _DATES = {
     "ChargePeriodStart": "Date|UsageDateTime|UsageDate",

@@ -13,6 +13,7 @@ from dataclasses import replace
 import duckdb
 
 from finops_assets.base.errors import DeliveryRefused
+from finops_assets.base.sql import identifier
 from finops_assets.focus.specification import canonical_name
 from finops_assets.ingest.conversion import arithmetic, aws, azure, gcp, oci
 from finops_assets.ingest.conversion.mapping import Dialect, dialects, native_layouts, service_macros
@@ -21,9 +22,9 @@ from finops_assets.ingest.conversion.source_columns import NULL_TEXT, SourceColu
 from finops_assets.ingest.conversion.split_cost import split_costs
 from finops_assets.ingest.layouts.delivery import Delivery
 from finops_assets.ingest.reading.export_table import ExportTable
-from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW, Repair
+from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
 from finops_assets.settings import Source
-from finops_assets.storage.duck import identifier
+from finops_assets.storage.repair import Repair
 
 _BY_TYPE = "gcp-focus-view"
 

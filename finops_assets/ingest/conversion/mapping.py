@@ -28,9 +28,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, get_args
 
+from finops_assets.base.sql import literal
 from finops_assets.focus.specification import columns
 from finops_assets.settings import Layout
-from finops_assets.storage.duck import literal
 
 Kind = Literal["filled", "derived", "impossible"]
 KINDS: tuple[str, ...] = get_args(Kind)

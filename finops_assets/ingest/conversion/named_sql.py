@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from finops_assets.ingest.reading.export_table import Note
-from finops_assets.ingest.reading.spelling import Repair
+from finops_assets.storage.repair import Repair
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from duckdb.sqltypes import DuckDBPyType
 
-from finops_assets.storage.duck import identifier, literal
+from finops_assets.base.sql import identifier, literal
 
 _EMPTY = '[]::STRUCT("key" VARCHAR, "value" VARCHAR)[]'
 PAIR = 'STRUCT("key" VARCHAR, "value" VARCHAR)[]'

@@ -15,18 +15,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import unquote
 
-from finops_assets.ingest.layouts.delivery import (
-    Delivery,
-    named_files,
-    outside,
-    read_manifest,
-    scope_days,
-    scope_month,
-    unreadable,
-    utc,
-)
+from finops_assets.ingest.layouts.delivery import Delivery, named_files, outside, read_manifest, unreadable, utc
 from finops_assets.ingest.layouts.listing import ListedStore
 from finops_assets.ingest.layouts.metadata import version_of
+from finops_assets.storage.scope import scope_days, scope_month
 from finops_assets.storage.stores.store import Store
 
 FOCUS = "FocusCost"

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from finops_assets.ingest.layouts.delivery import Delivery, file_set_hash, not_still, unreadable
+from finops_assets.ingest.layouts.delivery import Delivery, not_still, unreadable
 from finops_assets.ingest.layouts.listing import ListedStore
+from finops_assets.storage.scope import file_set_hash
 
 _FOLDER = "FOCUS Reports/"
 _NATIVE = "reports/"

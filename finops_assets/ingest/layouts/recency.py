@@ -11,8 +11,9 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from finops_assets.ingest.layouts.delivery import Sector, utc
+from finops_assets.ingest.layouts.delivery import utc
 from finops_assets.ingest.layouts.listing import ListedStore, json_of
+from finops_assets.storage.scope import Sector
 
 _SHORT_HOUR = re.compile(r"T(\d):")
 _ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))

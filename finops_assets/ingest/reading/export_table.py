@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.base.errors import DeliveryRefused
+from finops_assets.base.sql import identifier, literal
 from finops_assets.focus import money
 from finops_assets.focus.specification import Column, canonical_name, columns
 from finops_assets.focus.times import is_slashed, time_from_text
@@ -22,14 +23,14 @@ from finops_assets.ingest.reading.spelling import (
     RENAMED,
     RESPELLED,
     SLASHED,
-    Repair,
     Written,
     without_empty_rows,
     without_null_words,
 )
 from finops_assets.ingest.reading.spelling import SOURCE_FILE as SOURCE_FILE
 from finops_assets.ingest.reading.spelling import SOURCE_ROW as SOURCE_ROW
-from finops_assets.storage.duck import file_list, identifier, literal, one_file, threads
+from finops_assets.storage.duck import file_list, one_file, threads
+from finops_assets.storage.repair import Repair
 
 
 @dataclass(frozen=True)

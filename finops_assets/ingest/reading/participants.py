@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import duckdb
 
+from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.participants import same_company
 from finops_assets.ingest.reading.export_table import ExportTable, Mapped
-from finops_assets.storage.duck import identifier, literal
 
 FILLED = "participant_filled"
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finops_assets.base.errors import DeliveryRefused, DeliveryUnread
+from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.specification import canonical_name, columns
 from finops_assets.ingest.reading.csv_text import (
     DELIMITERS,
@@ -42,9 +43,9 @@ from finops_assets.ingest.reading.spelling import (
     PREAMBLE,
     SOURCE_FILE,
     SOURCE_ROW,
-    Repair,
 )
-from finops_assets.storage.duck import ROW_GROUP_ROWS, identifier, literal, one_file
+from finops_assets.storage.duck import ROW_GROUP_ROWS, one_file
+from finops_assets.storage.repair import Repair
 
 # Left to itself the engine reads ahead sixteen of the longest lines: within 800 MB it then spills, as it does with row
 # groups of 120,000 rows of text, which doubled the time.

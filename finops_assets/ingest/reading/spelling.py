@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import duckdb
 
-from finops_assets.focus.money import LARGEST_DRIFT, Point, shows_point
+from finops_assets.base.sql import identifier, literal
+from finops_assets.focus.money import Point, shows_point
 from finops_assets.focus.specification import Column, columns, former_values
 from finops_assets.focus.times import Order, as_specified, is_slashed, slashed_part, time_from_text
-from finops_assets.storage.duck import identifier, literal
+from finops_assets.storage.repair import Repair
 
 if TYPE_CHECKING:
     from finops_assets.ingest.reading.export_table import ExportTable
@@ -32,34 +32,6 @@ ENCODING, DELIMITER, PREAMBLE, BYTE_ORDER_MARK = "encoding", "delimiter", "pream
 BINARY_TEXT = "binary_text"
 SLASHED, ASSUMED = "slashed_date", "date_order_assumed"
 RESPELLED, RENAMED = "closed_value_spelling", "closed_value_renamed"
-
-
-@dataclass(frozen=True)
-class Repair:
-    """What one rule did to a column of a file: in how many rows, what the first of them said."""
-
-    file: str
-    rule: str
-    column: str
-    rows: int
-    example: str | None = None
-    first_row: int | None = None
-    largest_drift: Decimal | None = None
-    """Of the rule `rounded`: the furthest that any one value was moved."""
-
-    @property
-    def drift_bound(self) -> Decimal | None:
-        """Of the rule `rounded`: further than this the sum of the column cannot have moved."""
-        return None if self.largest_drift is None else self.rows * LARGEST_DRIFT
-
-    def as_json(self) -> list[Any]:
-        drift = None if self.largest_drift is None else str(self.largest_drift)
-        return [self.file, self.rule, self.column, self.rows, self.example, self.first_row, drift]
-
-    @classmethod
-    def from_json(cls, body: Sequence[Any]) -> Repair:
-        file, rule, column, rows, example, first_row, drift = body
-        return cls(file, rule, column, rows, example, first_row, None if drift is None else Decimal(drift))
 
 
 # ---- no value -----------------------------------------------------------------------------------

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import duckdb
 
+from finops_assets.base.sql import identifier
 from finops_assets.focus.specification import columns
 from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
 from finops_assets.judge.conformance.dataset import DataSet
 from finops_assets.judge.conformance.rules import Rule, flat_json, near_macro, rules_of
-from finops_assets.storage.duck import identifier
 
 State = Literal["passed", "failed", "known_gap", "not_judged"]
 

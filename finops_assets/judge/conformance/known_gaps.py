@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from finops_assets.base.sql import literal
 from finops_assets.focus.participants import company
 from finops_assets.ingest.conversion.mapping import native_layouts
 from finops_assets.settings import Source
-from finops_assets.storage.duck import literal
 
 
 @dataclass(frozen=True)

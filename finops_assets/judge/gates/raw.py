@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.facts import facts_relation, raw_relation
 from finops_assets.focus.specification import Column, columns, mandatory_columns
 from finops_assets.ingest.cadence import AWAITED, COSTS_NOTHING, MISSING, Calendar, Emptiness
@@ -20,7 +21,7 @@ from finops_assets.judge.conformance.known_gaps import absent_columns, gap_condi
 from finops_assets.judge.gates.verdict import Verdict, counted, money
 from finops_assets.platform import Platform
 from finops_assets.settings import DECIDE_FIGURES, Settings, Source, without_secrets
-from finops_assets.storage.duck import connect, identifier, literal
+from finops_assets.storage.duck import connect
 from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, concerns, fall
 
 COMPLETE, CONFORMS, PLAUSIBLE = "complete", "conforms", "plausible"

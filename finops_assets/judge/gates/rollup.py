@@ -7,12 +7,13 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
+from finops_assets.base.sql import identifier
 from finops_assets.cost.accrual import APPORTIONED, HISTORY, LONG
 from finops_assets.cost.rollup import EFFECTIVE, TABLE, rollup_totals
 from finops_assets.judge.gates.figures import Asked
 from finops_assets.judge.gates.verdict import Verdict, counted, money
 from finops_assets.platform import Platform
-from finops_assets.storage.duck import columns_of, connect, identifier
+from finops_assets.storage.duck import columns_of, connect
 from finops_assets.storage.tables import key
 
 CONSERVED, UNIQUE, ACCRUED = "conserved", "unique_key", "accrual_conserved"

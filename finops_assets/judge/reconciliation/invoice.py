@@ -18,6 +18,8 @@ from typing import Any
 import duckdb
 import pandas as pd
 
+from finops_assets.base.period import next_month
+from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.money import DECIMAL
 from finops_assets.ingest.reading.export_table import all_columns
 from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
@@ -26,7 +28,7 @@ from finops_assets.judge.reconciliation.invoice_file import LINE_COLUMNS, Invoic
 from finops_assets.judge.reconciliation.rows import BILLING_PERIOD, NAMES_INVOICES, delivered
 from finops_assets.judge.reconciliation.tolerance import Tolerance, invoice_default, subunit
 from finops_assets.platform import Platform
-from finops_assets.storage.duck import connect, identifier, literal, next_month
+from finops_assets.storage.duck import connect
 
 ELSEWHERE = "this InvoiceId under another period or issuer"
 MATCHED, DIFFERS, NOT_IN_DATA, NOT_ON_INVOICE, NOT_INVOICED = (

@@ -19,11 +19,11 @@ from typing import Any, Literal
 import duckdb
 import pandas as pd
 
+from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.money import DECIMAL
 from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
 from finops_assets.judge.gates.verdict import money
 from finops_assets.judge.reconciliation.tolerance import Tolerance, same_cost_default
-from finops_assets.storage.duck import identifier, literal
 
 Basis = Literal["billed", "effective"]
 BASES: Mapping[Basis, str] = {"billed": "BilledCost", "effective": "EffectiveCost"}

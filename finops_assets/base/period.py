@@ -1,0 +1,59 @@
+"""Days, months and periods: UTC days, ends exclusive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+
+def next_month(day: date) -> date:
+    """The first day of the month after a day's."""
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+def days_between(first: date, end: date) -> list[date]:
+    """The UTC days from `first` up to but not including `end`."""
+    return [date.fromordinal(n) for n in range(first.toordinal(), end.toordinal())]
+
+
+@dataclass(frozen=True)
+class Period:
+    """UTC days from `first` up to but not including `end`."""
+
+    first: date
+    end: date
+
+    @property
+    def before(self) -> Period:
+        """The same days of the period before: of the month before for a month or its first days, else as many days."""
+        if self.first.day == 1 and self.end <= next_month(self.first):
+            month = (self.first - timedelta(days=1)).replace(day=1)
+            end = self.first if self.end == next_month(self.first) else month + (self.end - self.first)
+            return Period(month, min(end, self.first))
+        return Period(self.first - (self.end - self.first), self.first)
+
+    @property
+    def days(self) -> list[date]:
+        """Every day of it."""
+        return days_between(self.first, self.end)
+
+    @property
+    def like_days(self) -> dict[date, date]:
+        """Each day and its like in the period before: the first and the first, and so on, while both have one."""
+        return dict(zip(self.days, self.before.days))
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.end - timedelta(days=1)}"
+
+
+def consecutive(days: list[date], most: int) -> Iterator[list[date]]:
+    """Days in runs without gaps, none longer than `most`."""
+    chunk: list[date] = []
+    for day in sorted(days):
+        if chunk and (len(chunk) == most or day.toordinal() != chunk[-1].toordinal() + 1):
+            yield chunk
+            chunk = []
+        chunk.append(day)
+    if chunk:
+        yield chunk
