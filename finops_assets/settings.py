@@ -1085,7 +1085,7 @@ RESERVED = {"source", "charge_date", "provider", "tag_set_id", "repairs", "sourc
 
 def _columns_beside_dimensions() -> set[str]:
     """What the tables that have a column for each dimension call their other columns."""
-    from finops_assets.storage.tables import DIMENSIONS, TABLES  # not for every command: it brings pandas
+    from finops_assets.tables.declarations import DIMENSIONS, TABLES  # not for every command: it brings pandas
 
     return {c.name.casefold() for t in TABLES.values() if t.by_dimensions for c in t.columns} - {*DIMENSIONS}
 

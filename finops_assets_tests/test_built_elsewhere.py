@@ -14,7 +14,7 @@ from finops_assets.cost.sparse import create_view
 from finops_assets.demo import Incident
 from finops_assets.graph.run_range import days_to_run, publish
 from finops_assets.judge.warehouse_behind import differing
-from finops_assets.storage.tables import TABLES
+from finops_assets.tables.declarations import TABLES
 from finops_assets_tests.running import Graph, persistent_instance, settings_for, small_estate
 
 FIRST, HELD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)

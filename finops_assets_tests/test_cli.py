@@ -30,8 +30,8 @@ from finops_assets.graph.sensors.alerts import tick
 from finops_assets.ingest.landing import land_source
 from finops_assets.platform import Platform
 from finops_assets.settings import load_settings
-from finops_assets.storage import tables
 from finops_assets.storage.stores.store import StoreError, sdk
+from finops_assets.tables import declarations
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, small_estate
 
@@ -87,10 +87,10 @@ def test_every_published_table_is_what_is_declared(project: Path) -> None:
             assert comment, f"{schema}.{name}.{column} says not what it means"
         dimensions = ("department", "team", "environment", "cost_center")
         facts = found.pop(("main", "cloud_cost_facts"))
-        assert facts == {c.name: c.kind.replace(" ", "") for c in tables.facts_table(dimensions).columns}
+        assert facts == {c.name: c.kind.replace(" ", "") for c in declarations.facts_table(dimensions).columns}
         assert len(found) > 25
         for key, columns in found.items():
-            declared = tables.table(key[1], key[0], dimensions)
+            declared = declarations.table(key[1], key[0], dimensions)
             assert declared.published
             assert list(columns.items()) == [(c.name, c.kind.replace(" ", "")) for c in declared.columns], key
             comments = "SELECT comment FROM duckdb_views() WHERE view_name = ? AND schema_name = ?"

@@ -28,7 +28,7 @@ from finops_assets.evaluate.forecast.period import kinds_of_series
 from finops_assets.evaluate.forecast.series import daily_series
 from finops_assets.evaluate.reports import cost_by, days_without, untagged_by
 from finops_assets.judge.gates import rollup as gates
-from finops_assets.storage.tables import dimensions_of
+from finops_assets.tables.ddl import dimensions_of
 from finops_assets_tests.conftest import Site, focus_row
 
 ONE, TWO = "2026-09-01", "2026-09-02"

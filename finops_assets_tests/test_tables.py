@@ -17,9 +17,9 @@ import pytest
 from finops_assets.base.sql import identifier
 from finops_assets.cli.common import write_table
 from finops_assets.cost import rollup
-from finops_assets.storage import tables
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables import ddl, declarations, reference, values
 
 DOCS = Path(__file__).parents[1] / "docs" / "tables.md"
 SCHEMA = "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"
@@ -30,52 +30,54 @@ def warehouse_at(root: Path) -> Warehouse:
 
 
 def test_the_docs_are_what_is_declared() -> None:
-    assert DOCS.read_text(encoding="utf-8") == tables.documented(), (
-        "python -m finops_assets.storage.tables > docs/tables.md"
+    assert DOCS.read_text(encoding="utf-8") == reference.documented(), (
+        "python -m finops_assets.tables.reference > docs/tables.md"
     )
 
 
 def test_every_column_says_what_it_means() -> None:
-    for each in [*tables.TABLES.values(), tables.facts_table(["team"])]:
+    for each in [*declarations.TABLES.values(), declarations.facts_table(["team"])]:
         assert each.meaning.endswith("."), each.name
         assert len({c.name for c in each.columns}) == len(each.columns), each.name
         for column in each.columns:
             assert column.meaning, f"{each.name}.{column.name}"
-            assert column.kind in tables.ARROW
+            assert column.kind in values.ARROW
 
 
 def test_the_rollup_is_declared_as_it_is_grouped() -> None:
     own = ("cost_center", "team", "order")
-    names = [c.name for c in tables.table(rollup.TABLE, dimensions=own).columns]
+    names = [c.name for c in declarations.table(rollup.TABLE, dimensions=own).columns]
     assert names[:9] == [
         "charge_date", "provider", "department", "team", "environment", "cost_center", "order", "ServiceCategory",
         "BillingCurrency",
     ]  # fmt: skip
-    assert tuple(names[:9]) == tables.key(own)
-    declared = tables.table("untagged_by_provider", "reports", own)
+    assert tuple(names[:9]) == declarations.key(own)
+    declared = declarations.table("untagged_by_provider", "reports", own)
     assert [c.name for c in declared.columns if "order" in c.name] == [
         "untagged_order", "untagged_order_percent", "untagged_order_percent_before",
     ]  # fmt: skip
-    assert all(tables.column(c.name) == c for c in declared.columns if "order" in c.name), "as files of reports have it"
+    assert all(declared.column(c.name) == c for c in declared.columns if "order" in c.name), (
+        "as files of reports have it"
+    )
 
 
 def test_a_table_with_dimensions_of_its_own_is_created_filled_and_told_of() -> None:
     with duckdb.connect() as connection:
-        tables.create(connection, rollup.TABLE, dimensions=["order"])
-        assert tables.dimensions_of(connection) == ("department", "team", "environment", "order")
-        tables.create(connection, rollup.TABLE, dimensions=["group", "order"])
-        assert set(tables.dimensions_of(connection)) == {"department", "team", "environment", "order", "group"}
+        ddl.create(connection, rollup.TABLE, dimensions=["order"])
+        assert ddl.dimensions_of(connection) == ("department", "team", "environment", "order")
+        ddl.create(connection, rollup.TABLE, dimensions=["group", "order"])
+        assert set(ddl.dimensions_of(connection)) == {"department", "team", "environment", "order", "group"}
 
 
-@pytest.mark.parametrize("name", [key for key, t in tables.TABLES.items() if not t.view])
+@pytest.mark.parametrize("name", [key for key, t in declarations.TABLES.items() if not t.view])
 def test_an_empty_table_has_its_columns(name: tuple[str, str]) -> None:
     with duckdb.connect() as connection:
-        declared = tables.create(connection, name[1], name[0])
-        tables.replace_all(connection, declared, tables.typed(pd.DataFrame(), declared))
+        declared = ddl.create(connection, name[1], name[0])
+        ddl.replace_all(connection, declared, values.typed(pd.DataFrame(), declared))
         found = connection.execute(f"DESCRIBE {declared.full_name}").fetchall()
         assert [(row[0], row[1]) for row in found] == [(c.name, c.kind.replace(" ", "")) for c in declared.columns]
         for c in declared.columns:
-            if c.kind in (tables.DAY, tables.TIME):
+            if c.kind in (declarations.DAY, declarations.TIME):
                 connection.execute(f"SELECT date_trunc('month', {identifier(c.name)}) FROM {declared.full_name}")
 
 
@@ -95,9 +97,9 @@ def test_types_do_not_follow_the_values() -> None:
         [None, "EUR", Decimal("1E+9"), float("nan"), pd.NA, pd.NaT, pd.NaT, None],
         ["b", "EUR", Decimal("0.12345678901234567850"), None, 4.0, pd.Timestamp("2026-09-02"), None, False],
     ]
-    whole = tables.typed(pd.DataFrame(rows, columns=names, dtype="object"))
+    whole = values.typed(pd.DataFrame(rows, columns=names, dtype="object"))
     for part in (rows[:1], rows[1:2], rows[2:], []):
-        assert tables.typed(pd.DataFrame(part, columns=names, dtype="object")).schema == whole.schema
+        assert values.typed(pd.DataFrame(part, columns=names, dtype="object")).schema == whole.schema
     assert [str(t) for t in whole.schema.types] == [
         "string", "string", "decimal128(38, 18)", "double", "int64", "date32[day]", "timestamp[us]", "bool",
     ]  # fmt: skip
@@ -118,15 +120,15 @@ def test_types_do_not_follow_the_values() -> None:
 )
 def test_a_value_of_another_kind_is_no_value(name: str, value: object) -> None:
     with pytest.raises(TypeError, match=f"column {name} is declared"):
-        tables.typed(pd.DataFrame({name: [value]}, dtype="object"))
+        values.typed(pd.DataFrame({name: [value]}, dtype="object"))
 
 
 def test_what_nobody_declared_is_not_written(tmp_path: Path) -> None:
     with warehouse_at(tmp_path).writing() as connection, pytest.raises(LookupError, match="declare it there"):
         Warehouse.replace_days(warehouse_at(tmp_path), connection, "mine", [], "SELECT 1 AS n")
-    declared = tables.table("cost_by_team", "reports")
+    declared = declarations.table("cost_by_team", "reports")
     with pytest.raises(LookupError, match="declares department, team"):
-        tables.typed(pd.DataFrame({"squad": ["a"]}), declared)
+        values.typed(pd.DataFrame({"squad": ["a"]}), declared)
 
 
 def test_files_of_one_report_can_be_read_together(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.base.state_file import Form
 from finops_assets.base.timestamps import stamp, unstamp
 from finops_assets.settings import Severity
-from finops_assets.storage import tables
+from finops_assets.tables import ddl, declarations, values
 
 TABLE = "alert_history"
 
@@ -148,9 +148,9 @@ class AlertHistory:
         """Replace the table alert_history of the warehouse by the history as it is now; returns its rows."""
         with self.opened() as history:
             rows = history.rows()
-        declared = tables.table(TABLE)
-        records = pa.Table.from_pylist([_as_record(row) for row in rows], schema=tables.arrow_schema(declared))
-        tables.replace_all(connection, declared, records)
+        declared = declarations.table(TABLE)
+        records = pa.Table.from_pylist([_as_record(row) for row in rows], schema=values.arrow_schema(declared))
+        ddl.replace_all(connection, declared, records)
         return len(rows)
 
 

@@ -28,7 +28,7 @@ from finops_assets.base.errors import FinopsError, WaitedTooLong
 from finops_assets.base.text import json_text, no_formula, visible
 from finops_assets.evaluate.comparison import Comparison
 from finops_assets.settings import load_settings
-from finops_assets.storage.tables import typed
+from finops_assets.tables.values import typed
 
 
 class LiteralConsole(Console):

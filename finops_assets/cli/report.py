@@ -64,8 +64,8 @@ from finops_assets.evaluate.reports import (
     untagged_by,
 )
 from finops_assets.settings import load_settings
-from finops_assets.storage.tables import dimensions_of
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.ddl import dimensions_of
 
 COMMITMENT_FIGURES = [
     "CommitmentDiscountId", "currency", "purchase_billed_cost", "used_cost", "unused_cost", "difference",

@@ -21,7 +21,8 @@ from finops_assets.cost.restatements import as_of_relation
 from finops_assets.cost.rollup import EFFECTIVE, TABLE
 from finops_assets.focus.money import DECIMAL, SCALE
 from finops_assets.storage.duck import columns_of
-from finops_assets.storage.tables import dimensions_of, key
+from finops_assets.tables.ddl import dimensions_of
+from finops_assets.tables.declarations import key
 
 HISTORY = "reported_accruals"
 ADJUSTMENTS, ACCRUED, COMMITTED = "accrual_adjustments", "daily_accrued_cost", "committed_cost"

@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.facts import facts_stamp
-from finops_assets.storage import tables
 from finops_assets.storage.lake import Key, Lake
+from finops_assets.tables import ddl, declarations, values
 
 TABLE = "coverage"
 State = Literal["built", "awaited", "held"]
@@ -60,7 +60,7 @@ def enter_coverage(
 
     A state that was there before keeps its beginning.
     """
-    tables.create(connection, TABLE)
+    ddl.create(connection, TABLE)
     if not covered:
         return
     moment = (at or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)
@@ -87,7 +87,7 @@ def enter_coverage(
                 "stamp": judged.stamp,
             }
         )
-    connection.register("coverage_now", pa.Table.from_pylist(rows, tables.arrow_schema(tables.table(TABLE))))
+    connection.register("coverage_now", pa.Table.from_pylist(rows, values.arrow_schema(declarations.table(TABLE))))
     connection.execute(
         f"DELETE FROM {TABLE} USING coverage_now n WHERE {TABLE}.charge_date = n.charge_date AND {TABLE}.source = n.source"
     )

@@ -22,8 +22,8 @@ from finops_assets.settings import Settings
 from finops_assets.storage.duck import columns_of
 from finops_assets.storage.lake import Key, Lake, source_and_day
 from finops_assets.storage.ledger import Ledger
-from finops_assets.storage.tables import key
 from finops_assets.storage.warehouse import ROLLED_UP, Warehouse
+from finops_assets.tables.declarations import key
 
 # Exact distinct counts are held in memory: a long range is summed a few million facts at a time.
 ROWS_AT_ONCE = 5_000_000

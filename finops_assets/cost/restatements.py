@@ -13,7 +13,7 @@ from decimal import Decimal
 import duckdb
 import pandas as pd
 
-from finops_assets.storage import tables
+from finops_assets.tables import ddl
 
 TABLE = "reported_cost"
 # SQL: the rollup by source as it is reported now.
@@ -39,7 +39,7 @@ def keep_history(
         if not _there(connection, table):
             return []
     else:
-        tables.create(connection, table, dimensions=dimensions)
+        ddl.create(connection, table, dimensions=dimensions)
     # With the columns of the history in their order: they are compared by place.
     columns = f"SELECT * EXCLUDE (reported_from, reported_to) FROM {table} LIMIT 0"
     # Not filled after it was created: DuckDB 2.0.0 may show none of 100,000 rows that are put into a temporary table in the

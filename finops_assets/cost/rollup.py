@@ -10,8 +10,8 @@ from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.participants import provider_before
-from finops_assets.storage import tables
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables import ddl, declarations
 
 TABLE = "daily_cost_by_team"
 UNTAGGED, UNKNOWN, OTHER = "__untagged__", "__unknown__", "Other"
@@ -40,7 +40,7 @@ def missing(dimension: str) -> str:
 
 def too_many_query(rules: Rules, facts: str) -> str:
     """SQL: a row for each day and dimension of a relation of facts that has more than `MOST_VALUES` values."""
-    others = [d for d in rules.dimensions if d not in tables.DIMENSIONS]
+    others = [d for d in rules.dimensions if d not in declarations.DIMENSIONS]
     return " UNION ALL ".join(
         f"SELECT charge_date, {literal(d)} AS dimension FROM {facts} GROUP BY charge_date"
         f" HAVING count(DISTINCT {identifier(d)}) > {MOST_VALUES}"
@@ -60,7 +60,7 @@ def key_of(
     default = f"CASE source {named} ELSE source END" if named else "source"
     by = "".join(
         f"{_dimension(d, (too_many or {}).get(d, ())) if d in rules.dimensions else literal(missing(d))} AS {identifier(d)}, "
-        for d in tables.grouped(rules.dimensions if dimensions is None else dimensions)
+        for d in declarations.grouped(rules.dimensions if dimensions is None else dimensions)
     )
     return (
         f"charge_date, coalesce(ProviderName, {provider_before(default)}, {default}) AS provider, {by}"
@@ -106,7 +106,7 @@ def rollup_query(
     """
     owners = [identifier(d) for d in ("department", "team") if d in rules.dimensions]
     untagged = " OR ".join(f"{d} IS NULL" for d in owners) or "1 = 1"
-    places = ", ".join(str(n) for n, _ in enumerate(tables.key(rules.dimensions), 1))
+    places = ", ".join(str(n) for n, _ in enumerate(declarations.key(rules.dimensions), 1))
     return f"""
         SELECT
             {key_of(rules, providers, too_many=too_many)},
@@ -139,8 +139,10 @@ def days_lacking(warehouse: Warehouse, dimensions: Iterable[str]) -> set[date]:
     with warehouse.reading() as connection:
         if not warehouse.has(connection, TABLE):
             return set()
-        held = tables.dimensions_of(connection, TABLE)
-        without = " OR ".join(f"{identifier(d)} IS NULL" if d in held else "true" for d in tables.grouped(dimensions))
+        held = ddl.dimensions_of(connection, TABLE)
+        without = " OR ".join(
+            f"{identifier(d)} IS NULL" if d in held else "true" for d in declarations.grouped(dimensions)
+        )
         found = connection.execute(f"SELECT DISTINCT charge_date FROM {TABLE} WHERE {without}").fetchall()
     return {day for (day,) in found}
 

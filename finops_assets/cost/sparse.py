@@ -21,9 +21,9 @@ from finops_assets.cost.rollup import UNTAGGED
 from finops_assets.focus.money import percent
 from finops_assets.focus.normal import normal_value
 from finops_assets.settings import Settings, SparseGroups
-from finops_assets.storage import tables
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables import ddl, declarations
 
 TABLE, STATE, VIEW = "sparse_groups", "sparse_group_days", "daily_cost_by_cost_center"
 SPARSE = "__sparse__"
@@ -68,7 +68,7 @@ def bring_up_to_date(
 
 def _create(connection: duckdb.DuckDBPyConnection) -> None:
     for table in (TABLE, STATE):
-        tables.create(connection, table)
+        ddl.create(connection, table)
 
 
 def _stamps(
@@ -171,7 +171,7 @@ def create_view(connection: duckdb.DuckDBPyConnection) -> None:
         f"CAST(CASE WHEN count({c}) = count(*) THEN sum({c}) END AS DECIMAL(38, 18)) AS {c}" for c in _COSTS[3:]
     )
     counts = ", ".join(f"CAST(sum({c}) AS BIGINT) AS {c}" for c in _COUNTS)
-    keys = tables.key(tables.dimensions_of(connection, ROLLUP))
+    keys = declarations.key(ddl.dimensions_of(connection, ROLLUP))
     shown = ", ".join(
         f"CASE WHEN s.sparse THEN '{SPARSE}' ELSE r.team END AS team" if name == "team" else f"r.{identifier(name)}"
         for name in keys

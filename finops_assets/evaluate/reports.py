@@ -22,8 +22,9 @@ from finops_assets.cost.restatements import TABLE as REPORTED_COST
 from finops_assets.cost.rollup import TABLE, missing
 from finops_assets.evaluate.comparison import Comparison, compare
 from finops_assets.focus.money import percent
-from finops_assets.storage.tables import DIMENSIONS, dimensions_of, grouped
-from finops_assets.storage.tables import key as rollup_key
+from finops_assets.tables.ddl import dimensions_of
+from finops_assets.tables.declarations import DIMENSIONS, grouped
+from finops_assets.tables.declarations import key as rollup_key
 
 TEAMS_BY = ("department", "team")
 SERVICES_BY = ("ServiceCategory",)

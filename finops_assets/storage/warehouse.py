@@ -26,9 +26,9 @@ from finops_assets.base.sql import identifier, literal
 from finops_assets.base.waiting import PATIENCE_MINUTES, Wait
 from finops_assets.cost.facts import facts_relation
 from finops_assets.cost.published_facts import PublishedFacts, same_columns
-from finops_assets.storage import tables
 from finops_assets.storage.duck import file_list
 from finops_assets.storage.lake import Lake
+from finops_assets.tables import ddl, declarations
 
 # The oldest storage that the tools of people who are still on DuckDB 1.x can open.
 PUBLISHED_STORAGE = "v1.0.0"
@@ -126,13 +126,13 @@ class Warehouse:
         """
         name = identifier(table)
         if query is not None:
-            tables.create(connection, table, dimensions=dimensions)
+            ddl.create(connection, table, dimensions=dimensions)
         if self.has(connection, table):
             connection.execute(f"DELETE FROM {name} WHERE list_contains(?, charge_date)", [list(days)])
         if query is not None:
             connection.execute(f"INSERT INTO {name} BY NAME {query}")
-            declared = tables.table(table, dimensions=dimensions)
-            for gone in tables.dimensions_of(connection, table) if declared.by_dimensions else ():
+            declared = declarations.table(table, dimensions=dimensions)
+            for gone in ddl.dimensions_of(connection, table) if declared.by_dimensions else ():
                 column = identifier(gone)
                 if (
                     gone not in {c.name for c in declared.columns}
@@ -186,12 +186,12 @@ class Warehouse:
         for schema, table in connection.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name <> 'published' ORDER BY ALL"
         ).fetchall():
-            known = tables.TABLES.get((schema, table))
+            known = declarations.TABLES.get((schema, table))
             # Left by an earlier version, or made by somebody else: then it is nothing to rely on.
             if known is None or not known.published:
                 continue
             known_by = _dimensions(connection, known, dimensions)
-            declared = tables.create(connection, table, schema, "published", known_by)
+            declared = ddl.create(connection, table, schema, "published", known_by)
             wanted = {c.name for c in declared.columns}
             held = [row[0] for row in connection.execute(f"DESCRIBE {declared.full_name}").fetchall()]
             listed = ", ".join(identifier(column) for column in held if column in wanted)
@@ -211,13 +211,13 @@ class Warehouse:
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'published'"
             " UNION ALL SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = 'published' AND NOT internal"
         ).fetchall():
-            known = tables.TABLES.get((schema, name))
+            known = declarations.TABLES.get((schema, name))
             if known:
-                known = tables.with_dimensions(known, _dimensions(connection, known, dimensions))
+                known = declarations.with_dimensions(known, _dimensions(connection, known, dimensions))
             elif name == FACTS:
-                known = tables.facts_table(dimensions)
+                known = declarations.facts_table(dimensions)
             if known:
-                tables.comment(connection, known, "published")
+                ddl.comment(connection, known, "published")
         connection.execute("DETACH published")
 
     def _rolled_up(
@@ -235,11 +235,11 @@ class Warehouse:
         return {(source, day): stamp for source, day, stamp in found}, [d for (d,) in rolled if d not in recorded]
 
 
-def _dimensions(connection: duckdb.DuckDBPyConnection, known: tables.Table, dimensions: Iterable[str]) -> list[str]:
+def _dimensions(connection: duckdb.DuckDBPyConnection, known: declarations.Table, dimensions: Iterable[str]) -> list[str]:
     """Those of finops.yaml, and those that are there no more but that some days of a table are by: views may name them."""
     if not known.by_dimensions or known.schema != "main":
         return list(dimensions)
-    return [*dimensions, *tables.dimensions_of(connection, known.name)]
+    return [*dimensions, *ddl.dimensions_of(connection, known.name)]
 
 
 def facts_folder(published: Path) -> Path:

@@ -17,8 +17,9 @@ from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.focus.money import DECIMAL
 from finops_assets.settings import Currency
 from finops_assets.storage.duck import columns_of
-from finops_assets.storage.tables import dimensions_of, key
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.ddl import dimensions_of
+from finops_assets.tables.declarations import key
 
 TABLE = "daily_cost_converted"
 AMOUNTS = ("billed_cost", "effective_cost", "positive_effective_cost")

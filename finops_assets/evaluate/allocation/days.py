@@ -22,8 +22,8 @@ from finops_assets.evaluate.allocation.split import POOL, UNTAGGED_TEAM, Owner, 
 from finops_assets.focus.money import DECIMAL, SCALE
 from finops_assets.focus.normal import normal_value
 from finops_assets.settings import SharedCost
-from finops_assets.storage import tables
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables import ddl
 
 STATE, CHARGEBACK = "allocated_days", "daily_chargeback"
 # Part of the stamp: a change of how cost is split makes every day anew, as a change of the rules does.
@@ -59,7 +59,7 @@ def bring_up_to_date(
     others = sorted({name for rule in rules for name in rule.cost.others})
     for table in (ROLLUP, COMMITMENTS):
         if others and Warehouse.has(connection, table):
-            tables.create(connection, table, dimensions=others)
+            ddl.create(connection, table, dimensions=others)
     metrics: dict[str, Quantities] = {}
     for rule in rules:
         if rule.metric:
@@ -148,7 +148,7 @@ def _normal(rule: SharedCost) -> SharedCost:
 
 def _create(connection: duckdb.DuckDBPyConnection) -> None:
     for table in (TABLE, STATE):
-        tables.create(connection, table)
+        ddl.create(connection, table)
     connection.execute(
         f"""
         CREATE OR REPLACE VIEW {CHARGEBACK} AS

@@ -20,8 +20,8 @@ from finops_assets.evaluate.forecast.period import SERIES, period_table
 from finops_assets.evaluate.forecast.series import DailySeries, daily_series
 from finops_assets.focus.money import percent
 from finops_assets.settings import Severity
-from finops_assets.storage import tables
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables import ddl, declarations, values
 
 TABLE, STATUS = "budget_evaluations", "budget_status"
 # Late bills and restatements still come after a period's end, so it is judged for a week more.
@@ -209,7 +209,7 @@ def unknown_owner(budget: Budget, found: Iterable[tuple[tuple[str, ...], str]]) 
     return f"{budget.owner} has no cost in the last 420 days{hint}"
 
 
-COLUMNS = tuple(c.name for c in tables.table(TABLE).columns)
+COLUMNS = tuple(c.name for c in declarations.table(TABLE).columns)
 # A budget that was taken out of the file is judged no more, and what was judged of it last is no status.
 _LAST_NIGHT = f"evaluated_at = (SELECT max(evaluated_at) FROM {TABLE}) AND budget IN (SELECT budget FROM {CURRENT})"
 
@@ -220,11 +220,11 @@ def keep(
     """Enter a night's evaluations in the place of an earlier try of the same night. To be called within a transaction."""
     at = now.astimezone(UTC).replace(tzinfo=None)
     incoming = pa.Table.from_pylist(
-        [_record(e, at) for e in evaluations], schema=tables.arrow_schema(tables.table(TABLE))
+        [_record(e, at) for e in evaluations], schema=values.arrow_schema(declarations.table(TABLE))
     )
     connection.register("incoming_evaluations", incoming)
     try:
-        tables.create(connection, TABLE)
+        ddl.create(connection, TABLE)
         connection.execute(f"DELETE FROM {TABLE} WHERE through = ?", [through])
         connection.execute(f"INSERT INTO {TABLE} BY NAME SELECT * FROM incoming_evaluations")
     finally:

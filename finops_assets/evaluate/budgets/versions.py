@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow as pa
 
 from finops_assets.evaluate.budgets.plan import Budget
-from finops_assets.storage import tables
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables import ddl, declarations, values
 
 CURRENT, CHANGES = "budgets", "budget_changes"
 
@@ -45,7 +45,7 @@ def enter(connection: duckdb.DuckDBPyConnection, budgets: Sequence[Budget], now:
     A file without a change enters nothing, so this may be done again and again.
     """
     for table in (CHANGES, CURRENT):
-        tables.create(connection, table)
+        ddl.create(connection, table)
     before = {held.budget.name: held for held in in_force(connection)}
     wanted = {budget.name: budget for budget in budgets}
     version = version_in_force(connection)
@@ -132,7 +132,7 @@ def _record(budget: Budget) -> dict[str, object]:
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, object]]) -> None:
     if not rows:
         return
-    schema = tables.arrow_schema(tables.table(table), rows[0])
+    schema = values.arrow_schema(declarations.table(table), rows[0])
     connection.register("incoming_budgets", pa.Table.from_pylist(rows, schema=schema))
     try:
         connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming_budgets")

@@ -17,7 +17,7 @@ from finops_assets.cost.accrual import ACCRUED
 from finops_assets.evaluate.forecast.expect import CANDIDATES
 from finops_assets.evaluate.forecast.intervals import LEAST_DAYS, LEVELS, Outlook, outlook
 from finops_assets.evaluate.forecast.series import DailySeries, daily_series
-from finops_assets.storage.tables import dimensions_of
+from finops_assets.tables.ddl import dimensions_of
 
 FORECAST = "forecast"
 # The kinds of series, and what of the rollup tells one from another. Each other dimension of finops.yaml is one, too.

@@ -20,7 +20,7 @@ from finops_assets.cost.rollup import TABLE
 from finops_assets.evaluate.comparison import LATE_DAYS, covered_days
 from finops_assets.evaluate.forecast.expect import Matrix
 from finops_assets.evaluate.reports import EXACT, Basis, can_group_by, days_without, require_columns
-from finops_assets.storage.tables import dimensions_of
+from finops_assets.tables.ddl import dimensions_of
 
 HISTORY_DAYS = 420
 

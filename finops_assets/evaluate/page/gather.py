@@ -28,8 +28,8 @@ from finops_assets.evaluate.forecast.period import FORECAST, period_of
 from finops_assets.evaluate.governance.tags import RECENT_DAYS
 from finops_assets.evaluate.reports import EXACT, SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.focus.money import percent
-from finops_assets.storage.tables import DIMENSIONS
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.declarations import DIMENSIONS
 
 COVERAGE, DEBT = "tag_coverage", "tag_debt"
 MOST_TEAMS, MOST_FORECASTS, MOST_ANOMALIES, MOST_RESTATEMENTS, MOST_DEBTORS = 25, 12, 20, 20, 25

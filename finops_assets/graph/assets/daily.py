@@ -38,7 +38,7 @@ from finops_assets.platform import Platform
 from finops_assets.settings import Currency, Settings
 from finops_assets.storage.lake import Key
 from finops_assets.storage.ledger import Ledger
-from finops_assets.storage.tables import facts_table, grouped, table
+from finops_assets.tables.declarations import facts_table, grouped, table
 
 ROLLUP = dg.AssetKey("daily_cost_by_team")
 BUILD_STEP = "attribute_and_roll_up"

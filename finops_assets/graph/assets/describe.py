@@ -17,7 +17,7 @@ from finops_assets.focus.specification import columns
 from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW
 from finops_assets.judge.gates.verdict import money
 from finops_assets.storage.ledger import Generation
-from finops_assets.storage.tables import COUNT, MONEY, NUMBER, Table, column, grouped
+from finops_assets.tables.declarations import COUNT, MONEY, NUMBER, Table, column, grouped
 
 FILES_SHOWN, ROWS_SHOWN = 20, 30
 

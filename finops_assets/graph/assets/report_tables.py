@@ -20,8 +20,8 @@ from finops_assets.base.content import version_of
 from finops_assets.base.waiting import PATIENCE_MINUTES
 from finops_assets.graph.assets.describe import schema_of
 from finops_assets.graph.assets.follow import note_inputs
-from finops_assets.storage import tables
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables import ddl, declarations, values
 
 IO_MANAGER = "warehouse_io"
 # One writer at a time has the warehouse: DuckDB lets one process open it.
@@ -100,8 +100,8 @@ class _Declared(DuckDBPandasTypeHandler):
         obj: pd.DataFrame,
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
-        declared = tables.table(table_slice.table, table_slice.schema, self._dimensions)
-        tables.replace_all(connection, declared, tables.typed(obj, declared))
+        declared = declarations.table(table_slice.table, table_slice.schema, self._dimensions)
+        ddl.replace_all(connection, declared, values.typed(obj, declared))
         context.add_output_metadata(
             {
                 "dagster/row_count": len(obj),

@@ -14,7 +14,7 @@ from finops_assets.judge.gates.figures import Asked
 from finops_assets.judge.gates.verdict import Verdict, counted, money
 from finops_assets.platform import Platform
 from finops_assets.storage.duck import columns_of, connect
-from finops_assets.storage.tables import key
+from finops_assets.tables.declarations import key
 
 CONSERVED, UNIQUE, ACCRUED = "conserved", "unique_key", "accrual_conserved"
 GATES = {

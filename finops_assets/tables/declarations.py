@@ -2,33 +2,22 @@
 
 Whatever writes a table writes it through here, so that types never follow the data: an empty table has its columns, and two
 files of a report can be read together. A column of one name is the same thing everywhere; where a table means it more
-narrowly it says so. docs/tables.md is made from this (`python -m finops_assets.storage.tables`).
+narrowly it says so. docs/tables.md is made from this (`python -m finops_assets.tables.reference`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
-from typing import Any
 
-import duckdb
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-
-from finops_assets.base.sql import identifier, literal
-from finops_assets.focus.money import DECIMAL, SCALE
+from finops_assets.base.sql import identifier
+from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.specification import columns as focus_columns
+from finops_assets.tables.reference import documented
 
 TEXT, MONEY, PERCENT, NUMBER, COUNT, FLAG, DAY, TIME = (
     "VARCHAR", DECIMAL, "DOUBLE", "DOUBLE", "BIGINT", "BOOLEAN", "DATE", "TIMESTAMP",
 )  # fmt: skip
-ARROW = {
-    TEXT: pa.string(), MONEY: pa.decimal128(38, SCALE), NUMBER: pa.float64(), COUNT: pa.int64(), FLAG: pa.bool_(),
-    DAY: pa.date32(), TIME: pa.timestamp("us"),
-}  # fmt: skip
 
 DIMENSIONS = ("department", "team", "environment")
 """The dimensions that the rollup is always grouped by; those that finops.yaml has besides stand after them."""
@@ -405,11 +394,13 @@ def column(name: str) -> Column:
     for like in ("untagged_{}_percent_before", "untagged_{}_percent", "untagged_{}"):
         before, after = like.split("{}")
         if name.startswith(before) and name.endswith(after):
-            return _of_dimension(column(like.format(DIMENSIONS[-1])), name.removeprefix(before).removesuffix(after))
+            return of_dimension_beside(
+                column(like.format(DIMENSIONS[-1])), name.removeprefix(before).removesuffix(after)
+            )
     return Column(name, TEXT, f"{name}, as given")
 
 
-def _of_dimension(like: Column, name: str) -> Column:
+def of_dimension_beside(like: Column, name: str) -> Column:
     """The column of another dimension beside those of every rollup that is `like` one of theirs."""
     if like.name == DIMENSIONS[-1]:
         return of_dimension(name)
@@ -443,7 +434,7 @@ def _table(
     return Table(schema or "main", short, meaning, tuple(found), view, published)
 
 
-_ALL = (
+ALL = (
     # The rollup and what stands beside it.
     _table(
         "daily_cost_by_team",
@@ -754,7 +745,7 @@ _ALL = (
     ),
 )
 
-TABLES: Mapping[tuple[str, str], Table] = {(t.schema, t.name): t for t in _ALL}
+TABLES: Mapping[tuple[str, str], Table] = {(t.schema, t.name): t for t in ALL}
 
 
 def of_dimension(name: str) -> Column:
@@ -773,7 +764,10 @@ def with_dimensions(declared: Table, dimensions: Iterable[str]) -> Table:
     if not places:
         return declared
     others = [
-        _of_dimension(declared.columns[n - 1], d) for d in grouped(dimensions) if d not in DIMENSIONS for n in places
+        of_dimension_beside(declared.columns[n - 1], d)
+        for d in grouped(dimensions)
+        if d not in DIMENSIONS
+        for n in places
     ]
     return replace(declared, columns=(*declared.columns[: places[-1]], *others, *declared.columns[places[-1] :]))
 
@@ -815,213 +809,6 @@ def table(name: str, schema: str = "main", dimensions: Iterable[str] = ()) -> Ta
     found = TABLES.get((schema, name))
     if found is None:
         raise LookupError(
-            f"the table {schema}.{name} is not declared in finops_assets/storage/tables.py; declare it there"
+            f"the table {schema}.{name} is not declared in finops_assets/tables/declarations.py; declare it there"
         )
     return with_dimensions(found, dimensions)
-
-
-def dimensions_of(connection: duckdb.DuckDBPyConnection, name: str = "daily_cost_by_team") -> tuple[str, ...]:
-    """The dimensions that the rollup of a warehouse or its copy is grouped by, or another table or view that is as it is."""
-    declared = {c.name for c in table(name).columns}
-    held = connection.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = ? AND database_name = current_database()"
-        " ORDER BY column_index",
-        [name],
-    ).fetchall()
-    return grouped(column_name for (column_name,) in held if column_name not in declared)
-
-
-# ---- writing ------------------------------------------------------------------------------------
-
-
-def create(
-    connection: duckdb.DuckDBPyConnection,
-    name: str,
-    schema: str = "main",
-    database: str = "",
-    dimensions: Iterable[str] = (),
-) -> Table:
-    """Have an empty table, or the one that is there with the columns and types that are declared: of an earlier version
-    of this product, or with other dimensions, it may have had others. Returns what is declared."""
-    declared = table(name, schema, dimensions)
-    _create(connection, declared, database)
-    return declared
-
-
-def _create(connection: duckdb.DuckDBPyConnection, declared: Table, database: str = "") -> None:
-    where = f"{identifier(database)}." if database else ""
-    full = where + declared.full_name
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {where}{identifier(declared.schema)}")
-    kinds = ", ".join(f"{identifier(c.name)} {c.kind}" for c in declared.columns)
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {full} ({kinds})")
-    held = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {full}").fetchall()}
-    for each in declared.columns:
-        column_name = identifier(each.name)
-        if each.name not in held:
-            connection.execute(f"ALTER TABLE {full} ADD COLUMN {column_name} {each.kind}")
-        elif held[each.name].replace(" ", "") != each.kind.replace(" ", ""):
-            connection.execute(f"ALTER TABLE {full} ALTER COLUMN {column_name} SET DATA TYPE {each.kind}")
-
-
-def replace_all(connection: duckdb.DuckDBPyConnection, declared: Table, rows: pa.Table) -> None:
-    """Make the table anew from rows that are typed as it is declared."""
-    connection.execute(f"DROP TABLE IF EXISTS {declared.full_name}")
-    _create(connection, declared)
-    connection.register("rows_of_table", rows)
-    try:
-        connection.execute(f"INSERT INTO {declared.full_name} BY NAME FROM rows_of_table")
-    finally:
-        connection.unregister("rows_of_table")
-
-
-def comment(connection: duckdb.DuckDBPyConnection, declared: Table, database: str) -> None:
-    """Say in the database what a table or view and each of its columns mean."""
-    full = f"{identifier(database)}.{declared.full_name}"
-    kind = "VIEW" if declared.view else "TABLE"
-    connection.execute(f"COMMENT ON {kind} {full} IS {literal(declared.meaning)}")
-    there = {row[0] for row in connection.execute(f"DESCRIBE {full}").fetchall()}
-    for each in declared.columns:
-        if each.name in there:
-            connection.execute(f"COMMENT ON COLUMN {full}.{identifier(each.name)} IS {literal(each.comment)}")
-
-
-# ---- values -------------------------------------------------------------------------------------
-
-
-def arrow_schema(declared: Table, names: Iterable[str] | None = None) -> pa.Schema:
-    """The columns of a table as Arrow has them, or some of them in their order."""
-    wanted = declared.columns if names is None else [declared.column(name) for name in names]
-    return _schema(wanted)
-
-
-def _schema(columns: Iterable[Column]) -> pa.Schema:
-    return pa.schema([pa.field(c.name, ARROW[c.kind], metadata={"description": c.comment}) for c in columns])
-
-
-def typed(rows: pd.DataFrame, declared: Table | None = None) -> pa.Table:
-    """Rows with the types of a declared table, or of the columns' names; what is not known is null.
-
-    Raises:
-        LookupError: the table is not declared so.
-        TypeError: a value is not what the column is declared to be.
-    """
-    if declared is None:
-        columns = [column(str(name)) for name in rows.columns]
-    else:
-        columns = list(declared.columns)
-        found, wanted = [str(name) for name in rows.columns], [c.name for c in columns]
-        if sorted(found) != sorted(wanted) and len(found) + len(rows):
-            raise LookupError(
-                f"{declared.shown_name} has the columns {', '.join(found)}; finops_assets/storage/tables.py declares"
-                f" {', '.join(wanted)}"
-            )
-    schema = _schema(columns)
-    if not len(rows):
-        return schema.empty_table()
-    return pa.table([_array(rows[c.name], c) for c in columns], schema=schema)
-
-
-def _array(values: pd.Series[Any], declared: Column) -> pa.Array:
-    made = _MAKE[declared.kind]
-    try:
-        return pa.array([None if _unknown(v) else made(v) for v in values.tolist()], ARROW[declared.kind])
-    except (TypeError, ValueError, ArithmeticError, pa.ArrowException) as error:
-        raise TypeError(f"column {declared.name} is declared {declared.kind}: {error}") from error
-
-
-def _unknown(value: object) -> bool:
-    """None, NaN, NaT and their like."""
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
-
-
-def _money(value: object) -> Decimal:
-    if isinstance(value, Decimal):
-        if int(value.as_tuple().exponent) >= -SCALE:
-            return value
-        with localcontext(Context(prec=100)):
-            return value.quantize(Decimal(1).scaleb(-SCALE), ROUND_HALF_EVEN)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Decimal(value)
-    raise TypeError(f"found {value!r}, no decimal")
-
-
-def _count(value: object) -> int:
-    if isinstance(value, bool) or int(value) != value:  # type: ignore[call-overload]
-        raise TypeError(f"found {value!r}, no whole number")
-    return int(value)  # type: ignore[call-overload,no-any-return]
-
-
-def _day(value: object) -> date:
-    if isinstance(value, str):
-        return date.fromisoformat(value)
-    if isinstance(value, datetime):
-        if (value.hour, value.minute, value.second, value.microsecond) != (0, 0, 0, 0):
-            raise TypeError(f"found {value}, no day")
-        return value.date()
-    if isinstance(value, date):
-        return value
-    raise TypeError(f"found {value!r}, no day")
-
-
-def _time(value: object) -> datetime:
-    if not isinstance(value, datetime):
-        raise TypeError(f"found {value!r}, no time")
-    at = value.to_pydatetime(warn=False) if isinstance(value, pd.Timestamp) else value
-    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
-
-
-def _text(value: object) -> str:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value.isoformat()
-    if not isinstance(value, str):
-        raise TypeError(f"found {value!r}, no text")
-    return str(value)
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"found {value!r}, neither true nor false")
-    return bool(value)
-
-
-_MAKE: Mapping[str, Callable[[Any], object]] = {
-    TEXT: _text, MONEY: _money, NUMBER: float, COUNT: _count, FLAG: _flag, DAY: _day, TIME: _time,
-}  # fmt: skip
-
-
-# ---- docs ---------------------------------------------------------------------------------------
-
-
-def reference(tables: Sequence[Table]) -> str:
-    """docs/tables.md: every published table with its columns."""
-    lines = [
-        "# Tables of the published copy",
-        "",
-        "Made from finops_assets/storage/tables.py by `python -m finops_assets.storage.tables > docs/tables.md`. The same stands in the",
-        "copy as comments: `SELECT table_name, comment FROM duckdb_tables()`, and of columns in `duckdb_columns()`.",
-        "Tables of features that are not configured are not there. An empty table has all its columns. Days and times are",
-        "UTC, ends are exclusive, what is not known is null.",
-        "",
-    ]
-    for each in tables:
-        lines += [f"## {each.shown_name}", "", each.meaning + (" A view." if each.view else ""), ""]
-        lines += ["| column | type | unit | |", "|---|---|---|---|"]
-        for c in each.columns:
-            lines.append(
-                f"| `{c.name}` | {c.kind} | {c.unit} | {c.meaning.replace('|', chr(92) + '|').replace('<', '&lt;')} |"
-            )
-            if DIMENSIONS[-1] in c.name:
-                other = _of_dimension(c, "<dimension>")
-                meaning = other.meaning.replace("<dimension>", "its value" if c.kind == TEXT else "it")
-                lines.append(f"| `{other.name}` | {c.kind} | {c.unit} | of each other one of finops.yaml: {meaning} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def documented() -> str:
-    """docs/tables.md as it has to be; of the facts with the dimensions of the rollup."""
-    return reference([*(t for t in _ALL if t.published), facts_table(DIMENSIONS)])
-
-
-if __name__ == "__main__":
-    print(documented(), end="")

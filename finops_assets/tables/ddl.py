@@ -1,0 +1,73 @@
+"""The declared tables in a database: made, brought up to date, filled and commented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import duckdb
+import pyarrow as pa
+
+from finops_assets.base.sql import identifier, literal
+from finops_assets.tables.declarations import Table, grouped, table
+
+
+def dimensions_of(connection: duckdb.DuckDBPyConnection, name: str = "daily_cost_by_team") -> tuple[str, ...]:
+    """The dimensions that the rollup of a warehouse or its copy is grouped by, or another table or view that is as it is."""
+    declared = {c.name for c in table(name).columns}
+    held = connection.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = ? AND database_name = current_database()"
+        " ORDER BY column_index",
+        [name],
+    ).fetchall()
+    return grouped(column_name for (column_name,) in held if column_name not in declared)
+
+
+def create(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    schema: str = "main",
+    database: str = "",
+    dimensions: Iterable[str] = (),
+) -> Table:
+    """Have an empty table, or the one that is there with the columns and types that are declared: of an earlier version
+    of this product, or with other dimensions, it may have had others. Returns what is declared."""
+    declared = table(name, schema, dimensions)
+    _create(connection, declared, database)
+    return declared
+
+
+def _create(connection: duckdb.DuckDBPyConnection, declared: Table, database: str = "") -> None:
+    where = f"{identifier(database)}." if database else ""
+    full = where + declared.full_name
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {where}{identifier(declared.schema)}")
+    kinds = ", ".join(f"{identifier(c.name)} {c.kind}" for c in declared.columns)
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {full} ({kinds})")
+    held = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {full}").fetchall()}
+    for each in declared.columns:
+        column_name = identifier(each.name)
+        if each.name not in held:
+            connection.execute(f"ALTER TABLE {full} ADD COLUMN {column_name} {each.kind}")
+        elif held[each.name].replace(" ", "") != each.kind.replace(" ", ""):
+            connection.execute(f"ALTER TABLE {full} ALTER COLUMN {column_name} SET DATA TYPE {each.kind}")
+
+
+def replace_all(connection: duckdb.DuckDBPyConnection, declared: Table, rows: pa.Table) -> None:
+    """Make the table anew from rows that are typed as it is declared."""
+    connection.execute(f"DROP TABLE IF EXISTS {declared.full_name}")
+    _create(connection, declared)
+    connection.register("rows_of_table", rows)
+    try:
+        connection.execute(f"INSERT INTO {declared.full_name} BY NAME FROM rows_of_table")
+    finally:
+        connection.unregister("rows_of_table")
+
+
+def comment(connection: duckdb.DuckDBPyConnection, declared: Table, database: str) -> None:
+    """Say in the database what a table or view and each of its columns mean."""
+    full = f"{identifier(database)}.{declared.full_name}"
+    kind = "VIEW" if declared.view else "TABLE"
+    connection.execute(f"COMMENT ON {kind} {full} IS {literal(declared.meaning)}")
+    there = {row[0] for row in connection.execute(f"DESCRIBE {full}").fetchall()}
+    for each in declared.columns:
+        if each.name in there:
+            connection.execute(f"COMMENT ON COLUMN {full}.{identifier(each.name)} IS {literal(each.comment)}")
