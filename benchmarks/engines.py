@@ -27,11 +27,12 @@ from benchmarks.attribution import describe_machine
 from benchmarks.child import measure
 from benchmarks.platform import DAYS, platform_at
 from finops_assets.cost.daily_tables import build_rollup
-from finops_assets.cost.facts import build_facts, facts_relation
+from finops_assets.cost.facts import build_facts
 from finops_assets.judge.gates.facts import judge_facts
 from finops_assets.judge.gates.rollup import judge_rollup
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
+from finops_assets.storage.day_files import facts_relation
 from finops_assets_tests.engines.spark_cluster import spark_cluster, spark_configured
 
 RESULTS = Path(__file__).parent / "results" / "engines.json"

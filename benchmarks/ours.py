@@ -16,7 +16,7 @@ from benchmarks.platform import DAYS, platform_at
 from finops_assets.base.sql import literal
 from finops_assets.cost.attribution.tag_sets import attribution
 from finops_assets.cost.daily_tables import ROWS_AT_ONCE, build_rollup
-from finops_assets.cost.facts import build_facts, facts_relation
+from finops_assets.cost.facts import build_facts
 from finops_assets.cost.rollup import TABLE, rollup_query
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
@@ -27,6 +27,7 @@ from finops_assets.judge.gates.rollup import judge_rollup
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine
+from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import ROW_GROUP_ROWS, connect
 from finops_assets.storage.lake import Lake
 

@@ -27,11 +27,10 @@ from pydantic import (
 
 from finops_assets.base.errors import ConfigError, Mistake
 from finops_assets.base.patterns import checked
+from finops_assets.base.uris import Place, bucket_place, place_of
 from finops_assets.base.waiting import PATIENCE_MINUTES
 from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.specification import canonical_name, columns
-from finops_assets.ingest.layouts.places import Place, place_of
-from finops_assets.storage.stores.store import bucket_place
 
 CONFIG_ENV = "FINOPS_CONFIG"
 DEFAULT_CONFIG = "finops.yaml"

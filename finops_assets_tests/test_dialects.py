@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from finops_assets.base.period import days_between
-from finops_assets.cost.facts import build_facts, facts_relation
+from finops_assets.cost.facts import build_facts
 from finops_assets.demo import Estate, EstateSpec
 from finops_assets.demo.retold import DIALECTS, Dialect, retell
 from finops_assets.focus.specification import columns
@@ -23,6 +23,7 @@ from finops_assets.ingest.raw_days import compose_days
 from finops_assets.judge.reconciliation.overlap import compare_sources
 from finops_assets.platform import Platform
 from finops_assets.settings import parse_settings
+from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.ledger import Ledger
 
 from .running import DIMENSIONS

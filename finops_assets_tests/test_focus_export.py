@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli import app
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.cost.facts import build_facts, facts_relation
+from finops_assets.cost.facts import build_facts
 from finops_assets.demo import Incident
 from finops_assets.evaluate import focus_export
 from finops_assets.evaluate.focus_export import COSTS, FocusExport, export_focus
@@ -27,6 +27,7 @@ from finops_assets.ingest.raw_days import compose_days
 from finops_assets.judge.conformance.report import breaks, judge_files
 from finops_assets.platform import Platform
 from finops_assets.settings import Engine, parse_settings
+from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.ledger import Ledger
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, PROVIDERS, SOURCES, settings_for, small_estate

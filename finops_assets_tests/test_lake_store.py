@@ -21,7 +21,7 @@ import pytest
 
 from finops_assets.base.errors import LakeError
 from finops_assets.cost.daily_tables import build_rollup
-from finops_assets.cost.facts import FactsDay, build_facts, facts_relation
+from finops_assets.cost.facts import FactsDay, build_facts
 from finops_assets.demo import Estate
 from finops_assets.ingest.landing import land_source, unknown_deliveries
 from finops_assets.ingest.raw_days import RawDay, changed_days, compose_days
@@ -31,6 +31,7 @@ from finops_assets.judge.gates.raw import judge_raw
 from finops_assets.platform import Platform
 from finops_assets.settings import LakeStore, Source, parse_settings
 from finops_assets.storage import remote_lake as lake_store
+from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.lake import Lake, LakeChanged
 from finops_assets.storage.ledger import Generation, Ledger, ledger_table, now
 from finops_assets.storage.remote_lake import RemoteLake

@@ -20,7 +20,6 @@ import duckdb
 import pytest
 
 from finops_assets.base.errors import WarehouseError
-from finops_assets.cost.facts import facts_relation
 from finops_assets.cost.rollup import rollup_totals
 from finops_assets.demo import Incident
 from finops_assets.graph.assets.report_tables import POOL
@@ -30,6 +29,7 @@ from finops_assets.ingest.landing import land_source
 from finops_assets.judge.warehouse_behind import require_none_missing
 from finops_assets.platform import Platform
 from finops_assets.settings import load_settings
+from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.ledger import Ledger
 from finops_assets_tests.emulators import Place, s3_endpoint, s3_place  # noqa: F401
 from finops_assets_tests.host import RUN_KEY_TAG

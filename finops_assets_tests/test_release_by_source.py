@@ -19,13 +19,14 @@ from typer.testing import CliRunner
 from finops_assets.base.period import Period
 from finops_assets.cli import app
 from finops_assets.cost.coverage import Coverage, Covered, coverage_of, enter_coverage
-from finops_assets.cost.facts import attribute_days, judged_layer
+from finops_assets.cost.facts import attribute_days
 from finops_assets.demo import Incident
 from finops_assets.evaluate.comparison import compare, covered_days
 from finops_assets.evaluate.forecast.series import gap_days
 from finops_assets.graph.assets.daily import ALL_IN
 from finops_assets.graph.run_range import days_to_run, run_range
 from finops_assets.settings import TagPolicy, Threshold
+from finops_assets.storage.day_files import judged_layer
 from finops_assets.storage.lake import Lake
 from finops_assets_tests.running import PROVIDERS, SOURCES, Graph, persistent_instance, settings_for, small_estate
 

@@ -25,7 +25,7 @@ from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.versions import audit, versions_table
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.engines.dialects import DIALECTS, rendered
-from finops_assets.cost.facts import build_facts, facts_query, facts_relation, facts_rules
+from finops_assets.cost.facts import build_facts, facts_query
 from finops_assets.demo import Estate
 from finops_assets.demo.catalog import DEPARTMENTS
 from finops_assets.evaluate.owners.resources import read_resources
@@ -38,6 +38,7 @@ from finops_assets.judge.gates.facts import CONSERVED, judge_facts
 from finops_assets.judge.gates.rollup import judge_rollup
 from finops_assets.platform import Platform
 from finops_assets.settings import parse_settings
+from finops_assets.storage.day_files import facts_relation, facts_rules
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import Graph, settings_for, small_estate
 

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from finops_assets.base.errors import WaitedTooLong
-from finops_assets.cost.published_facts import PublishedFacts
 from finops_assets.storage.lake import Lake
+from finops_assets.storage.published_facts import PublishedFacts
 from finops_assets.storage.warehouse import ROLLED_UP, Warehouse, facts_folder
 
 T = "sparse_groups"
@@ -232,7 +232,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from finops_assets.storage.lake import Lake
-from finops_assets.cost.published_facts import PublishedFacts
+from finops_assets.storage.published_facts import PublishedFacts
 from finops_assets.storage.warehouse import ROLLED_UP, Warehouse, facts_folder
 root, left = Path(sys.argv[1]), int(sys.argv[2])
 

@@ -9,12 +9,12 @@ import typer
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.text import command, visible
+from finops_assets.base.uris import DATA_SUFFIXES
 from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, write_table
 from finops_assets.ingest.landing import NOT_READ
 from finops_assets.platform import Platform
 from finops_assets.settings import load_settings
 from finops_assets.storage.ledger import Ledger, ledger_table, now
-from finops_assets.storage.stores.store import DATA_SUFFIXES
 
 STATES = ("waiting", "complete", "superseded", "refused", "withdrawn", "final")
 SHOWN_ID = 13

@@ -24,10 +24,10 @@ from finops_assets.cli.common import (
 )
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.versions import audit, versions_table
-from finops_assets.cost.facts import facts_rules
 from finops_assets.evaluate.rules_preview import preview
 from finops_assets.platform import Platform, accepted_owners
 from finops_assets.settings import load_candidate, load_settings
+from finops_assets.storage.day_files import facts_rules
 from finops_assets.storage.lake import Lake
 
 rules_app = typer.Typer(no_args_is_help=True, help="Attribution rules: a dry run, their versions, and what gave what.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,14 +24,14 @@ from finops_assets.cost.attribution.versions import keep_version
 from finops_assets.cost.engines.choose import engine_on
 from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, all_columns
 from finops_assets.settings import Engine
-from finops_assets.storage.duck import by_source_and_day, connect, file_list, one_file
+from finops_assets.storage.day_files import stamp_of
+from finops_assets.storage.duck import connect, one_file
 from finops_assets.storage.lake import Key, Lake, LakeChanged, Layer, source_and_day
 from finops_assets.storage.ledger import Ledger
 
 LAYERS: tuple[Layer, ...] = ("unreleased", "facts")
 ARROW_ROWS = 122_880
 KEPT = (*(column.name for column in all_columns()), "tag_set_id", SOURCE_FILE, SOURCE_ROW)
-SPARK_COLUMNS = b"org.apache.spark.sql.parquet.row.metadata"
 
 
 @dataclass(frozen=True)
@@ -125,11 +124,6 @@ def forget_facts(lake: Lake, keys: Iterable[Key]) -> None:
                 lake.remove(lake.day_file(layer, *key))
 
 
-def judged_layer(lake: Lake, key: Key) -> Layer:
-    """Where the facts of a (source, day) lie that its gates judge: those that wait, else those that passed before."""
-    return "unreleased" if lake.holds(lake.day_file("unreleased", *key)) else "facts"
-
-
 def _stamps(lake: Lake, layer: Layer, keys: Sequence[Key]) -> dict[Key, str | None]:
     return {source_and_day(file): stamp_of(file) for file in lake.fetch(lake.day_file(layer, *key) for key in keys)}
 
@@ -138,25 +132,6 @@ def facts_stamp(lake: Lake, rules: Rules, source: str, day: date) -> str:
     """What a facts file is built from: the content of the raw day and the version of the rules."""
     totals = Ledger(lake, source).day_totals(day)
     return f"{rules.version} {totals.fingerprint if totals else 'unknown'}"
-
-
-def facts_rules(file: Path) -> str | None:
-    """The version of the rules that a facts file was attributed with."""
-    stamp = stamp_of(file)
-    return stamp.partition(" ")[0] if stamp else None
-
-
-def stamp_of(file: Path) -> str | None:
-    """What a facts file says that it was built from: see `facts_stamp`."""
-    told: dict[bytes, bytes] = pq.read_metadata(file).metadata or {}
-    if stamp := told.get(b"finops_stamp"):
-        return stamp.decode()
-    # Spark writes no keys of ours, but what it is told with a column: the stamps of all days that it wrote together.
-    columns = json.loads(told.get(SPARK_COLUMNS, b"{}")).get("fields", [])
-    stamps = next((found for c in columns if (found := c.get("metadata", {}).get("finops_stamps"))), None)
-    source, day = source_and_day(file)
-    by_day: dict[str, str] = json.loads(stamps or "{}")
-    return by_day.get(f"{source} {day}")
 
 
 def _load(connection: duckdb.DuckDBPyConnection, resolved: pa.Table) -> None:
@@ -260,16 +235,3 @@ def put_day(lake: Lake, key: Key, write: Callable[[Path], object]) -> None:
     """Put what `write` writes to a path where a (source, day)'s facts wait for their gates; it must carry the stamp."""
     with lake.replacing(lake.day_file("unreleased", *key)) as temporary:
         write(temporary)
-
-
-def facts_relation(files: list[Path], of_any_rules: bool = False) -> str:
-    """SQL: facts files as one relation with source and charge_date from their folders.
-
-    `of_any_rules`: they may have been attributed under rules with other dimensions; it then has all of them.
-    """
-    return by_source_and_day(file_list(files), union_by_name=of_any_rules)
-
-
-def raw_relation(files: list[Path]) -> str:
-    """SQL: raw files as one relation with source and charge_date from their folders."""
-    return by_source_and_day(file_list(files), union_by_name=True)

@@ -15,12 +15,13 @@ import pandas as pd
 from finops_assets.base.period import Period, days_between
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.cost.facts import facts_relation, facts_stamp
+from finops_assets.cost.facts import facts_stamp
 from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.cost.rollup import UNTAGGED
 from finops_assets.focus.money import percent
 from finops_assets.focus.normal import normal_value
 from finops_assets.settings import Settings, SparseGroups
+from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations

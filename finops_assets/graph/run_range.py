@@ -25,7 +25,6 @@ from finops_assets.base.waiting import PATIENCE_MINUTES, Wait, tell
 from finops_assets.cost.coverage import AWAITED as AWAITED_STATE
 from finops_assets.cost.coverage import HELD, Coverage, coverage_of, is_behind
 from finops_assets.cost.currency.conversion import days_to_convert
-from finops_assets.cost.facts import facts_rules
 from finops_assets.cost.rollup import days_lacking
 from finops_assets.graph.assets.conversion import CONVERTED
 from finops_assets.graph.assets.daily import BUILD_STEP, ROLLUP, blocking_gates
@@ -37,6 +36,7 @@ from finops_assets.ingest.landing import unknown_deliveries
 from finops_assets.ingest.raw_days import changed_days
 from finops_assets.judge.warehouse_behind import differing
 from finops_assets.platform import Platform
+from finops_assets.storage.day_files import facts_rules
 
 DAYS_PER_RUN = 31
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -22,6 +22,7 @@ import yaml
 from finops_assets.base.errors import DeliveryRefused, FinopsError
 from finops_assets.base.sql import identifier
 from finops_assets.base.text import command
+from finops_assets.base.uris import DATA_SUFFIXES, is_data, place_of
 from finops_assets.focus.specification import columns, detect_version, mandatory_columns
 from finops_assets.ingest.conversion.convert import converted, native_bill
 from finops_assets.ingest.conversion.source_columns import SourceColumns
@@ -29,21 +30,11 @@ from finops_assets.ingest.layouts.azure_exports import ACTUAL, AMORTIZED
 from finops_assets.ingest.layouts.delivery import Delivery, read_manifest
 from finops_assets.ingest.layouts.layouts import newest_deliveries
 from finops_assets.ingest.layouts.listing import json_of
-from finops_assets.ingest.layouts.places import place_of
 from finops_assets.ingest.reading.export_table import ExportTable, map_column, open_export
 from finops_assets.ingest.reading.spelling import how_written
 from finops_assets.settings import Engine, Layout, Source, without_secrets
 from finops_assets.storage.duck import connect
-from finops_assets.storage.stores.store import (
-    DATA_SUFFIXES,
-    LocalStore,
-    Store,
-    StoredFile,
-    StoreError,
-    is_data,
-    matches,
-    open_store,
-)
+from finops_assets.storage.stores.store import LocalStore, Store, StoredFile, StoreError, matches, open_store
 
 TAG_COLUMNS = ("Tags", "AllocatedTags", "x_Labels", "x_Tags", "x_SystemLabels", "x_ProjectLabels")
 STALE_AFTER = timedelta(hours=48)

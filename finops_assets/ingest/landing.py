@@ -22,6 +22,7 @@ import duckdb
 from finops_assets.base.errors import DeliveryChanged, DeliveryRefused, DeliveryUnread, FinopsError
 from finops_assets.base.sql import identifier, literal
 from finops_assets.base.text import command
+from finops_assets.base.uris import DATA_SUFFIXES
 from finops_assets.focus.specification import detect_version
 from finops_assets.ingest.conversion.convert import in_focus
 from finops_assets.ingest.layouts.delivery import Delivery
@@ -48,7 +49,7 @@ from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, State, fall, now, remark, total_cost
 from finops_assets.storage.repair import Repair
 from finops_assets.storage.scope import scope_days
-from finops_assets.storage.stores.store import DATA_SUFFIXES, FileChanged, Store, StoredFile, StoreError
+from finops_assets.storage.stores.store import FileChanged, Store, StoredFile, StoreError
 
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
 # written. Memory is what limits it: a row takes 1 to 2 KB, as text from a CSV more; then it is tried with half as many.

@@ -24,10 +24,10 @@ from finops_assets.base.processes import holding_open, is_ours, name_of
 from finops_assets.base.scratch import beside
 from finops_assets.base.sql import identifier, literal
 from finops_assets.base.waiting import PATIENCE_MINUTES, Wait
-from finops_assets.cost.facts import facts_relation
-from finops_assets.cost.published_facts import PublishedFacts, same_columns
+from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import file_list
 from finops_assets.storage.lake import Lake
+from finops_assets.storage.published_facts import PublishedFacts, same_columns
 from finops_assets.tables import ddl, declarations
 
 # The oldest storage that the tools of people who are still on DuckDB 1.x can open.
@@ -235,7 +235,9 @@ class Warehouse:
         return {(source, day): stamp for source, day, stamp in found}, [d for (d,) in rolled if d not in recorded]
 
 
-def _dimensions(connection: duckdb.DuckDBPyConnection, known: declarations.Table, dimensions: Iterable[str]) -> list[str]:
+def _dimensions(
+    connection: duckdb.DuckDBPyConnection, known: declarations.Table, dimensions: Iterable[str]
+) -> list[str]:
     """Those of finops.yaml, and those that are there no more but that some days of a table are by: views may name them."""
     if not known.by_dimensions or known.schema != "main":
         return list(dimensions)

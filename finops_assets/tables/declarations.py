@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from finops_assets.base.sql import identifier
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.specification import columns as focus_columns
-from finops_assets.tables.reference import documented
 
 TEXT, MONEY, PERCENT, NUMBER, COUNT, FLAG, DAY, TIME = (
     "VARCHAR", DECIMAL, "DOUBLE", "DOUBLE", "BIGINT", "BOOLEAN", "DATE", "TIMESTAMP",

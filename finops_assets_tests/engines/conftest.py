@@ -13,7 +13,7 @@ from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.tag_sets import attribution
 from finops_assets.cost.daily_tables import ROLLED, statements_on_facts
 from finops_assets.cost.engines.transformation import Engine, Query, held_keys, rows_of, write_facts
-from finops_assets.cost.facts import build_facts, facts_relation, facts_stamp, raw_relation
+from finops_assets.cost.facts import build_facts, facts_stamp
 from finops_assets.demo import Estate, EstateSpec, Incident
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
@@ -21,6 +21,7 @@ from finops_assets.judge.gates import facts as facts_gates
 from finops_assets.judge.gates import rollup as rollup_gates
 from finops_assets.platform import Platform
 from finops_assets.settings import Source
+from finops_assets.storage.day_files import facts_relation, raw_relation
 from finops_assets.storage.lake import Key, Layer
 from finops_assets_tests.conftest import csv_text, focus_row
 from finops_assets_tests.running import PROVIDERS, settings_for

@@ -16,8 +16,8 @@ import duckdb
 import pytest
 
 from finops_assets.base.errors import FinopsError, LakeError
-from finops_assets.cost.facts import facts_relation
 from finops_assets.demo.story import write_estate
+from finops_assets.storage.day_files import facts_relation
 from finops_assets_tests.emulators import free_port
 from finops_assets_tests.engines.conftest import facts_rows, ordered
 from finops_assets_tests.engines.spark_cluster import FOR_TESTS, Cluster, spark_cluster, spark_configured

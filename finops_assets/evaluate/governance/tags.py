@@ -22,7 +22,6 @@ from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.row_rules import tag_text
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.tag_sets import TagTexts
-from finops_assets.cost.facts import facts_relation
 from finops_assets.cost.rollup import EFFECTIVE, UNTAGGED
 from finops_assets.evaluate.governance.policy import DEPARTMENT, Policy
 from finops_assets.focus.money import DECIMAL, percent
@@ -30,6 +29,7 @@ from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.participants import provider_before
 from finops_assets.ingest.reading.export_table import all_columns
 from finops_assets.settings import Settings, TagTarget
+from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake
 

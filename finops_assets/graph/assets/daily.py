@@ -11,7 +11,7 @@ from datetime import date
 import dagster as dg
 
 from finops_assets.cost.daily_tables import build_rollup, enter_not_rolled_up, rollup_versions
-from finops_assets.cost.facts import attribute_days, facts_stamp, forget_facts, judged_layer, release
+from finops_assets.cost.facts import attribute_days, facts_stamp, forget_facts, release
 from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.cost.rollup import rollup_totals
 from finops_assets.graph.assets.accepted_owners import ACCEPTED, accepted_anew, accepted_input
@@ -36,6 +36,7 @@ from finops_assets.judge.gates import rollup as rollup_gates
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
 from finops_assets.settings import Currency, Settings
+from finops_assets.storage.day_files import judged_layer
 from finops_assets.storage.lake import Key
 from finops_assets.storage.ledger import Ledger
 from finops_assets.tables.declarations import facts_table, grouped, table

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from finops_assets.base.uris import is_data
 from finops_assets.ingest.layouts.delivery import Delivery, named_files, not_still, read_manifest, unreadable, utc
 from finops_assets.ingest.layouts.listing import ListedStore
-from finops_assets.storage.stores.store import StoredFile, is_data
+from finops_assets.storage.stores.store import StoredFile
 
 _RUN = r"(?P<folder>(?P<export>(?:.*/)?)billing_period=(?P<period>\d{4}-\d{2})/run=(?P<run>[^/]+))"
 _MANIFEST = re.compile(rf"{_RUN}/manifest(?P<shard>-\d+)?\.json", re.IGNORECASE)

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from finops_assets.base.patterns import groups_in
+from finops_assets.base.uris import DATA_SUFFIXES, is_data
 from finops_assets.ingest.layouts.delivery import Delivery, not_still
 from finops_assets.storage.scope import file_set_hash
-from finops_assets.storage.stores.store import DATA_SUFFIXES, Store, StoredFile, is_data, matches, not_read
+from finops_assets.storage.stores.store import Store, StoredFile, matches, not_read
 
 
 def deliveries(

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from finops_assets.base.errors import DeliveryRefused, FinopsError
+from finops_assets.base.uris import DATA_SUFFIXES, is_data
 from finops_assets.focus.specification import VERSIONS
 from finops_assets.ingest.conversion.mapping import native_layouts
 from finops_assets.ingest.inspect import not_there
@@ -25,7 +26,7 @@ from finops_assets.settings import Engine, Source
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import Ledger
-from finops_assets.storage.stores.store import DATA_SUFFIXES, StoreError, is_data, matches, open_store
+from finops_assets.storage.stores.store import StoreError, matches, open_store
 
 # A day's rows are few against opening a connection: so many days are judged in one pass.
 DAYS_AT_ONCE = 31

@@ -12,10 +12,10 @@ from typing import Any
 import duckdb
 
 from finops_assets.base.sql import identifier
-from finops_assets.cost.facts import facts_relation, judged_layer
 from finops_assets.judge.gates.figures import Asked
 from finops_assets.judge.gates.verdict import Figure, OfSource, Verdict, money
 from finops_assets.platform import Platform
+from finops_assets.storage.day_files import facts_relation, judged_layer
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Key
 

@@ -9,8 +9,8 @@ from typing import Any
 import duckdb
 
 from finops_assets.cost.engines.choose import engine_on
-from finops_assets.cost.facts import facts_relation, judged_layer, raw_relation
 from finops_assets.platform import Platform
+from finops_assets.storage.day_files import facts_relation, judged_layer, raw_relation
 from finops_assets.storage.lake import Key, Layer
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from finops_assets.cost.facts import stamp_of
+from finops_assets.storage.day_files import stamp_of
 from finops_assets.storage.lake import Key, Lake, link_or_copy, source_and_day
 
 READERS_HOLD = timedelta(days=1)
