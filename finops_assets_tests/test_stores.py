@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import shutil
 import subprocess
 import sys
@@ -200,31 +199,6 @@ def test_the_packages_own_variables_name_the_endpoint(
     monkeypatch.setenv(variable, str(made.endpoint_url))
     store, _ = open_store(made.uri)
     assert [f.key for f in store.list()] == ["a.csv"]
-    assert store.read("a.csv") == b"one"
-
-
-@pytest.mark.parametrize(
-    ("kind", "module", "resource"), [("s3", "dagster_aws.s3", "S3Resource"), ("gcs", "dagster_gcp.gcs", "GCSResource")]
-)
-def test_clients_are_made_by_dagsters_resources(
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    kind: str,
-    module: str,
-    resource: str,
-) -> None:
-    made = make_place(request, kind, tmp_path, monkeypatch)
-    made.put("a.csv", b"one")
-    of_dagster = getattr(importlib.import_module(module), resource)
-    clients: list[Any] = []
-    real = of_dagster.get_client
-    monkeypatch.setattr(of_dagster, "get_client", lambda self: clients.append(real(self)) or clients[-1])
-    if kind == "gcs":
-        # Google's resource takes no endpoint; the package's own variable names it.
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", str(made.endpoint_url))
-    store: Any = open_store(made.uri, made.endpoint_url if kind == "s3" else None)[0]
-    assert [store._client] == clients
     assert store.read("a.csv") == b"one"
 
 

@@ -171,11 +171,8 @@ class GCSStore:
 
 def _client(endpoint_url: str | None) -> Any:
     """Reading an object needs no project; an identity may have none."""
-    if not endpoint_url:
-        return sdk("dagster_gcp.gcs", "gcp").GCSResource(project=None).get_client()
-    # Dagster's resource takes neither an endpoint nor credentials.
-    options: dict[str, Any] = {"client_options": {"api_endpoint": endpoint_url}}
-    if endpoint_url.startswith("http://"):
+    options: dict[str, Any] = {"client_options": {"api_endpoint": endpoint_url}} if endpoint_url else {}
+    if endpoint_url and endpoint_url.startswith("http://"):
         # An emulator: a token must not travel unencrypted.
         options["credentials"] = sdk("google.auth.credentials", "gcp").AnonymousCredentials()
     return sdk("google.cloud.storage", "gcp").Client(project=None, **options)

@@ -33,12 +33,14 @@ class S3Store:
         self.bucket = bucket
         self.prefix = prefix
         self.requests = 0
-        resources = sdk("dagster_aws.s3", "aws")
+        boto3, config = sdk("boto3", "aws"), sdk("botocore.config", "aws")
         self._errors = sdk("botocore.exceptions", "aws")
         self._transport = sdk("urllib3.exceptions", "aws")
         with self._explaining():
-            # It makes a session of its own: boto3's default one is not safe across threads and keeps the first credentials.
-            self._client: Any = resources.S3Resource(endpoint_url=endpoint_url, max_attempts=4).get_client()
+            # A session of its own: boto3's default one is not safe across threads and keeps the first credentials.
+            self._client: Any = boto3.session.Session().client(
+                "s3", endpoint_url=endpoint_url, config=config.Config(retries={"max_attempts": 4, "mode": "standard"})
+            )
 
     def list(self, prefix: str = "", suffix: str = "") -> list[StoredFile]:
         """Every object below the root whose key starts and ends so, sorted. A request for each 1,000."""
