@@ -23,7 +23,7 @@ from benchmarks.cost_series import FIRST, KINDS, LASTS, SIZES, Injected, inject,
 from finops_assets.evaluate.anomalies.detect import Limits, episodes
 from finops_assets.evaluate.anomalies.series import exact_costs, limits_of, team_series
 from finops_assets.evaluate.forecast.expect import Matrix
-from finops_assets.settings import Anomalies
+from finops_assets.settings.anomalies import Anomalies
 
 RESULTS = Path(__file__).parent / "results" / "anomalies.json"
 DAYS, EACH = 420, 20

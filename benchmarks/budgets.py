@@ -30,7 +30,7 @@ from finops_assets.evaluate.budgets.review import review
 from finops_assets.evaluate.budgets.versions import enter, in_force, version_in_force
 from finops_assets.evaluate.forecast.period import period_of, period_table
 from finops_assets.evaluate.forecast.series import DailySeries
-from finops_assets.settings import SharedCost
+from finops_assets.settings.shared_cost import SharedCost
 from finops_assets.storage.warehouse import Warehouse
 
 RESULTS = Path(__file__).parent / "results" / "budgets.json"

@@ -20,7 +20,7 @@ from finops_assets.graph.assets import raw as raw_assets
 from finops_assets.judge.gates import facts as facts_gates
 from finops_assets.judge.gates import raw as raw_gates
 from finops_assets.judge.gates import rollup as rollup_gates
-from finops_assets.settings import Settings
+from finops_assets.settings.model import Settings
 
 ROWS_A_DAY = 60
 RANGE_TAGS = {

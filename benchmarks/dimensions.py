@@ -23,7 +23,7 @@ from finops_assets.base.sql import literal
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.focus.specification import columns
 from finops_assets.platform import Platform
-from finops_assets.settings import parse_settings
+from finops_assets.settings.load import parse_settings
 
 FIRST = date(2026, 10, 1)
 DAYS = days_between(FIRST, FIRST + timedelta(days=31))

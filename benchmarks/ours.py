@@ -26,7 +26,7 @@ from finops_assets.judge.gates.raw import judge_raw
 from finops_assets.judge.gates.rollup import judge_rollup
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
-from finops_assets.settings import Engine
+from finops_assets.settings.engine import Engine
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import ROW_GROUP_ROWS, connect
 from finops_assets.storage.lake import Lake

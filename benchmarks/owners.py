@@ -43,7 +43,8 @@ from finops_assets.evaluate.owners.suggest import MIN_CONFIDENCE, suggest
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
-from finops_assets.settings import Engine, parse_settings
+from finops_assets.settings.engine import Engine
+from finops_assets.settings.load import parse_settings
 from finops_assets.storage.lake import Lake
 
 ROOT = Path(__file__).parent.parent

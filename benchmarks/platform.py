@@ -8,7 +8,9 @@ from pathlib import Path
 from finops_assets.base.period import days_between
 from finops_assets.demo import Estate, EstateSpec
 from finops_assets.platform import Platform
-from finops_assets.settings import Settings, Source, load_settings
+from finops_assets.settings.load import load_settings
+from finops_assets.settings.model import Settings
+from finops_assets.settings.sources import Source
 
 PERIOD, FIRST_DAY, END = "2026-10", date(2026, 10, 1), date(2026, 11, 1)
 DAYS = days_between(FIRST_DAY, END)

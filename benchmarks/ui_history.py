@@ -28,7 +28,7 @@ from rich.table import Table
 from benchmarks.attribution import describe_machine
 from finops_assets.definitions import build_definitions
 from finops_assets.graph.run_range import open_instance
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 
 RESULTS = Path(__file__).parent / "results" / "ui_history.json"
 REPEATS = 5

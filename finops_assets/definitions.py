@@ -37,7 +37,8 @@ from finops_assets.graph.sensors.owners import accepted_owners_sensor
 from finops_assets.graph.sensors.rates import conversion_job, rates_sensor
 from finops_assets.graph.sensors.retention import retention_sensor
 from finops_assets.platform import Platform
-from finops_assets.settings import Settings, config_path, load_settings
+from finops_assets.settings.load import config_path, load_settings
+from finops_assets.settings.model import Settings
 
 # Two features that Dagster calls unfinished and that we chose knowingly: the versions are pinned for them.
 warnings.filterwarnings("ignore", r".*partitions_def on an AssetCheckSpec", dg.PreviewWarning)

@@ -11,7 +11,7 @@ from pathlib import Path
 from finops_assets.cost.attribution.owner_decisions import OwnerDecisions, accepted_rules
 from finops_assets.cost.attribution.row_rules import OWNER, Given, OwnerRule
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.settings import Settings
+from finops_assets.settings.model import Settings
 from finops_assets.storage.lake import Key, Lake
 from finops_assets.storage.remote_lake import open_lake
 from finops_assets.storage.warehouse import Warehouse

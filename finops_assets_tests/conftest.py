@@ -27,7 +27,8 @@ from finops_assets.ingest.raw_days import RawDay, compose_days
 from finops_assets.judge.gates.raw import judge_raw
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
-from finops_assets.settings import Source, parse_settings
+from finops_assets.settings.load import parse_settings
+from finops_assets.settings.sources import Source
 from finops_assets.storage.ledger import Generation, Ledger
 
 # Where CI starts this in the background, each step of each run would wait for its log's `tail`.

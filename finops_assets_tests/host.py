@@ -20,7 +20,7 @@ from finops_assets.graph.sensors.deliveries import ACTIVE
 from finops_assets.ingest.landing import unknown_deliveries
 from finops_assets.ingest.raw_days import changed_days
 from finops_assets.platform import Platform
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 from finops_assets_tests.running import perform
 
 RUN_KEY_TAG = "dagster/run_key"

@@ -15,7 +15,8 @@ from finops_assets.definitions import build_definitions
 from finops_assets.demo import Estate, EstateSpec, Incident
 from finops_assets.graph.run_range import QUIET
 from finops_assets.platform import Platform
-from finops_assets.settings import Settings, parse_settings
+from finops_assets.settings.load import parse_settings
+from finops_assets.settings.model import Settings
 
 SOURCES = ("aws", "azure", "gcp")
 LAYOUTS = {"aws": "aws-data-exports", "azure": "azure-exports", "gcp": "gcs-export"}

@@ -41,7 +41,9 @@ from finops_assets.graph.run_alerts import delivery_observations, late_sources
 from finops_assets.graph.run_range import QUIET
 from finops_assets.graph.sensors.alerts import alerts_sensor, tick
 from finops_assets.platform import Platform
-from finops_assets.settings import Alerts, Channel, Settings, SlackChannel, SmtpChannel, WebhookChannel, parse_settings
+from finops_assets.settings.alerts import Alerts, Channel, SlackChannel, SmtpChannel, WebhookChannel
+from finops_assets.settings.load import parse_settings
+from finops_assets.settings.model import Settings
 from finops_assets.storage.ledger import DayTotals, Generation, Ledger
 from finops_assets_tests.running import Graph, persistent_instance, settings_for, small_estate
 

@@ -26,7 +26,7 @@ from finops_assets.graph.assets.allocation import allocation_assets
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.graph.run_range import QUIET
 from finops_assets.platform import Platform
-from finops_assets.settings import Settings
+from finops_assets.settings.model import Settings
 from finops_assets_tests.conftest import Site
 from finops_assets_tests.running import settings_for
 from finops_assets_tests.test_commitments import purchase, uncovered, usage

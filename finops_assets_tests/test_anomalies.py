@@ -37,7 +37,7 @@ from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
-from finops_assets.settings import Anomalies, AnomalyLimits
+from finops_assets.settings.anomalies import Anomalies, AnomalyLimits
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import settings_for
 

@@ -9,7 +9,7 @@ import pytest
 
 from finops_assets.cost.attribution.rules import Given, Rules, TagValue, resolve
 from finops_assets.focus.normal import normal_key, normal_value
-from finops_assets.settings import parse_settings
+from finops_assets.settings.load import parse_settings
 from finops_assets_tests.conftest import Site, focus_row
 
 BASE = """

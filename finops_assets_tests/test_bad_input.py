@@ -27,7 +27,7 @@ from finops_assets.ingest.landing import FLUSH_ROWS, write_days
 from finops_assets.judge.gates.facts import judge_facts
 from finops_assets.judge.gates.rollup import judge_rollup
 from finops_assets.judge.gates.verdict import Verdict
-from finops_assets.settings import Engine
+from finops_assets.settings.engine import Engine
 from finops_assets.storage.duck import connect
 from finops_assets.storage.ledger import Generation
 from finops_assets.storage.stores.store import LocalStore, StoredFile

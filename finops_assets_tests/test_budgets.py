@@ -32,7 +32,7 @@ from finops_assets.graph.assets.budgets import budget_assets
 from finops_assets.graph.run_range import QUIET
 from finops_assets.graph.sensors.alerts import tick
 from finops_assets.platform import Platform
-from finops_assets.settings import Alerts, WebhookChannel
+from finops_assets.settings.alerts import Alerts, WebhookChannel
 from finops_assets_tests.running import settings_for
 
 NOW = datetime(2026, 10, 20, 6, tzinfo=UTC)

@@ -29,7 +29,7 @@ from finops_assets.graph.run_range import open_instance
 from finops_assets.graph.sensors.alerts import tick
 from finops_assets.ingest.landing import land_source
 from finops_assets.platform import Platform
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 from finops_assets.storage.stores.store import StoreError, sdk
 from finops_assets.tables import declarations
 from finops_assets_tests.conftest import Site, focus_row

@@ -36,7 +36,7 @@ from finops_assets.judge.conformance.report import (
     write_junit,
 )
 from finops_assets.judge.conformance.rules import rules_of
-from finops_assets.settings import Engine
+from finops_assets.settings.engine import Engine
 from finops_assets_tests.conftest import Row, Site, csv_text, focus_row
 from finops_assets_tests.running import Graph, settings_for, small_estate
 

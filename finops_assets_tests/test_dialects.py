@@ -22,7 +22,7 @@ from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.judge.reconciliation.overlap import compare_sources
 from finops_assets.platform import Platform
-from finops_assets.settings import parse_settings
+from finops_assets.settings.load import parse_settings
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.ledger import Ledger
 

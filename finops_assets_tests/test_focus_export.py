@@ -26,7 +26,8 @@ from finops_assets.ingest.layouts.layouts import newest_deliveries
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.judge.conformance.report import breaks, judge_files
 from finops_assets.platform import Platform
-from finops_assets.settings import Engine, parse_settings
+from finops_assets.settings.engine import Engine
+from finops_assets.settings.load import parse_settings
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.ledger import Ledger
 from finops_assets_tests.conftest import Site, focus_row

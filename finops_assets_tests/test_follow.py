@@ -17,7 +17,7 @@ from finops_assets.demo import Estate, Incident
 from finops_assets.graph.sensors.follow import NOTHING
 from finops_assets.graph.settings_in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 from finops_assets_tests.running import DIMENSIONS, SOURCES, Graph, persistent_instance, settings_for, small_estate
 
 FIRST, LAST = date(2026, 9, 1), date(2026, 9, 3)

@@ -14,7 +14,8 @@ from dagster._core.event_api import PartitionKeyFilter
 
 from finops_assets.demo import Estate, Incident
 from finops_assets.graph.run_range import QUIET
-from finops_assets.settings import Settings, TagPolicy, Threshold
+from finops_assets.settings.model import Settings
+from finops_assets.settings.tag_policy import TagPolicy, Threshold
 from finops_assets_tests.running import SOURCES, Graph, Run, persistent_instance, settings_for, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 5)

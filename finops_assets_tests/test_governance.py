@@ -22,7 +22,8 @@ from finops_assets.evaluate.governance.tags import Governance, aliases_yaml, jud
 from finops_assets.evaluate.governance.target import judge_target
 from finops_assets.graph.run_alerts import finished_runs, run_observations
 from finops_assets.graph.run_range import QUIET
-from finops_assets.settings import TagTarget, parse_settings
+from finops_assets.settings.load import parse_settings
+from finops_assets.settings.tag_policy import TagTarget
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import Graph
 

@@ -29,7 +29,9 @@ from finops_assets.ingest.tag_register import REGISTER_SCHEMA, enter_tag_sets
 from finops_assets.judge.gates.facts import judge_facts
 from finops_assets.judge.gates.raw import judge_raw
 from finops_assets.platform import Platform
-from finops_assets.settings import LakeStore, Source, parse_settings
+from finops_assets.settings.lake import LakeStore
+from finops_assets.settings.load import parse_settings
+from finops_assets.settings.sources import Source
 from finops_assets.storage import remote_lake as lake_store
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.lake import Lake, LakeChanged

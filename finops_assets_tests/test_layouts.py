@@ -20,7 +20,8 @@ from finops_assets.ingest import inspect as sources_inspect
 from finops_assets.ingest.inspect import check, inspect, inspect_all
 from finops_assets.ingest.layouts.delivery import Delivery
 from finops_assets.ingest.layouts.layouts import known_manifests, newest_deliveries
-from finops_assets.settings import Source, parse_settings
+from finops_assets.settings.load import parse_settings
+from finops_assets.settings.sources import Source
 from finops_assets.storage.stores.store import StoredFile
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 from finops_assets_tests.emulators import Place, local_place, make_place, s3_endpoint  # noqa: F401

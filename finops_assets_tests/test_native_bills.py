@@ -32,7 +32,7 @@ from finops_assets.ingest.layouts.layouts import known_manifests, newest_deliver
 from finops_assets.ingest.reading.export_table import ExportTable, open_export
 from finops_assets.ingest.reading.spelling import ASSUMED, SLASHED
 from finops_assets.judge.conformance.report import judge_source
-from finops_assets.settings import Engine
+from finops_assets.settings.engine import Engine
 from finops_assets.storage.duck import connect
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 

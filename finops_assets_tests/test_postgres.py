@@ -28,7 +28,7 @@ from finops_assets.graph.run_range import days_to_run, held_by_gates, run_range
 from finops_assets.ingest.landing import land_source
 from finops_assets.judge.warehouse_behind import require_none_missing
 from finops_assets.platform import Platform
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.ledger import Ledger
 from finops_assets_tests.emulators import Place, s3_endpoint, s3_place  # noqa: F401

@@ -11,7 +11,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from finops_assets.settings import parse_settings
+from finops_assets.settings.load import parse_settings
 from finops_assets.storage.ledger import Ledger
 from finops_assets_tests.running import Graph, Run
 

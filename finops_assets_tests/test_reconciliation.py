@@ -39,7 +39,8 @@ from finops_assets.judge.reconciliation.overlap import compare_bills, compare_so
 from finops_assets.judge.reconciliation.same_cost import AGREES, Comparison
 from finops_assets.judge.reconciliation.tolerance import Tolerance, invoice_default
 from finops_assets.platform import Platform
-from finops_assets.settings import Source, parse_settings
+from finops_assets.settings.load import parse_settings
+from finops_assets.settings.sources import Source
 
 from .conftest import Row, csv_text, focus_row
 

@@ -37,7 +37,7 @@ from finops_assets.ingest.raw_days import compose_days
 from finops_assets.judge.gates.facts import CONSERVED, judge_facts
 from finops_assets.judge.gates.rollup import judge_rollup
 from finops_assets.platform import Platform
-from finops_assets.settings import parse_settings
+from finops_assets.settings.load import parse_settings
 from finops_assets.storage.day_files import facts_relation, facts_rules
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import Graph, settings_for, small_estate

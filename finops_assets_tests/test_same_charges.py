@@ -20,7 +20,7 @@ from finops_assets.cost.restatements import TakenOut, restatements, taken_out, t
 from finops_assets.ingest import landing
 from finops_assets.ingest.raw_days import changed_days, compose_days
 from finops_assets.platform import Platform
-from finops_assets.settings import parse_settings
+from finops_assets.settings.load import parse_settings
 from finops_assets.storage.ledger import Ledger
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finops_assets.base.errors import ConfigError
-from finops_assets.settings import CONFIG_ENV, LakeStore, load_settings, parse_settings, without_secrets
+from finops_assets.base.secrets import without_secrets
+from finops_assets.settings.lake import LakeStore
+from finops_assets.settings.load import CONFIG_ENV, load_settings, parse_settings
 
 FILE = Path("/conf/finops.yaml")
 GOOD = """\

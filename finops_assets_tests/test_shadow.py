@@ -14,7 +14,8 @@ from dagster._core.loader import LoadingContextForTest
 
 from finops_assets.base.errors import ConfigError
 from finops_assets.graph.run_range import days_to_run
-from finops_assets.settings import Settings, parse_settings
+from finops_assets.settings.load import parse_settings
+from finops_assets.settings.model import Settings
 
 from .conftest import csv_text, focus_row
 from .running import Graph

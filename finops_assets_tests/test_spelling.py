@@ -29,7 +29,7 @@ from finops_assets.ingest.layouts.metadata import Schema, stated_version, versio
 from finops_assets.ingest.reading.export_table import open_export
 from finops_assets.ingest.reading.spelling import _letters, how_written
 from finops_assets.ingest.repairs import condensed, counts, repairs_table
-from finops_assets.settings import parse_settings
+from finops_assets.settings.load import parse_settings
 from finops_assets.storage.ledger import Generation, Ledger
 from finops_assets.storage.repair import Repair
 from finops_assets_tests.conftest import Site, csv_text, focus_row

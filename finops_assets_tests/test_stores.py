@@ -23,7 +23,9 @@ from finops_assets.graph.failures import why_step_failed
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.layouts.layouts import newest_deliveries
 from finops_assets.platform import Platform
-from finops_assets.settings import Settings, Source, parse_settings
+from finops_assets.settings.load import parse_settings
+from finops_assets.settings.model import Settings
+from finops_assets.settings.sources import Source
 from finops_assets.storage.ledger import Generation
 from finops_assets.storage.stores import store as store_module
 from finops_assets.storage.stores.store import (

@@ -29,7 +29,7 @@ from finops_assets.graph.dead_runs import IDENTITY_TAG, Work, owner_tags
 from finops_assets.graph.run_range import open_instance, run_range, steps_of
 from finops_assets.graph.turns import TURN_TAG, WAITS, WORKS, days_of, wait_for_others
 from finops_assets.graph.turns import _before as before_it
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, persistent_instance, small_estate
 
 SHIPPED = Path(__file__).parents[1]

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal
 
+from finops_assets.base.secrets import without_secrets
 from finops_assets.base.text import one_line, visible
 from finops_assets.base.timestamps import minute, stamp
-from finops_assets.settings import Severity, without_secrets
+from finops_assets.settings.alerts import Severity
 
 Event = Literal["open", "reminder", "resolved", "test"]
 Reminders = Literal["setting", "weekly", "never"]

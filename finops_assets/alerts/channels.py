@@ -18,7 +18,8 @@ from typing import IO, Any
 
 from finops_assets.alerts.alert import Notice, as_json, body, headline
 from finops_assets.base.errors import FinopsError, install
-from finops_assets.settings import Channel, SlackChannel, SmtpChannel, SnsChannel, WebhookChannel, without_secrets
+from finops_assets.base.secrets import without_secrets
+from finops_assets.settings.alerts import Channel, SlackChannel, SmtpChannel, SnsChannel, WebhookChannel
 
 TIMEOUT_SECONDS = 10.0
 SHOWN = 300

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from finops_assets.alerts.alert import RANK, Alert, Observation
 from finops_assets.alerts.channels import ChannelError, name_of, send
 from finops_assets.alerts.history import AlertHistory, OpenHistory, Pending, Told
-from finops_assets.settings import Alerts, Channel
+from finops_assets.settings.alerts import Alerts, Channel
 
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
 GIVE_UP_AFTER = timedelta(days=7)

@@ -26,7 +26,7 @@ from finops_assets.base import state_file
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.state_file import Form
 from finops_assets.base.timestamps import stamp, unstamp
-from finops_assets.settings import Severity
+from finops_assets.settings.alerts import Severity
 from finops_assets.tables import ddl, declarations, values
 
 TABLE = "alert_history"

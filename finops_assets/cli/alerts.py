@@ -17,7 +17,7 @@ from finops_assets.alerts.history import AlertHistory, Row
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.timestamps import minute
 from finops_assets.cli.common import ConfigOption, explained, out, say
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 
 alerts_app = typer.Typer(no_args_is_help=True, help="Alerts: what was told, and whether the channels work.")
 STYLE = {"CRITICAL": "bold red", "WARNING": "yellow", "INFO": "dim"}

@@ -14,7 +14,7 @@ from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, e
 from finops_assets.evaluate.anomalies.drivers import CAUSES
 from finops_assets.evaluate.anomalies.history import ENDED, Anomaly, AnomalyHistory, history_table
 from finops_assets.evaluate.anomalies.rates import rates, rates_table, today
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 
 anomalies_app = typer.Typer(no_args_is_help=True, help="Anomalies: found, explained, judged.")
 

@@ -21,7 +21,7 @@ from finops_assets.evaluate.budgets.plan import Budget, label_of, read_budgets
 from finops_assets.evaluate.budgets.review import months_compared, review
 from finops_assets.evaluate.budgets.versions import CHANGES, changes
 from finops_assets.platform import Platform
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
 
 budgets_app = typer.Typer(no_args_is_help=True, help="Budgets of departments and teams: docs/budgets.md")

@@ -27,7 +27,7 @@ from rich.text import Text
 from finops_assets.base.errors import FinopsError, WaitedTooLong
 from finops_assets.base.text import json_text, no_formula, visible
 from finops_assets.evaluate.comparison import Comparison
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 from finops_assets.tables.values import typed
 
 

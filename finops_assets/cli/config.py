@@ -10,7 +10,7 @@ from finops_assets.evaluate.allocation.metric import read_quantities
 from finops_assets.evaluate.budgets.plan import read_budgets
 from finops_assets.evaluate.governance.policy import read_policy
 from finops_assets.platform import Platform
-from finops_assets.settings import config_path, load_settings
+from finops_assets.settings.load import config_path, load_settings
 
 config_app = typer.Typer(no_args_is_help=True, help="The configuration, finops.yaml.")
 

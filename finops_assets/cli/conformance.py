@@ -23,7 +23,9 @@ from finops_assets.judge.conformance.report import (
     write_junit,
 )
 from finops_assets.platform import Platform
-from finops_assets.settings import Engine, Settings, config_path, load_settings
+from finops_assets.settings.engine import Engine
+from finops_assets.settings.load import config_path, load_settings
+from finops_assets.settings.model import Settings
 
 SHOWN = {"failed": 0, "known_gap": 1, "passed": 2, "not_judged": 3}
 

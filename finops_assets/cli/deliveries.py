@@ -13,7 +13,7 @@ from finops_assets.base.uris import DATA_SUFFIXES
 from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, write_table
 from finops_assets.ingest.landing import NOT_READ
 from finops_assets.platform import Platform
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 from finops_assets.storage.ledger import Ledger, ledger_table, now
 
 STATES = ("waiting", "complete", "superseded", "refused", "withdrawn", "final")

@@ -15,7 +15,7 @@ from finops_assets.cli.common import HELD_CODE, ConfigOption, explained, out, sa
 from finops_assets.cost.coverage import BUILT, PREVIOUS, coverage_of
 from finops_assets.evaluate.focus_export import ExportVersion, FocusExport, export_focus
 from finops_assets.platform import Platform
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 
 export_app = typer.Typer(no_args_is_help=True, help="The attributed facts, for other tools.")
 SHOWN = 6

@@ -40,7 +40,8 @@ from finops_assets.cost.attribution.owner_decisions import (
     rules_yaml,
     undecided,
 )
-from finops_assets.settings import Settings, load_settings
+from finops_assets.settings.load import load_settings
+from finops_assets.settings.model import Settings
 
 owners_app = typer.Typer(no_args_is_help=True, help="Owner suggestions for untagged resources, and decisions on them.")
 TABLE = "owner_suggestions"

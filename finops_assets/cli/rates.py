@@ -12,7 +12,7 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import ConfigOption, explained, out
 from finops_assets.cost.currency.ecb import import_ecb
 from finops_assets.cost.currency.rates import MAX_AGE_DAYS
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 
 rates_app = typer.Typer(no_args_is_help=True, help="Exchange rates of the reporting currency.")
 

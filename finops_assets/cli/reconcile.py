@@ -36,7 +36,8 @@ from finops_assets.judge.reconciliation.rows import known_source
 from finops_assets.judge.reconciliation.same_cost import BASES, Basis, Comparison
 from finops_assets.judge.reconciliation.tolerance import Tolerance
 from finops_assets.platform import Platform
-from finops_assets.settings import Layout, Source, load_settings
+from finops_assets.settings.load import load_settings
+from finops_assets.settings.sources import Layout, Source
 
 reconcile_app = typer.Typer(
     no_args_is_help=True,

@@ -19,7 +19,7 @@ from finops_assets.cli.common import (
 )
 from finops_assets.ingest.repairs import repairs_table
 from finops_assets.platform import Platform
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 
 
 def repairs(

@@ -63,7 +63,7 @@ from finops_assets.evaluate.reports import (
     savings_by,
     untagged_by,
 )
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.ddl import dimensions_of
 

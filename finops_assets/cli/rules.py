@@ -26,7 +26,7 @@ from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.versions import audit, versions_table
 from finops_assets.evaluate.rules_preview import preview
 from finops_assets.platform import Platform, accepted_owners
-from finops_assets.settings import load_candidate, load_settings
+from finops_assets.settings.load import load_candidate, load_settings
 from finops_assets.storage.day_files import facts_rules
 from finops_assets.storage.lake import Lake
 

@@ -22,7 +22,7 @@ from finops_assets.evaluate.comparison import compare, latest_days
 from finops_assets.evaluate.page.file import page_path
 from finops_assets.evaluate.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.platform import Platform
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 
 FromDay = Annotated[datetime, typer.Argument(metavar="FROM", formats=["%Y-%m-%d"])]
 ToDay = Annotated[datetime, typer.Argument(metavar="TO", formats=["%Y-%m-%d"])]

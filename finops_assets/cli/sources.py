@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.secrets import without_secrets
 from finops_assets.cli.common import ConfigOption, explained, heading, out, say
 from finops_assets.ingest.inspect import Inspection, Sample, check, inspect_all
 from finops_assets.platform import Platform
-from finops_assets.settings import load_settings, without_secrets
+from finops_assets.settings.load import load_settings
 from finops_assets.storage.ledger import Ledger
 
 sources_app = typer.Typer(no_args_is_help=True, help="Billing exports: what lies at a URI, and whether it can be used.")

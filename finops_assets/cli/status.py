@@ -20,7 +20,7 @@ from finops_assets.cli.common import (
 )
 from finops_assets.cost.coverage import AWAITED, BUILT, HELD, PREVIOUS, Coverage, coverage_of
 from finops_assets.platform import Platform
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 
 REASONS_SHOWN = 12
 

@@ -20,7 +20,7 @@ from finops_assets.cli.common import (
     write_table,
 )
 from finops_assets.evaluate.governance.tags import aliases_yaml
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
 
 tags_app = typer.Typer(no_args_is_help=True, help="Tag governance: coverage, values and keys, and who owes what.")

@@ -17,7 +17,7 @@ from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets.cost.engines.choose import engine_on
 from finops_assets.cost.restatements import keep_history
 from finops_assets.cost.rollup import REPORTED, TABLE, TooMany, key_of, rollup_query, too_many_query
-from finops_assets.settings import Settings
+from finops_assets.settings.model import Settings
 from finops_assets.storage.day_files import facts_relation, stamp_of
 from finops_assets.storage.duck import columns_of
 from finops_assets.storage.lake import Key, Lake, source_and_day

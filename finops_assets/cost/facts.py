@@ -23,7 +23,7 @@ from finops_assets.cost.attribution.tag_sets import TagTexts, attribution
 from finops_assets.cost.attribution.versions import keep_version
 from finops_assets.cost.engines.choose import engine_on
 from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, all_columns
-from finops_assets.settings import Engine
+from finops_assets.settings.engine import Engine
 from finops_assets.storage.day_files import stamp_of
 from finops_assets.storage.duck import connect, one_file
 from finops_assets.storage.lake import Key, Lake, LakeChanged, Layer, source_and_day

@@ -20,7 +20,8 @@ from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.cost.rollup import UNTAGGED
 from finops_assets.focus.money import percent
 from finops_assets.focus.normal import normal_value
-from finops_assets.settings import Settings, SparseGroups
+from finops_assets.settings.attribution import SparseGroups
+from finops_assets.settings.model import Settings
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.warehouse import Warehouse

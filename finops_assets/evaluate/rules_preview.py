@@ -16,7 +16,7 @@ from finops_assets.cost.attribution.combinations import TagsOf
 from finops_assets.cost.attribution.row_rules import RULE, Given, RulesOfDay
 from finops_assets.cost.attribution.rules import Rules, resolve
 from finops_assets.cost.attribution.tag_sets import TagTexts
-from finops_assets.settings import Engine
+from finops_assets.settings.engine import Engine
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake

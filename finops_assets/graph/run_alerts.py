@@ -13,6 +13,7 @@ import dagster as dg
 
 from finops_assets.alerts.alert import RANK, Alert, Figure, Observation, OpenAlert, key_of
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.secrets import without_secrets
 from finops_assets.base.timestamps import minute
 from finops_assets.graph.assets.daily import BUILD_STEP, ROLLUP
 from finops_assets.graph.checks.day_verdicts import AWAITED, HELD_BEFORE, OF_DAYS, OF_SOURCES, only_held
@@ -22,7 +23,8 @@ from finops_assets.ingest.cadence import MISSING, Calendar
 from finops_assets.ingest.layouts.delivery import incomplete_sectors
 from finops_assets.judge.gates.raw import ONLY_PENDING
 from finops_assets.platform import Platform
-from finops_assets.settings import Settings, Source, without_secrets
+from finops_assets.settings.model import Settings
+from finops_assets.settings.sources import Source
 from finops_assets.storage.ledger import Generation, Ledger, concerns
 from finops_assets.storage.scope import scope_days
 

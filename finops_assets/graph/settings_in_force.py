@@ -13,7 +13,8 @@ from pathlib import Path
 
 from finops_assets.base.errors import ConfigError, FinopsError, Mistake
 from finops_assets.platform import Platform
-from finops_assets.settings import Settings, parse_settings
+from finops_assets.settings.load import parse_settings
+from finops_assets.settings.model import Settings
 
 IN_PLACE = frozenset(
     {

@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 from finops_assets.base.period import next_month
 from finops_assets.ingest.layouts.delivery import incomplete_sectors
-from finops_assets.settings import Cadence
+from finops_assets.settings.sources import Cadence
 from finops_assets.storage.ledger import Generation
 from finops_assets.storage.scope import Sector, scope_days
 

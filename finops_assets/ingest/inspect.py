@@ -20,6 +20,7 @@ import duckdb
 import yaml
 
 from finops_assets.base.errors import DeliveryRefused, FinopsError
+from finops_assets.base.secrets import without_secrets
 from finops_assets.base.sql import identifier
 from finops_assets.base.text import command
 from finops_assets.base.uris import DATA_SUFFIXES, is_data, place_of
@@ -32,7 +33,8 @@ from finops_assets.ingest.layouts.layouts import newest_deliveries
 from finops_assets.ingest.layouts.listing import json_of
 from finops_assets.ingest.reading.export_table import ExportTable, map_column, open_export
 from finops_assets.ingest.reading.spelling import how_written
-from finops_assets.settings import Engine, Layout, Source, without_secrets
+from finops_assets.settings.engine import Engine
+from finops_assets.settings.sources import Layout, Source
 from finops_assets.storage.duck import connect
 from finops_assets.storage.stores.store import LocalStore, Store, StoredFile, StoreError, matches, open_store
 

@@ -43,7 +43,9 @@ from finops_assets.ingest.reading.spelling import AS_SPECIFIED, EMPTY_ROW, Writt
 from finops_assets.ingest.repairs import condensed, counts, row_repairs
 from finops_assets.ingest.same_charges import Sample, Shared, may_share, samples, shared
 from finops_assets.ingest.tag_register import enter_tag_sets, raw_tags, read_tag_sets
-from finops_assets.settings import Engine, Plausibility, Source
+from finops_assets.settings.engine import Engine
+from finops_assets.settings.gates import Plausibility
+from finops_assets.settings.sources import Source
 from finops_assets.storage.duck import by_day, connect, one_file, threads
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, State, fall, now, remark, total_cost

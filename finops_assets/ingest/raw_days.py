@@ -18,7 +18,8 @@ from finops_assets.ingest.landing import DERIVED_TYPES, slice_folder
 from finops_assets.ingest.layouts.delivery import incomplete_sectors
 from finops_assets.ingest.reading.export_table import all_columns, canonical_type
 from finops_assets.ingest.reading.parts import column_types, common_type, in_type
-from finops_assets.settings import Engine, Source
+from finops_assets.settings.engine import Engine
+from finops_assets.settings.sources import Source
 from finops_assets.storage.duck import ROW_GROUP_ROWS, connect, file_list, one_file
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, concerns

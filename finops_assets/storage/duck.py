@@ -10,7 +10,7 @@ import duckdb
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus import money
-from finops_assets.settings import Engine
+from finops_assets.settings.engine import Engine
 
 # Several threads write at a time; larger row groups of 80 columns, or of text, would not fit the engine's memory.
 ROW_GROUP_ROWS = 30_720

@@ -27,7 +27,7 @@ import duckdb
 
 from finops_assets.base.errors import LakeError
 from finops_assets.base.sql import literal
-from finops_assets.settings import LakeStore
+from finops_assets.settings.lake import LakeStore
 from finops_assets.storage.duck import one_file
 from finops_assets.storage.lake import Lake, LakeChanged
 from finops_assets.storage.stores.store import (

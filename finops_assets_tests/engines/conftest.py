@@ -20,7 +20,7 @@ from finops_assets.ingest.raw_days import compose_days
 from finops_assets.judge.gates import facts as facts_gates
 from finops_assets.judge.gates import rollup as rollup_gates
 from finops_assets.platform import Platform
-from finops_assets.settings import Source
+from finops_assets.settings.sources import Source
 from finops_assets.storage.day_files import facts_relation, raw_relation
 from finops_assets.storage.lake import Key, Layer
 from finops_assets_tests.conftest import csv_text, focus_row

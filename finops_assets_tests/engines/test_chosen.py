@@ -15,7 +15,7 @@ from finops_assets.base.errors import ConfigError, FinopsError
 from finops_assets.cost.engines.choose import engine_on
 from finops_assets.judge.gates.facts import judge_facts
 from finops_assets.judge.gates.rollup import UNIQUE, judge_rollup
-from finops_assets.settings import parse_settings
+from finops_assets.settings.load import parse_settings
 from finops_assets.storage.day_files import SPARK_COLUMNS, facts_rules
 from finops_assets.storage.lake import Lake
 from finops_assets_tests.conftest import Site, focus_row

@@ -29,7 +29,7 @@ import duckdb
 from finops_assets.base.errors import FinopsError
 from finops_assets.ingest.landing import land_source
 from finops_assets.platform import Platform
-from finops_assets.settings import parse_settings
+from finops_assets.settings.load import parse_settings
 from finops_assets_tests.faults.manifests import OUTSIDE, mutate_manifest, outside
 from finops_assets_tests.faults.mutations import Mutant, fault, land, mutant
 from finops_assets_tests.faults.project import Fault

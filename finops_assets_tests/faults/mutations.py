@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from finops_assets.ingest.landing import land_source
 from finops_assets.platform import Platform
-from finops_assets.settings import parse_settings
+from finops_assets.settings.load import parse_settings
 from finops_assets.storage.ledger import Generation
 from finops_assets_tests.conftest import Row, csv_text, focus_row
 

@@ -21,7 +21,7 @@ from finops_assets.cost.facts import build_facts
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
-from finops_assets.settings import load_settings
+from finops_assets.settings.load import load_settings
 
 
 def work(config: Path, days: list[date]) -> None:

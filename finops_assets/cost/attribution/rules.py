@@ -13,7 +13,8 @@ from typing import Any
 from finops_assets.cost.attribution.row_rules import Given, Matcher, OwnerRule, RowRule, RulesOfDay
 from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.tags import TagValue
-from finops_assets.settings import AttributionRule, Condition, Settings
+from finops_assets.settings.attribution import AttributionRule, Condition
+from finops_assets.settings.model import Settings
 
 __all__ = ["Given", "Rules", "TagValue", "resolve"]
 

@@ -15,7 +15,7 @@ from finops_assets.base.errors import LakeError
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.row_rules import OWNER, RULE
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.settings import Engine
+from finops_assets.settings.engine import Engine
 from finops_assets.storage.duck import connect, file_list
 from finops_assets.storage.lake import Lake
 

@@ -15,7 +15,7 @@ from finops_assets.base.sql import identifier
 from finops_assets.cost.currency.rates import Conversion, RateTable, convert, read_rates
 from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.focus.money import DECIMAL
-from finops_assets.settings import Currency
+from finops_assets.settings.currency import Currency
 from finops_assets.storage.duck import columns_of
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.ddl import dimensions_of

@@ -21,7 +21,7 @@ from finops_assets.evaluate.allocation.metric import MetricError, Quantities, re
 from finops_assets.evaluate.allocation.split import POOL, UNTAGGED_TEAM, Owner, Piece, Step, Weights, allocate
 from finops_assets.focus.money import DECIMAL, SCALE
 from finops_assets.focus.normal import normal_value
-from finops_assets.settings import SharedCost
+from finops_assets.settings.shared_cost import SharedCost
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl
 

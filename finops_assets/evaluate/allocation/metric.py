@@ -16,7 +16,7 @@ from finops_assets.base.errors import FinopsError, Mistake
 from finops_assets.base.sql import identifier
 from finops_assets.evaluate.allocation.split import Owner
 from finops_assets.focus.normal import normal_value
-from finops_assets.settings import SharedMetric
+from finops_assets.settings.shared_cost import SharedMetric
 
 HEADER = ("date", "department", "team", "quantity")
 MISTAKES_SHOWN = 20

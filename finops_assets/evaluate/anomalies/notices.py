@@ -10,7 +10,7 @@ from finops_assets.alerts.alert import Alert, Observation, OpenAlert, key_of
 from finops_assets.cost.rollup import UNTAGGED
 from finops_assets.evaluate.anomalies.history import ENDED, Anomaly, AnomalyHistory
 from finops_assets.evaluate.anomalies.rates import HIGHEST_RATE, TeamRate, rates, today
-from finops_assets.settings import Anomalies
+from finops_assets.settings.anomalies import Anomalies
 
 # What was detected longer ago and told to nobody (no daemon ran) is history.
 TOLD_DAYS = 7

@@ -11,7 +11,7 @@ import pandas as pd
 
 from finops_assets.evaluate.anomalies.history import Anomaly
 from finops_assets.evaluate.anomalies.series import Key, limits_of
-from finops_assets.settings import Anomalies
+from finops_assets.settings.anomalies import Anomalies
 
 TABLE = "anomaly_rates"
 WINDOW_DAYS = 90

@@ -22,7 +22,7 @@ from finops_assets.evaluate.anomalies.detect import LEAST_DAYS, Limits
 from finops_assets.evaluate.forecast.expect import Matrix
 from finops_assets.evaluate.forecast.series import gap_days
 from finops_assets.focus.money import DECIMAL
-from finops_assets.settings import Anomalies, AnomalyLimits
+from finops_assets.settings.anomalies import Anomalies, AnomalyLimits
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.lake import Lake, source_and_day
 

@@ -19,7 +19,7 @@ from finops_assets.evaluate.budgets.versions import CURRENT, InForce
 from finops_assets.evaluate.forecast.period import SERIES, period_table
 from finops_assets.evaluate.forecast.series import DailySeries, daily_series
 from finops_assets.focus.money import percent
-from finops_assets.settings import Severity
+from finops_assets.settings.alerts import Severity
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations, values
 

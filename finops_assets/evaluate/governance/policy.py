@@ -11,7 +11,8 @@ from rapidfuzz import fuzz, process
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.focus.normal import normal_value
-from finops_assets.settings import Settings, TagTarget
+from finops_assets.settings.model import Settings
+from finops_assets.settings.tag_policy import TagTarget
 
 CHAMPION = "champion"
 DEPARTMENT = "department"

@@ -28,7 +28,8 @@ from finops_assets.focus.money import DECIMAL, percent
 from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.participants import provider_before
 from finops_assets.ingest.reading.export_table import all_columns
-from finops_assets.settings import Settings, TagTarget
+from finops_assets.settings.model import Settings
+from finops_assets.settings.tag_policy import TagTarget
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake

@@ -16,7 +16,7 @@ from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.row_rules import RULE
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.focus.money import DECIMAL
-from finops_assets.settings import Engine
+from finops_assets.settings.engine import Engine
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake

@@ -15,7 +15,7 @@ from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.graph.assets.report_tables import POOL, warehouse_table
 from finops_assets.graph.assets.reports import NOT_YET
 from finops_assets.platform import Platform
-from finops_assets.settings import Settings
+from finops_assets.settings.model import Settings
 
 GROUP = "evaluation"
 READABLE, KNOWN = "quantities_are_readable", "names_are_known"

@@ -16,7 +16,7 @@ from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.graph.assets.report_tables import POOL
 from finops_assets.graph.assets.reports import NOT_YET
 from finops_assets.platform import Platform
-from finops_assets.settings import BudgetFile
+from finops_assets.settings.budgets import BudgetFile
 
 GROUP = "evaluation"
 SOUND, KNOWN = "file_is_sound", "owners_are_known"

@@ -11,7 +11,7 @@ from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.checks.raw import raw_key
 from finops_assets.judge.conformance.report import keep_judged, kept_findings
 from finops_assets.platform import Platform
-from finops_assets.settings import Settings
+from finops_assets.settings.model import Settings
 
 CONFORMANCE = dg.AssetKey(["reports", "conformance"])
 # What a provider still changes. Older days stand as they were judged; `finops conformance` judges any range anew.

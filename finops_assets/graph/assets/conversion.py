@@ -14,7 +14,8 @@ from finops_assets.graph.assets.describe import shown
 from finops_assets.judge.gates import currency as gates
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
-from finops_assets.settings import Currency, Settings
+from finops_assets.settings.currency import Currency
+from finops_assets.settings.model import Settings
 
 CONVERTED = dg.AssetKey(TABLE)
 

@@ -35,7 +35,8 @@ from finops_assets.judge.gates import facts as facts_gates
 from finops_assets.judge.gates import rollup as rollup_gates
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
-from finops_assets.settings import Currency, Settings
+from finops_assets.settings.currency import Currency
+from finops_assets.settings.model import Settings
 from finops_assets.storage.day_files import judged_layer
 from finops_assets.storage.lake import Key
 from finops_assets.storage.ledger import Ledger

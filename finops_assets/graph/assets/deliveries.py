@@ -7,6 +7,7 @@ import dagster as dg
 import pandas as pd
 
 from finops_assets.base.errors import FinopsError, LakeError
+from finops_assets.base.secrets import without_secrets
 from finops_assets.base.text import markdown
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.follow import DATA_VERSION
@@ -14,7 +15,8 @@ from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.repairs import repairs_table
 from finops_assets.platform import Platform
-from finops_assets.settings import Settings, Source, without_secrets
+from finops_assets.settings.model import Settings
+from finops_assets.settings.sources import Source
 from finops_assets.storage.lake import LakeChanged
 from finops_assets.storage.ledger import ledger_table, remark
 from finops_assets.storage.stores.store import StoreRefused

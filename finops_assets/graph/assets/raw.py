@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from finops_assets.base.secrets import without_secrets
 from finops_assets.base.text import markdown
 from finops_assets.graph.assets.deliveries import INGESTION_RETRY, deliveries_key, landed, landing_pool, tried_once
 from finops_assets.graph.assets.describe import cost_by_currency, cost_figures, file_list, repair_counts
@@ -11,7 +12,7 @@ from finops_assets.graph.run_days import run_days
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
-from finops_assets.settings import Source, without_secrets
+from finops_assets.settings.sources import Source
 from finops_assets.storage.ledger import Ledger
 
 

@@ -13,7 +13,7 @@ from finops_assets.graph.assets.report_tables import POOL
 from finops_assets.graph.assets.reports import NOT_YET
 from finops_assets.graph.checks.raw import FACTS
 from finops_assets.platform import Platform
-from finops_assets.settings import Settings
+from finops_assets.settings.model import Settings
 
 
 def sparse_asset(settings: Settings) -> dg.AssetsDefinition:

@@ -8,7 +8,7 @@ from finops_assets.graph.checks.day_verdicts import held_back, record, record_wh
 from finops_assets.graph.run_days import names_days, run_days
 from finops_assets.judge.gates import raw as gates
 from finops_assets.platform import Platform
-from finops_assets.settings import Source
+from finops_assets.settings.sources import Source
 
 FACTS = dg.AssetKey("cloud_cost_facts")
 

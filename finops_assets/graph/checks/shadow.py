@@ -9,7 +9,7 @@ from finops_assets.graph.checks.raw import raw_key
 from finops_assets.graph.run_days import names_days, run_days
 from finops_assets.judge.gates.shadow import GATE, judge_shadow
 from finops_assets.platform import Platform
-from finops_assets.settings import Source
+from finops_assets.settings.sources import Source
 
 
 def shadow_check_key(shadow: Source) -> dg.AssetCheckKey:

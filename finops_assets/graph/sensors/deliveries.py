@@ -15,7 +15,7 @@ from finops_assets.graph.assets.deliveries import deliveries_key
 from finops_assets.graph.settings_in_force import SettingsChanged, in_force
 from finops_assets.ingest.landing import unknown_deliveries
 from finops_assets.platform import Platform
-from finops_assets.settings import Source
+from finops_assets.settings.sources import Source
 from finops_assets.storage.ledger import Ledger
 
 REQUEST_TAG = "finops/request"

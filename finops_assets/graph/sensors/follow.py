@@ -33,7 +33,7 @@ from finops_assets.graph.settings_in_force import SettingsChanged, in_force
 from finops_assets.ingest.cadence import Calendar
 from finops_assets.ingest.raw_days import changed_days, days_of
 from finops_assets.platform import Platform
-from finops_assets.settings import Source
+from finops_assets.settings.sources import Source
 from finops_assets.storage.ledger import Generation, Ledger
 
 FOLLOW_SECONDS = 10

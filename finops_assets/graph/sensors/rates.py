@@ -17,7 +17,7 @@ from finops_assets.graph.run_range import DAYS_PER_RUN
 from finops_assets.graph.sensors.deliveries import asked, digest
 from finops_assets.graph.settings_in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform
-from finops_assets.settings import Currency
+from finops_assets.settings.currency import Currency
 
 JOB = "convert"
 

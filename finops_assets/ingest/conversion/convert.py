@@ -23,7 +23,7 @@ from finops_assets.ingest.conversion.split_cost import split_costs
 from finops_assets.ingest.layouts.delivery import Delivery
 from finops_assets.ingest.reading.export_table import ExportTable
 from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
-from finops_assets.settings import Source
+from finops_assets.settings.sources import Source
 from finops_assets.storage.repair import Repair
 
 _BY_TYPE = "gcp-focus-view"

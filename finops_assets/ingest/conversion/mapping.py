@@ -30,7 +30,7 @@ from typing import Any, Literal, get_args
 
 from finops_assets.base.sql import literal
 from finops_assets.focus.specification import columns
-from finops_assets.settings import Layout
+from finops_assets.settings.sources import Layout
 
 Kind = Literal["filled", "derived", "impossible"]
 KINDS: tuple[str, ...] = get_args(Kind)

@@ -7,12 +7,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.secrets import without_secrets
 from finops_assets.ingest.layouts import aws_data_exports, azure_exports, gcs_export, native_bills, oci_focus
 from finops_assets.ingest.layouts.delivery import Delivery
 from finops_assets.ingest.layouts.listing import Known, ListedStore
 from finops_assets.ingest.layouts.metadata import stated_schemas
 from finops_assets.ingest.layouts.recency import recency_sectors
-from finops_assets.settings import Source, without_secrets
+from finops_assets.settings.sources import Source
 from finops_assets.storage.stores.store import Store, StoreError, open_store
 
 

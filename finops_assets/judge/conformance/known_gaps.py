@@ -11,7 +11,7 @@ from importlib.resources import files
 from finops_assets.base.sql import literal
 from finops_assets.focus.participants import company
 from finops_assets.ingest.conversion.mapping import native_layouts
-from finops_assets.settings import Source
+from finops_assets.settings.sources import Source
 
 
 @dataclass(frozen=True)

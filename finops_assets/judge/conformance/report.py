@@ -22,7 +22,8 @@ from finops_assets.judge.conformance.judge import Example, Finding, State, judge
 from finops_assets.judge.conformance.known_gaps import absent_columns
 from finops_assets.judge.conformance.rules import rules_of, rules_version
 from finops_assets.platform import Platform
-from finops_assets.settings import Engine, Source
+from finops_assets.settings.engine import Engine
+from finops_assets.settings.sources import Source
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import Ledger

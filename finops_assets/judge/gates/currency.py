@@ -11,7 +11,7 @@ from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.cost.rollup import rollup_totals
 from finops_assets.judge.gates.verdict import Verdict, money
 from finops_assets.platform import Platform
-from finops_assets.settings import Currency
+from finops_assets.settings.currency import Currency
 
 RATES, CONSERVED = "rates_present", "conserved"
 GATES = {

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from finops_assets.base.secrets import without_secrets
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.specification import Column, columns, mandatory_columns
 from finops_assets.ingest.cadence import AWAITED, COSTS_NOTHING, MISSING, Calendar, Emptiness
@@ -19,7 +20,9 @@ from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW
 from finops_assets.judge.conformance.known_gaps import absent_columns, gap_condition
 from finops_assets.judge.gates.verdict import Verdict, counted, money
 from finops_assets.platform import Platform
-from finops_assets.settings import DECIDE_FIGURES, Settings, Source, without_secrets
+from finops_assets.settings.mistakes import DECIDE_FIGURES
+from finops_assets.settings.model import Settings
+from finops_assets.settings.sources import Source
 from finops_assets.storage.day_files import facts_relation, raw_relation
 from finops_assets.storage.duck import connect
 from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, concerns, fall

@@ -9,7 +9,7 @@ from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.judge.reconciliation.overlap import compare_sources
 from finops_assets.judge.reconciliation.same_cost import AGREES
 from finops_assets.platform import Platform
-from finops_assets.settings import Source
+from finops_assets.settings.sources import Source
 
 GATE = "agrees"
 

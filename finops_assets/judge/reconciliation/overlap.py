@@ -16,7 +16,7 @@ from finops_assets.judge.reconciliation.rows import BILLING_PERIOD, delivered, r
 from finops_assets.judge.reconciliation.same_cost import AGREES, Basis, Comparison, Side, Unit, compare_cost
 from finops_assets.judge.reconciliation.tolerance import Tolerance
 from finops_assets.platform import Platform
-from finops_assets.settings import Source
+from finops_assets.settings.sources import Source
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake
 

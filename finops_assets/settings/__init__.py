@@ -1,0 +1,1 @@
+"""finops.yaml: a module a section, read and checked with line numbers."""

@@ -1,0 +1,46 @@
+"""anomalies: which are told of, and to whom."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from finops_assets.settings.section import Section
+
+
+class AnomalyLimits(Section):
+    """Other limits for some series: every condition that is given must hold; the first entry that does counts."""
+
+    department: str | None = None
+    team: str | None = None
+    service: str | None = None
+    """A ServiceCategory."""
+    resource: str | None = None
+    """A ResourceId: for the series of that resource alone."""
+    sigma: Annotated[float, Field(gt=0)] | None = None
+    min_amount: Annotated[float, Field(ge=0)] | None = None
+    min_percent: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _says_of_what(self) -> AnomalyLimits:
+        if (self.department, self.team, self.service, self.resource) == (None,) * 4:
+            raise ValueError("says of nothing what it holds for; give department, team, service or resource")
+        return self
+
+
+class Anomalies(Section):
+    """When a day is an anomaly: it must exceed all three limits. docs/anomalies.md"""
+
+    sigma: Annotated[float, Field(gt=0)] = 2.5
+    """Standard deviations of the series' usual surprise."""
+    min_amount: Annotated[float, Field(ge=0)] = 10
+    """Deviation of a day, in the currency that was billed."""
+    min_percent: Annotated[float, Field(ge=0)] = 25
+    """Deviation of a day, in percent of what was expected."""
+    resource_floor: Annotated[float, Field(gt=0)] = 100
+    """A resource that costs so much on a day of the last week is a series of its own."""
+    overrides: tuple[AnomalyLimits, ...] = ()

@@ -1,0 +1,140 @@
+"""finops.yaml, read and checked: every mistake at once, with its path and line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+from pydantic import (
+    ValidationError,
+)
+
+from finops_assets.base.errors import ConfigError, Mistake
+from finops_assets.settings.attribution import AttributionRule, RulesAlone
+from finops_assets.settings.explain import explained, place_of_error
+from finops_assets.settings.mistakes import cross_mistakes, list_of, rule_mistakes
+from finops_assets.settings.model import Settings
+from finops_assets.settings.yaml_file import Loader, dotted, duplicate_keys, line_of, lines_of
+
+CONFIG_ENV = "FINOPS_CONFIG"
+
+
+DEFAULT_CONFIG = "finops.yaml"
+
+
+_WHICH = f"run this in the project's folder, or name the file with --config or ${CONFIG_ENV}"
+
+
+def config_path(path: str | os.PathLike[str] | None = None) -> Path:
+    """The configuration in force: the argument, else $FINOPS_CONFIG, else ./finops.yaml."""
+    return Path(path or os.environ.get(CONFIG_ENV) or DEFAULT_CONFIG).absolute()
+
+
+def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
+    """Read and check finops.yaml.
+
+    Raises:
+        ConfigError: with every mistake found, its path and line in the file.
+    """
+    file = config_path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(str(file), [Mistake("(file)", f"cannot be read: {error.strerror}; {_WHICH}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(file), [Mistake("(file)", f"is not UTF-8 text: {error}")]) from error
+    return parse_settings(text, file)
+
+
+def load_candidate(path: Path, settings: Settings) -> Settings:
+    """The settings with other attribution rules, to see what they would do: of a whole finops.yaml, or of a file that
+    holds `attribution_rules` alone.
+
+    Raises:
+        ConfigError: with every mistake found, its path and line in the file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = yaml.load(text, Loader=Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(str(path), [Mistake("(file)", f"cannot be read as YAML: {error}")]) from error
+    if isinstance(raw, dict) and "sources" in raw:
+        whole = parse_settings(text, path.absolute())
+        decides = {name: getattr(whole, name) for name in ("dimensions", "placeholders", "attribution_rules")}
+        return settings.model_copy(update=decides)
+    if not isinstance(raw, dict) or set(raw) != {"attribution_rules"}:
+        allowed = "attribution_rules: and a list, or a whole finops.yaml"
+        raise ConfigError(str(path), [Mistake("(file)", f"holds something else; allowed: {allowed}")])
+    node = yaml.compose(text, Loader=Loader)
+    found = list(duplicate_keys(node, ()))
+    rules: tuple[AttributionRule, ...] = ()
+    try:
+        rules = RulesAlone.model_validate(raw).attribution_rules
+    except ValidationError as error:
+        found += [(place_of_error(e), explained(e)) for e in error.errors()]
+    listed = list_of(raw["attribution_rules"])
+    found += rule_mistakes(listed, set(settings.dimensions), {s.name for s in settings.sources})
+    if found:
+        lines = dict(lines_of(node, ()))
+        raise ConfigError(str(path), [Mistake(dotted(loc), text, line_of(lines, loc)) for loc, text in found])
+    return settings.model_copy(update={"attribution_rules": rules})
+
+
+def parse_settings(text: str, file: Path) -> Settings:
+    """Settings from YAML text; `file` gives the name in messages and the base of relative paths."""
+    try:
+        node = yaml.compose(text, Loader=Loader)
+        raw = yaml.load(text, Loader=Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigError(
+            str(file), [Mistake("(file)", f"is not YAML: {problem}", mark.line + 1 if mark else None)]
+        ) from error
+    if not isinstance(raw, dict):
+        what = "is empty" if raw is None else f"must be a mapping, found {type(raw).__name__}"
+        raise ConfigError(str(file), [Mistake("(file)", f"{what}; the project's finops.yaml shows each setting")])
+    lines = dict(lines_of(node, ()))
+    found: list[tuple[tuple[str | int, ...], str]] = list(duplicate_keys(node, ()))
+    settings: Settings | None = None
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        # A list that is only too short because its entries are wrong is not empty: the entries say what is wrong.
+        real = (e for e in error.errors() if not (e["type"] == "too_short" and e["input"]))
+        found += [(place_of_error(e), explained(e)) for e in real]
+    found += cross_mistakes(raw, file.parent)
+    if found or settings is None:
+        raise ConfigError(str(file), [Mistake(dotted(loc), text, line_of(lines, loc)) for loc, text in found])
+    base = file.parent
+    policy_file = settings.tag_policy.organisation
+    return settings.model_copy(
+        update={
+            "lake": _resolve(base, settings.lake) if isinstance(settings.lake, Path) else settings.lake,
+            "warehouse": _resolve(base, settings.warehouse),
+            "published": _resolve(base, settings.published),
+            "currency": settings.currency
+            and settings.currency.model_copy(update={"rates": _resolve(base, settings.currency.rates)}),
+            "shared_cost": tuple(
+                rule.model_copy(update={"metric": rule.metric.model_copy(update={"file": _resolve(base, given)})})
+                if rule.metric and (given := rule.metric.file)
+                else rule
+                for rule in settings.shared_cost
+            ),
+            "budgets": settings.budgets
+            and settings.budgets.model_copy(update={"file": _resolve(base, settings.budgets.file)}),
+            "tag_policy": settings.tag_policy.model_copy(
+                update={"organisation": policy_file and _resolve(base, policy_file)}
+            ),
+            "sources": tuple(s.model_copy(update={"uri": _resolve_uri(base, s.uri)}) for s in settings.sources),
+        }
+    )
+
+
+def _resolve(base: Path, path: Path) -> Path:
+    return path if path.is_absolute() else base / path
+
+
+def _resolve_uri(base: Path, uri: str) -> str:
+    return uri if "://" in uri or os.path.isabs(uri) else str(base / uri)

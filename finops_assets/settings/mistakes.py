@@ -1,0 +1,341 @@
+"""Mistakes between settings, which no single section can see."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from finops_assets.base.secrets import without_secrets
+from finops_assets.base.uris import Place, place_of
+from finops_assets.focus.normal import normal_key, normal_value
+from finops_assets.focus.specification import canonical_name, columns
+from finops_assets.settings.shared_cost import SharedWhat
+
+
+def cross_mistakes(raw: Mapping[str, Any], base: Path) -> list[tuple[tuple[str | int, ...], str]]:
+    """Mistakes between settings; tolerant of raw input so that they show beside the simple ones."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    sources = [(i, s) for i, s in enumerate(list_of(raw.get("sources"))) if isinstance(s, dict)]
+    names: dict[str, int] = {}
+    for i, source in sources:
+        name = str(source.get("name"))
+        if name in names:
+            found.append(
+                (("sources", i, "name"), f"found {name!r} again (first at sources[{names[name]}]); names are unique")
+            )
+        names.setdefault(name, i)
+    found += _shadow_mistakes(sources)
+    for i, entry in sources:
+        uri = entry.get("uri")
+        if isinstance(uri, str) and without_secrets(uri) != uri:
+            found.append(
+                (
+                    ("sources", i, "uri"),
+                    f"found {without_secrets(uri)!r} with credentials in it; take them out: they come from the"
+                    " provider's own chain (environment, profile, role)",
+                )
+            )
+        gaps = entry.get("known_gaps")
+        for j, gap in enumerate(gaps if isinstance(gaps, list) else []):
+            if canonical_name(str(gap)) != gap:
+                hint = meant(gap, columns())
+                found.append((("sources", i, "known_gaps", j), f"found {gap!r}, which is no FOCUS column{hint}"))
+    found += _place_mistakes(raw, sources, base)
+    dimensions = _mapping(raw.get("dimensions"))
+    found += _alias_mistakes(dimensions)
+    found += _policy_mistakes(_mapping(raw.get("tag_policy")), {str(d) for d in dimensions}, set(names))
+    found += _shared_mistakes(list_of(raw.get("shared_cost")), {str(d) for d in dimensions})
+    found += rule_mistakes(list_of(raw.get("attribution_rules")), {str(d) for d in dimensions}, set(names))
+    for i, item in enumerate(list_of(raw.get("acknowledged"))):
+        if isinstance(item, dict) and str(item.get("source")) not in names:
+            found.append(
+                (("acknowledged", i, "source"), f"found {item.get('source')!r}; allowed: {', '.join(sorted(names))}")
+            )
+    found += _conforms_mistakes(_mapping(raw.get("conforms")), set(names))
+    found += _channel_mistakes(list_of(_mapping(raw.get("alerts")).get("channels")), set(names))
+    return found
+
+
+def _place_mistakes(
+    raw: Mapping[str, Any], sources: list[tuple[int, dict[str, Any]]], base: Path
+) -> list[tuple[tuple[str | int, ...], str]]:
+    """URIs that cannot be understood, sources that read each other's files, and our own files among theirs."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    places: list[tuple[str, Any, Place]] = []
+    ours = [(name, place) for name in ("lake", "warehouse", "published") if (place := _own_place(raw, name, base))]
+    for i, (name, place) in enumerate(ours):
+        for other, taken in ours[:i]:
+            if place == taken:
+                found.append(((name,), f"found {raw[name]!r}, as {other} has; each needs a path of its own"))
+    for i, source in sources:
+        uri, layout, name = source.get("uri"), source.get("layout"), str(source.get("name"))
+        if not isinstance(uri, str):
+            continue
+        loc, shown = ("sources", i, "uri"), without_secrets(uri)
+        try:
+            place = place_of(uri, base)
+        except ValueError as error:
+            found.append((loc, str(error)))
+            continue
+        for own, at in ours:
+            below = at.parts[len(place.parts) :]
+            if layout == "files" and not place.pattern and place.holds(at) and not any(p[0] == "." for p in below):
+                found.append(
+                    (loc, f"found {shown!r}, below which {own} lies: it would be read as a bill; move one of them")
+                )
+        if source.get("shadow_of") is not None:
+            continue  # it is not counted at all
+        for other, its_layout, taken in places:
+            if place == taken:
+                said = f"which source {other!r} has, too"
+            elif taken.holds(place) and its_layout in ("files", layout):
+                said = f"which lies within that of source {other!r}"
+            elif place.holds(taken) and layout in ("files", its_layout):
+                said = f"within which that of source {other!r} lies"
+            else:
+                continue
+            found.append((loc, f"found {shown!r} for source {name!r}, {said}; one cost would be counted twice"))
+        places.append((name, layout, place))
+    return found
+
+
+def _own_place(raw: Mapping[str, Any], name: str, base: Path) -> Place | None:
+    """Where lake, warehouse or published copy lie, if it is understood; what is wrong with it is said elsewhere."""
+    value = raw.get(name)
+    uri = value.get("uri") if isinstance(value, dict) else value
+    try:
+        return place_of(uri, base) if isinstance(uri, str) and without_secrets(uri) == uri else None
+    except ValueError:
+        return None
+
+
+def _shadow_mistakes(sources: list[tuple[int, dict[str, Any]]]) -> list[tuple[tuple[str | int, ...], str]]:
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    counted = sorted(str(s.get("name")) for _, s in sources if s.get("shadow_of") is None)
+    for i, source in sources:
+        other = source.get("shadow_of")
+        if other is None:
+            continue
+        if str(other) not in counted:
+            allowed = ", ".join(counted) or "(a source without shadow_of, of which there is none)"
+            found.append((("sources", i, "shadow_of"), f"found {other!r}; allowed: {allowed}"))
+        if source.get("required") is True:
+            found.append(
+                (("sources", i, "required"), "found True, but a source with shadow_of holds no day; leave it out")
+            )
+    return found
+
+
+def _channel_mistakes(channels: list[Any], sources: set[str]) -> list[tuple[tuple[str | int, ...], str]]:
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    names: dict[str, int] = {}
+    for i, channel in enumerate(channels):
+        if not isinstance(channel, dict):
+            continue
+        loc = ("alerts", "channels", i)
+        name = str(channel.get("name") or channel.get("kind"))
+        if name in names:
+            found.append(
+                (
+                    (*loc, "name"),
+                    f"found {name!r} again (first at alerts.channels[{names[name]}]); names are unique, and a channel"
+                    " without one is called as its kind",
+                )
+            )
+        names.setdefault(name, i)
+        for j, source in enumerate(list_of(channel.get("sources"))):
+            if str(source) not in sources:
+                found.append(((*loc, "sources", j), f"found {source!r}; allowed: {', '.join(sorted(sources))}"))
+        if channel.get("kind") == "webhook" and (channel.get("url") is None) == (channel.get("url_env") is None):
+            found.append((loc, "needs exactly one of url and url_env"))
+        if channel.get("kind") == "smtp" and (channel.get("username_env") is None) != (
+            channel.get("password_env") is None
+        ):
+            found.append((loc, "needs username_env and password_env together, or neither"))
+    return found
+
+
+def list_of(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+RESERVED = {"source", "charge_date", "provider", "tag_set_id", "repairs", "source_file", "source_row"} | {
+    name.casefold() for name in columns()
+}
+
+
+def _columns_beside_dimensions() -> set[str]:
+    """What the tables that have a column for each dimension call their other columns."""
+    from finops_assets.tables.declarations import DIMENSIONS, TABLES  # not for every command: it brings pandas
+
+    return {c.name.casefold() for t in TABLES.values() if t.by_dimensions for c in t.columns} - {*DIMENSIONS}
+
+
+def _alias_mistakes(dimensions: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    owner: dict[str, tuple[str, str]] = {}
+    taken = _columns_beside_dimensions() if dimensions else set()
+    for dimension, body in dimensions.items():
+        if str(dimension) in RESERVED or f"{dimension}".endswith("_key"):
+            found.append((("dimensions", dimension), f"the name {dimension!r} is taken by a column of the facts"))
+        elif str(dimension) in taken:
+            found.append(
+                (("dimensions", dimension), f"the name {dimension!r} is taken by a column of the rollup's tables")
+            )
+        if not isinstance(body, dict):
+            continue
+        for i, key in enumerate(list_of(body.get("keys"))):
+            normal = normal_key(str(key))
+            loc = ("dimensions", str(dimension), "keys", i)
+            if not normal:
+                found.append((loc, f"found {key!r}, which has no letter or digit"))
+            elif normal in owner:
+                other, spelled = owner[normal]
+                found.append(
+                    (
+                        loc,
+                        f"found {key!r}, which matches {spelled!r} of dimension {other!r} (case, user: and"
+                        " punctuation are ignored); a key belongs to one dimension",
+                    )
+                )
+            owner.setdefault(normal, (str(dimension), str(key)))
+        targets: dict[str, str] = {}
+        for value, target in _mapping(body.get("values")).items():
+            normal = normal_value(str(value))
+            if targets.setdefault(normal, str(target)) != str(target):
+                found.append(
+                    (
+                        ("dimensions", str(dimension), "values", value),
+                        f"found {value!r} -> {target!r}, but {normal!r} already becomes {targets[normal]!r}",
+                    )
+                )
+    return found
+
+
+def _policy_mistakes(
+    policy: Mapping[str, Any], dimensions: set[str], sources: set[str]
+) -> list[tuple[tuple[str | int, ...], str]]:
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    allowed = ", ".join(sorted(dimensions)) or "(no dimensions are configured)"
+
+    def check(loc: tuple[str | int, ...], dimension: object, body: object = None) -> None:
+        if str(dimension) not in dimensions:
+            found.append((loc, f"found {dimension!r}; allowed: {allowed}"))
+        if isinstance(body, dict):
+            warn, block = body.get("warn_above"), body.get("block_above")
+            if isinstance(warn, (int, float)) and isinstance(block, (int, float)) and warn > block:
+                found.append((loc, f"found warn_above {warn} over block_above {block}; warn must not exceed block"))
+
+    for i, dimension in enumerate(list_of(policy.get("required"))):
+        check(("tag_policy", "required", i), dimension)
+    for dimension in _mapping(policy.get("canonical")):
+        check(("tag_policy", "canonical", dimension), dimension)
+    for dimension, body in _mapping(policy.get("thresholds")).items():
+        check(("tag_policy", "thresholds", dimension), dimension, body)
+    for source, bodies in _mapping(policy.get("sources")).items():
+        if source not in sources:
+            found.append(
+                (("tag_policy", "sources", source), f"found {source!r}; allowed: {', '.join(sorted(sources))}")
+            )
+        for dimension, body in _mapping(bodies).items():
+            check(("tag_policy", "sources", source, dimension), dimension, body)
+    return found
+
+
+def meant(found: object, known: Iterable[str]) -> str:
+    """The name that was probably meant, as the end of a sentence; empty where none is alike."""
+    close = difflib.get_close_matches(str(found), [*known], n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _conforms_mistakes(raw: Mapping[str, Any], sources: set[str]) -> list[tuple[tuple[str | int, ...], str]]:
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    shares: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = [
+        (("conforms", "hold_above"), _mapping(raw.get("hold_above")))
+    ]
+    for source, body in _mapping(raw.get("sources")).items():
+        if source not in sources:
+            found.append((("conforms", "sources", source), f"found {source!r}; allowed: {', '.join(sorted(sources))}"))
+        shares.append((("conforms", "sources", source), _mapping(body)))
+    for loc, body in shares:
+        for column in body:
+            if canonical_name(str(column)) != column:
+                hint = meant(column, columns())
+                found.append(((*loc, column), f"found {column!r}, which is no FOCUS column{hint}"))
+            elif column in DECIDE_FIGURES:
+                found.append(((*loc, column), f"found {column!r}, without which no figure is known: it always holds"))
+    return found
+
+
+DECIDE_FIGURES = frozenset(
+    [
+        "BilledCost",
+        "EffectiveCost",
+        "ListCost",
+        "ContractedCost",
+        "BillingCurrency",
+        "BillingPeriodStart",
+        "BillingPeriodEnd",
+        "ChargePeriodStart",
+        "ChargePeriodEnd",
+    ]
+)
+"""The columns without which money, its currency or its time is not known."""
+
+
+def _shared_mistakes(rules: list[Any], dimensions: set[str]) -> list[tuple[tuple[str | int, ...], str]]:
+    known = {*SharedWhat.model_fields, *dimensions} - {"others"}
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    for i, rule in enumerate(rules):
+        for name in _mapping(_mapping(rule).get("cost")):
+            if str(name) not in known:
+                hint = meant(name, sorted(known))
+                said = f"is not a known setting{hint} (allowed: {', '.join(sorted(known))})"
+                found.append((("shared_cost", i, "cost", name), said))
+    return found
+
+
+def rule_mistakes(rules: list[Any], dimensions: set[str], sources: set[str]) -> list[tuple[tuple[str | int, ...], str]]:
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    names: dict[str, int] = {}
+    for i, rule in enumerate(rules):
+        if not isinstance(rule, dict):
+            continue
+        loc = ("attribution_rules", i)
+        name = str(rule.get("name"))
+        if name in names:
+            first = f"attribution_rules[{names[name]}]"
+            found.append(((*loc, "name"), f"found {name!r} again (first at {first}); names are unique"))
+        names.setdefault(name, i)
+        for dimension in _mapping(rule.get("set")):
+            if str(dimension) not in dimensions:
+                found.append(
+                    ((*loc, "set", dimension), f"found {dimension!r}; allowed: {', '.join(sorted(dimensions))}")
+                )
+        when = _mapping(rule.get("when"))
+        for column in when:
+            if column in ("source", "tags"):
+                continue
+            known = columns().get(str(column))
+            if known is None:
+                hint = meant(column, columns())
+                found.append(
+                    ((*loc, "when", column), f"found {column!r}, which is no FOCUS column, source or tags{hint}")
+                )
+            elif known.type != "string":
+                found.append(
+                    (
+                        (*loc, "when", column),
+                        f"found {column!r}, whose values are no texts ({known.type}); rules read texts",
+                    )
+                )
+        source = when.get("source")
+        if isinstance(source, str) and not set(source) & {"*", "?"} and source not in sources:
+            found.append(((*loc, "when", "source"), f"found {source!r}; allowed: {', '.join(sorted(sources))}"))
+    return found

@@ -1,0 +1,102 @@
+"""finops.yaml -> typed settings. Every mistake is reported at once, with its place in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    field_validator,
+)
+
+from finops_assets.base.waiting import PATIENCE_MINUTES
+from finops_assets.settings.alerts import Alerts, Night
+from finops_assets.settings.anomalies import Anomalies
+from finops_assets.settings.attribution import AttributionRule, Dimension, SparseGroups
+from finops_assets.settings.budgets import BudgetFile
+from finops_assets.settings.currency import Currency
+from finops_assets.settings.engine import Engine
+from finops_assets.settings.gates import Acknowledgement, Conforms, Plausibility
+from finops_assets.settings.lake import LakePlace
+from finops_assets.settings.section import Name, Section, file_form
+from finops_assets.settings.shared_cost import SharedCost, _untangle
+from finops_assets.settings.sources import Source
+from finops_assets.settings.tag_policy import TagPolicy
+
+
+class Settings(Section):
+    """The whole of finops.yaml. Relative paths are relative to the file's folder."""
+
+    first_day: date
+    lake: LakePlace
+    warehouse: Path
+    published: Path
+    sources: tuple[Source, ...] = Field(min_length=1)
+    dimensions: Mapping[Name, Dimension] = Field(min_length=1)
+    placeholders: tuple[str, ...] = ("none", "null", "n/a", "unknown")
+    tag_policy: TagPolicy = TagPolicy()
+    attribution_rules: tuple[AttributionRule, ...] = ()
+    """In order; of each dimension the first that matches counts."""
+    sparse_groups: SparseGroups = SparseGroups()
+    plausibility: Plausibility = Plausibility()
+    conforms: Conforms = Conforms()
+    acknowledged: tuple[Acknowledgement, ...] = ()
+    engine: Engine = Engine()
+    release: Literal["by_source", "whole_day"] = "by_source"
+    """What a gate holds: that source's part of the day, or the whole day until all required sources have passed."""
+    owner: Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")] = "team:finops"
+    night: Night = Night()
+    keep_runs_days: Annotated[int, Field(ge=7)] = 180
+    """Runs in Dagster's history that are older, and superseded by later ones, are deleted."""
+    wait_minutes: Annotated[float, Field(ge=0, le=1440)] = PATIENCE_MINUTES
+    """How long somebody waits for the warehouse, a pool's slot or another run over the same days before giving up."""
+    alerts: Alerts = Alerts()
+    currency: Currency | None = None
+    budgets: Annotated[BudgetFile, BeforeValidator(file_form)] | None = None
+    shared_cost: tuple[SharedCost, ...] = ()
+    """In order: a later rule may split what an earlier one gave."""
+
+    @field_validator("shared_cost")
+    @classmethod
+    def _in_order(cls, rules: tuple[SharedCost, ...]) -> tuple[SharedCost, ...]:
+        for place, rule in enumerate(rules):
+            if rule.name in [other.name for other in rules[:place]]:
+                raise ValueError(f"the name {rule.name!r} stands twice; names are unique")
+            for team in rule.named:
+                owner = (team.split("/")[0], team.split("/")[1])
+                earlier = next((r for r in rules[: place + 1] if r.chained and r.splits(*owner)), None)
+                if earlier is rule:
+                    raise ValueError(f"rule {rule.name} gives to {team}, whose cost it splits; what is not given stays")
+                if earlier is not None:
+                    raise ValueError(
+                        f"rule {rule.name} gives to {team}, whose cost the earlier rule {earlier.name} has split;"
+                        f" {_untangle(rules, rule, earlier)}"
+                    )
+        return rules
+
+    anomalies: Anomalies = Anomalies()
+
+    @property
+    def counted(self) -> tuple[Source, ...]:
+        """The sources whose cost is in facts and rollup: all but the shadows."""
+        return tuple(source for source in self.sources if source.shadow_of is None)
+
+    @property
+    def shadows(self) -> tuple[Source, ...]:
+        """The sources that are only there to be compared with another."""
+        return tuple(source for source in self.sources if source.shadow_of is not None)
+
+    def source(self, name: str) -> Source:
+        """The source of that name; KeyError names the known ones."""
+        for source in self.sources:
+            if source.name == name:
+                return source
+        raise KeyError(f"no source {name!r}; known: {', '.join(s.name for s in self.sources)}")
+
+    def deadline(self, source: Source) -> str:
+        """By when ("HH:MM", UTC) the source must have delivered the day before."""
+        return source.deadline or self.night.deadline

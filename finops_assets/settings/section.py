@@ -1,0 +1,55 @@
+"""What the sections of finops.yaml are written with: the strict model, and the kinds of values."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
+
+from finops_assets.base.secrets import without_secrets
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+UtcTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+"""A time of day in UTC, "HH:MM"."""
+
+
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""The name of an environment variable. Secrets are named in finops.yaml, never written there."""
+
+
+def without_credentials(url: str) -> str:
+    if without_secrets(url) != url:
+        raise ValueError(
+            "holds credentials; take them out: they come from the provider's own chain (environment, role)"
+        )
+    return url
+
+
+Endpoint = Annotated[str, AfterValidator(without_credentials)]
+"""The address of a server. It stands in errors and logs."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def file_form(value: object) -> object:
+    return {"file": value} if isinstance(value, str) else value
+
+
+def one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+OneOrMore = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]

@@ -1,0 +1,64 @@
+"""sources: what is delivered where, in which layout, and when."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from finops_assets.base.patterns import checked
+from finops_assets.settings.section import Endpoint, Name, Section, UtcTime
+
+Layout = Literal[
+    "aws-data-exports", "azure-exports", "gcs-export", "oci-focus", "files",
+    "aws-cur", "azure-actual-amortized", "gcp-detailed", "oci-cost-report",
+]  # fmt: skip
+
+
+Cadence = Literal["daily", "weekdays", "monthly", "irregular"]
+"""On which days a source charges: every day, from Monday to Friday, on one day a month, on any."""
+
+
+class Source(Section):
+    """One billing export. A new provider is a new entry here, not new code."""
+
+    name: Name
+    uri: str
+    layout: Layout
+    provider: str | None = None
+    required: bool = True
+    shadow_of: Name | None = None
+    """The source whose cost this one holds a second time: landed, judged without blocking, compared with it by
+    `finops reconcile`, and never part of facts or rollup."""
+    known_gaps: tuple[str, ...] = ()
+    """Mandatory FOCUS columns that this provider is known to leave out or empty: reported, not blocking."""
+    endpoint_url: Endpoint | None = None
+    """Of a store that speaks a cloud's protocol but is not that cloud's own, or of an emulator."""
+    quiet_minutes: Annotated[int, Field(ge=0)] = 0
+    """Layouts without a manifest: what was written less than this many minutes ago waits."""
+    period_pattern: str | None = None
+    """Layout files: a regular expression with the groups year, month and, if wanted, day of a file's period."""
+    cadence: Cadence | None = None
+    """On which days a charge is due; None: learnt from its history. docs/gates.md"""
+    deadline: UtcTime | None = None
+    """By when yesterday must have been delivered; None: as `night.deadline` says."""
+    department: str | None = None
+    """Whose bill the whole source is: alerts about it carry the name. Costs are attributed by their tags alone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_shadow_holds_no_day(cls, raw: Any) -> Any:
+        return {"required": False, **raw} if isinstance(raw, dict) and raw.get("shadow_of") is not None else raw
+
+    @field_validator("period_pattern")
+    @classmethod
+    def _names_a_period(cls, pattern: str | None) -> str | None:
+        groups = {"year", "month"} if pattern is None else set(re.compile(checked(pattern)).groupindex)
+        if not {"year", "month"} <= groups:
+            raise ValueError(r"needs the groups year and month, such as (?P<year>\d{4})-(?P<month>\d{2})")
+        return pattern
