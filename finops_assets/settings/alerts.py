@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from finops_assets.settings.section import Endpoint, EnvName, Name, Section, UtcTime
 
 Severity = Literal["INFO", "WARNING", "CRITICAL"]
-
-
 Cron = Annotated[str, Field(pattern=r"^\s*\S+\s+\S+\s+\S+\s+\S+\s+\S+\s*$")]
 
 

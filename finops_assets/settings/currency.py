@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
-from finops_assets.settings.section import Section
+from finops_assets.settings.section import FilePath, Section
 
 
 class Currency(Section):
     """The reporting currency. Without it every figure stays in the currency that it was billed in."""
 
     reporting: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-    rates: Path
+    rates: FilePath
     """A CSV of dated rates, see docs/money.md."""
     per: Literal["day", "month"] = "day"
     """day: the newest rate up to the day; month: the newest before the month began, for all of its days."""

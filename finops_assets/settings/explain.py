@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import (
-    BaseModel,
-)
+from pydantic import BaseModel
 
 from finops_assets.base.secrets import without_secrets
-from finops_assets.settings.alerts import CHANNEL_KINDS, Alerts, Night
-from finops_assets.settings.anomalies import Anomalies, AnomalyLimits
-from finops_assets.settings.attribution import AttributionRule, Dimension, SparseGroups
-from finops_assets.settings.budgets import BudgetFile
-from finops_assets.settings.currency import Currency
-from finops_assets.settings.engine import RUN_ON, Engine
-from finops_assets.settings.gates import Acknowledgement, Conforms, Plausibility
-from finops_assets.settings.lake import LakeStore
+from finops_assets.settings.alerts import CHANNEL_KINDS
+from finops_assets.settings.engine import RUN_ON
 from finops_assets.settings.mistakes import meant
 from finops_assets.settings.model import Settings
-from finops_assets.settings.shared_cost import SharedCost, SharedMetric, SharedWhat
-from finops_assets.settings.sources import Source
-from finops_assets.settings.tag_policy import TagPolicy, TagTarget, Threshold
 
 
 def place_of_error(error: Any) -> tuple[str | int, ...]:
@@ -78,35 +67,19 @@ ALLOWED = {
 
 
 def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
-    """The settings allowed at a place in the file."""
-    named: dict[str, type[BaseModel]] = {
-        "lake": LakeStore,
-        "sources": Source,
-        "dimensions": Dimension,
-        "tag_policy": TagPolicy,
-        "attribution_rules": AttributionRule,
-        "thresholds": Threshold,
-        "target": TagTarget,
-        "sparse_groups": SparseGroups,
-        "plausibility": Plausibility,
-        "conforms": Conforms,
-        "acknowledged": Acknowledgement,
-        "engine": Engine,
-        "night": Night,
-        "alerts": Alerts,
-        "currency": Currency,
-        "budgets": BudgetFile,
-        "shared_cost": SharedCost,
-        "cost": SharedWhat,
-        "metric": SharedMetric,
-        "anomalies": Anomalies,
-        "overrides": AnomalyLimits,
-    }
-    if loc[:2] == ("alerts", "channels") and len(loc) > 3:
-        return list(CHANNEL_KINDS[str(loc[3])].model_fields)
-    if loc[:2] == ("tag_policy", "sources"):
-        return list(Threshold.model_fields)
-    model: type[BaseModel] = Settings
+    """The settings allowed at a place in the file, as the sections' models declare them."""
+    models: list[type[BaseModel]] = [Settings]
     for part in loc:
-        model = named.get(str(part), model)
-    return [field.alias or name for name, field in model.model_fields.items()]
+        inner = [f.annotation for m in models for name, f in m.model_fields.items() if part in (name, f.alias)]
+        if inner:
+            models = [model for annotation in inner for model in _models_in(annotation)]
+        elif part in CHANNEL_KINDS:
+            models = [CHANNEL_KINDS[str(part)]]
+    return [field.alias or name for model in models for name, field in model.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a field's type speaks of: itself, or the entries of its list or mapping."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for each in get_args(annotation) for model in _models_in(each)]

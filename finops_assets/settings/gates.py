@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from finops_assets.settings.section import Percent, Section
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
-from pydantic import (
-    BeforeValidator,
-    Discriminator,
-    Tag,
-    field_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Tag, field_validator
 
 from finops_assets.base.secrets import USER_INFO
 from finops_assets.base.uris import bucket_place
-from finops_assets.settings.section import Endpoint, Section
+from finops_assets.settings.section import Endpoint, FilePath, Section
 
 
 class LakeStore(Section):
@@ -46,7 +40,7 @@ def lake_form(value: object) -> object:
 
 
 LakePlace = Annotated[
-    Annotated[Path, Tag("path")] | Annotated[LakeStore, Tag("store")],
+    Annotated[FilePath, Tag("path")] | Annotated[LakeStore, Tag("store")],
     Discriminator(lambda value: "store" if isinstance(value, dict | LakeStore) else "path"),
     BeforeValidator(lake_form),
 ]

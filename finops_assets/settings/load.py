@@ -6,9 +6,7 @@ import os
 from pathlib import Path
 
 import yaml
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
 from finops_assets.base.errors import ConfigError, Mistake
 from finops_assets.settings.attribution import AttributionRule, RulesAlone
@@ -99,7 +97,7 @@ def parse_settings(text: str, file: Path) -> Settings:
     found: list[tuple[tuple[str | int, ...], str]] = list(duplicate_keys(node, ()))
     settings: Settings | None = None
     try:
-        settings = Settings.model_validate(raw)
+        settings = Settings.model_validate(raw, context={"folder": file.parent})
     except ValidationError as error:
         # A list that is only too short because its entries are wrong is not empty: the entries say what is wrong.
         real = (e for e in error.errors() if not (e["type"] == "too_short" and e["input"]))
@@ -107,34 +105,4 @@ def parse_settings(text: str, file: Path) -> Settings:
     found += cross_mistakes(raw, file.parent)
     if found or settings is None:
         raise ConfigError(str(file), [Mistake(dotted(loc), text, line_of(lines, loc)) for loc, text in found])
-    base = file.parent
-    policy_file = settings.tag_policy.organisation
-    return settings.model_copy(
-        update={
-            "lake": _resolve(base, settings.lake) if isinstance(settings.lake, Path) else settings.lake,
-            "warehouse": _resolve(base, settings.warehouse),
-            "published": _resolve(base, settings.published),
-            "currency": settings.currency
-            and settings.currency.model_copy(update={"rates": _resolve(base, settings.currency.rates)}),
-            "shared_cost": tuple(
-                rule.model_copy(update={"metric": rule.metric.model_copy(update={"file": _resolve(base, given)})})
-                if rule.metric and (given := rule.metric.file)
-                else rule
-                for rule in settings.shared_cost
-            ),
-            "budgets": settings.budgets
-            and settings.budgets.model_copy(update={"file": _resolve(base, settings.budgets.file)}),
-            "tag_policy": settings.tag_policy.model_copy(
-                update={"organisation": policy_file and _resolve(base, policy_file)}
-            ),
-            "sources": tuple(s.model_copy(update={"uri": _resolve_uri(base, s.uri)}) for s in settings.sources),
-        }
-    )
-
-
-def _resolve(base: Path, path: Path) -> Path:
-    return path if path.is_absolute() else base / path
-
-
-def _resolve_uri(base: Path, uri: str) -> str:
-    return uri if "://" in uri or os.path.isabs(uri) else str(base / uri)
+    return settings

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    field_validator,
-)
+from pydantic import BeforeValidator, Field
 
 from finops_assets.base.waiting import PATIENCE_MINUTES
 from finops_assets.settings.alerts import Alerts, Night
@@ -22,8 +17,8 @@ from finops_assets.settings.currency import Currency
 from finops_assets.settings.engine import Engine
 from finops_assets.settings.gates import Acknowledgement, Conforms, Plausibility
 from finops_assets.settings.lake import LakePlace
-from finops_assets.settings.section import Name, Section, file_form
-from finops_assets.settings.shared_cost import SharedCost, _untangle
+from finops_assets.settings.section import FilePath, Name, Section, file_form
+from finops_assets.settings.shared_cost import SharedCosts
 from finops_assets.settings.sources import Source
 from finops_assets.settings.tag_policy import TagPolicy
 
@@ -33,8 +28,8 @@ class Settings(Section):
 
     first_day: date
     lake: LakePlace
-    warehouse: Path
-    published: Path
+    warehouse: FilePath
+    published: FilePath
     sources: tuple[Source, ...] = Field(min_length=1)
     dimensions: Mapping[Name, Dimension] = Field(min_length=1)
     placeholders: tuple[str, ...] = ("none", "null", "n/a", "unknown")
@@ -57,27 +52,8 @@ class Settings(Section):
     alerts: Alerts = Alerts()
     currency: Currency | None = None
     budgets: Annotated[BudgetFile, BeforeValidator(file_form)] | None = None
-    shared_cost: tuple[SharedCost, ...] = ()
+    shared_cost: SharedCosts = ()
     """In order: a later rule may split what an earlier one gave."""
-
-    @field_validator("shared_cost")
-    @classmethod
-    def _in_order(cls, rules: tuple[SharedCost, ...]) -> tuple[SharedCost, ...]:
-        for place, rule in enumerate(rules):
-            if rule.name in [other.name for other in rules[:place]]:
-                raise ValueError(f"the name {rule.name!r} stands twice; names are unique")
-            for team in rule.named:
-                owner = (team.split("/")[0], team.split("/")[1])
-                earlier = next((r for r in rules[: place + 1] if r.chained and r.splits(*owner)), None)
-                if earlier is rule:
-                    raise ValueError(f"rule {rule.name} gives to {team}, whose cost it splits; what is not given stays")
-                if earlier is not None:
-                    raise ValueError(
-                        f"rule {rule.name} gives to {team}, whose cost the earlier rule {earlier.name} has split;"
-                        f" {_untangle(rules, rule, earlier)}"
-                    )
-        return rules
-
     anomalies: Anomalies = Anomalies()
 
     @property

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from finops_assets.base.secrets import without_secrets
 
 Percent = Annotated[float, Field(ge=0, le=100)]
-
-
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
 UtcTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 """A time of day in UTC, "HH:MM"."""
-
-
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """The name of an environment variable. Secrets are named in finops.yaml, never written there."""
 
@@ -38,6 +27,14 @@ def without_credentials(url: str) -> str:
 
 Endpoint = Annotated[str, AfterValidator(without_credentials)]
 """The address of a server. It stands in errors and logs."""
+
+
+def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("folder", "")) / path
+
+
+FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
+"""A file or folder of this machine. In finops.yaml it is relative to that file's folder, which `load` gives as context."""
 
 
 class Section(BaseModel):

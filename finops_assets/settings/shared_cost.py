@@ -5,20 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from finops_assets.settings.section import Name, OneOrMore, Section, file_form
+from finops_assets.settings.section import FilePath, Name, OneOrMore, Section, file_form
 
 SplitMethod = Literal["even", "fixed", "proportional", "metric", "benefit"]
-
-
 SplitPercent = Annotated[Decimal, Field(gt=0, le=100)]
 
 
@@ -60,7 +53,7 @@ class SharedWhat(Section):
 class SharedMetric(Section):
     """Quantities by day and team: a CSV with date, department, team, quantity, or a table of the warehouse with these."""
 
-    file: Path | None = None
+    file: FilePath | None = None
     table: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)?$")] | None = None
 
     @model_validator(mode="after")
@@ -126,3 +119,23 @@ def _untangle(rules: tuple[SharedCost, ...], later: SharedCost, earlier: SharedC
     if later.name in path:
         return f"they go round in a cycle ({path[later.name]} -> {earlier.name}): let one of them give to others"
     return f"put {later.name} before {earlier.name}"
+
+
+def _in_order(rules: tuple[SharedCost, ...]) -> tuple[SharedCost, ...]:
+    for place, rule in enumerate(rules):
+        if rule.name in [other.name for other in rules[:place]]:
+            raise ValueError(f"the name {rule.name!r} stands twice; names are unique")
+        for team in rule.named:
+            owner = (team.split("/")[0], team.split("/")[1])
+            earlier = next((r for r in rules[: place + 1] if r.chained and r.splits(*owner)), None)
+            if earlier is rule:
+                raise ValueError(f"rule {rule.name} gives to {team}, whose cost it splits; what is not given stays")
+            if earlier is not None:
+                raise ValueError(
+                    f"rule {rule.name} gives to {team}, whose cost the earlier rule {earlier.name} has split;"
+                    f" {_untangle(rules, rule, earlier)}"
+                )
+    return rules
+
+
+SharedCosts = Annotated[tuple[SharedCost, ...], AfterValidator(_in_order)]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from finops_assets.base.patterns import checked
 from finops_assets.settings.section import Endpoint, Name, Section, UtcTime
@@ -18,17 +15,24 @@ Layout = Literal[
     "aws-data-exports", "azure-exports", "gcs-export", "oci-focus", "files",
     "aws-cur", "azure-actual-amortized", "gcp-detailed", "oci-cost-report",
 ]  # fmt: skip
-
-
 Cadence = Literal["daily", "weekdays", "monthly", "irregular"]
 """On which days a source charges: every day, from Monday to Friday, on one day a month, on any."""
+
+
+def _beside_the_file(uri: str, info: ValidationInfo) -> str:
+    folder = (info.context or {}).get("folder")
+    return uri if folder is None or "://" in uri or os.path.isabs(uri) else str(folder / uri)
+
+
+SourceUri = Annotated[str, AfterValidator(_beside_the_file)]
+"""Where a source's files lie: a folder, file or glob of this machine, beside finops.yaml if relative, or of a store."""
 
 
 class Source(Section):
     """One billing export. A new provider is a new entry here, not new code."""
 
     name: Name
-    uri: str
+    uri: SourceUri
     layout: Layout
     provider: str | None = None
     required: bool = True

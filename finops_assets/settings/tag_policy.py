@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
-from finops_assets.settings.section import Percent, Section
+from finops_assets.settings.section import FilePath, Percent, Section
 
 
 class Threshold(Section):
@@ -44,7 +41,7 @@ class TagPolicy(Section):
     required: tuple[str, ...] = ()
     canonical: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """Dimension -> the values that it should have; a dimension that is not named may have any."""
-    organisation: Path | None = None
+    organisation: FilePath | None = None
     """A CSV of departments, teams, cost centers (a column a dimension) and each department's champion."""
     champions: Mapping[str, str] = Field(default_factory=dict)
     """Department -> who answers for its tags; before those of the file."""
