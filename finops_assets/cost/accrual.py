@@ -18,7 +18,8 @@ import pandas as pd
 
 from finops_assets.base.sql import identifier
 from finops_assets.cost.restatements import as_of_relation
-from finops_assets.cost.rollup import EFFECTIVE, TABLE
+from finops_assets.cost.rollup import TABLE
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL, SCALE
 from finops_assets.storage.duck import columns_of
 from finops_assets.tables.ddl import dimensions_of

@@ -13,8 +13,8 @@ from decimal import Decimal
 import duckdb
 import pandas as pd
 
-from finops_assets.cost.rollup import EFFECTIVE
 from finops_assets.cost.rollup import TABLE as ROLLUP
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL, percent
 from finops_assets.storage.duck import columns_of
 

@@ -10,7 +10,7 @@ from datetime import date
 import duckdb
 import pandas as pd
 
-from finops_assets.cost.rollup import EFFECTIVE
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
 
 TABLE = "daily_corrections"

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.rules import Rules
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.participants import provider_before
 from finops_assets.storage.warehouse import Warehouse
@@ -21,9 +22,6 @@ TOO_MANY = "__other__"
 MOST_VALUES = 5_000
 """Values of a dimension beside those of every rollup that a day is grouped by. One with more, such as the name of each
 resource, would make the rollup as long as the facts."""
-
-# A row's accrued cost, whatever the provider leaves out.
-EFFECTIVE = "coalesce(EffectiveCost, BilledCost, 0)"
 
 # What the history of reported days keeps, by the key and source.
 REPORTED = ("billed_cost", "effective_cost", "positive_effective_cost", "row_count")

@@ -16,6 +16,7 @@ from finops_assets.cost.attribution.combinations import TagsOf
 from finops_assets.cost.attribution.row_rules import RULE, Given, RulesOfDay
 from finops_assets.cost.attribution.rules import Rules, resolve
 from finops_assets.cost.attribution.tag_sets import TagTexts
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.settings.engine import Engine
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import connect
@@ -135,7 +136,7 @@ def _combinations(
     standing = [identifier(d) if d in there else "NULL" for d in rules.dimensions]
     result = connection.execute(
         f"SELECT {', '.join(['tag_set_id', *columns, *standing])}, coalesce(BillingCurrency, '') AS currency, count(*),"
-        " coalesce(sum(coalesce(EffectiveCost, BilledCost)), 0), coalesce(sum(BilledCost), 0)"
+        f" coalesce(sum({EFFECTIVE}), 0), coalesce(sum(BilledCost), 0)"
         f" FROM {facts} GROUP BY {', '.join(str(n + 1) for n in range(len(columns) + len(standing) + 2))}"
     )
     while batch := result.fetchmany(10_000):

@@ -23,6 +23,7 @@ from finops_assets.base.errors import DeliveryChanged, DeliveryRefused, Delivery
 from finops_assets.base.sql import identifier, literal
 from finops_assets.base.text import command
 from finops_assets.base.uris import DATA_SUFFIXES
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.specification import detect_version
 from finops_assets.ingest.conversion.convert import in_focus
 from finops_assets.ingest.layouts.delivery import Delivery
@@ -671,7 +672,7 @@ def day_totals(connection: duckdb.DuckDBPyConnection, rows: str, also: Sequence[
     for day, currency, count, billed, effective, fingerprint in connection.execute(
         f"""
         SELECT charge_date, coalesce(BillingCurrency, ''), count(*),
-            coalesce(sum(BilledCost), 0), coalesce(sum(coalesce(EffectiveCost, BilledCost)), 0),
+            coalesce(sum(BilledCost), 0), coalesce(sum({EFFECTIVE}), 0),
             sum(CAST(hash({hashed}) AS HUGEINT))
         FROM ({rows}) GROUP BY 1, 2 ORDER BY 1, 2
         """

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import duckdb
 
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.storage.duck import by_day, file_list
 
 # What a charge is, apart from its amounts. The tags of a resource may be restated; without a resource they say whose it is.
@@ -175,7 +176,7 @@ def _compared(ours: Slices, theirs: Slices, days: Iterable[date]) -> str:
     sides = [_hashed({day: slices[day] for day in wanted}) for slices in (ours, theirs)]
     grouped = [
         f"SELECT charge_date, row_hash AS id, count(*) AS n, any_value(charge_hash) FILTER (WHERE {_NAMED}) AS charge,"
-        f" any_value(coalesce(BillingCurrency, '')) AS currency, any_value(coalesce(EffectiveCost, BilledCost, 0)) AS each"
+        f" any_value(coalesce(BillingCurrency, '')) AS currency, any_value({EFFECTIVE}) AS each"
         f" FROM ({side}) GROUP BY 1, 2"
         for side in sides
     ]

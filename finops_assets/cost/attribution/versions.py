@@ -15,6 +15,7 @@ from finops_assets.base.errors import LakeError
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.row_rules import OWNER, RULE
 from finops_assets.cost.attribution.rules import Rules
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.settings.engine import Engine
 from finops_assets.storage.duck import connect, file_list
 from finops_assets.storage.lake import Lake
@@ -163,7 +164,7 @@ def audit(
                         WHEN {key} IS NULL THEN 'nothing' WHEN {key} LIKE '{RULE}%' THEN 'rule'
                         WHEN {key} LIKE '{OWNER}%' THEN 'owner' ELSE 'tag' END, {key},
                         coalesce(BillingCurrency, '') AS currency,
-                        coalesce(sum(coalesce(EffectiveCost, BilledCost)), 0) AS cost, count(*)
+                        coalesce(sum({EFFECTIVE}), 0) AS cost, count(*)
                     FROM {relation} GROUP BY 3, 5, 6 ORDER BY currency, cost DESC, 3, 5
                     """
                 ).fetchall()

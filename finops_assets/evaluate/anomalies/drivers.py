@@ -20,8 +20,9 @@ import pyarrow as pa
 from finops_assets.cost.accrual import HISTORY as ACCRUALS
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.restatements import TABLE as REPORTED
-from finops_assets.cost.rollup import EFFECTIVE, key_of
+from finops_assets.cost.rollup import key_of
 from finops_assets.evaluate.anomalies.series import Key
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.lake import Lake

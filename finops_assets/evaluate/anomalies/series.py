@@ -17,10 +17,11 @@ import pyarrow as pa
 
 from finops_assets.cost.accrual import accrued_rollup
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.cost.rollup import EFFECTIVE, TABLE, key_of
+from finops_assets.cost.rollup import TABLE, key_of
 from finops_assets.evaluate.anomalies.detect import LEAST_DAYS, Limits
 from finops_assets.evaluate.forecast.expect import Matrix
 from finops_assets.evaluate.forecast.series import gap_days
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
 from finops_assets.settings.anomalies import Anomalies, AnomalyLimits
 from finops_assets.storage.day_files import facts_relation

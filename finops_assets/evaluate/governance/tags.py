@@ -22,8 +22,9 @@ from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.row_rules import tag_text
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.tag_sets import TagTexts
-from finops_assets.cost.rollup import EFFECTIVE, UNTAGGED
+from finops_assets.cost.rollup import UNTAGGED
 from finops_assets.evaluate.governance.policy import DEPARTMENT, Policy
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL, percent
 from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.participants import provider_before

@@ -15,6 +15,7 @@ import pyarrow as pa
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.row_rules import RULE
 from finops_assets.cost.attribution.rules import Rules
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
 from finops_assets.settings.engine import Engine
 from finops_assets.storage.day_files import facts_relation
@@ -86,7 +87,6 @@ def _read(connection: duckdb.DuckDBPyConnection, facts: str, rules: Rules, days:
         f"{facts} WHERE ResourceId IS NOT NULL AND ChargeCategory = 'Usage'"
         " AND ResourceId IS DISTINCT FROM CommitmentDiscountId"
     )
-    effective = "coalesce(EffectiveCost, BilledCost, 0)"
     # The day before the value makes the greatest text the newest; what is equal to the day is decided by the text.
     newest = {"tags": "CASE WHEN Tags <> '{}' THEN Tags END"} | {d: identifier(d) for d in rules.dimensions}
     by_rule = {d: f"starts_with({identifier(f'{d}_key')}, {literal(RULE)})" for d in _ruled(rules)}
@@ -106,7 +106,7 @@ def _read(connection: duckdb.DuckDBPyConnection, facts: str, rules: Rules, days:
             FROM {usage} GROUP BY ALL""",
         "priced": f"""
             SELECT source, ResourceId, coalesce(BillingCurrency, '') AS BillingCurrency,
-                CAST(sum(greatest({effective}, 0)) AS {DECIMAL}) AS effective_cost
+                CAST(sum(greatest({EFFECTIVE}, 0)) AS {DECIMAL}) AS effective_cost
             FROM {usage} GROUP BY ALL""",
     }
     for name, query in parts.items():
@@ -136,7 +136,7 @@ def _read(connection: duckdb.DuckDBPyConnection, facts: str, rules: Rules, days:
             f"""
             SELECT resource, charge_date, CAST(sum(cost) AS FLOAT) AS cost
             FROM (
-                SELECT source, ResourceId, charge_date, {effective} AS cost
+                SELECT source, ResourceId, charge_date, {EFFECTIVE} AS cost
                 FROM {usage} AND charge_date BETWEEN $first AND $last
             ) JOIN resource USING (source, ResourceId) GROUP BY ALL
             """,

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from finops_assets.base.sql import identifier
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.judge.gates.figures import Asked
 from finops_assets.judge.gates.verdict import Figure, OfSource, Verdict, money
 from finops_assets.platform import Platform
@@ -160,14 +161,13 @@ def _untagged_shares(
 
 def shares_query(facts: str, dimensions: list[str]) -> str:
     """SQL: charge_date, source, currency, positive effective cost, and how much of it lacks each dimension."""
-    cost = "coalesce(EffectiveCost, BilledCost)"
     sums = ", ".join(
-        f"coalesce(sum(CASE WHEN {identifier(d)} IS NULL THEN {cost} END), 0) AS {identifier(f'without_{d}')}"
+        f"coalesce(sum(CASE WHEN {identifier(d)} IS NULL THEN {EFFECTIVE} END), 0) AS {identifier(f'without_{d}')}"
         for d in dimensions
     )
     return f"""
-        SELECT charge_date, source, coalesce(BillingCurrency, '') AS currency, sum({cost}) AS positive_cost, {sums}
-        FROM {facts} WHERE {cost} > 0 GROUP BY 1, 2, 3
+        SELECT charge_date, source, coalesce(BillingCurrency, '') AS currency, sum({EFFECTIVE}) AS positive_cost, {sums}
+        FROM {facts} WHERE {EFFECTIVE} > 0 GROUP BY 1, 2, 3
     """
 
 
@@ -175,15 +175,14 @@ def _who(connection: duckdb.DuckDBPyConnection, platform: Platform, source: str,
     """The accounts and tag keys that carry a day's untagged money."""
     file = platform.lake.day_file(judged_layer(platform.lake, (source, day)), source, day)
     relation = facts_relation([file])
-    cost = "coalesce(EffectiveCost, BilledCost)"
-    where = f"{cost} > 0 AND {identifier(dimension)} IS NULL"
+    where = f"{EFFECTIVE} > 0 AND {identifier(dimension)} IS NULL"
     accounts = connection.execute(
-        f"SELECT coalesce(SubAccountName, SubAccountId, 'no account'), sum({cost}) FROM {relation}"
+        f"SELECT coalesce(SubAccountName, SubAccountId, 'no account'), sum({EFFECTIVE}) FROM {relation}"
         f" WHERE {where} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {SHOWN}"
     ).fetchall()
     keys: dict[str, Decimal] = {}
     for tags, amount in connection.execute(
-        f"SELECT Tags, sum({cost}) FROM {relation} WHERE {where} GROUP BY 1 ORDER BY 2 DESC LIMIT 5000"
+        f"SELECT Tags, sum({EFFECTIVE}) FROM {relation} WHERE {where} GROUP BY 1 ORDER BY 2 DESC LIMIT 5000"
     ).fetchall():
         for key in json.loads(tags) if tags else ["(no tags at all)"]:
             keys[key] = keys.get(key, Decimal(0)) + amount

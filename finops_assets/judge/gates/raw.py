@@ -13,6 +13,7 @@ import duckdb
 
 from finops_assets.base.secrets import without_secrets
 from finops_assets.base.sql import identifier, literal
+from finops_assets.focus.measures import EFFECTIVE, POSITIVE
 from finops_assets.focus.specification import Column, columns, mandatory_columns
 from finops_assets.ingest.cadence import AWAITED, COSTS_NOTHING, MISSING, Calendar, Emptiness
 from finops_assets.ingest.layouts.delivery import incomplete_sectors
@@ -322,9 +323,9 @@ def _column_findings(
     by = "charge_date, coalesce(BillingCurrency, '')"
 
     def money_where(condition: str) -> str:
-        return f"coalesce(sum(CASE WHEN {condition} THEN {_POSITIVE} END), 0)"
+        return f"coalesce(sum(CASE WHEN {condition} THEN {POSITIVE} END), 0)"
 
-    asked = [f"coalesce(sum({_POSITIVE}), 0)"]
+    asked = [f"coalesce(sum({POSITIVE}), 0)"]
     for column in never_null:
         gap = gap_condition(source, column.name, versions)
         empty = f"{column.name} IS NULL AND NOT {gap}"
@@ -355,7 +356,7 @@ def _column_findings(
                 into.wrong(column.name, _OUTSIDE).add(count, currency, Decimal(cost), allowed)
     place_of = f"{SOURCE_FILE} || ', row ' || {SOURCE_ROW}"
     for day, currency, text, rows, cost, first in connection.execute(
-        f"SELECT {by}, repairs, count(*), coalesce(sum({_POSITIVE}), 0), min({place_of}) FROM {relation}"
+        f"SELECT {by}, repairs, count(*), coalesce(sum({POSITIVE}), 0), min({place_of}) FROM {relation}"
         " WHERE repairs LIKE '%not_a%' GROUP BY 1, 2, 3 ORDER BY 1, 2, 4 DESC, 3"
     ).fetchall():
         for item in json.loads(text):
@@ -363,9 +364,6 @@ def _column_findings(
                 wrong = result[day].wrong(item["column"], f"is {item['rule'].replace('_', ' ')}")
                 wrong.add(rows, currency, Decimal(cost), f", e.g. {item['found']!r} in file {first}")
     return result
-
-
-_POSITIVE = "greatest(coalesce(EffectiveCost, BilledCost), 0)"
 
 
 def _odd(column: Column) -> str:
@@ -432,7 +430,7 @@ def _facts_totals(
     result: dict[date, tuple[int, dict[str, Decimal]]] = {}
     for day, currency, rows, cost in connection.execute(
         f"""
-        SELECT charge_date, coalesce(BillingCurrency, ''), count(*), sum(coalesce(EffectiveCost, BilledCost, 0))
+        SELECT charge_date, coalesce(BillingCurrency, ''), count(*), sum({EFFECTIVE})
         FROM {facts_relation(files)} GROUP BY 1, 2
         """
     ).fetchall():

@@ -9,7 +9,8 @@ from decimal import Decimal
 
 from finops_assets.base.sql import identifier
 from finops_assets.cost.accrual import APPORTIONED, HISTORY, LONG
-from finops_assets.cost.rollup import EFFECTIVE, TABLE, rollup_totals
+from finops_assets.cost.rollup import TABLE, rollup_totals
+from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.judge.gates.figures import Asked
 from finops_assets.judge.gates.verdict import Verdict, counted, money
 from finops_assets.platform import Platform
@@ -71,7 +72,7 @@ def facts_totals_query(facts: str) -> str:
     return f"""
         SELECT charge_date, coalesce(BillingCurrency, '') AS currency, count(*) AS row_count,
             coalesce(sum(BilledCost), 0) AS billed_cost,
-            coalesce(sum(coalesce(EffectiveCost, BilledCost)), 0) AS effective_cost
+            coalesce(sum({EFFECTIVE}), 0) AS effective_cost
         FROM {facts} GROUP BY 1, 2
     """
 
