@@ -47,10 +47,11 @@ test-engines: $(READY) ## the work on other engines: chDB, fakesnow, and a Spark
 faults: $(READY) ## kill, starve, hinder and feed it with bad input: hours; a table, JSON, docs/reliability.md
 	$(BIN)/python -m finops_assets_tests.faults --docs docs/reliability.md
 
-lint: $(READY)   ## format, lint and types
+lint: $(READY)   ## format, lint, types, and which room may know which
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(READY) ## let the formatter have its way
 	$(BIN)/ruff check --fix .

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.focus.measures import EFFECTIVE
+from finops_assets.focus.measures import EFFECTIVE, POSITIVE
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.participants import provider_before
 from finops_assets.storage.warehouse import Warehouse
@@ -110,7 +110,7 @@ def rollup_query(
             {key_of(rules, providers, too_many=too_many)},
             CAST(sum(coalesce(BilledCost, 0)) AS {DECIMAL}) AS billed_cost,
             CAST(sum({EFFECTIVE}) AS {DECIMAL}) AS effective_cost,
-            CAST(sum(greatest({EFFECTIVE}, 0)) AS {DECIMAL}) AS positive_effective_cost,
+            CAST(sum({POSITIVE}) AS {DECIMAL}) AS positive_effective_cost,
             {once("ListCost")} AS list_cost,
             {once("ContractedCost")} AS contracted_cost,
             count(DISTINCT ResourceId) AS resource_count,

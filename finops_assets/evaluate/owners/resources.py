@@ -15,7 +15,7 @@ import pyarrow as pa
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.row_rules import RULE
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.focus.measures import EFFECTIVE
+from finops_assets.focus.measures import EFFECTIVE, POSITIVE
 from finops_assets.focus.money import DECIMAL
 from finops_assets.settings.engine import Engine
 from finops_assets.storage.day_files import facts_relation
@@ -106,7 +106,7 @@ def _read(connection: duckdb.DuckDBPyConnection, facts: str, rules: Rules, days:
             FROM {usage} GROUP BY ALL""",
         "priced": f"""
             SELECT source, ResourceId, coalesce(BillingCurrency, '') AS BillingCurrency,
-                CAST(sum(greatest({EFFECTIVE}, 0)) AS {DECIMAL}) AS effective_cost
+                CAST(sum({POSITIVE}) AS {DECIMAL}) AS effective_cost
             FROM {usage} GROUP BY ALL""",
     }
     for name, query in parts.items():
