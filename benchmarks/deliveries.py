@@ -35,7 +35,8 @@ from finops_assets.ingest.layouts import layouts
 from finops_assets.ingest.raw_days import changed_days, compose_days
 from finops_assets.platform import Platform
 from finops_assets.settings.load import parse_settings
-from finops_assets.storage.stores.store import Store, open_store
+from finops_assets.storage.stores.open import open_store
+from finops_assets.storage.stores.store import Store
 from finops_assets_tests.emulators import (
     Place,
     Unavailable,

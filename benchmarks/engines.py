@@ -48,14 +48,14 @@ def on_duckdb(folder: str) -> list[dict[str, Any]]:
 
 def on_spark(folder: str, master: str, *processes: str) -> list[dict[str, Any]]:
     """The work on a cluster, whose processes are given for their CPU time."""
-    from finops_assets.cost.engines.choose import engine_on
+    from finops_assets.cost.engines.choose import engine_of
 
     platform = platform_at(Path(folder), SPARK)
     settings = platform.settings
     engine = settings.engine.model_copy(update={"run_on": master})
     platform = Platform(settings.model_copy(update={"engine": engine}))
     roots = [os.getpid(), *map(int, processes)]
-    session = _timed("session", lambda: engine_on(master, platform.lake), roots)
+    session = _timed("session", lambda: engine_of(engine, platform.lake), roots)
     return [session, *_steps(platform, roots)]
 
 

@@ -20,7 +20,8 @@ from finops_assets.cost.facts import build_facts
 from finops_assets.cost.rollup import TABLE, rollup_query
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
-from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, all_columns
+from finops_assets.ingest.reading.export_table import all_columns
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.judge.gates.facts import judge_facts
 from finops_assets.judge.gates.raw import judge_raw
 from finops_assets.judge.gates.rollup import judge_rollup

@@ -25,7 +25,8 @@ from typing import Any
 
 import pytest
 
-from finops_assets.storage.stores.store import Store, open_store
+from finops_assets.storage.stores.open import open_store
+from finops_assets.storage.stores.store import Store
 
 AZURITE_FOLDER = Path(os.environ.get("AZURITE_FOLDER", Path.home() / ".cache" / "finops_assets" / "azurite"))
 # The account and key that Microsoft publishes for its emulator.

@@ -19,7 +19,7 @@ from finops_assets.evaluate.anomalies.series import Key
 from finops_assets.evaluate.health.figures import COLUMNS, Decided, Outcome, health, page
 from finops_assets.graph.assets.health import health_asset, step_outcomes
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
-from finops_assets.graph.checks.day_verdicts import held_back
+from finops_assets.graph.day_verdicts import held_back
 from finops_assets_tests.conftest import Site, focus_row
 
 NOW = datetime(2026, 11, 4, 9, tzinfo=UTC)  # a Wednesday

@@ -29,7 +29,8 @@ from finops_assets.ingest.conversion.source_columns import SourceColumns
 from finops_assets.ingest.inspect import inspect
 from finops_assets.ingest.layouts.azure_exports import ACTUAL, AMORTIZED
 from finops_assets.ingest.layouts.layouts import known_manifests, newest_deliveries
-from finops_assets.ingest.reading.export_table import ExportTable, open_export
+from finops_assets.ingest.reading.export_table import open_export
+from finops_assets.ingest.reading.relation import ExportTable
 from finops_assets.ingest.reading.spelling import ASSUMED, SLASHED
 from finops_assets.judge.conformance.report import judge_source
 from finops_assets.settings.engine import Engine

@@ -25,7 +25,8 @@ from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.versions import audit, versions_table
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.engines.dialects import DIALECTS, rendered
-from finops_assets.cost.facts import build_facts, facts_query
+from finops_assets.cost.facts import build_facts
+from finops_assets.cost.facts_query import facts_query
 from finops_assets.demo import Estate
 from finops_assets.demo.catalog import DEPARTMENTS
 from finops_assets.evaluate.owners.resources import read_resources

@@ -28,14 +28,8 @@ from finops_assets.settings.model import Settings
 from finops_assets.settings.sources import Source
 from finops_assets.storage.ledger import Generation
 from finops_assets.storage.stores import store as store_module
-from finops_assets.storage.stores.store import (
-    FileChanged,
-    LocalStore,
-    StoredFile,
-    StoreError,
-    WritableStore,
-    open_store,
-)
+from finops_assets.storage.stores.open import open_store
+from finops_assets.storage.stores.store import FileChanged, LocalStore, StoredFile, StoreError, WritableStore
 from finops_assets_tests.emulators import (  # noqa: F401
     Place,
     azure_endpoint,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from decimal import Decimal
 
 # Control characters, what turns the direction of writing, what has no width, halves of a pair. Not the line's end, the tab
 # and the joiners of scripts and emoji.
@@ -77,3 +78,22 @@ def command(name: str, *arguments: str) -> str:
     """
     ends = ["--"] if any(argument.startswith("-") for argument in arguments) else []
     return f"finops {name} {shlex.join([*ends, *arguments])}"
+
+
+def counted(rows: int) -> str:
+    """A number of rows in words.
+
+    >>> counted(1), counted(1200)
+    ('1 row', '1,200 rows')
+    """
+    return "1 row" if rows == 1 else f"{rows:,} rows"
+
+
+def money(value: Decimal) -> str:
+    """An exact amount without trailing zeros.
+
+    >>> money(Decimal("1.500000"))
+    '1.5'
+    """
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.period import days_between
+from finops_assets.base.text import money
 from finops_assets.cli.common import (
     ConfigOption,
     Format,
@@ -28,7 +29,6 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.judge.gates.verdict import money
 from finops_assets.judge.reconciliation.invoice import FINE, Reconciled, reconcile_invoices
 from finops_assets.judge.reconciliation.invoice_file import read_invoices
 from finops_assets.judge.reconciliation.overlap import compare_bills, compare_sources

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import date
+from functools import partial
 
 import duckdb
 import pyarrow as pa
@@ -14,7 +15,8 @@ from finops_assets.cost import accrual, commitments, corrections, restatements, 
 from finops_assets.cost import coverage as coverages
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.coverage import Covered, enter_coverage
-from finops_assets.cost.engines.choose import engine_on
+from finops_assets.cost.engines.choose import engine_of
+from finops_assets.cost.engines.engine import Asked
 from finops_assets.cost.restatements import keep_history
 from finops_assets.cost.rollup import REPORTED, TABLE, TooMany, key_of, rollup_query, too_many_query
 from finops_assets.settings.model import Settings
@@ -24,11 +26,6 @@ from finops_assets.storage.lake import Key, Lake, source_and_day
 from finops_assets.storage.ledger import Ledger
 from finops_assets.storage.warehouse import ROLLED_UP, Warehouse
 from finops_assets.tables.declarations import key
-
-# Exact distinct counts are held in memory: a long range is summed a few million facts at a time.
-ROWS_AT_ONCE = 5_000_000
-# Of another engine only what comes back has to fit here.
-ROWS_AT_ONCE_ELSEWHERE = 200_000_000
 
 ROLLED, CHARGES = "rolled", "long_charges"
 
@@ -53,10 +50,11 @@ def build_rollup(
     providers = {s.name: s.provider for s in settings.counted if s.provider}
     queries = statements_on_facts(rules, providers)
     keys = key(rules.dimensions)
-    run_on = settings.engine.run_on
-    for chunk in _chunks(lake, sources, sorted(days), ROWS_AT_ONCE_ELSEWHERE if run_on else ROWS_AT_ONCE):
+    engine = engine_of(settings.engine, lake)
+    for chunk in _chunks(lake, sources, sorted(days), engine.rows_at_once):
         # Before the warehouse is taken: others may want it meanwhile.
-        found = _found_on(run_on, lake, sources, chunk, rules, providers) if run_on else {}
+        with engine.away((source, day) for source in sources for day in chunk) as ask:
+            found = _found(ask, rules, providers) if ask else {}
         with warehouse.writing() as connection:
             connection.execute("SET memory_limit = ?", [settings.engine.memory_limit.replace(" ", "")])
             files = lake.day_files("facts", sources, chunk)
@@ -165,24 +163,15 @@ def _by_dimension(found: Iterable[tuple[date, str]]) -> TooMany:
     return days
 
 
-def _found_on(
-    run_on: str, lake: Lake, sources: list[str], days: list[date], rules: Rules, providers: Mapping[str, str]
-) -> dict[str, pa.Table]:
+def _found(ask: Asked, rules: Rules, providers: Mapping[str, str]) -> dict[str, pa.Table]:
     """What another engine finds in the facts of these days; the rollup only where it is not `ROLLED` without source."""
-    from finops_assets.cost.engines.transformation import answer, held_keys, shown  # needs the engine's extra
-
-    keys = held_keys(lake, "facts", sources, days)
-    if not keys:
-        return {}
-    engine = engine_on(run_on, lake)
-    with shown(engine, "facts", keys) as facts:
-        asked = too_many_query(rules, facts)
-        rows = zip(*(column.to_pylist() for column in answer(engine, asked).columns)) if asked else ()
-        queries = statements_on_facts(rules, providers, _by_dimension(rows))
-        found = {name: answer(engine, query(facts)) for name, query in queries.items() if name != TABLE}
-        keyed = found[ROLLED].group_by(list(key(rules.dimensions))).aggregate([]).num_rows
-        if keyed < found[ROLLED].num_rows:
-            found[TABLE] = answer(engine, queries[TABLE](facts))
+    known = ask(partial(too_many_query, rules)) if too_many_query(rules, "facts") else pa.table({})
+    rows = zip(*(column.to_pylist() for column in known.columns))
+    queries = statements_on_facts(rules, providers, _by_dimension(rows))
+    found = {name: ask(query) for name, query in queries.items() if name != TABLE}
+    keyed = found[ROLLED].group_by(list(key(rules.dimensions))).aggregate([]).num_rows
+    if keyed < found[ROLLED].num_rows:
+        found[TABLE] = ask(queries[TABLE])
     return found
 
 

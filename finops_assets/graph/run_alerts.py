@@ -16,8 +16,8 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.base.secrets import without_secrets
 from finops_assets.base.timestamps import minute
 from finops_assets.graph.assets.daily import BUILD_STEP, ROLLUP
-from finops_assets.graph.checks.day_verdicts import AWAITED, HELD_BEFORE, OF_DAYS, OF_SOURCES, only_held
 from finops_assets.graph.checks.raw import FACTS
+from finops_assets.graph.day_verdicts import AWAITED, HELD_BEFORE, OF_DAYS, OF_SOURCES, only_held
 from finops_assets.graph.failures import why_step_failed
 from finops_assets.ingest.cadence import MISSING, Calendar
 from finops_assets.ingest.layouts.delivery import incomplete_sectors

@@ -7,7 +7,7 @@ from datetime import date
 
 import dagster as dg
 
-from finops_assets.graph.checks.day_verdicts import held_days
+from finops_assets.graph.day_verdicts import held_days
 
 NEWEST_JUDGED = 31
 """Of a check that is executed without a day, at least so many newest days are judged."""

@@ -28,8 +28,8 @@ from finops_assets.cost.currency.conversion import days_to_convert
 from finops_assets.cost.rollup import days_lacking
 from finops_assets.graph.assets.conversion import CONVERTED
 from finops_assets.graph.assets.daily import BUILD_STEP, ROLLUP, blocking_gates
-from finops_assets.graph.checks.day_verdicts import AWAITED, HELD_BEFORE, held_days
 from finops_assets.graph.checks.raw import FACTS, raw_key
+from finops_assets.graph.day_verdicts import AWAITED, HELD_BEFORE, held_days
 from finops_assets.graph.dead_runs import end_dead_runs, owner_tags
 from finops_assets.graph.failures import why, why_step_failed
 from finops_assets.ingest.landing import unknown_deliveries

@@ -31,12 +31,14 @@ from finops_assets.ingest.layouts.azure_exports import ACTUAL, AMORTIZED
 from finops_assets.ingest.layouts.delivery import Delivery, read_manifest
 from finops_assets.ingest.layouts.layouts import newest_deliveries
 from finops_assets.ingest.layouts.listing import json_of
-from finops_assets.ingest.reading.export_table import ExportTable, map_column, open_export
+from finops_assets.ingest.reading.export_table import map_column, open_export
+from finops_assets.ingest.reading.relation import ExportTable
 from finops_assets.ingest.reading.spelling import how_written
 from finops_assets.settings.engine import Engine
 from finops_assets.settings.sources import Layout, Source
 from finops_assets.storage.duck import connect
-from finops_assets.storage.stores.store import LocalStore, Store, StoredFile, StoreError, matches, open_store
+from finops_assets.storage.stores.open import open_store
+from finops_assets.storage.stores.store import LocalStore, Store, StoredFile, StoreError, matches
 
 TAG_COLUMNS = ("Tags", "AllocatedTags", "x_Labels", "x_Tags", "x_SystemLabels", "x_ProjectLabels")
 STALE_AFTER = timedelta(hours=48)

@@ -29,17 +29,10 @@ from finops_assets.ingest.conversion.convert import in_focus
 from finops_assets.ingest.layouts.delivery import Delivery
 from finops_assets.ingest.layouts.layouts import known_manifests, newest_deliveries
 from finops_assets.ingest.layouts.metadata import stated_version
-from finops_assets.ingest.reading.export_table import (
-    SOURCE_FILE,
-    SOURCE_ROW,
-    ExportTable,
-    all_columns,
-    map_column,
-    open_export,
-    repairs_json,
-)
+from finops_assets.ingest.reading.export_table import all_columns, map_column, open_export, repairs_json
 from finops_assets.ingest.reading.participants import marketplace_charges, with_participants
 from finops_assets.ingest.reading.parts import first_line, is_of_a_part, judged, with_keys
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
 from finops_assets.ingest.reading.spelling import AS_SPECIFIED, EMPTY_ROW, Written, how_written
 from finops_assets.ingest.repairs import condensed, counts, row_repairs
 from finops_assets.ingest.same_charges import Sample, Shared, may_share, samples, shared

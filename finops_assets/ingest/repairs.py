@@ -12,7 +12,7 @@ import pandas as pd
 
 from finops_assets.base.sql import literal
 from finops_assets.focus.money import LARGEST_DRIFT, largest_drift
-from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.storage.duck import one_file
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import Ledger

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from finops_assets.base.errors import TagSetCollision
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.tags import canonical_tags, tag_set_id
-from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, ExportTable
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
 from finops_assets.storage.lake import Lake
 
 REGISTER_SCHEMA = pa.schema([("tag_set_id", pa.string()), ("Tags", pa.string()), ("AllocatedTags", pa.string())])

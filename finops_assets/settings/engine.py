@@ -24,3 +24,8 @@ class Engine(Section):
     def place(self) -> str:
         """Where that is, in words."""
         return f"Spark on {self.run_on}" if self.run_on else "DuckDB on this machine"
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word."""
+        return "spark" if self.run_on else "duckdb"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -48,3 +49,9 @@ def facts_relation(files: list[Path], of_any_rules: bool = False) -> str:
 def raw_relation(files: list[Path]) -> str:
     """SQL: raw files as one relation with source and charge_date from their folders."""
     return by_source_and_day(file_list(files), union_by_name=True)
+
+
+def put_day(lake: Lake, key: Key, write: Callable[[Path], object]) -> None:
+    """Put what `write` writes to a path where a (source, day)'s facts wait for their gates; it must carry the stamp."""
+    with lake.replacing(lake.day_file("unreleased", *key)) as temporary:
+        write(temporary)

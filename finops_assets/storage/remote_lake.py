@@ -30,6 +30,7 @@ from finops_assets.base.sql import literal
 from finops_assets.settings.lake import LakeStore
 from finops_assets.storage.duck import one_file
 from finops_assets.storage.lake import Lake, LakeChanged
+from finops_assets.storage.stores.open import open_store
 from finops_assets.storage.stores.store import (
     ANY,
     PARALLEL_DOWNLOADS,
@@ -38,7 +39,6 @@ from finops_assets.storage.stores.store import (
     StoreError,
     WritableStore,
     matches,
-    open_store,
 )
 
 COPIES = ".copies.sqlite"

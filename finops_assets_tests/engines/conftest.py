@@ -12,7 +12,8 @@ import pytest
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.tag_sets import attribution
 from finops_assets.cost.daily_tables import ROLLED, statements_on_facts
-from finops_assets.cost.engines.transformation import Engine, Query, held_keys, rows_of, write_facts
+from finops_assets.cost.engines.elsewhere import Remote, held_keys, rows_of, write_facts
+from finops_assets.cost.engines.engine import Query
 from finops_assets.cost.facts import build_facts, facts_stamp
 from finops_assets.demo import Estate, EstateSpec, Incident
 from finops_assets.ingest.landing import land_source
@@ -77,7 +78,7 @@ class Expected:
     facts: list[tuple[Any, ...]]
     found: dict[str, list[tuple[Any, ...]]]
 
-    def reached_by(self, engine: Engine) -> None:
+    def reached_by(self, engine: Remote) -> None:
         """Facts, rollup and the figures of the gates, on another engine: the same to the last digit."""
         p = self.platform
         resolved = attribution(p.lake, p.rules, p.source_names)

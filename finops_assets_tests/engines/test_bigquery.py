@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.cost.attribution.tag_sets import attribution
-from finops_assets.cost.engines.transformation import write_facts
+from finops_assets.cost.engines.elsewhere import write_facts
 from finops_assets.storage.lake import Lake
 from finops_assets_tests.engines.conftest import DAYS, Expected, ordered
 

@@ -12,8 +12,8 @@ import pytest
 
 from finops_assets.cost.attribution.tag_sets import attribution, attribution_schema
 from finops_assets.cost.engines.dialects import rendered
-from finops_assets.cost.engines.transformation import PLACED, rows_of, shown, write_facts
-from finops_assets.cost.facts import facts_query
+from finops_assets.cost.engines.elsewhere import PLACED, rows_of, shown, write_facts
+from finops_assets.cost.facts_query import facts_query
 from finops_assets.storage.lake import Key
 from finops_assets_tests.engines.clickhouse_front import front
 from finops_assets_tests.engines.conftest import DAYS, Expected, ordered, statements

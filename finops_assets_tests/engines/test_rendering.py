@@ -15,7 +15,7 @@ from finops_assets.cost.attribution.row_rules import Matcher, RowRule
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.daily_tables import CHARGES, ROLLED
 from finops_assets.cost.engines.dialects import ALLOWED, DIALECTS, FUNCTIONS, NotPortable, rendered
-from finops_assets.cost.facts import facts_query
+from finops_assets.cost.facts_query import facts_query
 from finops_assets.cost.rollup import TABLE, totals_query
 from finops_assets.judge.gates import rollup as rollup_gates
 from finops_assets_tests.conftest import Site

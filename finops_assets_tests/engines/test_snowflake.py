@@ -16,8 +16,8 @@ import sqlglot
 from sqlglot import exp
 
 from finops_assets.cost.attribution.tag_sets import attribution
+from finops_assets.cost.engines.elsewhere import write_facts
 from finops_assets.cost.engines.snowflake import Snowflake
-from finops_assets.cost.engines.transformation import write_facts
 from finops_assets_tests.engines.conftest import DAYS, Expected, ordered
 
 if not os.environ.get("FINOPS_TEST_ENGINES"):

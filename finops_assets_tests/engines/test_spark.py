@@ -14,7 +14,7 @@ import pytest
 from finops_assets.base.errors import FinopsError, LakeError
 from finops_assets.cost.attribution.tag_sets import attribution
 from finops_assets.cost.engines.dialects import rendered
-from finops_assets.cost.engines.transformation import write_facts
+from finops_assets.cost.engines.elsewhere import write_facts
 from finops_assets.cost.facts import build_facts, facts_stamp
 from finops_assets.storage.day_files import facts_relation
 from finops_assets_tests.engines.conftest import DAYS, Expected, facts_rows

@@ -17,7 +17,8 @@ from google.cloud import bigquery
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, all_columns
+from finops_assets.ingest.reading.export_table import all_columns
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.storage.lake import Key, Lake, Layer
 
 _TYPES = {"decimal": "BIGNUMERIC", "datetime": "DATETIME"}

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, all_columns
+from finops_assets.ingest.reading.export_table import all_columns
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.storage.lake import Key, Lake, Layer
 
 SETTINGS = {

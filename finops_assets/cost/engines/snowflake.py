@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, all_columns
+from finops_assets.ingest.reading.export_table import all_columns
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.storage.lake import Key, Lake, Layer
 
 _TYPES = {"decimal": "NUMBER(38, 18)", "datetime": "TIMESTAMP_NTZ(6)"}

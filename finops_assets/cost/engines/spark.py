@@ -39,9 +39,10 @@ from pyspark.sql.types import (
 
 from finops_assets.base.errors import FinopsError, LakeError
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.cost.facts import put_day
 from finops_assets.focus.money import SCALE
-from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW, all_columns
+from finops_assets.ingest.reading.export_table import all_columns
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
+from finops_assets.storage.day_files import put_day
 from finops_assets.storage.lake import Key, Lake, Layer
 
 SETTINGS = {

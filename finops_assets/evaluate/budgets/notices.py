@@ -15,9 +15,9 @@ import duckdb
 
 from finops_assets.alerts.alert import RANK, Alert, Observation, OpenAlert, key_of
 from finops_assets.base.period import Period
+from finops_assets.base.text import money
 from finops_assets.evaluate.budgets.evaluate import CLOSING_DAYS, TABLE, evaluations
 from finops_assets.evaluate.budgets.plan import label_of, owner_of
-from finops_assets.judge.gates.verdict import money
 from finops_assets.settings.alerts import Severity
 from finops_assets.storage.warehouse import Warehouse
 

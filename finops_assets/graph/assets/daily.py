@@ -25,8 +25,8 @@ from finops_assets.graph.assets.days_run import DaysRun
 from finops_assets.graph.assets.describe import cost_by_currency, cost_figures, facts_lineage, rollup_lineage, schema_of
 from finops_assets.graph.assets.follow import DATA_VERSION
 from finops_assets.graph.assets.report_tables import POOL
-from finops_assets.graph.checks.day_verdicts import HELD_BEFORE, held_back, holds, record, record_whole
 from finops_assets.graph.checks.raw import FACTS, raw_check_keys, raw_key
+from finops_assets.graph.day_verdicts import HELD_BEFORE, held_back, holds, record, record_whole
 from finops_assets.graph.partitions import RANGE_RUNS
 from finops_assets.graph.run_days import names_days, run_days
 from finops_assets.ingest.raw_days import sum_totals
@@ -96,7 +96,7 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
                 partitions_def=days,
                 group_name="facts",
                 owners=[settings.owner],
-                kinds={"parquet", "spark" if settings.engine.run_on else "duckdb"},
+                kinds={"parquet", settings.engine.kind},
                 code_version=rules.configured_version,
                 description=(
                     "Every raw row of the day, exactly once, with department, team, environment, cost center (as"

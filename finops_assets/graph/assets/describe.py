@@ -11,11 +11,10 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from finops_assets.base.text import markdown, one_line
+from finops_assets.base.text import markdown, money, one_line
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.focus.specification import columns
-from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW
-from finops_assets.judge.gates.verdict import money
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.storage.ledger import Generation
 from finops_assets.tables.declarations import COUNT, MONEY, NUMBER, Table, column, grouped
 

@@ -17,8 +17,8 @@ from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.owners import DECISIONS
 from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.assets.reports import NOT_YET
-from finops_assets.graph.checks.day_verdicts import only_held
 from finops_assets.graph.checks.raw import FACTS
+from finops_assets.graph.day_verdicts import only_held
 from finops_assets.platform import Platform
 
 STEPS = (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from finops_assets.graph.checks.day_verdicts import held_back, record, record_whole
+from finops_assets.graph.day_verdicts import held_back, record, record_whole
 from finops_assets.graph.run_days import names_days, run_days
 from finops_assets.judge.gates import raw as gates
 from finops_assets.platform import Platform

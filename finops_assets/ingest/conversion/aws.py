@@ -16,8 +16,7 @@ from finops_assets.ingest.conversion.mapping import Dialect
 from finops_assets.ingest.conversion.named_sql import Given
 from finops_assets.ingest.conversion.source_columns import SourceColumns
 from finops_assets.ingest.conversion.tags import from_columns, joined, unreadable
-from finops_assets.ingest.reading.export_table import ExportTable, Note
-from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, Note
 
 # What rounding may leave of an hour of a savings plan, in the currency.
 _ROUNDING = Decimal("0.01")

@@ -18,8 +18,8 @@ from finops_assets.ingest.conversion.mapping import Dialect
 from finops_assets.ingest.conversion.named_sql import Given
 from finops_assets.ingest.conversion.source_columns import SourceColumns
 from finops_assets.ingest.layouts.azure_exports import ACTUAL, AMORTIZED
-from finops_assets.ingest.reading.export_table import ExportTable
-from finops_assets.ingest.reading.spelling import ASSUMED, SLASHED, SOURCE_FILE, date_orders
+from finops_assets.ingest.reading.relation import SOURCE_FILE, ExportTable
+from finops_assets.ingest.reading.spelling import ASSUMED, SLASHED, date_orders
 from finops_assets.storage.repair import Repair
 
 _DATES = {

@@ -21,8 +21,7 @@ from finops_assets.ingest.conversion.named_sql import Given
 from finops_assets.ingest.conversion.source_columns import NULL_TEXT, SourceColumns, fields
 from finops_assets.ingest.conversion.split_cost import split_costs
 from finops_assets.ingest.layouts.delivery import Delivery
-from finops_assets.ingest.reading.export_table import ExportTable
-from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
 from finops_assets.settings.sources import Source
 from finops_assets.storage.repair import Repair
 

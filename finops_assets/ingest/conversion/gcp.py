@@ -9,7 +9,7 @@ from finops_assets.ingest.conversion.mapping import Dialect
 from finops_assets.ingest.conversion.named_sql import Given
 from finops_assets.ingest.conversion.source_columns import SourceColumns, fields
 from finops_assets.ingest.conversion.tags import joined, pairs, unreadable
-from finops_assets.ingest.reading.export_table import ExportTable, Note
+from finops_assets.ingest.reading.relation import ExportTable, Note
 
 _CREDITS = '[{"name":"VARCHAR","amount":"VARCHAR","full_name":"VARCHAR","id":"VARCHAR","type":"VARCHAR"}]'
 _NO_CREDITS = '[]::STRUCT("name" VARCHAR, amount VARCHAR, full_name VARCHAR, id VARCHAR, "type" VARCHAR)[]'

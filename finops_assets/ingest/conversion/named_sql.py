@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from finops_assets.ingest.reading.export_table import Note
+from finops_assets.ingest.reading.relation import Note
 from finops_assets.storage.repair import Repair
 
 

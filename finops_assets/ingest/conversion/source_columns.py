@@ -10,8 +10,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from finops_assets.base.sql import identifier, literal
 from finops_assets.ingest.conversion.mapping import PLACEHOLDER
-from finops_assets.ingest.reading.export_table import ExportTable
-from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
 
 # Not the constant: DuckDB 2.0.0 fails to fold it out of some comparisons ("BindBuiltinScalarFunction …").
 NULL_TEXT = f"nullif(e.{SOURCE_FILE}, e.{SOURCE_FILE})"

@@ -16,8 +16,7 @@ import duckdb
 
 from finops_assets.focus.money import DECIMAL, decimal_from_text
 from finops_assets.ingest.conversion.source_columns import SourceColumns
-from finops_assets.ingest.reading.export_table import ExportTable, Note
-from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, Note
 
 PARENT = "splitLineItem/ParentResourceId"
 COSTS = ("EffectiveCost", "BilledCost", "ListCost", "ContractedCost")

@@ -14,7 +14,8 @@ from finops_assets.ingest.layouts.listing import Known, ListedStore
 from finops_assets.ingest.layouts.metadata import stated_schemas
 from finops_assets.ingest.layouts.recency import recency_sectors
 from finops_assets.settings.sources import Source
-from finops_assets.storage.stores.store import Store, StoreError, open_store
+from finops_assets.storage.stores.open import open_store
+from finops_assets.storage.stores.store import Store, StoreError
 
 
 def newest_deliveries(

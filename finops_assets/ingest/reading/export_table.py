@@ -16,6 +16,7 @@ from finops_assets.focus import money
 from finops_assets.focus.specification import Column, canonical_name, columns
 from finops_assets.focus.times import is_slashed, time_from_text
 from finops_assets.ingest.reading.parts import DIGITS, Part, alike, first_line, judged, open_csv, open_parquet
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
 from finops_assets.ingest.reading.spelling import (
     AS_SPECIFIED,
     ASSUMED,
@@ -27,46 +28,7 @@ from finops_assets.ingest.reading.spelling import (
     without_empty_rows,
     without_null_words,
 )
-from finops_assets.ingest.reading.spelling import SOURCE_FILE as SOURCE_FILE
-from finops_assets.ingest.reading.spelling import SOURCE_ROW as SOURCE_ROW
 from finops_assets.storage.duck import file_list, one_file, threads
-from finops_assets.storage.repair import Repair
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something to say in a row's `repairs` besides what reading its columns finds.
-
-    `found` is SQL over the export's rows (alias e) for what was found, NULL in a row of which there is nothing to say.
-    """
-
-    rule: str
-    column: str
-    found: str
-
-
-@dataclass(frozen=True)
-class ExportTable:
-    """Export files as one SQL relation: `sql` selects all columns as written, plus source_file and source_row."""
-
-    sql: str
-    types: dict[str, str]
-    counted: tuple[Repair, ...] = ()
-    """What opening repaired (words for no value, rows without any), and what conversion to FOCUS did."""
-    notes: tuple[Note, ...] = ()
-    """What conversion to FOCUS has to say of single rows."""
-    left_out: int = 0
-    """Rows that conversion left out because another set of the same delivery holds their cost."""
-
-    @property
-    def focus_columns(self) -> dict[str, str]:
-        """FOCUS name -> the column as written."""
-        return {focus: name for name in self.types if (focus := canonical_name(name))}
-
-    @property
-    def other_columns(self) -> list[str]:
-        """What is not FOCUS: x_ columns and whatever else the provider adds. Kept as it is."""
-        return [n for n in self.types if canonical_name(n) is None and n not in (SOURCE_FILE, SOURCE_ROW)]
 
 
 def open_export(

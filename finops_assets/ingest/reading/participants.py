@@ -9,7 +9,8 @@ import duckdb
 
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.participants import same_company
-from finops_assets.ingest.reading.export_table import ExportTable, Mapped
+from finops_assets.ingest.reading.export_table import Mapped
+from finops_assets.ingest.reading.relation import ExportTable
 
 FILLED = "participant_filled"
 

@@ -35,15 +35,8 @@ from finops_assets.ingest.reading.csv_text import (
     rewrite,
     unpack,
 )
-from finops_assets.ingest.reading.spelling import (
-    BINARY_TEXT,
-    BYTE_ORDER_MARK,
-    DELIMITER,
-    ENCODING,
-    PREAMBLE,
-    SOURCE_FILE,
-    SOURCE_ROW,
-)
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
+from finops_assets.ingest.reading.spelling import BINARY_TEXT, BYTE_ORDER_MARK, DELIMITER, ENCODING, PREAMBLE
 from finops_assets.storage.duck import ROW_GROUP_ROWS, one_file
 from finops_assets.storage.repair import Repair
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import duckdb
 
@@ -17,12 +17,9 @@ from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.money import Point, shows_point
 from finops_assets.focus.specification import Column, columns, former_values
 from finops_assets.focus.times import Order, as_specified, is_slashed, slashed_part, time_from_text
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
 from finops_assets.storage.repair import Repair
 
-if TYPE_CHECKING:
-    from finops_assets.ingest.reading.export_table import ExportTable
-
-SOURCE_FILE, SOURCE_ROW = "source_file", "source_row"
 CURRENCIES = ("BillingCurrency", "PricingCurrency")
 NULL_SPELLINGS = ("", "NULL", "N/A", "Not Applicable")
 """What stands for no value, in any case and between spaces (FOCUS, NullHandling, forbids all of them)."""

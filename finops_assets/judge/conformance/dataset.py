@@ -15,8 +15,9 @@ import duckdb
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.specification import Column, canonical_name, columns, detect_version
-from finops_assets.ingest.reading.export_table import ExportTable, map_column, open_export
-from finops_assets.ingest.reading.spelling import NULL_SPELLINGS, SOURCE_FILE, SOURCE_ROW, how_written
+from finops_assets.ingest.reading.export_table import map_column, open_export
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
+from finops_assets.ingest.reading.spelling import NULL_SPELLINGS, how_written
 from finops_assets.judge.conformance.rules import Kind, flat_json, pattern, repaired_kind
 from finops_assets.storage.day_files import raw_relation
 from finops_assets.storage.lake import Lake

@@ -13,7 +13,7 @@ import duckdb
 
 from finops_assets.base.sql import identifier
 from finops_assets.focus.specification import columns
-from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.judge.conformance.dataset import DataSet
 from finops_assets.judge.conformance.rules import Rule, flat_json, near_macro, rules_of
 

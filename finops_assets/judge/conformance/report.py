@@ -27,7 +27,8 @@ from finops_assets.settings.sources import Source
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import Ledger
-from finops_assets.storage.stores.store import StoreError, matches, open_store
+from finops_assets.storage.stores.open import open_store
+from finops_assets.storage.stores.store import StoreError, matches
 
 # A day's rows are few against opening a connection: so many days are judged in one pass.
 DAYS_AT_ONCE = 31

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 
+from finops_assets.base.text import money
 from finops_assets.cost.currency.conversion import TABLE, DayRates, day_rates
 from finops_assets.cost.rollup import TABLE as ROLLUP
 from finops_assets.cost.rollup import rollup_totals
-from finops_assets.judge.gates.verdict import Verdict, money
+from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
 from finops_assets.settings.currency import Currency
 

@@ -12,9 +12,10 @@ from typing import Any
 import duckdb
 
 from finops_assets.base.sql import identifier
+from finops_assets.base.text import money
 from finops_assets.focus.measures import EFFECTIVE
-from finops_assets.judge.gates.figures import Asked
-from finops_assets.judge.gates.verdict import Figure, OfSource, Verdict, money
+from finops_assets.judge.gates.figures import Figures
+from finops_assets.judge.gates.verdict import Figure, OfSource, Verdict
 from finops_assets.platform import Platform
 from finops_assets.storage.day_files import facts_relation, judged_layer
 from finops_assets.storage.duck import connect
@@ -33,7 +34,7 @@ def judge_facts(platform: Platform, keys: Iterable[Key]) -> list[Verdict]:
     """All verdicts on these (source, day)s of the facts, those of a day together."""
     keys = sorted(keys, key=lambda key: (key[1], key[0]))
     with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
-        asked = Asked(platform, connection)
+        asked = Figures(platform, connection)
         verdicts = [*_conserved(asked, keys), *_untagged(asked, connection, platform, keys)]
         return [replace(verdict, engine=asked.engine) for verdict in verdicts]
 
@@ -54,7 +55,7 @@ def totals_query(relation: str) -> str:
     """
 
 
-def _conserved(asked: Asked, judged: list[Key]) -> Iterator[Verdict]:
+def _conserved(asked: Figures, judged: list[Key]) -> Iterator[Verdict]:
     raw = _totals(asked.of_keys("raw", judged, totals_query))
     facts = _totals(asked.to_judge(judged, totals_query))
     for day in _days_of(judged):
@@ -84,7 +85,7 @@ def _conserved(asked: Asked, judged: list[Key]) -> Iterator[Verdict]:
 
 
 def _untagged(
-    asked: Asked, connection: duckdb.DuckDBPyConnection, platform: Platform, keys: list[Key]
+    asked: Figures, connection: duckdb.DuckDBPyConnection, platform: Platform, keys: list[Key]
 ) -> Iterator[Verdict]:
     policy = platform.settings.tag_policy
     required = [d for d in policy.required if d in platform.rules.dimensions]
@@ -143,7 +144,7 @@ def _joined(problems: Mapping[str, Iterable[str]]) -> str:
 
 
 def _untagged_shares(
-    asked: Asked, keys: list[Key], dimensions: list[str]
+    asked: Figures, keys: list[Key], dimensions: list[str]
 ) -> dict[tuple[date, str, str, str], tuple[Decimal, Decimal]]:
     """(day, source, currency, dimension) -> (positive effective cost without it, positive effective cost).
 

@@ -13,13 +13,14 @@ import duckdb
 
 from finops_assets.base.secrets import without_secrets
 from finops_assets.base.sql import identifier, literal
+from finops_assets.base.text import counted, money
 from finops_assets.focus.measures import EFFECTIVE, POSITIVE
 from finops_assets.focus.specification import Column, columns, mandatory_columns
 from finops_assets.ingest.cadence import AWAITED, COSTS_NOTHING, MISSING, Calendar, Emptiness
 from finops_assets.ingest.layouts.delivery import incomplete_sectors
-from finops_assets.ingest.reading.export_table import SOURCE_FILE, SOURCE_ROW
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.judge.conformance.known_gaps import absent_columns, gap_condition
-from finops_assets.judge.gates.verdict import Verdict, counted, money
+from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
 from finops_assets.settings.mistakes import DECIDE_FIGURES
 from finops_assets.settings.model import Settings

@@ -8,11 +8,12 @@ from datetime import date
 from decimal import Decimal
 
 from finops_assets.base.sql import identifier
+from finops_assets.base.text import counted, money
 from finops_assets.cost.accrual import APPORTIONED, HISTORY, LONG
 from finops_assets.cost.rollup import TABLE, rollup_totals
 from finops_assets.focus.measures import EFFECTIVE
-from finops_assets.judge.gates.figures import Asked
-from finops_assets.judge.gates.verdict import Verdict, counted, money
+from finops_assets.judge.gates.figures import Figures
+from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
 from finops_assets.storage.duck import columns_of, connect
 from finops_assets.tables.declarations import key
@@ -29,7 +30,7 @@ def judge_rollup(platform: Platform, days: Iterable[date]) -> list[Verdict]:
     """All verdicts on these days of the rollup."""
     days = sorted(days)
     with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
-        asked = Asked(platform, connection)
+        asked = Figures(platform, connection)
         conserved, accrued = (
             [replace(verdict, engine=asked.engine) for verdict in judge(asked, platform, days)]
             for judge in (_conserved, _accrued)
@@ -37,7 +38,7 @@ def judge_rollup(platform: Platform, days: Iterable[date]) -> list[Verdict]:
     return [*conserved, *_unique(platform, days), *accrued]
 
 
-def _conserved(asked: Asked, platform: Platform, days: list[date]) -> Iterator[Verdict]:
+def _conserved(asked: Figures, platform: Platform, days: list[date]) -> Iterator[Verdict]:
     facts: dict[date, dict[str, tuple[int, Decimal, Decimal]]] = {}
     for day, currency, rows, billed, effective in asked.rows("facts", days, facts_totals_query):
         facts.setdefault(day, {})[currency] = (rows, billed, effective)
@@ -131,7 +132,7 @@ def _unique(platform: Platform, days: list[date]) -> Iterator[Verdict]:
         )
 
 
-def _accrued(asked: Asked, platform: Platform, days: list[date]) -> Iterator[Verdict]:
+def _accrued(asked: Figures, platform: Platform, days: list[date]) -> Iterator[Verdict]:
     """What the day's long charges cost by its facts, what was taken from the day for them, and what their days got."""
     nothing = (0, Decimal(0), 0)
     charges: dict[date, dict[str, tuple[int, Decimal, int]]] = {}

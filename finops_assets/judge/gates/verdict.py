@@ -47,22 +47,3 @@ class Verdict:
     def held_sources(self) -> frozenset[str]:
         """Whose part of the day it holds back, where it can tell."""
         return frozenset(part.source for part in self.of_sources if part.blocking) if self.holds else frozenset()
-
-
-def counted(rows: int) -> str:
-    """A number of rows in words.
-
-    >>> counted(1), counted(1200)
-    ('1 row', '1,200 rows')
-    """
-    return "1 row" if rows == 1 else f"{rows:,} rows"
-
-
-def money(value: Decimal) -> str:
-    """An exact amount without trailing zeros.
-
-    >>> money(Decimal("1.500000"))
-    '1.5'
-    """
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

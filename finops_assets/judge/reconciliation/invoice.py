@@ -20,10 +20,10 @@ import pandas as pd
 
 from finops_assets.base.period import next_month
 from finops_assets.base.sql import identifier, literal
+from finops_assets.base.text import money
 from finops_assets.focus.money import DECIMAL
 from finops_assets.ingest.reading.export_table import all_columns
-from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
-from finops_assets.judge.gates.verdict import money
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.judge.reconciliation.invoice_file import LINE_COLUMNS, InvoiceFile, InvoiceLine
 from finops_assets.judge.reconciliation.rows import BILLING_PERIOD, NAMES_INVOICES, delivered
 from finops_assets.judge.reconciliation.tolerance import Tolerance, invoice_default, subunit

@@ -10,7 +10,7 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.base.sql import literal
 from finops_assets.ingest.landing import slice_folder
 from finops_assets.ingest.reading.export_table import all_columns, canonical_type
-from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.settings.model import Settings
 from finops_assets.storage.day_files import raw_relation
 from finops_assets.storage.duck import by_day, file_list

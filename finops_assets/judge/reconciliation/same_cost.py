@@ -20,9 +20,9 @@ import duckdb
 import pandas as pd
 
 from finops_assets.base.sql import identifier, literal
+from finops_assets.base.text import money
 from finops_assets.focus.money import DECIMAL
-from finops_assets.ingest.reading.spelling import SOURCE_FILE, SOURCE_ROW
-from finops_assets.judge.gates.verdict import money
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.judge.reconciliation.tolerance import Tolerance, same_cost_default
 
 Basis = Literal["billed", "effective"]

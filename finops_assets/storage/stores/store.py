@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from finops_assets.base.errors import FinopsError, install
-from finops_assets.base.uris import bucket_place, is_data, local_place
+from finops_assets.base.uris import is_data
 
 LOOKS_LIKE_DATA = (
     ".zip", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".snappy", ".xlsx", ".xls", ".xlsb", ".ods", ".tsv",
@@ -208,39 +208,6 @@ class LocalStore:
             datetime.fromtimestamp(found.st_mtime, UTC),
             problem,
         )
-
-
-def open_store(uri: str, endpoint_url: str | None = None) -> tuple[Store, str]:
-    """The store of a source's URI, and the glob below it where the URI names one ('' for the whole folder).
-
-    Nothing is asked of the place yet.
-
-    Raises:
-        ValueError: for a URI that cannot be understood or a scheme that is not supported.
-        StoreError: the provider's package is not installed or finds no credentials.
-    """
-    scheme, _, rest = uri.partition("://")
-    if not rest or scheme == "file":
-        return _open_local(rest or uri)
-    place = bucket_place(uri)
-    match scheme:
-        case "s3":
-            from finops_assets.storage.stores.s3 import S3Store
-
-            return S3Store(place.bucket, place.prefix, endpoint_url), place.pattern
-        case "gs":
-            from finops_assets.storage.stores.gcs import GCSStore
-
-            return GCSStore(place.bucket, place.prefix, endpoint_url), place.pattern
-        case _:
-            from finops_assets.storage.stores.azure import AzureStore
-
-            return AzureStore(place.bucket, place.prefix, endpoint_url or place.account_url), place.pattern
-
-
-def _open_local(path: str) -> tuple[Store, str]:
-    root, pattern = local_place(path)
-    return LocalStore(root), pattern
 
 
 def not_read(files: Iterable[StoredFile]) -> tuple[str, ...]:

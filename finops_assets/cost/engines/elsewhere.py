@@ -1,4 +1,4 @@
-"""Facts written, and statements answered, on another engine; the statements are those of `facts`, `rollup` and `gates`.
+"""Another engine than this machine's DuckDB; the statements are those of `facts_query`, `rollup` and `gates`.
 
 Landing, raw days, tag sets and the warehouse stay where they are: an engine reads raw days of the lake, gets what the
 rules say of tag sets and rows, and hands small tables back.
@@ -6,11 +6,12 @@ rules say of tag sets and rows, and hands small tables back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from typing import Any, Protocol
 
+import duckdb
 import pyarrow as pa
 
 from finops_assets.cost.attribution.combinations import combinations_query, ruled_table
@@ -18,18 +19,17 @@ from finops_assets.cost.attribution.row_rules import RulesOfDay
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.tag_sets import TagTexts
 from finops_assets.cost.engines.dialects import rendered
-from finops_assets.cost.facts import facts_query
+from finops_assets.cost.engines.engine import Asked, Query
+from finops_assets.cost.facts_query import facts_query
 from finops_assets.focus.money import SCALE
 from finops_assets.storage.lake import Key, Lake, Layer
 
 PLACED = ("source", "charge_date")
 """Where a row belongs: in the lake by the names of its folders."""
-Query = Callable[[str], str]
-"""SQL, in DuckDB's dialect, for a relation."""
 
 
-class Engine(Protocol):
-    """What differs between engines beyond the spelling of a statement."""
+class Remote(Protocol):
+    """What differs between other engines beyond the spelling of a statement."""
 
     dialect: str
 
@@ -61,7 +61,44 @@ class Engine(Protocol):
         """What a rendered statement gives."""
 
 
-def write_facts(engine: Engine, lake: Lake, rules: Rules, resolved: pa.Table, stamps: Mapping[Key, str]) -> None:
+class Elsewhere:
+    """An `Engine`: another one, with this lake."""
+
+    rows_at_once = 200_000_000
+    """Only small tables come back."""
+
+    def __init__(self, remote: Remote, lake: Lake) -> None:
+        self.remote, self.lake = remote, lake
+
+    @property
+    def name(self) -> str:
+        return self.remote.name
+
+    def attribute(self, rules: Rules, resolved: pa.Table, stamps: Mapping[Key, str]) -> None:
+        """As many days at a time as the engine is best given."""
+        write_facts(self.remote, self.lake, rules, resolved, stamps)
+
+    def rows(
+        self, layer: Layer, keys: Iterable[Key], query: Query, here: duckdb.DuckDBPyConnection
+    ) -> list[tuple[Any, ...]]:
+        held = self._held(layer, keys)
+        return rows_of(self.remote, layer, held, query) if held else []
+
+    @contextmanager
+    def away(self, keys: Iterable[Key]) -> Iterator[Asked | None]:
+        """The facts are shown to the engine once, for all statements."""
+        held = self._held("facts", keys)
+        if not held:
+            yield None
+            return
+        with shown(self.remote, "facts", held) as facts:
+            yield lambda query: answer(self.remote, query(facts))
+
+    def _held(self, layer: Layer, keys: Iterable[Key]) -> list[Key]:
+        return [key for key in keys if self.lake.holds(self.lake.day_file(layer, *key))]
+
+
+def write_facts(engine: Remote, lake: Lake, rules: Rules, resolved: pa.Table, stamps: Mapping[Key, str]) -> None:
     """Attribute the raw days that have a stamp here, each replaced as a whole; `resolved` are their tag sets."""
     texts = TagTexts(lake)
     with _given(engine, resolved) as attribution:
@@ -93,18 +130,18 @@ def held_keys(lake: Lake, layer: Layer, sources: Iterable[str], days: Iterable[d
     return [(s, d) for s in sources for d in wanted if lake.holds(lake.day_file(layer, s, d))]
 
 
-def table_of(engine: Engine, layer: Layer, keys: list[Key], query: Query) -> pa.Table:
+def table_of(engine: Remote, layer: Layer, keys: list[Key], query: Query) -> pa.Table:
     """What a query gives of these days of a layer."""
     with shown(engine, layer, keys) as relation:
         return answer(engine, query(relation))
 
 
-def rows_of(engine: Engine, layer: Layer, keys: list[Key], query: Query) -> list[tuple[Any, ...]]:
+def rows_of(engine: Remote, layer: Layer, keys: list[Key], query: Query) -> list[tuple[Any, ...]]:
     """The same, as rows."""
     return list(zip(*(column.to_pylist() for column in table_of(engine, layer, keys, query).columns)))
 
 
-def answer(engine: Engine, query: str) -> pa.Table:
+def answer(engine: Remote, query: str) -> pa.Table:
     """What a statement in DuckDB's dialect gives, in the types that DuckDB would have given it."""
     table = engine.table(rendered(query, engine.dialect))
     return table.cast(pa.schema([pa.field(field.name, _plain(field.type)) for field in table.schema]))
@@ -121,7 +158,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 @contextmanager
-def shown(engine: Engine, layer: Layer, keys: list[Key]) -> Iterator[str]:
+def shown(engine: Remote, layer: Layer, keys: list[Key]) -> Iterator[str]:
     """A relation of these days of a layer, while it is needed."""
     relation = engine.show(layer, keys)
     try:
@@ -131,7 +168,7 @@ def shown(engine: Engine, layer: Layer, keys: list[Key]) -> Iterator[str]:
 
 
 @contextmanager
-def _given(engine: Engine, table: pa.Table) -> Iterator[str]:
+def _given(engine: Remote, table: pa.Table) -> Iterator[str]:
     relation = engine.put(table)
     try:
         yield relation
