@@ -33,7 +33,7 @@ from finops_assets.judge.gates.rollup import judge_rollup
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
 from finops_assets.storage.day_files import facts_relation
-from finops_assets_tests.engines.spark_cluster import spark_cluster, spark_configured
+from finops_assets_tests.cost.engines.spark_cluster import spark_cluster, spark_configured
 
 RESULTS = Path(__file__).parent / "results" / "engines.json"
 WORKERS, CORES, MEMORY = 2, 1, "2g"

@@ -23,6 +23,7 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.scheduler.instigation import InstigatorTick
 
 from finops_assets.graph.sensors.deliveries import ACTIVE
+from finops_assets_tests.places import PROJECT
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES
 
 PATIENCE_SECONDS = 600
@@ -235,7 +236,7 @@ def _locations(dev: Dev) -> list[str]:
 
 def project_of(root: Path, first_day: object, extra: str = "") -> Path:
     """A project folder beside root/estate, whose sensors look every five seconds."""
-    shipped, project = Path(__file__).parents[1], root / "project"
+    shipped, project = PROJECT, root / "project"
     project.mkdir()
     for name in ("dagster.yaml", "workspace.yaml"):
         (project / name).write_text((shipped / name).read_text(encoding="utf-8"), encoding="utf-8")
