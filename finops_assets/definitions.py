@@ -13,8 +13,7 @@ from finops_assets.graph.assets.allocation import allocation_assets
 from finops_assets.graph.assets.anomalies import anomaly_assets
 from finops_assets.graph.assets.budgets import budget_assets
 from finops_assets.graph.assets.conformance import conformance_asset
-from finops_assets.graph.assets.conversion import CONVERTED
-from finops_assets.graph.assets.daily import ROLLUP, daily_assets
+from finops_assets.graph.assets.daily import daily_assets
 from finops_assets.graph.assets.deliveries import deliveries_asset, ledger_asset, repairs_asset
 from finops_assets.graph.assets.forecast import forecast_asset
 from finops_assets.graph.assets.governance import governance_assets
@@ -25,9 +24,10 @@ from finops_assets.graph.assets.raw import raw_asset
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.graph.assets.reports import report_assets
 from finops_assets.graph.assets.sparse import sparse_asset
-from finops_assets.graph.checks.raw import FACTS, raw_checks
+from finops_assets.graph.checks.raw import raw_checks
 from finops_assets.graph.checks.shadow import shadow_check
 from finops_assets.graph.executor import one_process
+from finops_assets.graph.keys import CONVERTED, FACTS, ROLLUP
 from finops_assets.graph.partitions import utc_days
 from finops_assets.graph.sensors.alerts import alerts_sensor
 from finops_assets.graph.sensors.dead_runs import dead_runs_sensor

@@ -152,3 +152,6 @@ def as_json(notice: Notice) -> dict[str, Any]:
         "resolved_at": stamp(notice.resolved_at) if notice.resolved_at else None,
         "note": notice.note,
     }
+
+
+TEXT_MOST = 2_000

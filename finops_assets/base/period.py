@@ -57,3 +57,7 @@ def consecutive(days: list[date], most: int) -> Iterator[list[date]]:
         chunk.append(day)
     if chunk:
         yield chunk
+
+
+def span_of(first: str, last: str) -> str:
+    return first if first == last else f"{first}..{last}"

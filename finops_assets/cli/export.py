@@ -46,7 +46,8 @@ def export_focus_command(
             raise FinopsError(f"the range {first.date()} to {end.date()} is empty; --to is exclusive")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from finops_assets.graph.run_range import held_by_gates, open_instance
+            from finops_assets.graph.days_to_run import held_by_gates
+            from finops_assets.graph.run_range import open_instance
 
             with platform.warehouse.reading() as connection:
                 covered = coverage_of(connection, days[0], days[-1] + timedelta(days=1))

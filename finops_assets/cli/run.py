@@ -116,15 +116,8 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
         warnings.simplefilter("ignore")
         from finops_assets.base.period import consecutive, days_between
         from finops_assets.definitions import build_definitions
-        from finops_assets.graph.run_range import (
-            DAYS_PER_RUN,
-            days_to_run,
-            held_or_awaited,
-            open_instance,
-            publish,
-            run_range,
-            steps_of,
-        )
+        from finops_assets.graph.days_to_run import days_to_run, held_or_awaited
+        from finops_assets.graph.run_range import DAYS_PER_RUN, open_instance, publish, run_range, steps_of
         from finops_assets.graph.turns import wait_for_others
 
         settings = load_settings(config)

@@ -29,6 +29,7 @@ from typer.testing import CliRunner
 
 from finops_assets.alerts.alert import Alert, Notice, Observation, OpenAlert, as_json
 from finops_assets.alerts.channels import ChannelError, send
+from finops_assets.alerts.deliveries import delivery_observations, late_sources
 from finops_assets.alerts.dispatch import GIVE_UP_AFTER, Dispatched, dispatch, wants
 from finops_assets.alerts.history import AlertHistory, HistoryError, Row
 from finops_assets.base.errors import ConfigError
@@ -36,8 +37,7 @@ from finops_assets.cli import app
 from finops_assets.demo import Incident
 from finops_assets.graph import run_alerts as collect
 from finops_assets.graph.assets import raw as assets_raw
-from finops_assets.graph.assets.daily import BUILD_STEP
-from finops_assets.graph.run_alerts import delivery_observations, late_sources
+from finops_assets.graph.keys import BUILD_STEP
 from finops_assets.graph.run_range import QUIET
 from finops_assets.graph.sensors.alerts import alerts_sensor, tick
 from finops_assets.platform import Platform

@@ -24,8 +24,8 @@ from finops_assets.base.errors import WaitedTooLong
 from finops_assets.base.waiting import Wait, telling
 from finops_assets.cli import app
 from finops_assets.definitions import build_definitions
-from finops_assets.graph.assets.daily import BUILD_STEP
 from finops_assets.graph.dead_runs import IDENTITY_TAG, Work, owner_tags
+from finops_assets.graph.keys import BUILD_STEP
 from finops_assets.graph.run_range import open_instance, run_range, steps_of
 from finops_assets.graph.turns import TURN_TAG, WAITS, WORKS, days_of, wait_for_others
 from finops_assets.graph.turns import _before as before_it

@@ -21,7 +21,8 @@ from finops_assets.cli import app
 from finops_assets.cost.currency.conversion import days_to_convert
 from finops_assets.cost.currency.ecb import import_ecb, read_ecb
 from finops_assets.cost.currency.rates import Conversion, Rate, convert, rate_table, read_rates
-from finops_assets.graph.run_range import days_to_run, run_range
+from finops_assets.graph.days_to_run import days_to_run
+from finops_assets.graph.run_range import run_range
 from finops_assets.settings.load import parse_settings
 from finops_assets_tests.conftest import csv_text, focus_row
 from finops_assets_tests.running import DIMENSIONS, Graph, persistent_instance

@@ -32,7 +32,7 @@ from finops_assets.demo.catalog import DEPARTMENTS
 from finops_assets.evaluate.owners.resources import read_resources
 from finops_assets.evaluate.owners.suggest import Coverage, suggest
 from finops_assets.evaluate.rules_preview import preview
-from finops_assets.graph.run_range import days_to_run
+from finops_assets.graph.days_to_run import days_to_run
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.judge.gates.facts import CONSERVED, judge_facts

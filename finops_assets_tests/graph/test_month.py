@@ -17,7 +17,8 @@ import pyarrow as pa
 import pytest
 
 from finops_assets.demo import Estate, EstateSpec, Incident
-from finops_assets.graph.run_range import QUIET, days_to_run
+from finops_assets.graph.days_to_run import days_to_run
+from finops_assets.graph.run_range import QUIET
 from finops_assets.storage.ledger import Ledger, ledger_table
 from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for
 

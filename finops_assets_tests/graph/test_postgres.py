@@ -23,8 +23,9 @@ from finops_assets.base.errors import WarehouseError
 from finops_assets.cost.rollup import rollup_totals
 from finops_assets.demo import Incident
 from finops_assets.graph.assets.report_tables import POOL
+from finops_assets.graph.days_to_run import days_to_run, held_by_gates
 from finops_assets.graph.retention import prune
-from finops_assets.graph.run_range import days_to_run, held_by_gates, run_range
+from finops_assets.graph.run_range import run_range
 from finops_assets.ingest.landing import land_source
 from finops_assets.judge.warehouse_behind import require_none_missing
 from finops_assets.platform import Platform

@@ -24,7 +24,8 @@ from finops_assets.demo import Incident
 from finops_assets.evaluate.comparison import compare, covered_days
 from finops_assets.evaluate.forecast.series import gap_days
 from finops_assets.graph.assets.daily import ALL_IN
-from finops_assets.graph.run_range import days_to_run, run_range
+from finops_assets.graph.days_to_run import days_to_run
+from finops_assets.graph.run_range import run_range
 from finops_assets.settings.tag_policy import TagPolicy, Threshold
 from finops_assets.storage.day_files import judged_layer
 from finops_assets.storage.lake import Lake

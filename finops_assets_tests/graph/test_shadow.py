@@ -13,7 +13,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
 from finops_assets.base.errors import ConfigError
-from finops_assets.graph.run_range import days_to_run
+from finops_assets.graph.days_to_run import days_to_run
 from finops_assets.settings.load import parse_settings
 from finops_assets.settings.model import Settings
 from finops_assets_tests.conftest import csv_text, focus_row

@@ -12,7 +12,8 @@ import pytest
 from finops_assets.cost.accrual import create_views
 from finops_assets.cost.sparse import create_view
 from finops_assets.demo import Incident
-from finops_assets.graph.run_range import days_to_run, publish
+from finops_assets.graph.days_to_run import days_to_run
+from finops_assets.graph.run_range import publish
 from finops_assets.judge.warehouse_behind import differing
 from finops_assets.tables.declarations import TABLES
 from finops_assets_tests.running import Graph, persistent_instance, settings_for, small_estate

@@ -7,9 +7,8 @@ depend on it. They depend on this external asset, whose version is reported: by 
 import dagster as dg
 
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.graph.assets.follow import DATA_VERSION
+from finops_assets.graph.keys import ACCEPTED, DATA_VERSION
 
-ACCEPTED = dg.AssetKey("accepted_owners")
 NONE_YET = "INITIAL"
 """What Dagster takes as the version of an external asset of which nothing was reported."""
 

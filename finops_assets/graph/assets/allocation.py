@@ -9,11 +9,11 @@ from finops_assets.evaluate.allocation.balance import CONSERVED, TABLE, Unbalanc
 from finops_assets.evaluate.allocation.days import bring_up_to_date, unknown_commitments
 from finops_assets.evaluate.allocation.report import allocation, kept
 from finops_assets.evaluate.comparison import latest_month
-from finops_assets.graph.assets.daily import ROLLUP
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.graph.assets.report_tables import POOL, warehouse_table
 from finops_assets.graph.assets.reports import NOT_YET
+from finops_assets.graph.keys import ROLLUP
 from finops_assets.platform import Platform
 from finops_assets.settings.model import Settings
 

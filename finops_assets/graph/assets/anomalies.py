@@ -10,11 +10,10 @@ from finops_assets.evaluate.anomalies.evaluate import look
 from finops_assets.evaluate.anomalies.history import TABLE, AnomalyHistory, history_table
 from finops_assets.evaluate.anomalies.rates import TABLE as RATES
 from finops_assets.evaluate.anomalies.rates import rates, rates_table, today
-from finops_assets.graph.assets.daily import ROLLUP
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.assets.reports import NOT_YET
-from finops_assets.graph.checks.raw import FACTS
+from finops_assets.graph.keys import FACTS, ROLLUP
 from finops_assets.platform import Platform
 
 GROUP = "evaluation"

@@ -10,11 +10,11 @@ from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.evaluate.budgets.evaluate import TABLE, Evaluation, evaluate, evaluations, keep
 from finops_assets.evaluate.budgets.plan import BudgetsError, read_budgets
 from finops_assets.evaluate.budgets.versions import CURRENT, changes, enter, in_force, version_in_force
-from finops_assets.graph.assets.daily import ROLLUP
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.graph.assets.report_tables import POOL
 from finops_assets.graph.assets.reports import NOT_YET
+from finops_assets.graph.keys import ROLLUP
 from finops_assets.platform import Platform
 from finops_assets.settings.budgets import BudgetFile
 

@@ -8,7 +8,7 @@ import pandas as pd
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.follow import NEWEST_RAW_DAYS
 from finops_assets.graph.assets.report_tables import warehouse_table
-from finops_assets.graph.checks.raw import raw_key
+from finops_assets.graph.keys import raw_key
 from finops_assets.judge.conformance.report import keep_judged, kept_findings
 from finops_assets.platform import Platform
 from finops_assets.settings.model import Settings

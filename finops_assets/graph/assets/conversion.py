@@ -11,13 +11,12 @@ from finops_assets.cost.currency.conversion import TABLE, DayRates, convert_days
 from finops_assets.cost.currency.rates import MAX_AGE_DAYS
 from finops_assets.cost.rollup import rollup_totals
 from finops_assets.graph.assets.describe import shown
+from finops_assets.graph.keys import CONVERTED
 from finops_assets.judge.gates import currency as gates
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
 from finops_assets.settings.currency import Currency
 from finops_assets.settings.model import Settings
-
-CONVERTED = dg.AssetKey(TABLE)
 
 
 def code_version(currency: Currency) -> str:

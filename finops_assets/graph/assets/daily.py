@@ -14,19 +14,22 @@ from finops_assets.cost.daily_tables import build_rollup, enter_not_rolled_up, r
 from finops_assets.cost.facts import attribute_days, facts_stamp, forget_facts, release
 from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.cost.rollup import rollup_totals
-from finops_assets.graph.assets.accepted_owners import ACCEPTED, accepted_anew, accepted_input
-from finops_assets.graph.assets.conversion import (
-    CONVERTED,
-    converted_check_specs,
-    converted_spec,
-    materialize_converted,
-)
+from finops_assets.graph.assets.accepted_owners import accepted_anew, accepted_input
+from finops_assets.graph.assets.conversion import converted_check_specs, converted_spec, materialize_converted
 from finops_assets.graph.assets.days_run import DaysRun
 from finops_assets.graph.assets.describe import cost_by_currency, cost_figures, facts_lineage, rollup_lineage, schema_of
-from finops_assets.graph.assets.follow import DATA_VERSION
 from finops_assets.graph.assets.report_tables import POOL
-from finops_assets.graph.checks.raw import FACTS, raw_check_keys, raw_key
 from finops_assets.graph.day_verdicts import HELD_BEFORE, held_back, holds, record, record_whole
+from finops_assets.graph.keys import (
+    ACCEPTED,
+    BUILD_STEP,
+    CONVERTED,
+    DATA_VERSION,
+    FACTS,
+    ROLLUP,
+    raw_check_keys,
+    raw_key,
+)
 from finops_assets.graph.partitions import RANGE_RUNS
 from finops_assets.graph.run_days import names_days, run_days
 from finops_assets.ingest.raw_days import sum_totals
@@ -41,10 +44,6 @@ from finops_assets.storage.day_files import judged_layer
 from finops_assets.storage.lake import Key
 from finops_assets.storage.ledger import Ledger
 from finops_assets.tables.declarations import facts_table, grouped, table
-
-ROLLUP = dg.AssetKey("daily_cost_by_team")
-BUILD_STEP = "attribute_and_roll_up"
-
 
 FACTS_GATES = [dg.AssetCheckKey(FACTS, gate) for gate in facts_gates.GATES if gate != facts_gates.ADVICE]
 ALL_IN = "all_sources_in"

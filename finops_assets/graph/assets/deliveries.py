@@ -10,8 +10,8 @@ from finops_assets.base.errors import FinopsError, LakeError
 from finops_assets.base.secrets import without_secrets
 from finops_assets.base.text import markdown
 from finops_assets.graph.assets.describe import shown
-from finops_assets.graph.assets.follow import DATA_VERSION
 from finops_assets.graph.assets.report_tables import warehouse_table
+from finops_assets.graph.keys import DATA_VERSION
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.repairs import repairs_table
 from finops_assets.platform import Platform

@@ -13,11 +13,11 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
 from finops_assets.base.content import version_of
+from finops_assets.graph.keys import DATA_VERSION
 from finops_assets.platform import Platform
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import ledger_table
 
-DATA_VERSION = "dagster/data_version"
 MADE_FROM = "made from"
 """Metadata of a follower's materialisation: the hash of the versions of its inputs."""
 NEWEST_RAW_DAYS = 40

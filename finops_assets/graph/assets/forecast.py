@@ -5,10 +5,10 @@ import pandas as pd
 
 from finops_assets.cost.accrual import HISTORY
 from finops_assets.evaluate.forecast.period import FORECAST, forecasts
-from finops_assets.graph.assets.daily import ROLLUP
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.assets.reports import NOT_YET
+from finops_assets.graph.keys import ROLLUP
 from finops_assets.platform import Platform
 
 GROUP = "evaluation"

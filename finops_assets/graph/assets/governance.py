@@ -11,12 +11,11 @@ from finops_assets.cost.rollup import TABLE
 from finops_assets.evaluate.governance.policy import read_policy
 from finops_assets.evaluate.governance.tags import RECENT_DAYS, WEEKS, judge_tags, weeks_before
 from finops_assets.evaluate.governance.target import judge_target
-from finops_assets.graph.assets.daily import ROLLUP
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.graph.assets.report_tables import IO_MANAGER, POOL, in_schema
 from finops_assets.graph.assets.reports import NOT_YET
-from finops_assets.graph.checks.raw import FACTS
+from finops_assets.graph.keys import FACTS, ROLLUP
 from finops_assets.platform import Platform
 
 GROUP = "evaluation"

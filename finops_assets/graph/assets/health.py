@@ -12,13 +12,13 @@ from finops_assets.cost.sparse import TABLE as SPARSE_GROUPS
 from finops_assets.evaluate.anomalies.history import TABLE as ANOMALIES
 from finops_assets.evaluate.anomalies.history import AnomalyHistory
 from finops_assets.evaluate.health.figures import TABLE, WEEKS, Decided, Outcome, Stage, health, page
-from finops_assets.graph.assets.daily import BUILD_STEP, ROLLUP
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.owners import DECISIONS
 from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.assets.reports import NOT_YET
-from finops_assets.graph.checks.raw import FACTS
 from finops_assets.graph.day_verdicts import only_held
+from finops_assets.graph.history import events_of
+from finops_assets.graph.keys import BUILD_STEP, FACTS, ROLLUP
 from finops_assets.platform import Platform
 
 STEPS = (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE)
@@ -91,23 +91,17 @@ def _concerns(run: dg.DagsterRun) -> bool:
 def _of_run(instance: dg.DagsterInstance, record: dg.RunRecord) -> Iterator[Outcome]:
     run = record.dagster_run
     found = 0
-    cursor: str | None = None
-    while True:
-        events = instance.get_records_for_run(run.run_id, cursor=cursor, of_type=set(STEPS))
-        for entry in (event.event_log_entry for event in events.records):
-            event = entry.dagster_event
-            stage = _stage(event.step_key or "") if event else None
-            if event is None or stage is None:
-                continue
-            found += 1
-            at = datetime.fromtimestamp(entry.timestamp, UTC)
-            if event.event_type is dg.DagsterEventType.STEP_SUCCESS:
-                yield Outcome(stage, at, "success")
-            else:
-                yield Outcome(stage, at, "held" if only_held(event.step_failure_data) else "failed")
-        if not events.has_more:
-            break
-        cursor = events.cursor
+    for entry in events_of(instance, run.run_id, *STEPS):
+        event = entry.get_dagster_event()
+        stage = _stage(event.step_key or "")
+        if stage is None:
+            continue
+        found += 1
+        at = datetime.fromtimestamp(entry.timestamp, UTC)
+        if event.event_type is dg.DagsterEventType.STEP_SUCCESS:
+            yield Outcome(stage, at, "success")
+        else:
+            yield Outcome(stage, at, "held" if only_held(event.step_failure_data) else "failed")
     if not found and run.status is dg.DagsterRunStatus.FAILURE and record.end_time:
         for stage in sorted({s for key in run.asset_selection or () if (s := _stage("__".join(key.path)))}):
             yield Outcome(stage, datetime.fromtimestamp(record.end_time, UTC), "failed")

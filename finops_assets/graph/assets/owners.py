@@ -21,11 +21,10 @@ from finops_assets.cost.attribution.owner_decisions import (
 from finops_assets.cost.coverage import HELD, coverage_of, has_coverage, is_behind
 from finops_assets.evaluate.owners.resources import WINDOW_DAYS, read_resources
 from finops_assets.evaluate.owners.suggest import MIN_CONFIDENCE, SUGGESTION_COLUMNS, Coverage, Suggested, suggest
-from finops_assets.graph.assets.daily import ROLLUP
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.follow import MADE_FROM
 from finops_assets.graph.assets.report_tables import warehouse_table
-from finops_assets.graph.checks.raw import FACTS
+from finops_assets.graph.keys import FACTS, ROLLUP
 from finops_assets.platform import Platform
 from finops_assets.storage.lake import Key
 

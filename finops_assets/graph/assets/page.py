@@ -8,9 +8,9 @@ from finops_assets.evaluate.comparison import NoFigures
 from finops_assets.evaluate.page.file import page_path, write_page
 from finops_assets.evaluate.page.gather import gather, open_months
 from finops_assets.evaluate.page.render import render_markdown
-from finops_assets.graph.assets.daily import ROLLUP
 from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.graph.assets.report_tables import POOL
+from finops_assets.graph.keys import ROLLUP
 from finops_assets.platform import Platform
 
 PAGE = "month_page"

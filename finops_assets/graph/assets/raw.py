@@ -6,7 +6,7 @@ from finops_assets.base.secrets import without_secrets
 from finops_assets.base.text import markdown
 from finops_assets.graph.assets.deliveries import INGESTION_RETRY, deliveries_key, landed, landing_pool, tried_once
 from finops_assets.graph.assets.describe import cost_by_currency, cost_figures, file_list, repair_counts
-from finops_assets.graph.checks.raw import raw_key
+from finops_assets.graph.keys import raw_key
 from finops_assets.graph.partitions import RANGE_RUNS
 from finops_assets.graph.run_days import run_days
 from finops_assets.ingest.landing import land_source

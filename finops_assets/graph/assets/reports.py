@@ -16,11 +16,10 @@ from finops_assets.cost.restatements import restatements
 from finops_assets.cost.rollup import TABLE
 from finops_assets.evaluate.comparison import compare, latest_days, latest_month
 from finops_assets.evaluate.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
-from finops_assets.graph.assets.daily import ROLLUP
 from finops_assets.graph.assets.describe import bar_chart, shown
 from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.graph.assets.report_tables import POOL, warehouse_table
-from finops_assets.graph.checks.raw import FACTS
+from finops_assets.graph.keys import FACTS, ROLLUP
 from finops_assets.judge.warehouse_behind import require_none_missing
 from finops_assets.platform import Platform
 

@@ -6,12 +6,11 @@ from finops_assets.base.content import version_of_table
 from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.cost.sparse import SPARSE, TABLE, VIEW, bring_up_to_date, sparse_report, sparse_shares
 from finops_assets.evaluate.comparison import latest_month
-from finops_assets.graph.assets.daily import ROLLUP
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.graph.assets.report_tables import POOL
 from finops_assets.graph.assets.reports import NOT_YET
-from finops_assets.graph.checks.raw import FACTS
+from finops_assets.graph.keys import FACTS, ROLLUP
 from finops_assets.platform import Platform
 from finops_assets.settings.model import Settings
 

@@ -5,20 +5,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from finops_assets.graph.day_verdicts import held_back, record, record_whole
+from finops_assets.graph.keys import FACTS, raw_key
 from finops_assets.graph.run_days import names_days, run_days
 from finops_assets.judge.gates import raw as gates
 from finops_assets.platform import Platform
 from finops_assets.settings.sources import Source
-
-FACTS = dg.AssetKey("cloud_cost_facts")
-
-
-def raw_key(source: str) -> dg.AssetKey:
-    return dg.AssetKey(["raw", source])
-
-
-def raw_check_keys(source: str) -> list[dg.AssetCheckKey]:
-    return [dg.AssetCheckKey(raw_key(source), gate) for gate in gates.GATES]
 
 
 def raw_checks(source: Source, days: dg.PartitionsDefinition[str]) -> dg.AssetChecksDefinition:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from finops_assets.graph.checks.raw import raw_key
 from finops_assets.graph.day_verdicts import record, record_whole
+from finops_assets.graph.keys import raw_key
 from finops_assets.graph.run_days import names_days, run_days
 from finops_assets.judge.gates.shadow import GATE, judge_shadow
 from finops_assets.platform import Platform

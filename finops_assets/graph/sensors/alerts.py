@@ -12,23 +12,25 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from finops_assets.alerts.alert import OpenAlert
+from finops_assets.alerts.deliveries import (
+    delivery_observations,
+    late_observations,
+    late_sources,
+    of_department,
+    told_once,
+)
 from finops_assets.alerts.dispatch import Dispatched, dispatch
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.base.timestamps import stamp, unstamp
 from finops_assets.evaluate.anomalies.notices import anomaly_observations
 from finops_assets.evaluate.budgets.notices import budget_observations
-from finops_assets.graph.assets.daily import BUILD_STEP
+from finops_assets.graph.keys import BUILD_STEP
 from finops_assets.graph.run_alerts import (
-    delivery_observations,
     finished_runs,
     in_pieces,
-    late_observations,
-    late_sources,
-    of_department,
     out_of_reach,
     run_observations,
     settings_observations,
-    told_once,
 )
 from finops_assets.graph.settings_in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform

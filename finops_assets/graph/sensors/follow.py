@@ -21,11 +21,10 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from finops_assets.base.period import consecutive
-from finops_assets.graph.assets.daily import ROLLUP
 from finops_assets.graph.assets.follow import behind
 from finops_assets.graph.assets.owners import SUGGESTIONS, owners_wait
-from finops_assets.graph.checks.raw import raw_key
 from finops_assets.graph.checks.shadow import shadow_check_key
+from finops_assets.graph.keys import ROLLUP, raw_key
 from finops_assets.graph.run_alerts import finished_runs
 from finops_assets.graph.run_range import DAYS_PER_RUN
 from finops_assets.graph.sensors.deliveries import ACTIVE, asked, digest
