@@ -44,8 +44,8 @@ test-engines: $(READY) ## the work on other engines: chDB, fakesnow, and a Spark
 		$(BIN)/uv pip install --quiet -p .venv/fakesnow "fakesnow==0.12.1" "snowflake-connector-python<5" "pyarrow>=24"; }
 	FINOPS_TEST_ENGINES=1 $(BIN)/python -m pytest -n 2 -rs finops_assets_tests/cost/engines
 
-faults: $(READY) ## kill, starve, hinder and feed it with bad input: hours; a table, JSON, docs/reliability.md
-	$(BIN)/python -m finops_assets_tests.faults --docs docs/reliability.md
+faults: $(READY) ## kill, starve, hinder and feed it with bad input: hours; a table, JSON, docs/reference/reliability.md
+	$(BIN)/python -m finops_assets_tests.faults --docs docs/reference/reliability.md
 
 lint: $(READY)   ## format, lint, types, and which room may know which
 	$(BIN)/ruff format --check .

@@ -1,6 +1,6 @@
 """Anomalies: precision, recall and delay on injected anomalies beside two simple rules; time and memory at size.
 
-`python -m benchmarks.anomalies` writes benchmarks/results/anomalies.json and prints the tables of docs/anomalies.md.
+`python -m benchmarks.anomalies` writes benchmarks/results/anomalies.json and prints the tables of docs/guides/anomalies.md.
 The series and the injector are `benchmarks.cost_series`. Every day is judged by the days before it alone.
 """
 

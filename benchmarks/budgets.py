@@ -1,6 +1,6 @@
 """Budgets and shared cost: what became of what was told, and time and memory at 500 teams x 20 services x a year.
 
-`python -m benchmarks.budgets` writes benchmarks/results/budgets.json and prints the tables of docs/budgets.md. The
+`python -m benchmarks.budgets` writes benchmarks/results/budgets.json and prints the tables of docs/guides/budgets.md. The
 series are made by `benchmarks.cost_series`. A budget is what the owner spent in the month before, times a factor that
 knows nothing of the month; what is told on a day sees only the days before it.
 """

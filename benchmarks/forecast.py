@@ -1,6 +1,6 @@
 """Forecast: error and coverage of a rolling-origin backtest against three baselines; time and memory at size.
 
-`python -m benchmarks.forecast` writes benchmarks/results/forecast.json and prints the tables of docs/forecast.md.
+`python -m benchmarks.forecast` writes benchmarks/results/forecast.json and prints the tables of docs/guides/forecast.md.
 The series are made by `benchmarks.cost_series`. Every forecast sees only the days before its origin.
 """
 

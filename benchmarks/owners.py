@@ -1,7 +1,7 @@
 """Owner suggestions: precision at coverage on hidden tags, against two baselines; and time and memory at size.
 
-`python -m benchmarks.owners` writes benchmarks/results/owners.json and docs/owners.svg and prints the tables of
-docs/owners.md. Nothing is tuned on what is hidden: each round learns anew from what is left.
+`python -m benchmarks.owners` writes benchmarks/results/owners.json and docs/guides/owners.svg and prints the tables of
+docs/guides/owners.md. Nothing is tuned on what is hidden: each round learns anew from what is left.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from finops_assets.storage.lake import Lake
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT.parent / "shared" / "data" / "focus_sample_1_0.csv"
 RESULTS = Path(__file__).parent / "results" / "owners.json"
-PICTURE = ROOT / "docs" / "owners.svg"
+PICTURE = ROOT / "docs" / "guides" / "owners.svg"
 SEEDS = {"sample": 5, "estate": 3, "company": 2}
 ESTATE_ROWS = 300_000
 COMPANY_RESOURCES = 12_000

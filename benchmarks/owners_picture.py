@@ -1,4 +1,4 @@
-"""docs/owners.svg: precision at coverage, and what confidence was worth. Written by hand: no plotting library."""
+"""docs/guides/owners.svg: precision at coverage, and what confidence was worth. Written by hand: no plotting library."""
 
 from __future__ import annotations
 

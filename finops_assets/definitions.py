@@ -144,7 +144,7 @@ def build_definitions(settings: Settings, file: Path | None = None) -> dg.Defini
 
 
 class _GuardGates(logging.Filter):
-    """Dagster warns that a check without a result does not gate; here the guard gates, see docs/gates.md."""
+    """Dagster warns that a check without a result does not gate; here the guard gates, see docs/guides/gates.md."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "emitted no result in step" not in record.getMessage()

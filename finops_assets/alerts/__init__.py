@@ -1,1 +1,1 @@
-"""Alerts: what is wrong, told once to everyone who wants it, and told again when it is right. docs/alerts.md."""
+"""Alerts: what is wrong, told once to everyone who wants it, and told again when it is right. docs/guides/alerts.md."""

@@ -133,7 +133,7 @@ def body(notice: Notice) -> str:
 
 
 def as_json(notice: Notice) -> dict[str, Any]:
-    """The webhook's JSON, as docs/alerts.md documents it. Times are UTC."""
+    """The webhook's JSON, as docs/guides/alerts.md documents it. Times are UTC."""
     alert = notice.alert
     return {
         "version": VERSION,

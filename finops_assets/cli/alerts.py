@@ -79,7 +79,7 @@ def alerts_test(config: ConfigOption = None) -> None:
         channels = load_settings(config).alerts.channels
         if not channels:
             raise FinopsError(
-                "no channels are configured; add them under alerts.channels in finops.yaml (docs/alerts.md)"
+                "no channels are configured; add them under alerts.channels in finops.yaml (docs/guides/alerts.md)"
             )
     now = datetime.now(UTC)
     alert = Alert("test", "INFO", "finops_assets reaches this channel", f"A test of {minute(now)}; nothing is wrong.")

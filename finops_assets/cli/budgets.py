@@ -24,7 +24,7 @@ from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
 
-budgets_app = typer.Typer(no_args_is_help=True, help="Budgets of departments and teams: docs/budgets.md")
+budgets_app = typer.Typer(no_args_is_help=True, help="Budgets of departments and teams: docs/guides/budgets.md")
 SHOWN = [
     "budget",
     "period_start",

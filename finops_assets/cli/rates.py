@@ -33,7 +33,7 @@ def rates_import_ecb(
         settings = load_settings(config)
         target = output or (settings.currency.rates if settings.currency else None)
         if target is None:
-            raise FinopsError("finops.yaml has no currency section; add it (docs/money.md), or give --output")
+            raise FinopsError("finops.yaml has no currency section; add it (docs/guides/money.md), or give --output")
         since = settings.first_day.replace(day=1) - timedelta(days=MAX_AGE_DAYS + 1)
         done = import_ecb(file, target, since)
         days = done.table.by_day

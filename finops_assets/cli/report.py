@@ -222,7 +222,7 @@ def _converted(
     connection: duckdb.DuckDBPyConnection, config: Path | None, as_of: datetime | None, basis: Basis | None
 ) -> str:
     if load_settings(config).currency is None:
-        raise FinopsError("--currency reporting: finops.yaml has no currency section (docs/money.md)")
+        raise FinopsError("--currency reporting: finops.yaml has no currency section (docs/guides/money.md)")
     if as_of or basis == "accrued":
         what = "--as-of" if as_of else "--basis accrued"
         raise FinopsError(f"{what} is answered in the currencies of the bills only; leave out --currency reporting")

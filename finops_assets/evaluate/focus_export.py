@@ -1,7 +1,7 @@
 """FOCUS out: the attributed facts as FOCUS 1.2 or 1.4, a Parquet file a charge day, and FOCUS metadata beside them.
 
 Facts hold the FOCUS columns and the dimensions; a provider's own x_ columns stay in raw and are not exported.
-docs/conformance.md says what is filled, what is left out, and why.
+docs/guides/conformance.md says what is filled, what is left out, and why.
 """
 
 from __future__ import annotations

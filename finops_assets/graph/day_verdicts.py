@@ -2,7 +2,7 @@
 
 Dagster blocks within one run and for all its days at once. We need it day by day, also in a run over a
 range and when raw and facts run separately. So every gate records one evaluation per (check, day), bound
-to the materialisation that it judged, and whoever builds on a day first asks `held_days`. docs/gates.md
+to the materialisation that it judged, and whoever builds on a day first asks `held_days`. docs/guides/gates.md
 tells why, and what was tried.
 """
 

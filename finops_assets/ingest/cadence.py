@@ -1,7 +1,7 @@
 """What a day without charges means: it costs nothing, its charges are awaited, or they are missing.
 
 A day costs nothing where a delivery that holds its time whole has no charge on it, or where none is due by the source's
-cadence. Any other is awaited until its deadline, and missing from then on. docs/gates.md, "Days without charges".
+cadence. Any other is awaited until its deadline, and missing from then on. docs/guides/gates.md, "Days without charges".
 """
 
 from __future__ import annotations

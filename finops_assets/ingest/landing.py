@@ -50,7 +50,7 @@ from finops_assets.storage.stores.store import FileChanged, Store, StoredFile, S
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
 # written. Memory is what limits it: a row takes 1 to 2 KB, as text from a CSV more; then it is tried with half as many.
 FLUSH_ROWS, LEAST_FLUSH_ROWS = 10_000, 600
-# Level 3, the default, makes files 4 % smaller and costs 9 % more (docs/performance.md).
+# Level 3, the default, makes files 4 % smaller and costs 9 % more (docs/reference/performance.md).
 COMPRESSION = "COMPRESSION zstd, COMPRESSION_LEVEL 1"
 READ_ATTEMPTS = 2
 DEFAULT_LIMITS = Plausibility()

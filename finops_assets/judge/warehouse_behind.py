@@ -51,7 +51,7 @@ def require_none_missing(platform: Platform, built: Iterable[date]) -> None:
         raise WarehouseError(
             f"warehouse {platform.warehouse.path}: lacks days that Dagster's history calls built ({named}),"
             f" so nothing was published and the published copy stands as it was. They were built into another"
-            " warehouse: let all hosts that share this history write one (docs/deployment.md), or have this one catch up"
+            " warehouse: let all hosts that share this history write one (docs/guides/deployment.md), or have this one catch up"
             f" with: finops backfill {missing[0]} {date.fromordinal(missing[-1].toordinal() + 1)}"
         )
 

@@ -55,7 +55,7 @@ class SlackChannel(AnyChannel):
 
 
 class WebhookChannel(AnyChannel):
-    """An HTTP address that takes the JSON of docs/alerts.md."""
+    """An HTTP address that takes the JSON of docs/guides/alerts.md."""
 
     kind: Literal["webhook"]
     url: Annotated[str, Field(pattern=r"^https?://")] | None = None

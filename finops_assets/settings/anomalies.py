@@ -30,7 +30,7 @@ class AnomalyLimits(Section):
 
 
 class Anomalies(Section):
-    """When a day is an anomaly: it must exceed all three limits. docs/anomalies.md"""
+    """When a day is an anomaly: it must exceed all three limits. docs/guides/anomalies.md"""
 
     sigma: Annotated[float, Field(gt=0)] = 2.5
     """Standard deviations of the series' usual surprise."""

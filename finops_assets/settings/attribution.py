@@ -65,7 +65,7 @@ class When(Section):
 
 
 class AttributionRule(Section):
-    """A rule beyond tags: rows of this kind have these dimensions. docs/rules.md"""
+    """A rule beyond tags: rows of this kind have these dimensions. docs/guides/rules.md"""
 
     name: Name
     when: When
@@ -88,7 +88,7 @@ class AttributionRule(Section):
 
 
 class SparseGroups(Section):
-    """When a department and team has too few resources to be a cost center. docs/governance.md"""
+    """When a department and team has too few resources to be a cost center. docs/guides/governance.md"""
 
     min_resources: Annotated[int, Field(ge=1)] = 5
     """Distinct resources of the trailing days; with fewer the team is shown as __sparse__."""

@@ -14,6 +14,6 @@ class Currency(Section):
 
     reporting: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     rates: FilePath
-    """A CSV of dated rates, see docs/money.md."""
+    """A CSV of dated rates, see docs/guides/money.md."""
     per: Literal["day", "month"] = "day"
     """day: the newest rate up to the day; month: the newest before the month began, for all of its days."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from finops_assets.settings.section import Section
 
 RUN_ON = r"^(local(\[(\d+|\*)\])?|spark://[^\s,:/]+:\d+(,[^\s,:/]+:\d+)*|yarn|k8s://\S+)$"
-"""Engines that the work can be run on, docs/engines.md."""
+"""Engines that the work can be run on, docs/guides/engines.md."""
 
 
 class Engine(Section):

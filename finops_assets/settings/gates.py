@@ -20,7 +20,7 @@ class Plausibility(Section):
 class Conforms(Section):
     """From which share of a day's positive effective cost on, in percent, a column without a proper value holds the day.
 
-    docs/gates.md has the shares that hold where nothing is given.
+    docs/guides/gates.md has the shares that hold where nothing is given.
     """
 
     hold_above: Mapping[str, Percent] = Field(default_factory=dict)

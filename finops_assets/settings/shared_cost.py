@@ -64,7 +64,7 @@ class SharedMetric(Section):
 
 
 class SharedCost(Section):
-    """A rule that gives cost of one or of nobody to the teams that bear it. docs/allocation.md"""
+    """A rule that gives cost of one or of nobody to the teams that bear it. docs/guides/allocation.md"""
 
     name: Name
     cost: SharedWhat

@@ -48,7 +48,7 @@ class Source(Section):
     period_pattern: str | None = None
     """Layout files: a regular expression with the groups year, month and, if wanted, day of a file's period."""
     cadence: Cadence | None = None
-    """On which days a charge is due; None: learnt from its history. docs/gates.md"""
+    """On which days a charge is due; None: learnt from its history. docs/guides/gates.md"""
     deadline: UtcTime | None = None
     """By when yesterday must have been delivered; None: as `night.deadline` says."""
     department: str | None = None

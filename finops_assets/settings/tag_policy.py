@@ -36,7 +36,7 @@ SMALL_DAY: Mapping[str, Decimal] = {
 
 
 class TagPolicy(Section):
-    """What tags should be. docs/governance.md"""
+    """What tags should be. docs/guides/governance.md"""
 
     required: tuple[str, ...] = ()
     canonical: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)

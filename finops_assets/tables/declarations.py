@@ -2,7 +2,7 @@
 
 Whatever writes a table writes it through here, so that types never follow the data: an empty table has its columns, and two
 files of a report can be read together. A column of one name is the same thing everywhere; where a table means it more
-narrowly it says so. docs/tables.md is made from this (`python -m finops_assets.tables.reference`).
+narrowly it says so. docs/reference/tables.md is made from this (`python -m finops_assets.tables.reference`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/tables.md, made from what is declared."""
+"""docs/reference/tables.md, made from what is declared."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from finops_assets.tables.declarations import ALL, DIMENSIONS, TEXT, Table, fact
 
 
 def reference(tables: Sequence[Table]) -> str:
-    """docs/tables.md: every published table with its columns."""
+    """docs/reference/tables.md: every published table with its columns."""
     lines = [
         "# Tables of the published copy",
         "",
-        "Made from finops_assets/tables/declarations.py by `python -m finops_assets.tables.reference > docs/tables.md`. The same stands in the",
+        "Made from finops_assets/tables/declarations.py by `python -m finops_assets.tables.reference > docs/reference/tables.md`. The same stands in the",
         "copy as comments: `SELECT table_name, comment FROM duckdb_tables()`, and of columns in `duckdb_columns()`.",
         "Tables of features that are not configured are not there. An empty table has all its columns. Days and times are",
         "UTC, ends are exclusive, what is not known is null.",
@@ -34,7 +34,7 @@ def reference(tables: Sequence[Table]) -> str:
 
 
 def documented() -> str:
-    """docs/tables.md as it has to be; of the facts with the dimensions of the rollup."""
+    """docs/reference/tables.md as it has to be; of the facts with the dimensions of the rollup."""
     return reference([*(t for t in ALL if t.published), facts_table(DIMENSIONS)])
 
 

@@ -924,7 +924,7 @@ def test_times_of_day(tmp_path: Path) -> None:
 
 
 def test_the_documented_json_is_what_is_sent() -> None:
-    text = (PROJECT / "docs" / "alerts.md").read_text(encoding="utf-8")
+    text = (PROJECT / "docs" / "guides" / "alerts.md").read_text(encoding="utf-8")
     example = json.loads(text.split("```json")[1].split("```")[0])
     sent = as_json(notice(resolved_at=NOW))
     assert list(example) == list(sent)

@@ -15,7 +15,7 @@ from finops_assets_tests.faults.project import SHIPPED
 from finops_assets_tests.faults.table import Row, as_markdown, write_docs, write_json
 
 RESULTS = SHIPPED / "benchmarks" / "results" / "faults.json"
-DOCS = SHIPPED / "docs" / "reliability.md"
+DOCS = SHIPPED / "docs" / "reference" / "reliability.md"
 CAMPAIGNS = ("kills", "starved", "stores", "hostile", "files", "together")
 
 
@@ -32,7 +32,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="projects at once")
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--json", type=Path, default=RESULTS)
-    parser.add_argument("--docs", type=Path, default=None, help="page whose table is written (docs/reliability.md)")
+    parser.add_argument(
+        "--docs", type=Path, default=None, help="page whose table is written (docs/reference/reliability.md)"
+    )
     parser.add_argument("--keep", type=Path, help="scratch folder to use and keep")
     asked = parser.parse_args()
     scratch = asked.keep or Path(tempfile.mkdtemp(prefix="faults-"))

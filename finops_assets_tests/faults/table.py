@@ -1,4 +1,4 @@
-"""What was tried and what was found: a table for people, JSON for machines, and the part of docs/reliability.md."""
+"""What was tried and what was found: a table for people, JSON for machines, and the part of docs/reference/reliability.md."""
 
 from __future__ import annotations
 

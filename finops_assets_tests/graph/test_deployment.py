@@ -1,4 +1,4 @@
-"""The dagster.yaml of docs/deployment.md: read by Dagster, and a run launched against a stand-in for each cluster's API.
+"""The dagster.yaml of docs/guides/deployment.md: read by Dagster, and a run launched against a stand-in for each cluster's API.
 
 No cluster is here. What is shown is what Dagster's launchers ask of one.
 """

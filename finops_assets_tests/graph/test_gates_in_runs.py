@@ -1,4 +1,4 @@
-"""A bad day is held and its neighbours flow, in every way a run can start (docs/gates.md); here with `release: whole_day`."""
+"""A bad day is held and its neighbours flow, in every way a run can start (docs/guides/gates.md); here with `release: whole_day`."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def test_two_hosts_do_the_daemons_work_on_one_lake_and_one_history(
     # Each begins with another source, and has a warehouse and a working copy of its own.
     hosts = [a_host(tmp_path / name, order, bucket) for name, order in (("a", SHARED), ("b", SHARED[::-1]))]
     with history(home) as instance:
-        # As docs/deployment.md says: of two runs that meet the pool first Dagster would let one fail on PostgreSQL.
+        # As docs/guides/deployment.md says: of two runs that meet the pool first Dagster would let one fail on PostgreSQL.
         instance.event_log_storage.set_concurrency_slots(POOL, 1)
     asked = at_work(hosts)
     assert all(asked), "both had something to do"

@@ -39,7 +39,7 @@ from finops_assets_tests.conftest import Site, csv_text, focus_row
 from finops_assets_tests.places import PROJECT, SHARED
 
 NATIVE = SHARED / "data" / "native"
-DOCUMENT = PROJECT / "docs" / "native-bills.md"
+DOCUMENT = PROJECT / "docs" / "guides" / "native-bills.md"
 Row = dict[str, Any]
 
 
@@ -103,7 +103,9 @@ def test_every_native_mapping_says_of_every_focus_column_how_it_comes_about() ->
 
 def test_the_table_in_the_documentation_is_that_of_the_mappings() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert with_coverage(text) == text, f"run: python -m finops_assets.ingest.conversion.coverage docs/{DOCUMENT.name}"
+    assert with_coverage(text) == text, (
+        f"run: python -m finops_assets.ingest.conversion.coverage {DOCUMENT.relative_to(PROJECT)}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations, reference, values
 from finops_assets_tests.places import PROJECT
 
-DOCS = PROJECT / "docs" / "tables.md"
+DOCS = PROJECT / "docs" / "reference" / "tables.md"
 SCHEMA = "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"
 
 
@@ -32,7 +32,7 @@ def warehouse_at(root: Path) -> Warehouse:
 
 def test_the_docs_are_what_is_declared() -> None:
     assert DOCS.read_text(encoding="utf-8") == reference.documented(), (
-        "python -m finops_assets.tables.reference > docs/tables.md"
+        "python -m finops_assets.tables.reference > docs/reference/tables.md"
     )
 
 

@@ -158,7 +158,7 @@ def read_rates(file: Path) -> RateTable:
     except OSError as error:
         raise RatesError(
             f"rates {file}: cannot be read ({error.strerror}); make it with `finops rates import-ecb FILE`, or see"
-            " docs/money.md for its columns"
+            " docs/guides/money.md for its columns"
         ) from error
     return _read(file, state.st_mtime_ns, state.st_size)
 

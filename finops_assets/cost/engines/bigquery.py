@@ -1,6 +1,6 @@
 """BigQuery: facts as a table partitioned by day and clustered by source; raw days loaded from the lake's bucket.
 
-Never run against the service: docs/engines.md says what stood in its place. Every query has a limit of bytes billed.
+Never run against the service: docs/guides/engines.md says what stood in its place. Every query has a limit of bytes billed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Snowflake: facts as a table clustered by day and source; raw days copied from the lake's bucket by an external stage.
 
-Never run against the service: docs/engines.md says what stood in its place.
+Never run against the service: docs/guides/engines.md says what stood in its place.
 """
 
 from __future__ import annotations

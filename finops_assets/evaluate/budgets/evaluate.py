@@ -26,7 +26,7 @@ from finops_assets.tables import ddl, declarations, values
 TABLE, STATUS = "budget_evaluations", "budget_status"
 # Late bills and restatements still come after a period's end, so it is judged for a week more.
 CLOSING_DAYS = 7
-# Where the budget lies in the forecast's intervals. What became of such forecasts is measured: docs/budgets.md.
+# Where the budget lies in the forecast's intervals. What became of such forecasts is measured: docs/guides/budgets.md.
 CHANCES = ("almost certainly over", "probably over", "more likely over", "more likely within", "probably within",
            "almost certainly within")  # fmt: skip
 
@@ -169,7 +169,7 @@ def _given(value: Decimal | None) -> Decimal | None:
 def judge(
     budget: Budget, spent: Decimal, forecast: Decimal | None, low95: Decimal | None, refused: str | None = None
 ) -> tuple[Severity | None, str]:
-    """How serious it is, and why; docs/budgets.md tells the reasons of the limits.
+    """How serious it is, and why; docs/guides/budgets.md tells the reasons of the limits.
 
     >>> b = Budget("mobile", "ios", "month", "effective", "EUR", Decimal(100))
     >>> judge(b, Decimal(50), Decimal(95), Decimal(90))

@@ -22,7 +22,7 @@ def accepted_spec(owner: str) -> dg.AssetSpec:
         kinds={"sqlite"},
         description=(
             "Owners that people accepted: rules of the lowest rank. With them facts are out of date until they are"
-            " attributed anew. docs/owners.md"
+            " attributed anew. docs/guides/owners.md"
         ),
     )
 

@@ -52,7 +52,7 @@ def allocation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         description=(
             f"The rollup's days after the rules {', '.join(rule.name for rule in rules)}: a row for each bearer, with"
             " rule, method, ratio and origin. Days are made anew where rollup, rules or quantities changed."
-            " By day and team before and after: the view daily_chargeback. docs/allocation.md"
+            " By day and team before and after: the view daily_chargeback. docs/guides/allocation.md"
         ),
         metadata={"dagster/table_name": TABLE},
     )

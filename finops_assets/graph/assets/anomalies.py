@@ -43,7 +43,7 @@ def anomaly_assets(owner: str) -> list[dg.AssetsDefinition]:
         description=(
             "Days of a team's service, or of a costly resource, that cost what nobody expected: found once, with what"
             " moved and the likely cause, until they are over or the new level. Held and late days are gaps, not falls."
-            " docs/anomalies.md"
+            " docs/guides/anomalies.md"
         ),
     )
     def anomaly_history(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:

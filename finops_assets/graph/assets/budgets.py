@@ -42,7 +42,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
         ],
         description=(
             "The budgets of the file, in versions: budget_changes says what changed when, and by which version an"
-            " evaluation was made. docs/budgets.md"
+            " evaluation was made. docs/guides/budgets.md"
         ),
         metadata={"dagster/table_name": CURRENT, "file": str(file.file)},
     )
@@ -103,7 +103,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
         description=(
             "Every budget by night: spent, expected at the period's end with 80 % and 95 % intervals, and how serious"
             " that is (INFO, WARNING, CRITICAL). Held days are gaps, not falls. The last night: the view budget_status."
-            " docs/budgets.md"
+            " docs/guides/budgets.md"
         ),
         metadata={"dagster/table_name": TABLE},
     )

@@ -1,4 +1,4 @@
-"""daily_cost_converted: the rollup in the reporting currency. Built in the rollup's own step, as docs/gates.md tells."""
+"""daily_cost_converted: the rollup in the reporting currency. Built in the rollup's own step, as docs/guides/gates.md tells."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

@@ -26,7 +26,7 @@ def forecast_asset(owner: str) -> dg.AssetsDefinition:
         description=(
             "What the month will have cost at its end, in total, by team, service category, provider and every dimension, and"
             " per currency, with 80 % and 95 % intervals learned from past forecasts. Held days are gaps, not falls;"
-            " refused below two weeks of history. docs/forecast.md"
+            " refused below two weeks of history. docs/guides/forecast.md"
         ),
     )
     def forecast(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:

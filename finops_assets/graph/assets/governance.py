@@ -24,7 +24,7 @@ TARGET_CHECK = "target_reached"
 DESCRIBED = {
     COVERAGE: (
         f"Cost without each required dimension, of {WEEKS} weeks: in total, by provider, account and department, against"
-        " the target of the tag policy. docs/governance.md"
+        " the target of the tag policy. docs/guides/governance.md"
     ),
     OUTSIDE: (
         f"Values of the last {RECENT_DAYS} days that are none of the canonical ones, with the money on them and the"

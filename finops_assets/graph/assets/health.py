@@ -35,7 +35,7 @@ def health_asset(owner: str) -> dg.AssetsDefinition:
         owner=owner,
         description=(
             "Is the platform well? Untagged cost by provider, pipeline success, false alarms by team, sparse groups and"
-            " accepted suggestions, by week. `finops health` shows it on one page. docs/health.md"
+            " accepted suggestions, by week. `finops health` shows it on one page. docs/guides/health.md"
         ),
     )
     def health_report(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:

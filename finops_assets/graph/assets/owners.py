@@ -65,7 +65,7 @@ def owner_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         description=(
             f"Who probably owns what nobody tagged in the last {WINDOW_DAYS} days: ranked values of"
             f" {', '.join(wanted)} with evidence and a confidence learned from tagged resources, abstaining below"
-            f" {MIN_CONFIDENCE:.0%}. Does not run while the newest days are held or failed. docs/owners.md"
+            f" {MIN_CONFIDENCE:.0%}. Does not run while the newest days are held or failed. docs/guides/owners.md"
         ),
     )
     def owner_suggestions(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
@@ -170,7 +170,7 @@ def owners_wait(platform: Platform) -> str:
     reasons = "\n".join(f"{source} {day}: {reason}" for (source, day), reason in sorted(held.items()))
     return (
         "owners are not suggested: the newest of the rollup is held back by a gate or by a failed run. Release it or run it"
-        f" again (docs/gates.md); the suggestions made before stand.\n{reasons}"
+        f" again (docs/guides/gates.md); the suggestions made before stand.\n{reasons}"
     )
 
 

@@ -29,7 +29,7 @@ def page_asset(owner: str, evaluated: Sequence[dg.AssetKey]) -> dg.AssetsDefinit
         description=(
             "The newest month on one page, a file that asks for no other: spend by team and service against budget and"
             " the month before, forecast, untagged trend, anomalies with causes, restatements, tag debt by owner."
-            " `finops report html` writes that of any month. docs/report.md"
+            " `finops report html` writes that of any month. docs/guides/report.md"
         ),
     )
     def month_page(

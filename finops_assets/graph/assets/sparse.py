@@ -29,7 +29,7 @@ def sparse_asset(settings: Settings) -> dg.AssetsDefinition:
         description=(
             f"By day, department and team: the distinct resources of the trailing {groups.days} days. Below"
             f" {groups.min_resources} (unless overridden) a team is shown as `{SPARSE}` in the view {VIEW}; its department"
-            " and its cost stay. docs/governance.md"
+            " and its cost stay. docs/guides/governance.md"
         ),
         metadata={"dagster/table_name": TABLE},
     )

@@ -1,6 +1,6 @@
-"""The coverage table of docs/native-bills.md, from the mappings: each FOCUS column, provider by provider.
+"""The coverage table of docs/guides/native-bills.md, from the mappings: each FOCUS column, provider by provider.
 
-python -m finops_assets.ingest.conversion.coverage docs/native-bills.md
+python -m finops_assets.ingest.conversion.coverage docs/guides/native-bills.md
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ _FOLDERS_DEEP = 4
 # order of times for good, so the suspicion ends.
 _WRITING = timedelta(hours=6)
 _SLACK = timedelta(minutes=1)
-_ADVICE = "create a Data Export of the table FOCUS_1_2_AWS (docs/providers/aws.md)"
-_CONVERT = f"{_ADVICE}, or set layout: aws-cur to have it converted (docs/native-bills.md)"
+_ADVICE = "create a Data Export of the table FOCUS_1_2_AWS (docs/guides/providers/aws.md)"
+_CONVERT = f"{_ADVICE}, or set layout: aws-cur to have it converted (docs/guides/native-bills.md)"
 
 
 def deliveries(store: ListedStore, now: datetime | None = None, native: bool = False) -> Iterator[Delivery]:

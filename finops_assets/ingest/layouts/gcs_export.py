@@ -127,7 +127,7 @@ def _unverified(
     else:
         problems = (
             f"{folder} has {len(files)} files and no manifest.json, so it may not be finished; let the export write one"
-            " last (docs/providers/gcp.md), or set quiet_minutes on the source",
+            " last (docs/guides/providers/gcp.md), or set quiet_minutes on the source",
         )
     return Delivery(
         scope=period,

@@ -1,7 +1,7 @@
 """How a CSV file is written: its encoding, delimiter and header, found by proof. Nothing of it is guessed.
 
 Clean is UTF-8, commas, a header in the first line. What else can be proven is read, and counted as a repair; what
-cannot is refused with what was seen. docs/dialects.md says what proves what.
+cannot is refused with what was seen. docs/reference/dialects.md says what proves what.
 """
 
 from __future__ import annotations

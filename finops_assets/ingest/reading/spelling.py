@@ -2,7 +2,7 @@
 
 A value that can be read in one way only is repaired and counted. What one value cannot tell, is 3/4/26 in March or in
 April, is 1,234 a thousand or little more than one, is decided by proofs in the same file, never by the value alone.
-docs/dialects.md says what is read, repaired and refused.
+docs/reference/dialects.md says what is read, repaired and refused.
 """
 
 from __future__ import annotations

@@ -266,7 +266,7 @@ HOLD_ABOVE: Mapping[str, float] = {
 }
 """The share of a day's positive cost, in percent, above which a column without a proper value holds; of others none does.
 
-What stands on it: docs/gates.md.
+What stands on it: docs/guides/gates.md.
 """
 
 
