@@ -9,7 +9,7 @@ READY := .venv/.ready
 # Each process of Dagster would compile every module anew: 4 s of CPU instead of 1.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo ui emulators test test-engines faults lint format bench lock clean
+.PHONY: help demo ui emulators test test-engines faults lint format docs bench lock clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -56,6 +56,10 @@ lint: $(READY)   ## format, lint, types, and which room may know which
 format: $(READY) ## let the formatter have its way
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY)   ## write anew what the code writes of the docs: docs/reference, the coverage of native bills
+	$(BIN)/python -m tools.reference
+	$(BIN)/python -m finops_assets.ingest.conversion.coverage docs/guides/native-bills.md
 
 bench: $(READY)  ## measure against the floor and against the naive way; prints a table, writes JSON
 	$(BIN)/python -m benchmarks.attribution

@@ -132,8 +132,28 @@ def body(notice: Notice) -> str:
     return "\n".join([*lines, *(f"{name}: {value}" for name, value in facts.items() if value is not None)]) + "\n"
 
 
+PAYLOAD: Mapping[str, str] = {
+    "version": "raised when a field changes its meaning or goes. New fields may come without",
+    "id": "of this notice; the same if it is sent again after a failure: ignore an id that you have",
+    "event": "what this notice tells of the alert",
+    "key": "what it is about; `resolved` ends the `open` of the same key",
+    "severity": "how serious it is",
+    "title": "one line",
+    "text": "what is wrong and what to do next",
+    "source": "of finops.yaml, or null",
+    "department": "whose cost or bill it is about, or null",
+    "day": "UTC charge day, or null",
+    "figures": "name -> number or text, as in the check's metadata",
+    "link": "the run in Dagster's UI if `alerts.ui` is set, or null",
+    "detected_at": "UTC, when the check or step failed",
+    "resolved_at": "UTC, or null",
+    "note": "how it was resolved, or empty",
+}
+"""What each field of the webhook's JSON means."""
+
+
 def as_json(notice: Notice) -> dict[str, Any]:
-    """The webhook's JSON, as docs/guides/alerts.md documents it. Times are UTC."""
+    """The webhook's JSON, as docs/reference/alerts.md documents it. Times are UTC."""
     alert = notice.alert
     return {
         "version": VERSION,

@@ -10,6 +10,7 @@ import typer
 from finops_assets.cli.alerts import alerts_app
 from finops_assets.cli.anomalies import anomalies_app
 from finops_assets.cli.budgets import budgets_app
+from finops_assets.cli.common import HELD_CODE, WAITED
 from finops_assets.cli.config import config_app
 from finops_assets.cli.conformance import conformance
 from finops_assets.cli.deliveries import deliveries_app
@@ -28,12 +29,19 @@ from finops_assets.cli.sources import sources_app
 from finops_assets.cli.status import status
 from finops_assets.cli.tags import tags_app
 
-EXIT_CODES = (
-    "Exit codes: 0 fine; 1 an error, or what was checked is not right; 2 the command is not understood;"
-    " 3 done, but some days are held by a gate; 4 what it waits for did not come free in time."
-)
+EXIT_CODES = {
+    0: "fine",
+    1: "an error, or what was checked is not right",
+    2: "the command is not understood",
+    HELD_CODE: "done, but some days are held by a gate",
+    WAITED: "what it waits for did not come free in time",
+}
 
-app = typer.Typer(no_args_is_help=True, help="FOCUS billing exports to gated, exact cost by team.", epilog=EXIT_CODES)
+app = typer.Typer(
+    no_args_is_help=True,
+    help="FOCUS billing exports to gated, exact cost by team.",
+    epilog=f"Exit codes: {'; '.join(f'{number} {meaning}' for number, meaning in EXIT_CODES.items())}.",
+)
 
 
 def _tell_version(wanted: bool) -> None:

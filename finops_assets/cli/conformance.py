@@ -44,7 +44,10 @@ def conformance(
     fail_on: Annotated[Literal["error", "warning", "never"], typer.Option(help="What makes the exit code 1")] = "error",
     examples: Annotated[int, typer.Option(min=1, max=100, help="How many rows to sample for each broken rule")] = 3,
     everything: Annotated[bool, typer.Option("--all", help="Show kept and unjudged rules, too")] = False,
-    format: Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f")] = "table",
+    format: Annotated[
+        Literal["table", "csv", "json"],
+        typer.Option("--format", "-f", help="csv and json go to standard output or --output"),
+    ] = "table",
     output: OutputOption = None,
     config: ConfigOption = None,
 ) -> None:

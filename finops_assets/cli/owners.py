@@ -113,7 +113,7 @@ def owners_review(dimension: DimensionOption = None, by: ByOption = None, config
 def owners_accept(
     source: SourceArgument,
     resource: ResourceArgument,
-    dimension: Annotated[str, typer.Option("--dimension", "-d")],
+    dimension: Annotated[str, typer.Option("--dimension", "-d", help="What it is the owner by, as team")],
     value: ValueOption = None,
     by: ByOption = None,
     valid_from: FromDayOption = None,
@@ -128,7 +128,7 @@ def owners_accept(
 def owners_reject(
     source: SourceArgument,
     resource: ResourceArgument,
-    dimension: Annotated[str, typer.Option("--dimension", "-d")],
+    dimension: Annotated[str, typer.Option("--dimension", "-d", help="What it is the owner by, as team")],
     value: Annotated[
         str | None, typer.Option("--value", help="The value that is wrong (default: the suggested)")
     ] = None,

@@ -33,9 +33,13 @@ class AnyChannel(Section):
     """What every channel has: its name in the history, and which alerts it wants. An empty filter wants all."""
 
     name: Name | None = None
+    """None: the channel is called as its kind."""
     min_severity: Severity = "WARNING"
+    """Less serious alerts are not sent here."""
     sources: tuple[str, ...] = ()
+    """Only alerts about these sources."""
     departments: tuple[str, ...] = ()
+    """Only alerts about these departments."""
 
 
 class SnsChannel(AnyChannel):
@@ -43,8 +47,11 @@ class SnsChannel(AnyChannel):
 
     kind: Literal["sns"]
     topic_arn: Annotated[str, Field(pattern=r"^arn:[^:]+:sns:[^:]*:[^:]*:.+$")]
+    """The topic."""
     region: str | None = None
+    """None: that of the ARN."""
     endpoint_url: Endpoint | None = None
+    """Of an emulator."""
 
 
 class SlackChannel(AnyChannel):
@@ -52,14 +59,17 @@ class SlackChannel(AnyChannel):
 
     kind: Literal["slack"]
     webhook_env: EnvName
+    """Holds the webhook's address."""
 
 
 class WebhookChannel(AnyChannel):
-    """An HTTP address that takes the JSON of docs/guides/alerts.md."""
+    """An HTTP address that takes the JSON of docs/reference/alerts.md."""
 
     kind: Literal["webhook"]
     url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """The address, if it is no secret."""
     url_env: EnvName | None = None
+    """Holds the address, if it is one."""
     headers_env: Mapping[str, EnvName] = Field(default_factory=dict)
     """Header -> the environment variable that holds its value."""
 
@@ -69,12 +79,19 @@ class SmtpChannel(AnyChannel):
 
     kind: Literal["smtp"]
     host: str
+    """The mail server."""
     port: Annotated[int, Field(ge=1, le=65535)] = 587
+    """465: TLS from the start."""
     sender: MailAddress
+    """Who the mail is from."""
     to: tuple[MailAddress, ...] = Field(min_length=1)
+    """Who gets it."""
     username_env: EnvName | None = None
+    """Holds the user's name, if the server wants one."""
     password_env: EnvName | None = None
+    """Holds the password."""
     starttls: bool = True
+    """Go over to TLS before anything else is said."""
 
 
 Channel = Annotated[SnsChannel | SlackChannel | WebhookChannel | SmtpChannel, Field(discriminator="kind")]
@@ -92,6 +109,7 @@ class Alerts(Section):
     """Who is told of what. Without channels alerts are only kept in `alert_history`."""
 
     channels: tuple[Channel, ...] = ()
+    """Where notices go."""
     re_alert_hours: Annotated[float, Field(gt=0)] | None = 24
     """An alert that is still open is sent again after this long; null: never."""
     waiting_hours: Annotated[float, Field(gt=0)] = 6

@@ -13,14 +13,19 @@ class AnomalyLimits(Section):
     """Other limits for some series: every condition that is given must hold; the first entry that does counts."""
 
     department: str | None = None
+    """Of which department."""
     team: str | None = None
+    """Of which team."""
     service: str | None = None
     """A ServiceCategory."""
     resource: str | None = None
     """A ResourceId: for the series of that resource alone."""
     sigma: Annotated[float, Field(gt=0)] | None = None
+    """None: as for all."""
     min_amount: Annotated[float, Field(ge=0)] | None = None
+    """None: as for all."""
     min_percent: Annotated[float, Field(ge=0)] | None = None
+    """None: as for all."""
 
     @model_validator(mode="after")
     def _says_of_what(self) -> AnomalyLimits:
@@ -41,3 +46,4 @@ class Anomalies(Section):
     resource_floor: Annotated[float, Field(gt=0)] = 100
     """A resource that costs so much on a day of the last week is a series of its own."""
     overrides: tuple[AnomalyLimits, ...] = ()
+    """Limits for some series."""

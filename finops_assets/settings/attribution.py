@@ -16,7 +16,9 @@ class Dimension(Section):
     """Tag keys that may carry a dimension, first usable one wins, and how values are unified."""
 
     keys: tuple[str, ...] = Field(min_length=1)
+    """Tag keys in order; case, a prefix `user:` and punctuation are ignored."""
     values: Mapping[str, str] = Field(default_factory=dict)
+    """Value as met -> the value that it becomes."""
 
 
 class Condition(Section):
@@ -52,8 +54,11 @@ class When(Section):
     """All conditions of a rule. In the file the columns stand beside `source` and `tags`."""
 
     source: Condition | None = None
+    """The source's name in finops.yaml."""
     tags: Mapping[str, Condition] = Field(default_factory=dict)
+    """Tag key -> condition. Keys match as those of dimensions do."""
     columns: Mapping[str, Condition] = Field(default_factory=dict)
+    """Text column of FOCUS -> condition."""
 
     @model_validator(mode="before")
     @classmethod
@@ -68,8 +73,11 @@ class AttributionRule(Section):
     """A rule beyond tags: rows of this kind have these dimensions. docs/guides/rules.md"""
 
     name: Name
+    """Stands in the facts beside what it gave, as rule:<name>."""
     when: When
+    """All of it must hold."""
     set: Mapping[Name, str] = Field(min_length=1)
+    """Dimension -> the value that it gives."""
     valid_from: date | None = Field(default=None, alias="from")
     """The first UTC charge day that it holds for."""
     until: date | None = None
@@ -77,6 +85,7 @@ class AttributionRule(Section):
     overrides_tags: bool = False
     """true: it comes before the tags; else it fills what they leave empty."""
     reason: str = ""
+    """For people; it decides nothing."""
 
     @model_validator(mode="after")
     def _holds_somewhere(self) -> AttributionRule:
@@ -93,6 +102,7 @@ class SparseGroups(Section):
     min_resources: Annotated[int, Field(ge=1)] = 5
     """Distinct resources of the trailing days; with fewer the team is shown as __sparse__."""
     days: Annotated[int, Field(ge=1, le=366)] = 30
+    """How many trailing days are counted, the day itself included."""
     overrides: Mapping[Annotated[str, Field(pattern=r"^[^/]+/.+$")], Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict
     )

@@ -13,6 +13,7 @@ class Currency(Section):
     """The reporting currency. Without it every figure stays in the currency that it was billed in."""
 
     reporting: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    """The currency that figures are converted to."""
     rates: FilePath
     """A CSV of dated rates, see docs/guides/money.md."""
     per: Literal["day", "month"] = "day"

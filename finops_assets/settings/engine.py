@@ -16,7 +16,9 @@ class Engine(Section):
     """Bounds for the query engine; memory is the engine's own budget, the process needs some more."""
 
     memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s?(MB|GB)$")] = "800MB"
+    """Beyond it the engine spills to the disk."""
     threads: Annotated[int, Field(ge=1)] | None = None
+    """None: all cores."""
     run_on: Annotated[str, Field(pattern=RUN_ON)] | None = None
     """Where facts, rollup and the figures of their gates are made: the master of a Spark; None: this machine's DuckDB."""
 

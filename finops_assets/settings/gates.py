@@ -14,7 +14,9 @@ class Plausibility(Section):
     """How far a restated day may fall below the version that it replaces, in percent."""
 
     max_row_fall: Percent = 50
+    """Of rows."""
     max_cost_fall: Percent = 50
+    """Of effective cost, in any currency."""
 
 
 class Conforms(Section):
@@ -33,5 +35,8 @@ class Acknowledgement(Section):
     """A fall in rows or cost that a person has looked at and accepts."""
 
     source: str
+    """Whose day it is."""
     day: date
+    """The UTC charge day."""
     reason: str = Field(min_length=1)
+    """Why the fall is right; it stands in the verdict."""

@@ -15,6 +15,7 @@ class LakeStore(Section):
     """A lake on an object store. Credentials come from the provider's own chain, as those of sources."""
 
     uri: str
+    """The folder: s3://bucket/folder, az://container/folder, https://<account>.blob…/container/folder, gs://bucket/folder."""
     endpoint_url: Endpoint | None = None
     """Of a store that speaks a cloud's protocol but is not that cloud's own, or of an emulator."""
 

@@ -27,12 +27,17 @@ class Settings(Section):
     """The whole of finops.yaml. Relative paths are relative to the file's folder."""
 
     first_day: date
+    """The first UTC charge day of the platform. Rows of days before it are landed and are in no figure."""
     lake: LakePlace
+    """Where raw days, facts and the ledger of deliveries lie: a folder, or the URI of a store."""
     warehouse: FilePath
+    """The DuckDB file that the pipeline alone writes."""
     published: FilePath
+    """The DuckDB file for people and BI tools, replaced at once whenever something is published."""
     sources: tuple[Source, ...] = Field(min_length=1)
     dimensions: Mapping[Name, Dimension] = Field(min_length=1)
     placeholders: tuple[str, ...] = ("none", "null", "n/a", "unknown")
+    """Tag values that name nobody, besides those that are empty."""
     tag_policy: TagPolicy = TagPolicy()
     attribution_rules: tuple[AttributionRule, ...] = ()
     """In order; of each dimension the first that matches counts."""
@@ -44,6 +49,7 @@ class Settings(Section):
     release: Literal["by_source", "whole_day"] = "by_source"
     """What a gate holds: that source's part of the day, or the whole day until all required sources have passed."""
     owner: Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")] = "team:finops"
+    """Shown on every asset in Dagster."""
     night: Night = Night()
     keep_runs_days: Annotated[int, Field(ge=7)] = 180
     """Runs in Dagster's history that are older, and superseded by later ones, are deleted."""

@@ -19,10 +19,15 @@ class SharedWhat(Section):
     """Which cost a rule splits: all conditions hold. The names are the rollup's, such as __untagged__."""
 
     department: OneOrMore = ()
+    """Names as the rollup has them."""
     team: OneOrMore = ()
+    """Likewise."""
     environment: OneOrMore = ()
+    """Likewise."""
     provider: OneOrMore = ()
+    """Likewise."""
     ServiceCategory: OneOrMore = ()
+    """Likewise."""
     commitments: Literal["unused", "purchase"] | None = None
     """Only what commitment discounts cost: their unused part, or their purchases."""
     others: Mapping[str, OneOrMore] = Field(default_factory=dict)
@@ -54,7 +59,9 @@ class SharedMetric(Section):
     """Quantities by day and team: a CSV with date, department, team, quantity, or a table of the warehouse with these."""
 
     file: FilePath | None = None
+    """A CSV."""
     table: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)?$")] | None = None
+    """A table of the warehouse."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> SharedMetric:
@@ -67,13 +74,17 @@ class SharedCost(Section):
     """A rule that gives cost of one or of nobody to the teams that bear it. docs/guides/allocation.md"""
 
     name: Name
+    """Stands in every row that the rule made."""
     cost: SharedWhat
+    """What is split."""
     method: SplitMethod
+    """In which shares: alike, by percent, by direct spend, by quantity, by use of the same commitment."""
     to: OneOrMore = ()
     """department/team, or department/* for its teams with cost on the day; none: all teams with cost on the day."""
     percent: Mapping[str, SplitPercent] = Field(default_factory=dict)
     """Method fixed: department/team -> its share. What is left of 100 stays."""
     metric: Annotated[SharedMetric, BeforeValidator(file_form)] | None = None
+    """Method metric: the quantities."""
 
     @model_validator(mode="after")
     def _fits_its_method(self) -> SharedCost:

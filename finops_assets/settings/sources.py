@@ -32,10 +32,15 @@ class Source(Section):
     """One billing export. A new provider is a new entry here, not new code."""
 
     name: Name
+    """Becomes the asset raw/<name> and the column `source` of the facts."""
     uri: SourceUri
+    """Where its files lie: a folder, file or glob, beside finops.yaml if relative, or the URI of a store."""
     layout: Layout
+    """How deliveries lie there. docs/guides/sources.md"""
     provider: str | None = None
+    """Stands where rows do not name their provider."""
     required: bool = True
+    """true: its gates hold a day of it; false: they only warn."""
     shadow_of: Name | None = None
     """The source whose cost this one holds a second time: landed, judged without blocking, compared with it by
     `finops reconcile`, and never part of facts or rollup."""

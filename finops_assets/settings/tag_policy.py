@@ -16,14 +16,18 @@ class Threshold(Section):
     """Shares of positive effective cost without the dimension, in percent."""
 
     warn_above: Percent
+    """The check untagged_below_warning warns."""
     block_above: Percent
+    """The check untagged_within_threshold holds the source's day."""
 
 
 class TagTarget(Section):
     """What is to be reached: less than this share of positive effective cost without a required dimension, in percent."""
 
     untagged_below: Percent
+    """Of each required dimension."""
     by: date
+    """The day from which a target that is not reached is an alert."""
 
 
 SMALL_DAY: Mapping[str, Decimal] = {
@@ -39,6 +43,7 @@ class TagPolicy(Section):
     """What tags should be. docs/guides/governance.md"""
 
     required: tuple[str, ...] = ()
+    """Dimensions without which cost counts as untagged."""
     canonical: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """Dimension -> the values that it should have; a dimension that is not named may have any."""
     organisation: FilePath | None = None
@@ -47,7 +52,9 @@ class TagPolicy(Section):
     """Department -> who answers for its tags; before those of the file."""
     target: TagTarget | None = None
     thresholds: Mapping[str, Threshold] = Field(default_factory=dict)
+    """Dimension -> its thresholds; without them it warns above 20 and blocks above 50."""
     sources: Mapping[str, Mapping[str, Threshold]] = Field(default_factory=dict)
+    """Source -> dimension -> thresholds of its own."""
     small_day: Mapping[Annotated[str, Field(pattern=r"^[A-Z]{3}$")], Annotated[Decimal, Field(ge=0)]] = Field(
         default_factory=dict
     )

@@ -12,8 +12,8 @@ def reference(tables: Sequence[Table]) -> str:
     lines = [
         "# Tables of the published copy",
         "",
-        "Made from finops_assets/tables/declarations.py by `python -m finops_assets.tables.reference > docs/reference/tables.md`. The same stands in the",
-        "copy as comments: `SELECT table_name, comment FROM duckdb_tables()`, and of columns in `duckdb_columns()`.",
+        "Made from finops_assets/tables/declarations.py by `python -m finops_assets.tables.reference` (part of `make docs`). The same",
+        "stands in the copy as comments: `SELECT table_name, comment FROM duckdb_tables()`, and of columns in `duckdb_columns()`.",
         "Tables of features that are not configured are not there. An empty table has all its columns. Days and times are",
         "UTC, ends are exclusive, what is not known is null.",
         "",

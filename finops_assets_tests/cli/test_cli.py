@@ -264,12 +264,6 @@ def test_a_delivery_that_no_manifest_vouches_for_is_marked(tmp_path: Path, monke
     assert " no " in lines[2]
 
 
-def test_every_command_is_in_the_readme() -> None:
-    text = (SHIPPED / "README.md").read_text(encoding="utf-8")
-    for command in ("demo", "run", "report teams", "report untagged", "report services", "config check"):
-        assert f"finops {command}" in text, command
-
-
 def test_nobody_is_told_to_install_this_project_by_its_name_from_an_index() -> None:
     """It is on no index: whoever registered the name there would be run by our readers."""
     told = re.compile(
