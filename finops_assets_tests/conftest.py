@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
+from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 
 from finops_assets.base.sql import literal
 from finops_assets.cost.attribution.rules import Rules
@@ -37,6 +43,23 @@ heed_signals()
 Row = dict[str, Any]
 
 
+MEMORY = Path("/dev/shm")
+"""Where files of tests need no disk: a run of the graph commits a thousand times to Dagster's history."""
+ROOM_BYTES = 6 << 30
+
+
+def _in_memory() -> str | None:
+    """The folder for temporary files, or None for the system's: where there is no such memory, or too little of it."""
+    return str(MEMORY) if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`tmp_path` lies in memory, unless --basetemp says otherwise, and goes with the run."""
+    if config.option.basetemp is None and not hasattr(config, "workerinput") and (memory := _in_memory()):
+        config.option.basetemp = tempfile.mkdtemp(prefix="finops-pytest-", dir=memory)
+        config.add_cleanup(partial(shutil.rmtree, config.option.basetemp, ignore_errors=True))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def temporary_files() -> Iterator[Path]:
     """One folder for the temporary files of this process and of those that it starts, gone when it ends.
@@ -45,13 +68,31 @@ def temporary_files() -> Iterator[Path]:
     """
     with (
         pytest.MonkeyPatch.context() as patch,
-        tempfile.TemporaryDirectory(prefix="finops-tests-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(prefix="finops-tests-", dir=_in_memory(), ignore_cleanup_errors=True) as folder,
     ):
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
         # PostgreSQL does not run as root: where that is who runs the tests, another user must pass through.
         Path(folder).chmod(0o711)
         yield Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engines_made_once() -> Iterator[None]:
+    """Dagster makes an engine for every event that it writes to SQLite, and compiles each statement anew: half of a run here.
+
+    The files and each connection to them are as ever; what is kept is what SQLAlchemy knows of an address.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
+            patch.setattr(module, "create_engine", lambda address, **_: _engine_of(address))
+        yield
+
+
+@lru_cache(64)
+def _engine_of(address: str) -> sqlalchemy.Engine:
+    timeout = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
+    return sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool, connect_args=timeout)
 
 
 def focus_row(day: str = "2026-09-01", **changes: Any) -> Row:
