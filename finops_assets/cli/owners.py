@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import warnings
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +24,7 @@ from finops_assets.cli.common import (
     out,
     published,
     say,
+    show,
     write_table,
 )
 from finops_assets.cli.working import working
@@ -40,6 +41,7 @@ from finops_assets.cost.attribution.owner_decisions import (
     rules_yaml,
     undecided,
 )
+from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
 from finops_assets.settings.model import Settings
 
@@ -197,6 +199,32 @@ def owners_acceptance(format: FormatOption = "table", output: OutputOption = Non
     """How often suggestions were right, by week and dimension, beside the confidence that was promised."""
     with explained():
         write_table(acceptance(OwnerDecisions.beside(load_settings(config).warehouse).all()), format, output)
+
+
+@owners_app.command("backtest")
+def owners_backtest(dimension: DimensionOption = None, config: ConfigOption = None) -> None:
+    """How good suggestions are on your own bills: known tags are hidden, suggested, and compared. Changes nothing."""
+    with explained(), working("nothing was written; start it again"):
+        from finops_assets.evaluate.owners.backtest import backtest
+        from finops_assets.evaluate.owners.evidence import gather
+        from finops_assets.evaluate.owners.resources import WINDOW_DAYS, read_resources
+        from finops_assets.evaluate.owners.suggest import MIN_CONFIDENCE
+
+        platform = Platform(load_settings(config))
+        days = sorted({day for source in platform.source_names for day in platform.lake.days("facts", source)})
+        settings = platform.settings
+        newest = [day for day in days if day > days[-1] - timedelta(days=WINDOW_DAYS)]
+        resources = read_resources(platform.lake, settings.engine, platform.rules, platform.source_names, newest)
+        if resources is None:
+            raise FinopsError(f"the lake has no facts yet; run `{command('backfill')}` first")
+        wanted = [d for d in settings.dimensions if dimension in (None, d)]
+        if not wanted:
+            raise FinopsError(f"found dimension {dimension!r}; allowed: {', '.join(settings.dimensions)}")
+        table = backtest(gather(resources), wanted, MIN_CONFIDENCE)
+        if table.empty:
+            raise FinopsError("no resource has a tag of these dimensions, so there is nothing to hide and compare")
+        out.print(f"Suggestions of a confidence of at least {MIN_CONFIDENCE:.0%}, {newest[0]} to {newest[-1]}:")
+        show(table.round(3))
 
 
 def _decide(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -33,6 +34,7 @@ from finops_assets.demo import Incident
 from finops_assets.evaluate.owners.suggest import SUGGESTION_COLUMNS
 from finops_assets.graph.assets.owners import owners_wait, typed
 from finops_assets.graph.run_range import QUIET
+from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import Graph, settings_for, small_estate
 
 NOW = datetime(2026, 10, 21, 9, tzinfo=UTC)  # a Wednesday
@@ -361,3 +363,25 @@ def test_the_stage_says_why_it_does_not_run_and_runs_when_the_day_is_healed(tmp_
         # A decision stands once, whoever runs it again.
         assert correlate(graph, {"decisions": [taken]}).success
         assert len(OwnerDecisions.beside(graph.settings.warehouse).all()) == 1
+
+
+def test_the_backtest_hides_known_tags_of_the_bills_at_hand(site: Site) -> None:
+    """Names tell the team of most; a suggestion for a hidden one is counted as right or wrong."""
+    rows = [
+        focus_row(ResourceId=f"{team}-{n}", ResourceName=f"{team}-{n}", Tags=json.dumps({"team": team}))
+        for team in ("core", "web", "ads")
+        for n in range(60)
+    ]
+    site.put_csv("a.csv", *rows)
+    site.run_all("2026-09-01")
+    config = site.folder / "finops.yaml"
+    config.write_text(site.text)
+    told = CliRunner().invoke(app, ["owners", "backtest", "-c", str(config)], env={"COLUMNS": "200"})
+    assert told.exit_code == 0, told.output
+    [random] = [line.split() for line in told.stdout.splitlines() if "at random" in line]
+    coverage, precision = (float(cell) for cell in random[-5:-3])
+    assert coverage > 0.9
+    assert precision == 1
+    assert "department" not in told.stdout, "nobody tagged it: there is nothing to hide"
+    refused = CliRunner().invoke(app, ["owners", "backtest", "-d", "squad", "-c", str(config)])
+    assert refused.exit_code == 1

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from finops_assets.evaluate.owners.evidence import FROM_TAGS, KIND_NUMBER, NONE, Evidence
-from finops_assets.evaluate.owners.model import Bools, Labels, fit, judge
+from finops_assets.evaluate.owners.model import Bools, Labels, fit, judge, labels_of
 from finops_assets.evaluate.owners.resources import Resources
 
 Split = Literal["random", "accounts", "newest"]
@@ -144,3 +144,20 @@ def rounds(
         hide = hidden(evidence.resources, labels, split, seed)
         if hide.any():
             yield judged_hidden(evidence, dimension, labels, hide, bare)
+
+
+def backtest(evidence: Evidence, dimensions: Iterable[str], least: float, seeds: int = 3) -> pd.DataFrame:
+    """How suggestions of at least this confidence would have done, for each dimension and way to hide tags.
+
+    The hidden resources lose all their tags. Shares are means over the seeds; `expected` is the precision that the
+    confidences promised. Dimensions with nothing to hide are left out.
+    """
+    rows = []
+    for dimension in dimensions:
+        labels = labels_of(evidence, dimension)
+        for split, what in SPLITS.items():
+            made = [at_threshold(judged, least) for judged in rounds(evidence, dimension, labels, split, True, seeds)]
+            if made:
+                means = pd.DataFrame(made).mean()
+                rows.append({"dimension": dimension, "hidden": what, **{name: means[name] for name in made[0]}})
+    return pd.DataFrame(rows)
