@@ -58,7 +58,7 @@ def accuracy() -> dict[str, Any]:
             factor = draw.choice(FACTORS, len(costs))
             for day in TOLD_ON:
                 known = costs[:, : first + day]
-                exact = {place: {} for place in range(len(costs))}
+                exact: dict[int, dict[date, Decimal]] = {place: {} for place in range(len(costs))}
                 series = DailySeries(("team",), [(str(i),) for i in range(len(costs))], ["USD"] * len(costs), FIRST,
                                      known, exact)  # fmt: skip
                 table = period_table("team", series, month)
@@ -69,15 +69,17 @@ def accuracy() -> dict[str, Any]:
                     budget = Budget("d", str(place), "month", "effective", "USD", amount)
                     # The series' exact amounts were left out: what is spent is added here.
                     spent = Decimal(repr(float(known[place, first:].sum())))
-                    forecast, *ends = (spent + v for v in (row.forecast, row.low80, row.high80, row.low95, row.high95))
-                    severity, _ = judge(budget, spent, forecast, ends[2])
+                    forecast, low80, high80, low95, high95 = (
+                        spent + v for v in (row.forecast, row.low80, row.high80, row.low95, row.high95)
+                    )
+                    severity, _ = judge(budget, spent, forecast, low95)
                     over = bool(actual[place] > float(amount))
                     told[day, severity or "nothing"][over] += 1
                     over_all[day]["over" if over else "within"] += 1
                     if spent <= amount:
                         made = Evaluation(
-                            budget, 1, 1, month, FIRST + timedelta(days=first + day - 1), spent, forecast, *ends, 0, 99,
-                            severity, "",
+                            budget, 1, 1, month, FIRST + timedelta(days=first + day - 1), spent, forecast,
+                            low80, high80, low95, high95, 0, 99, severity, "",
                         )  # fmt: skip
                         chances[made.chance or ""][over] += 1
     return {

@@ -85,7 +85,7 @@ def nothing_new(folder: Path, months: int = 24) -> dict[str, float]:
     def look() -> None:
         for source in settings.sources:
             assert not unknown_deliveries(platform.lake, source, first)
-            changed_days(platform.lake, source.name, first, datetime.now(UTC).date())
+            changed_days(platform.lake, source, first, datetime.now(UTC).date())
 
     for source in settings.sources:
         land_source(platform.lake, settings.engine, source, first)
@@ -173,7 +173,7 @@ def restated(folder: Path, rows: int) -> dict[str, float]:
     restate = {date(2026, 9, d): Decimal("1.1") for d in (5, 12, 20)}
     estate.deliver("aws", "2026-09", generation=2, restate=restate)
     again = timed(land)
-    changed = changed_days(platform.lake, "aws", first, date(2026, 10, 1))
+    changed = changed_days(platform.lake, source, first, date(2026, 10, 1))
     assert changed == sorted(restate)
     three = timed(lambda: days(changed))
     return {

@@ -15,7 +15,8 @@ import pandas  # noqa: F401
 from benchmarks.platform import DAYS, platform_at
 from finops_assets.base.sql import literal
 from finops_assets.cost.attribution.tag_sets import attribution
-from finops_assets.cost.daily_tables import ROWS_AT_ONCE, build_rollup
+from finops_assets.cost.daily_tables import build_rollup
+from finops_assets.cost.engines.duckdb_here import DuckDBHere
 from finops_assets.cost.facts import build_facts
 from finops_assets.cost.rollup import TABLE, rollup_query
 from finops_assets.ingest.landing import land_source
@@ -205,7 +206,7 @@ def _chunks(base: Path) -> Iterator[list[date]]:
     lake = platform_at(base).lake
     records = [lake.read_record("aws", "days", day.isoformat()) for day in DAYS]
     rows = sum(record["totals"]["rows"] for record in records if record)
-    step = max(1, len(DAYS) * ROWS_AT_ONCE // max(rows, 1))
+    step = max(1, len(DAYS) * DuckDBHere.rows_at_once // max(rows, 1))
     for start in range(0, len(DAYS), step):
         yield DAYS[start : start + step]
 

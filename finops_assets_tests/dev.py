@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 import pytest
@@ -28,6 +28,7 @@ from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES
 
 PATIENCE_SECONDS = 600
 PUBLISHED = dg.AssetKey("published_warehouse")
+Come = TypeVar("Come")
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Dev:
         finally:
             os.chdir(here)
 
-    def wait_for(self, come: Callable[[], Any], otherwise: str) -> Any:
+    def wait_for(self, come: Callable[[], Come | None], otherwise: str) -> Come:
         """What has come, once it has; the log of `dagster dev` tells why it has not."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (found := come()):
@@ -175,13 +176,13 @@ class Dev:
                 run = instance.get_run_by_id(run_id)
             return run.status if run and run.is_finished else None
 
-        return self.wait_for(status, f"the run {run_id} does not end")  # type: ignore[no-any-return]
+        return self.wait_for(status, f"the run {run_id} does not end")
 
     def failures(self, run_id: str) -> str:
         """Why the steps of a run failed, as the UI shows it."""
         with self.instance() as instance:
             records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records
-        return "\n".join(str(record.event_log_entry.dagster_event.step_failure_data.error) for record in records)  # type: ignore[union-attr]
+        return "\n".join(str(record.event_log_entry.dagster_event.step_failure_data.error) for record in records)
 
     def verdicts(self, asset: str, check: str) -> dict[str | None, bool | None]:
         """Partition -> whether a check passed on it last; None: nothing was said. The key None: as a whole."""

@@ -226,10 +226,14 @@ def azure_place(endpoint: str) -> Place:
     )
     name = f"finops-{uuid.uuid4().hex[:12]}"
     container = BlobServiceClient.from_connection_string(connection).create_container(name)
+
+    def put(key: str, content: bytes) -> None:
+        container.upload_blob(key, content, overwrite=True)
+
     return Place(
         "azure",
         f"az://{name}",
-        lambda key, content: container.upload_blob(key, content, overwrite=True) and None,
+        put,
         lambda key: container.delete_blob(key),
         None,
         {"AZURE_STORAGE_CONNECTION_STRING": connection},

@@ -17,9 +17,10 @@ from finops_assets.graph.run_range import QUIET
 from finops_assets.platform import Platform
 from finops_assets.settings.load import parse_settings
 from finops_assets.settings.model import Settings
+from finops_assets.settings.sources import Layout
 
 SOURCES = ("aws", "azure", "gcp")
-LAYOUTS = {"aws": "aws-data-exports", "azure": "azure-exports", "gcp": "gcs-export"}
+LAYOUTS: dict[str, Layout] = {"aws": "aws-data-exports", "azure": "azure-exports", "gcp": "gcs-export"}
 PROVIDERS = {"aws": "AWS", "azure": "Microsoft", "gcp": "Google Cloud"}
 
 DIMENSIONS = """

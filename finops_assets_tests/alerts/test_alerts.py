@@ -1058,7 +1058,7 @@ def warning(key: str, **changes: Any) -> Alert:
 def test_alerts_of_what_is_configured_no_more_end(tmp_path: Path) -> None:
     platform = with_channels(settings_for(tmp_path, FIRST), tmp_path)
     before = FIRST - timedelta(days=1)
-    gone = {
+    gone: dict[str, dict[str, Any]] = {
         f"check raw/old:complete {FIRST}": {"source": "old", "day": FIRST},
         f"check cloud_cost_facts:untagged {FIRST} old": {"source": "old", "day": FIRST},
         "delivery old 2026-09": {"source": "old"},
@@ -1068,7 +1068,7 @@ def test_alerts_of_what_is_configured_no_more_end(tmp_path: Path) -> None:
         "budget mobile/ios month 2026-09-01": {"department": "mobile"},
         "budgets digest mobile": {"department": "mobile"},
     }
-    stays = {
+    stays: dict[str, dict[str, Any]] = {
         f"check raw/gcp:complete {FIRST}": {"source": "gcp", "day": FIRST},
         "check tag_coverage:other": {},
         "check another/asset:check": {},
@@ -1101,7 +1101,7 @@ def test_hostile_names_are_harmless_on_every_channel(tmp_path: Path, inbox: Inbo
             webhook(inbox),
             SlackChannel(kind="slack", webhook_env="SLACK"),
             SmtpChannel(
-                kind="smtp", host="127.0.0.1", port=port, starttls=False, sender="f@e.example", to=["a@e.example"]
+                kind="smtp", host="127.0.0.1", port=port, starttls=False, sender="f@e.example", to=("a@e.example",)
             ),
         )
         platform = with_channels(settings_for(tmp_path, FIRST), tmp_path, *channels)

@@ -174,7 +174,7 @@ def test_progress_tells_of_every_step(project: Path) -> None:
 
 def test_words_come_after_two_seconds_and_every_thirty_and_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     now, said = [1000.0], list[tuple[float, str]]()
-    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     wait = Wait(100.0)
     with telling(lambda text: said.append((now[0] - 1000, text))):
         for _ in range(99):

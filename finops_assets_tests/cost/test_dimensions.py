@@ -22,7 +22,7 @@ from finops_assets.cost.restatements import TABLE as REPORTED
 from finops_assets.cost.restatements import keep_history, restatements
 from finops_assets.cost.sparse import VIEW as COST_CENTERS
 from finops_assets.cost.sparse import bring_up_to_date
-from finops_assets.evaluate.allocation.days import TABLE as ALLOCATED
+from finops_assets.evaluate.allocation.balance import TABLE as ALLOCATED
 from finops_assets.evaluate.allocation.days import bring_up_to_date as allocate_days
 from finops_assets.evaluate.forecast.period import kinds_of_series
 from finops_assets.evaluate.forecast.series import daily_series

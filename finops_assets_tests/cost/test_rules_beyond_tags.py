@@ -20,7 +20,7 @@ from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.cost.attribution.combinations import combinations_query
 from finops_assets.cost.attribution.owner_decisions import Decision, OwnerDecisions
-from finops_assets.cost.attribution.row_rules import Matcher, RulesOfDay
+from finops_assets.cost.attribution.row_rules import Matcher, RulesOfDay, Said
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.versions import audit, versions_table
 from finops_assets.cost.daily_tables import build_rollup
@@ -32,6 +32,7 @@ from finops_assets.demo.catalog import DEPARTMENTS
 from finops_assets.evaluate.owners.resources import read_resources
 from finops_assets.evaluate.owners.suggest import Coverage, suggest
 from finops_assets.evaluate.rules_preview import preview
+from finops_assets.focus.tags import Tags
 from finops_assets.graph.days_to_run import days_to_run
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
@@ -227,9 +228,12 @@ def test_without_rules_nothing_of_it_is_run(site: Site) -> None:
 def test_a_combination_is_resolved_once(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
     say = RulesOfDay.say
-    monkeypatch.setattr(
-        RulesOfDay, "say", lambda self, values, tags=None: asked.append(values) or say(self, values, tags)
-    )
+
+    def counting(rules: RulesOfDay, values: tuple[str, ...], tags: Tags | None = None) -> Said:
+        asked.append(values)
+        return say(rules, values, tags)
+
+    monkeypatch.setattr(RulesOfDay, "say", counting)
     site = make_site(extra=rules_yaml("{name: x, when: {SubAccountName: a*}, set: {team: x}}"))
     rows = [focus_row(SubAccountName=name, ResourceId=f"i-{i}", Tags="") for i in range(20) for name in ("ab", "b", "")]
     owners_of(site, *rows)

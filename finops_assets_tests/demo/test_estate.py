@@ -6,7 +6,7 @@ import gc
 import gzip
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -50,15 +50,15 @@ def data_files(root: Path, source: str) -> list[str]:
             content = json.loads(manifest.read_text())
             found += [uri.replace("s3://estate", str(root)) for uri in content["dataFiles"]]
     elif source == "azure":
-        newest: dict[str, dict[str, object]] = {}
+        newest: dict[str, tuple[str, list[str]]] = {}
         for manifest in root.glob("azure/**/manifest.json"):
             content = json.loads(manifest.read_text())
             start = content["runInfo"]["startDate"]
-            if start not in newest or newest[start]["submitted"] < content["runInfo"]["submittedTime"]:
+            if start not in newest or newest[start][0] < content["runInfo"]["submittedTime"]:
                 blobs = [str(root / "azure" / blob["blobName"]) for blob in content["blobs"]]
-                newest[start] = {"submitted": content["runInfo"]["submittedTime"], "blobs": blobs}
-        for run in newest.values():
-            found += run["blobs"]
+                newest[start] = (content["runInfo"]["submittedTime"], blobs)
+        for _, blobs in newest.values():
+            found += blobs
     else:
         for period in sorted(root.glob("gcp/billing_period=*")):
             folders = sorted(
@@ -497,10 +497,10 @@ def test_restatement_changes_the_usage_of_its_day_and_nothing_else(
 
 
 def test_a_smaller_delivery_leaves_no_stale_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from finops_assets.demo import deliver as module
+    from finops_assets.demo import deliver
+    from finops_assets.demo.rows import chunks
 
-    chunks = module.chunks
-    monkeypatch.setattr(module, "chunks", lambda planned: chunks(planned, 300))
+    monkeypatch.setattr(deliver, "chunks", lambda planned: chunks(planned, 300))
     with Estate(replace(SPEC, incidents=()), tmp_path) as split:
         for source in SOURCES:
             split.deliver(source, "2026-09")
@@ -568,9 +568,9 @@ def test_resources_that_move_change_team_on_the_15th(estate: Estate, written: du
         ),
     ],
 )
-def test_wrong_requests_say_what_is_allowed(make: object, message: str) -> None:
+def test_wrong_requests_say_what_is_allowed(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()
 
 
 def test_an_estate_that_nobody_closes_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ from finops_assets.base.period import Period
 from finops_assets.cli import app
 from finops_assets.definitions import build_definitions
 from finops_assets.evaluate.allocation import split
-from finops_assets.evaluate.allocation.balance import unbalanced
-from finops_assets.evaluate.allocation.days import CHARGEBACK, TABLE, Allocated, bring_up_to_date, unknown_commitments
+from finops_assets.evaluate.allocation.balance import TABLE, unbalanced
+from finops_assets.evaluate.allocation.days import CHARGEBACK, Allocated, bring_up_to_date, unknown_commitments
 from finops_assets.evaluate.allocation.report import allocation, kept, moves
 from finops_assets.evaluate.allocation.split import parts
 from finops_assets.graph.assets.allocation import allocation_assets

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -32,7 +33,7 @@ from finops_assets.graph.assets.budgets import budget_assets
 from finops_assets.graph.run_range import QUIET
 from finops_assets.graph.sensors.alerts import tick
 from finops_assets.platform import Platform
-from finops_assets.settings.alerts import Alerts, WebhookChannel
+from finops_assets.settings.alerts import Alerts, Severity, WebhookChannel
 from finops_assets_tests.running import settings_for
 
 NOW = datetime(2026, 10, 20, 6, tzinfo=UTC)
@@ -188,10 +189,10 @@ def test_severity_by_what_is_spent_and_expected(warehouse: duckdb.DuckDBPyConnec
 
 
 def test_the_chance_follows_the_intervals() -> None:
-    ends = {"forecast": 100, "low80": 90, "high80": 110, "low95": 80, "high95": 120}
     base = Evaluation(
         budget("1"), 1, 1, Period(date(2026, 10, 1), date(2026, 11, 1)), date(2026, 10, 19), Decimal(50),
-        **{n: Decimal(v) for n, v in ends.items()}, days_missing=0, history_days=80, severity=None, reason="",
+        forecast=Decimal(100), low80=Decimal(90), high80=Decimal(110), low95=Decimal(80), high95=Decimal(120),
+        days_missing=0, history_days=80, severity=None, reason="",
     )  # fmt: skip
     told = [replace(base, budget=budget(a)).chance for a in ("79", "85", "95", "105", "115", "121")]
     assert told == list(CHANCES)
@@ -276,9 +277,9 @@ class Nights:
         with duckdb.connect(str(self.published)) as connection:
             prepare(connection)
 
-    def night(self, day: date, *rows: tuple[Budget, str | None], version: int = 1) -> list[str]:
+    def night(self, day: date, *rows: tuple[Budget, Severity | None], version: int = 1) -> list[str]:
         """Enter a night and return the notices that it queued: event and key."""
-        now = datetime(day.year, day.month, day.day, 6, tzinfo=UTC) + timedelta(days=1)
+        now, expected = datetime(day.year, day.month, day.day, 6, tzinfo=UTC) + timedelta(days=1), Decimal(100)
         with duckdb.connect(str(self.published)) as connection:
             enter(connection, [b for b, _ in rows], now)
             since = version_in_force(connection)
@@ -288,7 +289,7 @@ class Nights:
                 [
                     Evaluation(
                         b, since, since, Period(date(2026, 10, 1), date(2026, 11, 1)), day, Decimal(50),
-                        *[Decimal(100)] * 5, 2, 80, severity, "as told",  # type: ignore[arg-type]
+                        expected, expected, expected, expected, expected, 2, 80, severity, "as told",
                     )
                     for b, severity in rows
                 ],
@@ -350,7 +351,7 @@ def test_the_window_is_configured_and_a_changed_budget_begins_anew(tmp_path: Pat
 
 
 def test_stable_budgets_come_in_a_weekly_digest_and_not_every_day(nights: Nights) -> None:
-    rows = [(budget("90"), "WARNING"), (budget("95", team="web"), "INFO")]
+    rows: list[tuple[Budget, Severity]] = [(budget("90"), "WARNING"), (budget("95", team="web"), "INFO")]
     told = [nights.night(date(2026, 10, 1) + timedelta(days=i), *rows) for i in range(17)]
     digest = "budgets digest mobile"
     assert [len(t) for t in told] == [2, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0]
@@ -397,7 +398,8 @@ def test_the_review_lists_what_no_longer_fits(warehouse: duckdb.DuckDBPyConnecti
          budget("5", period="2026-09", currency="USD")],
         NOW,
     )  # fmt: skip
-    found = {row.budget: row for row in review(warehouse).itertuples()}
+    rows: list[Any] = [*review(warehouse).itertuples()]
+    found = {row.budget: row for row in rows}
     low = found["mobile/ios month effective EUR"]
     assert low.why == "too low: each of the last 3 months is above it"
     # November's 30 days at each month's cost a day; the held day of September is not taken as 0.

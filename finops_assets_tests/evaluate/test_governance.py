@@ -136,7 +136,7 @@ def test_the_nearest_canonical_value_is_one_that_may_be_meant(value: str, neares
 def of(table: pd.DataFrame, **values: object) -> list[dict[str, Any]]:
     for column, value in values.items():
         table = table[table[column] == value]
-    return [dict(row) for row in table.to_dict("records")]
+    return [{str(column): value for column, value in row.items()} for row in table.to_dict("records")]
 
 
 def test_coverage_is_by_week_and_scope_against_the_target(found: Governance) -> None:

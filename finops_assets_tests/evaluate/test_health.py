@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -44,7 +45,8 @@ def figures(connection: duckdb.DuckDBPyConnection, **given: object) -> dict[tupl
     known = {"outcomes": [], "anomalies": [], "decided": []} | given
     table = health(connection, now=NOW, **known)  # type: ignore[arg-type]
     assert list(table.columns) == list(COLUMNS)
-    return {(r.figure, r.of, r.week.date()): (r.percent, r.part, r.whole, r.note) for r in table.itertuples()}
+    rows: list[Any] = [*table.itertuples()]
+    return {(r.figure, r.of, r.week.date()): (r.percent, r.part, r.whole, r.note) for r in rows}
 
 
 def test_nothing_to_count_is_no_row_and_no_error(warehouse: duckdb.DuckDBPyConnection) -> None:

@@ -62,7 +62,7 @@ def made(rows: list[dict[str, Any]], daily: np.ndarray | None = None) -> Resourc
 
 def two_services(each: int = 60, untagged: int = 10) -> list[dict[str, Any]]:
     """One account of two teams, told apart by a word in the name; some of each untagged, and one with no such word."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for i in range(each):
         for word, team in (("checkout", "payments"), ("banner", "ads")):
             rows.append(
@@ -110,7 +110,7 @@ def test_labels_at_random_give_hardly_any_suggestion() -> None:
 
 def test_one_tagged_resource_in_an_account_of_untagged_ones_does_not_tell_the_account() -> None:
     """Tidy accounts teach that one resource tells all; the account that everybody uses is where tags are missing."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for account in range(30):
         rows += [resource(len(rows) + i, account=f"a{account}", team=f"t{account % 10}") for i in range(8)]
     dump = [resource(len(rows) + i, account="dump", team="t3" if i == 0 else None) for i in range(40)]
@@ -135,7 +135,7 @@ def test_an_account_name_speaks_for_an_account_where_nothing_is_tagged() -> None
     teams = [
         f"{w}team" for w in ["alpha", "bravo", "charlie", "delta", "echo", "fox", "golf", "hotel", "india", "juliet"]
     ]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for team in teams:
         for stage in ("prod", "dev", "test", "lab"):
             for _ in range(6):
@@ -379,5 +379,5 @@ class TestReadingFacts:
         found = read(*rows)
         assert found.table["team"].tolist() == [f"t{i % 8}" for i in range(40)]
         evidence = gather(found)
-        carried = {evidence.texts(f) for f in np.flatnonzero(evidence.tells("team") & (evidence.tag_key != -1))}
+        carried = {evidence.texts(int(f)) for f in np.flatnonzero(evidence.tells("team") & (evidence.tag_key != -1))}
         assert carried == set()

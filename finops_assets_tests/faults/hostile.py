@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from decimal import Decimal
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finops_assets_tests.faults.bill import FIRST, SOURCES, Bill, Figures, charge, csv_text, of_day
+from finops_assets_tests.faults.bill import FIRST, SOURCES, Bill, Figure, Figures, charge, csv_text, of_day
 from finops_assets_tests.faults.project import Fault, Project, told
 from finops_assets_tests.faults.table import Row
 
@@ -103,9 +104,9 @@ def texts(scratch: Path, seed: int, few: bool = False) -> Row:
                 faults += escaping(done.said, f"report {command} --format {format}")
             row.add(f"report {command} {format}", faults)
     others = (("deliveries",), ("tags", "values"), ("tags", "keys"), ("repairs",), ("restatements",))
-    for command in () if few else others:
-        done = project.finops(*command)
-        row.add(" ".join(command), told(done, (0, 2)) + escaping(done.said, " ".join(command)))
+    for words in () if few else others:
+        done = project.finops(*words)
+        row.add(" ".join(words), told(done, (0, 2)) + escaping(done.said, " ".join(words)))
     pages = sorted(project.folder.rglob("*.html"))
     row.add("the page", [] if pages else [Fault("lost", "there is no page")])
     for page in pages:
@@ -146,13 +147,13 @@ def deliver(project: Project, seed: int) -> Figures:
     return truth
 
 
-def sums(figures: Figures) -> dict[str, tuple[object, ...]]:
+def sums(figures: Figures) -> dict[str, Figure]:
     """Rows, billed and effective cost by currency."""
-    found: dict[str, tuple[int, object, object]] = {}
+    found: dict[str, Figure] = {}
     for (_, _, currency), (rows, billed, effective) in figures.items():
-        a, b, c = found.get(currency, (0, 0, 0))
-        found[currency] = (a + rows, b + billed, c + effective)  # type: ignore[operator]
-    return dict(found)
+        a, b, c = found.get(currency, (0, Decimal(0), Decimal(0)))
+        found[currency] = (a + rows, b + billed, c + effective)
+    return found
 
 
 csv.field_size_limit(1 << 30)
@@ -277,18 +278,20 @@ def secrets(scratch: Path, seed: int) -> Row:
         for name, place in places.items():
             project.sources = {"one": place}
             project.configure(alerts)
-            for command in (("run", *project.range), ("config", "check")):
+            meanwhile: tuple[tuple[str, ...], ...] = (("run", *project.range), ("config", "check"))
+            for command in meanwhile:
                 done = project.finops(*command, within=WITHIN)
                 row.add(f"{name}: {' '.join(command)}", told(done, (0, 1, 3, 4)) + shown(done.said, secret, name))
         project.sources = {}
         project.configure(alerts)
-        for command in (
+        afterwards: tuple[tuple[str, ...], ...] = (
             ("run", *project.range),
             ("alerts", "test"),
             ("alerts", "list"),
             ("health",),
             ("deliveries",),
-        ):
+        )
+        for command in afterwards:
             done = project.finops(*command)
             row.add(" ".join(command), told(done, (0, 1, 2, 3, 4)) + shown(done.said, secret, " ".join(command)))
         row.add(

@@ -12,7 +12,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -125,7 +125,7 @@ def fault(mutant: Mutant, landed: Sequence[Generation]) -> str | None:
     return None
 
 
-def _sum(parts: Iterable[Sums]) -> Sums:
+def _sum(parts: Iterable[Mapping[str, Decimal]]) -> Sums:
     total: Sums = {}
     for part in parts:
         for currency, amount in part.items():
@@ -298,9 +298,12 @@ def _dialect(random: Random) -> _Made:
     comma = delimiter == ";" and random.random() < 0.5
     out = io.StringIO()
     written = [r | {m: str(r[m]).replace(".", ",") for m in MONEY} if comma else r for r in rows]
-    quoting = random.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+    all_quoted = random.choice([False, True])
     ending = random.choice(["\n", "\r\n"])
-    writer = csv.DictWriter(out, list(rows[0]), delimiter=delimiter, lineterminator=ending, quoting=quoting)
+    writer = csv.DictWriter(
+        out, list(rows[0]), delimiter=delimiter, lineterminator=ending,
+        quoting=csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL,
+    )  # fmt: skip
     writer.writeheader()
     writer.writerows(written)
     above = random.choice(["", "", "", f"Usage extract{ending}{ending}", f"sep={delimiter}{ending}"])

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -151,6 +152,9 @@ def _try(
                 place.put(f"{name}/{file}", (project.exports / name / file).read_bytes())
         return truth_of(project.exports)
 
+    def deliver_into(figures: list[Figures], version: int) -> None:
+        figures.append(deliver(version))
+
     before = deliver(1)
     at.proxy.plan = Plan()
     done = work(project)
@@ -175,7 +179,7 @@ def _try(
                 plan.listings = at.proxy.plan.listings
             case "etag":
                 newer: list[Figures] = []
-                plan = Plan(before_read=lambda v=version + 1, into=newer: into.append(deliver(v)))
+                plan = Plan(before_read=partial(deliver_into, newer, version + 1))
                 version += 1
         at.proxy.plan = plan
         hindered = work(project)

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -75,9 +76,9 @@ DAY = date(2026, 9, 1)
     ("rows", "kind"), [(1, "lost"), (3, "doubled"), (2, "silent")], ids=["fewer rows", "more rows", "another cost"]
 )
 def test_a_wrong_figure_is_found(rows: int, kind: str) -> None:
-    old, new = ({(DAY, "core", "USD"): (2, cost, cost)} for cost in (1, 2))
+    old, new = ({(DAY, "core", "USD"): (2, cost, cost)} for cost in (Decimal(1), Decimal(2)))
     assert compared(old, [old, new], [DAY], "x") == []
-    [fault] = compared({(DAY, "core", "USD"): (rows, 9, 9)}, [old, new], [DAY], "x")
+    [fault] = compared({(DAY, "core", "USD"): (rows, Decimal(9), Decimal(9))}, [old, new], [DAY], "x")
     assert fault.kind == kind
     assert [f.kind for f in agreeing(old, new, [DAY])] == ["silent"]
 

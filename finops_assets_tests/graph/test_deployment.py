@@ -59,6 +59,7 @@ def test_dagster_takes_every_section(place: str) -> None:
         problems = mistakes(data)
         assert problems == [], data.class_name
     limits = reference.settings["concurrency"]
+    assert isinstance(limits, dict)
     assert limits["pools"] == {"default_limit": 1, "granularity": "op"}, (
         "the pool `warehouse` keeps writers one at a time"
     )

@@ -60,7 +60,7 @@ def under_way(graph: Graph, job: str, tags: dict[str, str] | None = None) -> Ite
 
 
 def test_one_change_is_one_run_of_each_stage_and_waits_for_what_is_under_way(graph: Graph, estate: Estate) -> None:
-    assert graph.tick("follow").skip_reason.skip_message == NOTHING, "no delivery was landed yet"  # type: ignore[union-attr]
+    assert graph.tick("follow").skip_reason.skip_message == NOTHING, "no delivery was landed yet"
     first = settle(graph)
     # The days with charges, and those of the closed month that cost nothing: each day once, what follows them once.
     assert [job for job, _ in first] == ["land_aws", "land_azure", "land_gcp", "daily", "daily", "follow"]
@@ -188,7 +188,7 @@ def test_the_sensors_say_so_and_an_alert_opens_and_ends(loaded: Platform) -> Non
             with dg.build_sensor_context(
                 instance=instance, definitions=defs, resources={"platform": loaded}
             ) as context:
-                told.add(str(defs.resolve_sensor_def(name)(context).skip_reason.skip_message))  # type: ignore[union-attr]
+                told.add(str(defs.resolve_sensor_def(name)(context).skip_reason.skip_message))
         with dg.build_sensor_context(instance=instance, definitions=defs) as context:
             defs.resolve_sensor_def("alerts")(context)
         return told

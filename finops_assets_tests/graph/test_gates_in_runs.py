@@ -11,6 +11,7 @@ import duckdb
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.loader import LoadingContextForTest
 
 from finops_assets.demo import Estate, Incident
 from finops_assets.graph.run_range import QUIET
@@ -305,15 +306,9 @@ def test_dagster_calls_days_out_of_date_when_rules_or_raw_changed(tmp_path: Path
 
 def stale_causes(graph: Graph, day: date) -> list[str]:
     resolver = CachingStaleStatusResolver(
-        graph.instance, graph.defs.get_repository_def().asset_graph, _loading_context(graph.instance)
+        graph.instance, graph.defs.get_repository_def().asset_graph, LoadingContextForTest(graph.instance)
     )
     return [c.reason for c in resolver.get_stale_causes(dg.AssetKey(FACTS), day.isoformat())]
-
-
-def _loading_context(instance: dg.DagsterInstance) -> object:
-    from dagster._core.loader import LoadingContextForTest
-
-    return LoadingContextForTest(instance)
 
 
 def _partitions(graph: Graph) -> dg.PartitionsDefinition[str]:

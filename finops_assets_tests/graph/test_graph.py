@@ -16,6 +16,7 @@ import pytest
 
 from finops_assets.demo import Estate
 from finops_assets.ingest import landing
+from finops_assets.ingest.reading.export_table import open_export
 from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for, small_estate
 
 FIRST, LAST = date(2026, 8, 25), date(2026, 9, 8)
@@ -122,11 +123,10 @@ def test_a_delivery_is_read_once_whatever_days_are_run(
     estate = small_estate(tmp_path, FIRST, LAST)
     graph = Graph(settings_for(tmp_path, FIRST), instance)
     read: list[str] = []
-    original = landing.open_export
 
     def counting(connection: Any, source: str, scope: str, *rest: Any) -> Any:
         read.append(f"{source} {scope}")
-        return original(connection, source, scope, *rest)
+        return open_export(connection, source, scope, *rest)
 
     monkeypatch.setattr(landing, "open_export", counting)
     assert graph.run(FIRST).success

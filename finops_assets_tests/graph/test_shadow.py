@@ -62,7 +62,7 @@ def facts(graph: Graph) -> dict[str, list[date]]:
 
 def verdicts(graph: Graph) -> dict[str, tuple[bool, str]]:
     """Day -> passed, and what the check said."""
-    found = {}
+    found: dict[str, tuple[bool, str]] = {}
     for record in graph.instance.event_log_storage.get_asset_check_execution_history(AGREES, limit=100):
         assert record.event is not None
         event = record.event.dagster_event

@@ -117,8 +117,9 @@ def test_checks_one_all_of_a_day_and_of_many(dev: Dev) -> None:
     # What holds a day fails the run that judged it, and nothing else.
     assert dev.ended(everything) is FAILURE
     assert "1 day is held back by a gate (all others passed)" in dev.failures(everything)
-    assert dev.verdicts("raw/gcp", "complete") == {None: False, HELD: False, **dict.fromkeys(GOOD, True)}
-    assert dev.verdicts("raw/gcp", "conforms") == {None: True, HELD: True, **dict.fromkeys(GOOD, True)}
+    passed: dict[str | None, bool | None] = dict.fromkeys([None, HELD, *GOOD], True)
+    assert dev.verdicts("raw/gcp", "complete") == {**passed, None: False, HELD: False}
+    assert dev.verdicts("raw/gcp", "conforms") == passed
     assert dev.verdicts(FACTS, "conserved")[None] is True
     dev.settle(time.time())
     assert dev.counted(before) == {"__ASSET_JOB": 6}

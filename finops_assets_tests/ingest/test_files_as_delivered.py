@@ -51,7 +51,8 @@ def parquet(*rows: Row, types: dict[str, pa.DataType] | None = None) -> bytes:
     fields = [pa.field(name, (types or {}).get(name, pa.string())) for name in rows[0]]
     out = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(fields)), out)
-    return out.getvalue().to_pybytes()
+    content: bytes = out.getvalue().to_pybytes()
+    return content
 
 
 def said(landed: list[Generation]) -> dict[tuple[str, str], tuple[int, str | None]]:

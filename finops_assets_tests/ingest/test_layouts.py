@@ -21,7 +21,7 @@ from finops_assets.ingest.inspect import check, inspect, inspect_all
 from finops_assets.ingest.layouts.delivery import Delivery
 from finops_assets.ingest.layouts.layouts import known_manifests, newest_deliveries
 from finops_assets.settings.load import parse_settings
-from finops_assets.settings.sources import Source
+from finops_assets.settings.sources import Layout, Source
 from finops_assets.storage.stores.store import StoredFile
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 from finops_assets_tests.emulators import Place, local_place, make_place, s3_endpoint  # noqa: F401
@@ -684,7 +684,8 @@ def test_what_waits_is_looked_at_again_though_its_manifest_rests(bucket: Place) 
 
 def test_the_estate_looks_the_same_from_disk_with_what_is_known(tmp_path: Path) -> None:
     with small_estate(tmp_path, date(2026, 9, 1), date(2026, 9, 3)) as estate:
-        for name, layout in (("aws", "aws-data-exports"), ("azure", "azure-exports"), ("gcs", "gcs-export")):
+        layouts: dict[str, Layout] = {"aws": "aws-data-exports", "azure": "azure-exports", "gcs": "gcs-export"}
+        for name, layout in layouts.items():
             folder = estate.root / ("gcp" if name == "gcs" else name)
             source = Source(name=name, uri=str(folder), layout=layout)
             _, deliveries = newest_deliveries(source)

@@ -969,8 +969,11 @@ def test_legacy_data_before_its_manifest_waits_and_then_counts_once(make_site: C
     site = make_site(layout="aws-cur")
     for assembly, cost in (("v1", "9.99"), ("v2", "1.10")):
         site.put_csv(f"acme/20260901-20261001/{assembly}/acme-1.csv", cur_row("Usage", cost))
-        body = {"assemblyId": assembly, "reportKeys": [f"acme/20260901-20261001/{assembly}/acme-1.csv"]}
-        body |= {"columns": [{"name": "UsageStartDate"}]}
+        body = {
+            "assemblyId": assembly,
+            "reportKeys": [f"acme/20260901-20261001/{assembly}/acme-1.csv"],
+            "columns": [{"name": "UsageStartDate"}],
+        }
         # A copy beside the files names them too; the one that counts lies above.
         site.put(f"acme/20260901-20261001/{assembly}/acme-Manifest.json", json.dumps(body))
     [waits] = site.run("2026-09-01")

@@ -20,7 +20,7 @@ DAY = "2026-09-01"
 SPLIT = ("SplitCost", "UnusedCost")
 
 
-def instance(cost: str, kind: str = "Usage", hour: int = 5, **more: str) -> Row:
+def instance(cost: str, kind: str = "Usage", hour: int = 5) -> Row:
     return cur_row(kind, cost) | {
         "lineItem/ResourceId": "i-1",
         "lineItem/UsageStartDate": f"{DAY}T{hour:02}:00:00Z",
@@ -29,7 +29,6 @@ def instance(cost: str, kind: str = "Usage", hour: int = 5, **more: str) -> Row:
         "splitLineItem/ParentResourceId": "",
         "splitLineItem/SplitCost": "",
         "splitLineItem/UnusedCost": "",
-        **more,
     }
 
 
@@ -55,7 +54,7 @@ def test_containers_get_their_part_of_the_instance_with_their_tags(make_site: Ca
         instance("0.107"),
         pod("core", "0.0535", "0.01", cost),
         pod("search", "0.02675", "0.005", cost),
-        instance("0.3", **{"lineItem/UsageType": "DataTransfer-Out-Bytes"}),
+        instance("0.3") | {"lineItem/UsageType": "DataTransfer-Out-Bytes"},
     )
     [landed] = site.run(DAY)
     assert landed.state == "live", landed.reason
@@ -76,8 +75,8 @@ def test_an_instance_of_several_rows_loses_what_was_billed_and_what_was_amortise
     covered = {"savingsPlan/SavingsPlanEffectiveCost": "0.03", "savingsPlan/SavingsPlanARN": PLAN}
     rows = [
         instance("0.06"),
-        instance("0.05", "SavingsPlanCoveredUsage", **covered),
-        instance("-0.05", "SavingsPlanNegation", **{"savingsPlan/SavingsPlanARN": PLAN, "lineItem/ResourceId": ""}),
+        instance("0.05", "SavingsPlanCoveredUsage") | covered,
+        instance("-0.05", "SavingsPlanNegation") | {"savingsPlan/SavingsPlanARN": PLAN, "lineItem/ResourceId": ""},
         pod("core", "0.05", "0.01"),
     ]
     with bill(tmp_path, "aws-cur", csv_file(tmp_path, "cur.csv", *rows)) as cur:
@@ -146,8 +145,8 @@ def test_no_sum_moves_by_a_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         rows += [instance(cost, hour=hour) for cost in costs]
         plan = {"savingsPlan/SavingsPlanARN": PLAN, "savingsPlan/SavingsPlanEffectiveCost": amount(0.1)}
         if chance.random() < 0.5:
-            rows += [instance("0.2", "SavingsPlanCoveredUsage", hour, **plan)]
-            rows += [instance("-0.2", "SavingsPlanNegation", hour, **{"savingsPlan/SavingsPlanARN": PLAN})]
+            rows += [instance("0.2", "SavingsPlanCoveredUsage", hour) | plan]
+            rows += [instance("-0.2", "SavingsPlanNegation", hour) | {"savingsPlan/SavingsPlanARN": PLAN}]
         pods = chance.randint(0, 9)
         each = sum(map(Decimal, costs)) / Decimal(max(pods, 1) * chance.randint(1, 3))
         rows += [

@@ -466,7 +466,7 @@ def test_the_estate_keeps_to_focus_and_the_asset_says_so(tmp_path: Path) -> None
             )
             if e is not None and getattr(e.event_specific_data, "asset_key", None) == CONFORMANCE
         ]
-        assert {(c.check_name, c.passed, c.severity) for c in checks} == {  # type: ignore[union-attr]
+        assert {(c.check_name, c.passed, c.severity) for c in checks} == {
             (f"{s}_keeps_to_focus", True, dg.AssetCheckSeverity.WARN) for s in ("aws", "azure", "gcp")
         }
         with duckdb.connect(str(graph.settings.published), read_only=True) as connection:

@@ -680,7 +680,8 @@ def test_a_store_writes_only_over_what_it_is_told_to(place: Place, tmp_path: Pat
 
     def put(content: bytes, over: str | None = ANY) -> StoredFile:
         file.write_bytes(content)
-        return store.put("a b/x=1/ü%20.parquet", file, over)
+        stored: StoredFile = store.put("a b/x=1/ü%20.parquet", file, over)
+        return stored
 
     first = put(b"one", None)
     assert store.list() == [first] == [store.stat(first.key)]

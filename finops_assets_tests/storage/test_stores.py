@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import shutil
 import subprocess
 import sys
@@ -275,7 +276,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(
     def missing(name: str) -> Any:
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr(store_module.importlib, "import_module", missing)
+    monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(FinopsError, match=rf"source 'bill': .*uv pip install -e '\.\[{extra}\]'"):
         newest_deliveries(Source(name="bill", uri=uri, layout="files"))
 

@@ -35,7 +35,7 @@ class InBucket(Lake):
 def service(expected: Expected, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     from google.auth import credentials
 
-    anyone = credentials.AnonymousCredentials()  # type: ignore[no-untyped-call]
+    anyone = credentials.AnonymousCredentials()
     monkeypatch.setattr("google.auth.default", lambda **_: (anyone, "p"))
     with bigquery_service({BUCKET: expected.platform.lake.root}) as (url, service):
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", url)
