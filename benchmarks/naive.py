@@ -14,13 +14,7 @@ import pandas as pd
 from benchmarks.platform import configuration, export_files
 from finops_assets.focus.normal import normal_key, normal_value
 
-KEY = ["charge_date", "ProviderName", "department", "team", "environment", "ServiceCategory", "BillingCurrency"]
-MISSING = {
-    "department": "__untagged__",
-    "team": "__untagged__",
-    "environment": "__unknown__",
-    "ServiceCategory": "Other",
-}
+MISSING = {"environment": "__unknown__", "ServiceCategory": "Other"}
 
 
 def load(folder: str) -> dict[str, int | float]:
@@ -51,11 +45,12 @@ def load(folder: str) -> dict[str, int | float]:
     target.parent.mkdir(parents=True)
     with duckdb.connect(str(target)) as connection:
         connection.execute("CREATE TABLE cloud_cost_facts AS SELECT * FROM frame")
-    filled = frame[[*KEY, "BilledCost", "EffectiveCost", "ResourceId", "CommitmentDiscountId"]].assign(
+    key = ["charge_date", "ProviderName", *names, "ServiceCategory", "BillingCurrency"]
+    filled = frame[[*key, "BilledCost", "EffectiveCost", "ResourceId", "CommitmentDiscountId"]].assign(
         untagged=frame["department"].isna() | frame["team"].isna()
     )
-    filled = filled.fillna(MISSING)
-    grouped = filled.groupby(KEY, sort=False).agg(
+    filled = filled.fillna(dict.fromkeys(names, "__untagged__") | MISSING)
+    grouped = filled.groupby(key, sort=False).agg(
         billed_cost=("BilledCost", "sum"),
         effective_cost=("EffectiveCost", "sum"),
         resource_count=("ResourceId", "nunique"),

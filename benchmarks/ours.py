@@ -198,7 +198,9 @@ def _late_rollup(base: Path, platform: Platform) -> None:
         for days in _chunks(base):
             relation = facts_relation([_day(base / "late", day) for day in days])
             joined = f"(SELECT * FROM {relation} LEFT JOIN attribution USING (tag_set_id))"
-            warehouse.replace_days(connection, TABLE, days, rollup_query(rules, joined, {"aws": "AWS"}))
+            warehouse.replace_days(
+                connection, TABLE, days, rollup_query(rules, joined, {"aws": "AWS"}), rules.dimensions
+            )
 
 
 def _chunks(base: Path) -> Iterator[list[date]]:
