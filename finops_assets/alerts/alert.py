@@ -102,6 +102,7 @@ class Notice:
 def headline(notice: Notice) -> str:
     """One line, as it stands in a mail's subject.
 
+    >>> from datetime import UTC
     >>> alert = Alert("check raw/gcp:complete 2026-10-31", "CRITICAL", "raw/gcp:complete failed, 2026-10-31", "…")
     >>> headline(Notice("1", "resolved", alert, datetime(2026, 11, 1, tzinfo=UTC)))
     'RESOLVED: raw/gcp:complete failed, 2026-10-31'

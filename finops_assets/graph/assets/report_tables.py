@@ -20,6 +20,7 @@ from finops_assets.base.content import version_of
 from finops_assets.base.waiting import PATIENCE_MINUTES
 from finops_assets.graph.assets.describe import schema_of
 from finops_assets.graph.assets.follow import note_inputs
+from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations, values
 
@@ -152,3 +153,13 @@ class ReportTables(DuckDBIOManager):
     @staticmethod
     def default_load_type() -> type | None:
         return pd.DataFrame
+
+
+def report_tables(settings: Settings) -> ReportTables:
+    """The resource of a configuration."""
+    return ReportTables(
+        database=str(settings.warehouse),
+        published=str(settings.published),
+        wait_minutes=settings.wait_minutes,
+        dimensions=list(settings.dimensions),
+    )
