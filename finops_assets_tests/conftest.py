@@ -6,6 +6,7 @@ import csv
 import io
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -58,6 +59,28 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.basetemp is None and not hasattr(config, "workerinput") and (memory := _in_memory()):
         config.option.basetemp = tempfile.mkdtemp(prefix="finops-pytest-", dir=memory)
         config.add_cleanup(partial(shutil.rmtree, config.option.basetemp, ignore_errors=True))
+
+
+BRINGS = {
+    "zurite": "Azurite (make emulators)",
+    "make test-engines": "other engines (make test-engines)",
+    "Java": "Java 17 (apt install openjdk-17-jre-headless)",
+    "chromium": "a browser (apt install chromium chromium-driver)",
+    "ostgres": "PostgreSQL (apt install postgresql)",
+    "here": "real bills in ../shared, which are not part of this project",
+    "there": "real bills in ../shared, which are not part of this project",
+}
+"""What a reason to skip speaks of -> what is missing, and the command that brings it."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was not tested on this machine, in one line, with what brings it."""
+    told = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
+    lacking = Counter(next((what for word, what in BRINGS.items() if word in reason), "") for reason in told)
+    lacking.pop("", None)
+    if lacking:
+        parts = (f"{count} for lack of {what}" for what, count in lacking.most_common())
+        terminalreporter.write_line(f"skipped: {', '.join(parts)}")
 
 
 @pytest.fixture(scope="session", autouse=True)
