@@ -9,7 +9,7 @@ READY := .venv/.ready
 # Each process of Dagster would compile every module anew: 4 s of CPU instead of 1.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo ui emulators test test-engines faults lint format docs bench lock clean
+.PHONY: help demo ui emulators test test-engines faults lint format docs site bench lock clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -60,6 +60,12 @@ format: $(READY) ## let the formatter have its way
 docs: $(READY)   ## write anew what the code writes of the docs: docs/reference, the coverage of native bills
 	$(BIN)/python -m tools.reference
 	$(BIN)/python -m finops_assets.ingest.conversion.coverage docs/guides/native-bills.md
+	$(BIN)/python -m finops_assets_tests.docs.architecture
+
+site: $(READY)   ## the documentation as a site, in site/; a warning is an error
+	test -x .venv/site/bin/mkdocs || $(BIN)/python -m venv .venv/site
+	$(BIN)/uv pip install --quiet --require-hashes -p .venv/site/bin/python -r requirements-docs.lock
+	NO_MKDOCS_2_WARNING=1 .venv/site/bin/mkdocs build --quiet --strict
 
 bench: $(READY)  ## measure against the floor and against the naive way; prints a table, writes JSON
 	$(BIN)/python -m benchmarks.attribution
@@ -69,9 +75,12 @@ bench: $(READY)  ## measure against the floor and against the naive way; prints 
 	$(BIN)/python -m benchmarks.budgets
 	$(BIN)/python -m benchmarks.anomalies
 
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	--no-emit-find-links
+
 lock: $(READY)   ## pin what pyproject.toml asks for
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-		--no-emit-find-links --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --group pyproject.toml:docs -o requirements-docs.lock
 
 clean:           ## forget the demo's state
 	rm -rf .finops .dagster .tmp_dagster_home_*

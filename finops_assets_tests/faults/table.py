@@ -123,4 +123,4 @@ def write_docs(file: Path, result: dict[str, Any]) -> None:
     _, _, tail = rest.partition(END)
     commits = sorted({row["of"]["commit"][:12] for row in result["rows"]})
     body = f"{as_markdown(result['rows'])}\n\nMeasured at {', '.join(commits)} (`benchmarks/results/faults.json`)."
-    file.write_text(f"{head}{BEGIN}\n{body}\n{END}{tail}", encoding="utf-8")
+    file.write_text(f"{head}{BEGIN}\n\n{body}\n\n{END}{tail}", encoding="utf-8")
