@@ -9,7 +9,7 @@ READY := .venv/.ready
 # Each process of Dagster would compile every module anew: 4 s of CPU instead of 1.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo ui emulators test test-engines faults lint format docs site bench lock clean
+.PHONY: help demo ui emulators test test-engines faults lint format docs figures site bench lock clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -61,6 +61,9 @@ docs: $(READY)   ## write anew what the code writes of the docs: docs/reference,
 	$(BIN)/python -m tools.reference
 	$(BIN)/python -m finops_assets.ingest.conversion.coverage docs/guides/native-bills.md
 	$(BIN)/python -m finops_assets_tests.docs.architecture
+
+figures: $(READY) ## the figures of the docs, from benchmarks/results
+	$(BIN)/python -m tools.figures
 
 site: $(READY)   ## the documentation as a site, in site/; a warning is an error
 	test -x .venv/site/bin/mkdocs || $(BIN)/python -m venv .venv/site

@@ -24,6 +24,7 @@ from finops_assets.evaluate.anomalies.detect import Limits, episodes
 from finops_assets.evaluate.anomalies.series import exact_costs, limits_of, team_series
 from finops_assets.evaluate.forecast.expect import Matrix
 from finops_assets.settings.anomalies import Anomalies
+from tools.results import write_results
 
 RESULTS = Path(__file__).parent / "results" / "anomalies.json"
 DAYS, EACH = 420, 20
@@ -181,7 +182,7 @@ def main() -> None:
         rows = measure("forecast:prepare_scale", folder).result
         results["scale"] = {"rows": rows, **measure("anomalies:scale", folder).as_json()}
     _print(results)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(RESULTS, results)
 
 
 def _print(results: dict[str, Any]) -> None:

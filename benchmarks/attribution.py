@@ -7,7 +7,6 @@ one run, and CPU seconds before wall seconds. Figures are medians over the repea
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform as machine
 import shutil
@@ -25,6 +24,7 @@ from rich.table import Table
 
 # Nothing heavy may be imported here: a child's peak memory begins with its parent's.
 from benchmarks.child import Measured, measure
+from tools.results import write_results
 
 RESULTS = Path(__file__).parent / "results" / "attribution.json"
 NAIVE_ROWS = 1_000_000
@@ -252,19 +252,14 @@ def main() -> None:
             size = run_size(console, place, rows, options.repeats or (3 if rows <= NAIVE_ROWS else 1))
             show(console, size)
             found["sizes"][str(rows)] = as_json(size)
-            _write(options.output, found)
+            write_results(options.output, found)
             if not options.keep:
                 shutil.rmtree(place)
         place = folder / "dagster"
         place.mkdir()
         found["dagster"] = measure("dagster_overhead:overhead", str(place)).result
         show_dagster(console, found["dagster"])
-        _write(options.output, found)
-
-
-def _write(file: Path, found: dict[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(found, indent=1, sort_keys=False) + "\n", encoding="utf-8")
+        write_results(options.output, found)
 
 
 if __name__ == "__main__":

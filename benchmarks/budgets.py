@@ -32,6 +32,7 @@ from finops_assets.evaluate.forecast.period import period_of, period_table
 from finops_assets.evaluate.forecast.series import DailySeries
 from finops_assets.settings.shared_cost import SharedCost
 from finops_assets.storage.warehouse import Warehouse
+from tools.results import write_results
 
 RESULTS = Path(__file__).parent / "results" / "budgets.json"
 DAYS, EACH = 420, 8
@@ -180,7 +181,7 @@ def main() -> None:
         measure("budgets:restate", folder)
         results["allocated_next_night"] = measure("budgets:allocate", folder).as_json()
     _print(results)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(RESULTS, results)
 
 
 def _print(results: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ from finops_assets_tests.emulators import (
     s3_place,
     s3_server,
 )
+from tools.results import write_results
 
 LAYOUTS = {"aws": "aws-data-exports", "azure": "azure-exports", "gcp": "gcs-export"}
 
@@ -246,8 +247,7 @@ def main() -> None:
                 f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value,
             )
         Console().print(table)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write_results(options.output, results)
 
 
 if __name__ == "__main__":

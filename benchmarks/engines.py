@@ -9,7 +9,6 @@ compare CPU seconds, and ratios within one run.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import tempfile
@@ -34,6 +33,7 @@ from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
 from finops_assets.storage.day_files import facts_relation
 from finops_assets_tests.cost.engines.spark_cluster import spark_cluster, spark_configured
+from tools.results import write_results
 
 RESULTS = Path(__file__).parent / "results" / "engines.json"
 WORKERS, CORES, MEMORY = 2, 1, "2g"
@@ -217,8 +217,7 @@ def main() -> None:
             found["sizes"][str(rows)] = size = run_size(console, place, rows)
             show(console, size)
             shutil.rmtree(place)
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            write_results(options.output, found)
 
 
 def _spark_version() -> dict[str, str]:

@@ -24,6 +24,7 @@ from finops_assets.cost.rollup import TABLE
 from finops_assets.evaluate.forecast.expect import Matrix
 from finops_assets.evaluate.forecast.intervals import LEVELS, outlook
 from finops_assets.evaluate.forecast.period import forecasts
+from tools.results import write_results
 
 RESULTS = Path(__file__).parent / "results" / "forecast.json"
 DAYS, EACH, HORIZON = 420, 8, 28
@@ -148,7 +149,7 @@ def main() -> None:
         whole[measure_][OURS] < whole[measure_][name] for measure_ in ("daily_wape", "total_wape") for name in BASELINES
     )
     _print(results)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(RESULTS, results)
 
 
 def _print(results: dict[str, Any]) -> None:

@@ -46,6 +46,7 @@ from finops_assets.platform import Platform
 from finops_assets.settings.engine import Engine
 from finops_assets.settings.load import parse_settings
 from finops_assets.storage.lake import Lake
+from tools.results import write_results
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT.parent / "shared" / "data" / "focus_sample_1_0.csv"
@@ -228,7 +229,7 @@ def main() -> None:
             "peak_mb": round(measured.rss_mb),
         }
     print(json.dumps(results["scale"], indent=1))
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(RESULTS, results)
     PICTURE.write_text(picture(results), encoding="utf-8")
 
 

@@ -7,7 +7,6 @@ that the rollup is a year's; drill-down reads the month's facts. Prints a table 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from finops_assets.base.period import Period
 from finops_assets.cost.restatements import TABLE as REPORTED
 from finops_assets.cost.rollup import TABLE
 from finops_assets.evaluate.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
+from tools.results import write_results
 
 RESULTS = Path(__file__).parent / "results" / "queries.json"
 REPEATS = 5
@@ -95,7 +95,7 @@ def main() -> None:
         table.add_row(name, f"{figures['first_ms']:,.0f}", f"{figures['median_ms']:,.0f}")
     Console(width=110).print(table)
     body = {"machine": describe_machine(), "rollup_rows": rows, "facts": int(count), "questions": found}
-    options.output.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+    write_results(options.output, body)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from benchmarks.attribution import describe_machine
 from finops_assets.definitions import build_definitions
 from finops_assets.graph.run_range import open_instance
 from finops_assets.settings.load import load_settings
+from tools.results import write_results
 
 RESULTS = Path(__file__).parent / "results" / "ui_history.json"
 REPEATS = 5
@@ -166,7 +167,7 @@ def main() -> None:
     for name, took in answers.items():
         table.add_row(name, f"{took['first_ms']:,.0f}", f"{took['median_ms']:,.0f}")
     console.print(table)
-    options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_results(options.output, found)
 
 
 if __name__ == "__main__":

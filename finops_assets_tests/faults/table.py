@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from finops_assets_tests.faults.project import SHIPPED, Fault
+from tools.results import commit
 
 KINDS = ("lost", "doubled", "silent", "hung", "unclear", "left")
 """lost, doubled: rows missing or counted twice; silent: another wrong figure; hung: no end; unclear: a traceback, an
@@ -70,19 +70,12 @@ class Row:
 
 def measured_on() -> dict[str, Any]:
     """The commit and the machine."""
-    commit = _git("rev-parse", "HEAD")
-    changed = bool(_git("status", "--porcelain", "--untracked-files=no"))
     return {
-        "commit": commit + ("+changes" if changed else ""),
+        "commit": commit(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
         "cpus": os.cpu_count(),
     }
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=SHIPPED, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 def as_markdown(rows: Iterable[dict[str, Any]]) -> str:

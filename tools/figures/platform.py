@@ -1,0 +1,201 @@
+"""Figures of the path from a bill to the rollup, of deliveries, engines, queries and Dagster's share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tools.results import read_results
+
+WORDS = {1_000_000: "1 million", 10_000_000: "10 million", 100_000_000: "100 million"}
+PATH = (
+    ("landing", ("raw",), "read once, repair, tag sets, split by charge day, fingerprint of each day"),
+    ("facts", ("facts",), "dimensions beside every row"),
+    ("rollup", ("rollup",), "rollup, history of what was reported, accrual, commitments, corrections"),
+    ("gates", ("gates",), "every check of all three"),
+)
+AIM = "facts + rollup / floor, CPU"
+
+
+def cpu(size: Mapping[str, Any], *steps: str) -> float | None:
+    """CPU µs a row of these steps together."""
+    if any(step not in size["steps"] for step in steps):
+        return None
+    return float(sum(size["steps"][step]["cpu_s"] for step in steps)) / int(size["rows"]) * 1e6
+
+
+def floor(size: Mapping[str, Any]) -> float:
+    """CPU µs a row of writing the same facts without attribution; at 100 million of a part of its days."""
+    part = size.get("floor_of_a_part")
+    return float(part["cpu_s"] / part["rows"] * 1e6) if part else cpu(size, "floor") or math.nan
+
+
+def shown(value: float | None, digits: int = 1) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"
+
+
+def path() -> list[str]:
+    result = read_results("attribution")
+    sizes = list(result["sizes"].values())
+    lines = [
+        f"| step | {' | '.join(WORDS[size['rows']] for size in sizes)} | what it does |",
+        "|---" * (len(sizes) + 2) + "|",
+    ]
+    for name, steps, what in PATH:
+        lines.append(_row(name, [shown(cpu(size, *steps)) for size in sizes], what))
+    lines.append(
+        _row(
+            "floor of facts", [shown(floor(s)) for s in sizes], "same engine, files and columns written, no attribution"
+        )
+    )
+    ratios = [f"**{(cpu(size, 'facts', 'rollup') or math.nan) / floor(size):.2f}**" for size in sizes]
+    lines.append(_row("**(facts + rollup) / floor**", ratios, f"the aim was {result['aims'][AIM]:g}"))
+    peaks = [max(size["steps"][step]["peak_mb"] for step in ("raw", "facts", "rollup")) for size in sizes]
+    lines.append(_row("peak memory of any step, MB", [f"{peak:,.0f}" for peak in peaks], "with `memory_limit: 800 MB`"))
+    return lines
+
+
+def _row(name: str, cells: list[str], what: str) -> str:
+    return f"| {name} | {' | '.join(cells)} | {what} |".replace("|  |", "| |")
+
+
+def growth() -> list[str]:
+    sizes = read_results("attribution")["sizes"]
+    small, large = sizes["1000000"], sizes["100000000"]
+
+    def exponent(*steps: str) -> float:
+        """1: a row costs the same at both sizes."""
+        ratio = (cpu(large, *steps) or math.nan) / (cpu(small, *steps) or math.nan)
+        return 1 + math.log(ratio) / math.log(large["rows"] / small["rows"])
+
+    landing, facts, rollup = (large["steps"][step]["cpu_s"] for step in ("raw", "facts", "rollup"))
+    return [
+        f"Growth from 1 to 100 million rows: exponent {exponent('raw'):.2f} for landing, {exponent('facts', 'rollup'):.2f} for facts"
+        " and rollup; at most 1.05 was the aim.",
+        f"100 million rows took {landing:,.0f} s of CPU to land, {facts:,.0f} for facts, {rollup:,.0f} for the rollup: of two cores"
+        f" {(facts + rollup) / 120:.1f} minutes for facts and rollup, {(landing + facts + rollup) / 120:.0f} with landing.",
+    ]
+
+
+def naive() -> list[str]:
+    size = read_results("attribution")["sizes"]["1000000"]
+    step = size["steps"]["naive"]
+    return [
+        f"The naive way (`read_parquet` into pandas, a function a row, insert, group by) takes {step['cpu_s']:.1f} CPU s and"
+        f" {step['peak_mb'] / 1000:.1f} GB for 1 million rows, and does not fit this machine at 10 million.",
+    ]
+
+
+def bookkeeping() -> list[str]:
+    runs = read_results("attribution")["dagster"]
+    alone = next(run for run in runs if run["run"] == "one day, landed before")
+    many = max(runs, key=lambda run: run["days"])
+    a_day = [run["wall_per_day"] * run["outside_our_functions"] for run in (many, alone)]
+    return [f"A day costs Dagster's bookkeeping {a_day[0]:.1f} s in a range of days, {a_day[1]:.1f} s alone."]
+
+
+def queries() -> list[str]:
+    result = read_results("queries")
+    asked = {question: figures["median_ms"] for question, figures in result["questions"].items()}
+    load = result["machine"]["load_at_start"]
+    return [
+        f"| median of five, on a machine with a load of {load:.0f} | ms |",
+        "|---|---|",
+        *(f"| {question} | {ms:,.0f} |" for question, ms in asked.items()),
+    ]
+
+
+def ui_history() -> list[str]:
+    result = read_results("ui_history")
+    events = result["materialisations"] + result["evaluations"]
+    years = "A year" if result["years"] == 1 else f"{result['years']} years"
+    lines = [
+        f"{years} of {result['sources']} sources, each day materialised and judged ({result['materialisations']:,} materialisations,"
+        f" {result['evaluations']:,} evaluations, {result['history_mb']:.0f} MB, {result['history_mb'] * 1e3 / events:.1f} KB an event), on"
+        f" a machine with a load of {result['machine']['load_at_start']:.0f}:",
+        "",
+        "| the page asks for | ms | the first time |",
+        "|---|---|---|",
+    ]
+    return lines + [
+        f"| {question} | {figures['median_ms']:.0f} | {figures['first_ms']:.0f} |"
+        for question, figures in result["queries"].items()
+    ]
+
+
+def deliveries() -> list[str]:
+    result = read_results("deliveries")
+    new, stores, again, year = (
+        result[name] for name in ("nothing new", "nothing new on object stores", "restated", "a year")
+    )
+    lines = ["| | |", "|---|---|"]
+    lines.append(
+        f"| a look at {new['months']} months of {new['sources']} sources with nothing new | {new['wall_s']:.1f} s in all, one listing a source |"
+    )
+    lines.append(
+        f"| the same on S3, Azure Blob and Google (their servers on loopback) | {stores['s3 requests a look']} requests in all:"
+        f" {stores['s3 requests a look, aws']} for AWS (uri one level above its export), {stores['s3 requests a look, azure']} for each"
+        f" other; {stores['s3 requests of the first look']} at the first look after landing |"
+    )
+    lines.append(
+        f"| the days of a month of {WORDS[again['rows']]} rows restated in 3 days, against all its days | {again['days_ratio']:.2f} of the CPU |"
+    )
+    lines.append(
+        f"| the same with landing, which reads the delivered month again | {again['all_ratio']:.2f} of the CPU |"
+    )
+    lines.append(
+        f"| a backfill of {year['days']} days of {year['rows_a_day']:,} rows through Dagster | {year['wall_s']:.0f} s,"
+        f" {year['s_a_day']:.2f} s a day, {year['share_outside_percent']:.0f} % of it outside our own work; {year['event_log_mb']:.0f} MB of"
+        " event log |"
+    )
+    return lines
+
+
+STEPS = {
+    "session": "application started",
+    "facts": "facts",
+    "gates on facts": "gates on facts",
+    "rollup": "rollup and its neighbours",
+    "gates on the rollup": "gates on the rollup",
+}
+
+
+def engines() -> list[str]:
+    sizes = read_results("engines")["sizes"].values()
+    heads = [f"{engine}, {WORDS[size['rows']]}" for size in sizes for engine in ("DuckDB", "Spark")]
+    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    sides = [{step["step"]: step["cpu_s"] for step in size[engine]} for size in sizes for engine in ("duckdb", "spark")]
+    for step, name in STEPS.items():
+        cells = [shown(side.get(step)) for side in sides]
+        lines.append(f"| {name} | {' | '.join(cells)} |".replace("|  |", "| |"))
+    sums = [size["totals"][engine]["cpu_s"] for size in sizes for engine in ("duckdb", "spark")]
+    lines.append(f"| sum, without the start | {' | '.join(f'**{each:,.1f}**' for each in sums)} |")
+    return lines
+
+
+def engines_a_row() -> list[str]:
+    small, large = read_results("engines")["sizes"].values()
+    more = large["rows"] - small["rows"]
+    spark, duck = (
+        (large["totals"][engine]["cpu_s"] - small["totals"][engine]["cpu_s"]) / more * 1e6
+        for engine in ("spark", "duckdb")
+    )
+    first = small["totals"]["spark"]["cpu_s"] - spark * small["rows"] / 1e6
+    return [
+        f"So a row costs Spark {spark / duck:.0f} times the CPU that it costs DuckDB (from {WORDS[small['rows']]} to {WORDS[large['rows']]}:"
+        f" {spark:.0f} against {duck:.1f} µs), and every run some {first:.0f} CPU seconds before the first."
+    ]
+
+
+BLOCKS: Mapping[str, Callable[[], list[str]]] = {
+    "attribution.path": path,
+    "attribution.growth": growth,
+    "attribution.naive": naive,
+    "attribution.dagster": bookkeeping,
+    "queries": queries,
+    "ui_history": ui_history,
+    "deliveries": deliveries,
+    "engines": engines,
+    "engines.a_row": engines_a_row,
+}
