@@ -15,6 +15,8 @@ from pathlib import Path
 
 import duckdb
 
+from finops_assets.base.files import replacing
+from finops_assets.base.sql import literal
 from finops_assets.demo.dialects import COLUMNS, select_sql
 from finops_assets.demo.plan import Delivery, PeriodPlan, estate_days, plan_period
 from finops_assets.demo.rows import chunks, load_plan
@@ -75,18 +77,13 @@ def write_delivery(
 
 
 def _write_manifest(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _copy(con: duckdb.DuckDBPyConnection, select: str, path: Path, options: str) -> DataFile:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    quoted = str(partial).replace("'", "''")
-    [(rows,)] = con.execute(f"COPY ({select}) TO '{quoted}' ({options})").fetchall()
-    partial.replace(path)
+    with replacing(path) as temporary:
+        [(rows,)] = con.execute(f"COPY ({select}) TO {literal(str(temporary))} ({options})").fetchall()
     return DataFile(path, path.stat().st_size, int(rows))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from typing import Any, Literal
 import duckdb
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.base.scratch import beside
+from finops_assets.base.files import replacing
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.money import DECIMAL
 from finops_assets.focus.specification import columns
@@ -273,16 +272,12 @@ def _told(totals: Totals) -> str:
 
 @contextmanager
 def _replacing(file: Path) -> Iterator[Path]:
-    """A temporary path beside `file` that takes its place when the block ends well; the folder need not be a lake."""
-    temporary = beside(file)
+    """As `replacing`, with an error for people."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, file)
+        with replacing(file) as temporary:
+            yield temporary
     except OSError as error:
         raise FinopsError(f"{file}: cannot be written ({error}); nothing was replaced") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_json(file: Path, body: Any) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from finops_assets.base.files import replacing
 from finops_assets.storage.day_files import stamp_of
 from finops_assets.storage.lake import Key, Lake, link_or_copy, source_and_day
 
@@ -66,10 +67,8 @@ class PublishedFacts:
         if notes and json.loads(notes[-1].read_text(encoding="utf-8")) == names:
             return notes[-1]
         note = self.folder / COPIES / f"{now:{_TIME}}-{uuid.uuid4().hex[:8]}.json"
-        note.parent.mkdir(parents=True, exist_ok=True)
-        temporary = note.with_name(f".tmp-{note.name}")
-        temporary.write_text(json.dumps(names, indent=0), encoding="utf-8")
-        os.replace(temporary, note)
+        with replacing(note) as temporary:
+            temporary.write_text(json.dumps(names, indent=0), encoding="utf-8")
         return note
 
     def let_go(self, current: Path, now: datetime) -> None:

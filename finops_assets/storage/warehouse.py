@@ -20,8 +20,8 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.base.errors import WarehouseError
+from finops_assets.base.files import replacing
 from finops_assets.base.processes import holding_open, is_ours, name_of
-from finops_assets.base.scratch import beside
 from finops_assets.base.sql import identifier, literal
 from finops_assets.base.waiting import PATIENCE_MINUTES, Wait
 from finops_assets.storage.day_files import facts_relation
@@ -157,24 +157,21 @@ class Warehouse:
         All of it is of one moment, and stays so: the view names facts files that nothing changes (`PublishedFacts`). A
         process that is killed leaves the copy of before, whole.
         """
-        self.published.parent.mkdir(parents=True, exist_ok=True)
         facts, now = PublishedFacts(facts_folder(self.published)), datetime.now(UTC)
-        temporary = beside(self.published)
-        try:
-            # To the end within the lock: of two that publish at once the one that saw more comes last.
-            with self.writing() as connection:
-                connection.execute(f"DROP TABLE IF EXISTS {FOOTERS}")
-                # What is left for the end would make the pipeline's file newer than its copy.
-                connection.execute("CHECKPOINT")
-                files = facts.pin(lake, *self._rolled_up(connection))
-                self._write_copy(connection, temporary, facts_view(files), dimensions)
+        # To the end within the lock: of two that publish at once the one that saw more comes last.
+        with self.writing() as connection:
+            connection.execute(f"DROP TABLE IF EXISTS {FOOTERS}")
+            # What is left for the end would make the pipeline's file newer than its copy.
+            connection.execute("CHECKPOINT")
+            files = facts.pin(lake, *self._rolled_up(connection))
+            with replacing(self.published) as temporary:
+                try:
+                    self._write_copy(connection, temporary, facts_view(files), dimensions)
+                finally:
+                    Path(f"{temporary}.wal").unlink(missing_ok=True)
                 note = facts.enter(files, now)
                 os.utime(temporary)
-                os.replace(temporary, self.published)
-                facts.let_go(note, now)
-        finally:
-            temporary.unlink(missing_ok=True)
-            Path(f"{temporary}.wal").unlink(missing_ok=True)
+            facts.let_go(note, now)
         return self.published
 
     @staticmethod

@@ -9,14 +9,13 @@ https://www.ecb.europa.eu/stats/policy_and_exchange_rates/euro_reference_exchang
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
 from finops_assets.base.errors import RatesError
-from finops_assets.base.scratch import beside
+from finops_assets.base.files import replacing
 from finops_assets.cost.currency.rates import HEADER, Rate, RateTable, decimal_rate, rate_table, read_rates
 
 SOURCE, BASE = "ecb", "EUR"
@@ -105,16 +104,11 @@ def _all(table: RateTable) -> Iterable[tuple[tuple[date, str, str], Rate]]:
 
 def write_rates(rates: Iterable[Rate], target: Path) -> None:
     """A rate table, sorted, in place at once."""
-    temporary = beside(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as text:
+        with replacing(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as text:
             out = csv.writer(text, lineterminator="\n")
             out.writerow(HEADER)
             for r in sorted(rates, key=_key):
                 out.writerow((r.day.isoformat(), r.base, r.currency, f"{r.rate:f}", r.source))
-        os.replace(temporary, target)
     except OSError as error:
         raise RatesError(f"rates {target}: cannot be written ({error.strerror})") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.files import replacing
 from finops_assets.base.period import Period
-from finops_assets.base.scratch import beside
 from finops_assets.evaluate.page.gather import MonthFigures
 from finops_assets.evaluate.page.render import render_html
 
@@ -23,15 +22,11 @@ def write_page(figures: MonthFigures, path: Path) -> Path:
     Raises:
         FinopsError: the file cannot be written there.
     """
-    temporary = beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(render_html(figures), encoding="utf-8")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(render_html(figures), encoding="utf-8")
     except OSError as error:
         raise FinopsError(
             f"{path}: the page cannot be written: {error}; choose another --output, or make room"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
