@@ -424,3 +424,12 @@ def test_scales_hold_what_is_drawn() -> None:
         assert steps[0] <= low + 1e-12
         assert steps[-1] >= high
         assert 2 <= len(steps) <= 8
+
+
+def test_a_picture_that_stands_alone_names_every_bar_and_escapes_it() -> None:
+    picture = charts.picture_of_bars("<b> & 2026-09", [("a<b>", 200.0, "200 EUR"), ("fell", Decimal(-50), "-50 EUR")])
+    drawn = ET.fromstring(picture)
+    svg = "{http://www.w3.org/2000/svg}"
+    assert [text.text for text in drawn.iter(f"{svg}text")] == ["<b> & 2026-09", "a<b>", "200 EUR", "fell", "-50 EUR"]
+    _, longest, shorter = [float(bar.get("width") or "") for bar in drawn.iter(f"{svg}rect")]
+    assert longest == 4 * shorter

@@ -1,4 +1,5 @@
-"""Drawings as inline SVG: no script, no other file. Colours are classes of style.css, for light, dark and print.
+"""Drawings as SVG: no script, no other file. Colours are classes of style.css, for light, dark and print; a picture
+that stands alone brings its own.
 
 Amounts become floating point here alone, as places on the paper; every figure that is shown as text comes rounded from
 render.py. Text is escaped.
@@ -346,6 +347,30 @@ def around(days: Sequence[tuple[int, Decimal]], first: int, last: int, expected:
         if first <= d <= last
     ]
     return _cell(width, height, parts)
+
+
+PICTURE_STYLE = """
+    text { font: 12px sans-serif; }
+    .title { font-weight: bold; }
+    .paper { fill: #ffffff; }
+    .bar { fill: #4f6bed; }
+"""
+
+
+def picture_of_bars(title: str, bars: Sequence[tuple[str, Number, str]]) -> Markup:
+    """A picture that stands alone: a bar for each (name, amount, its text), the name before it, the text behind."""
+    width, left, row, top = 640, 230, 22, 34
+    height = top + row * len(bars) + 10
+    x = Scale(0.0, max((abs(float(v)) for _, v, _ in bars), default=0.0), left, width - 110)
+    parts = [_rect(0, 0, width, height, "paper"), _text(8, 20, title, cls="title")]
+    for i, (name, value, text) in enumerate(bars):
+        y, end = top + i * row, x(abs(float(value)))
+        parts.append(_text(left - 8, y + 13, name, "end"))
+        parts.append(_rect(left, y + 2, end, y + row - 6, "bar"))
+        parts.append(_text(end + 6, y + 13, text))
+    return Markup('<svg xmlns="http://www.w3.org/2000/svg" width="{}" height="{}"><style>{}</style>{}</svg>').format(
+        width, height, PICTURE_STYLE, Markup("").join(parts)
+    )
 
 
 def short(text: str, most: int) -> str:

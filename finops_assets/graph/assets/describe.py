@@ -13,6 +13,7 @@ import pandas as pd
 
 from finops_assets.base.text import markdown, money, one_line
 from finops_assets.cost.attribution.rules import Rules
+from finops_assets.evaluate.page.charts import picture_of_bars
 from finops_assets.focus.specification import columns
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.storage.ledger import Generation
@@ -141,26 +142,6 @@ def rollup_lineage(facts: dg.AssetKey, dimensions: Iterable[str]) -> dg.TableCol
 
 def bar_chart(title: str, bars: Sequence[tuple[str, float]], unit: str) -> dg.MarkdownMetadataValue:
     """A small picture: one bar per label, longest first as given, as an image that needs no other file."""
-    width, row, label = 640, 22, 230
-    longest = max((abs(v) for _, v in bars), default=0) or 1.0
-    shapes = []
-    for i, (name, value) in enumerate(bars):
-        y = 34 + i * row
-        length = (width - label - 110) * abs(value) / longest
-        shapes.append(
-            f'<text x="{label - 8}" y="{y + 13}" text-anchor="end">{_escape(one_line(name, 36))}</text>'
-            f'<rect x="{label}" y="{y + 2}" width="{length:.1f}" height="{row - 8}" rx="2" fill="#4f6bed"/>'
-            f'<text x="{label + length + 6:.1f}" y="{y + 13}">{value:,.0f} {_escape(one_line(unit, 36))}</text>'
-        )
-    svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{44 + row * len(bars)}"'
-        f' font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#ffffff"/>'
-        f'<text x="8" y="20" font-weight="bold">{_escape(title)}</text>{"".join(shapes)}</svg>'
-    )
-    return dg.MetadataValue.md(
-        f"![{markdown(title)}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
-    )
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    drawn = [(one_line(name, 36), value, f"{value:,.0f} {one_line(unit, 36)}") for name, value in bars]
+    image = base64.b64encode(picture_of_bars(title, drawn).encode()).decode()
+    return dg.MetadataValue.md(f"![{markdown(title)}](data:image/svg+xml;base64,{image})")
