@@ -1,6 +1,6 @@
 """A made company whose names, accounts and costs say something of the owner, as Parquet facts, at any size.
 
-The estate of `finops_assets.estate` gives resources names without meaning. Here teams have services whose words
+The estate of `finops_assets.demo` gives resources names without meaning. Here teams have services whose words
 stand in most names, accounts belong to a team, a department or nobody, resources are made in batches, and half
 of them follow their team's days. Untagged are a third: more of them in shared accounts, so that they are not
 simply tagged ones without tags. Their true owners are known.

@@ -45,7 +45,7 @@ def test_a_backfill_with_a_gap_runs_ranges_and_holds_one_day(tmp_path: Path) -> 
     code = tmp_path / "location.py"
     code.write_text(
         "from finops_assets.definitions import build_definitions\n"
-        "from finops_assets.settings import load_settings\n"
+        "from finops_assets.settings.load import load_settings\n"
         f"defs = build_definitions(load_settings({str(config)!r}))\n",
         encoding="utf-8",
     )
