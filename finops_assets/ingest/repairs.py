@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -56,8 +55,7 @@ def condensed(repairs: Iterable[Repair], most: int = 500) -> tuple[Repair, ...]:
     for repair in whole:
         together.setdefault((repair.rule, repair.column), []).append(repair)
     return tuple(
-        replace(
-            same[0],
+        same[0]._replace(
             file=same[0].file if len(same) == 1 else f"{same[0].file} and {len(same) - 1} more",
             rows=sum(r.rows for r in same),
             largest_drift=max((r.largest_drift for r in same if r.largest_drift is not None), default=None),

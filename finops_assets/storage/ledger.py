@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.repair import Repair
@@ -16,6 +17,8 @@ from finops_assets.storage.scope import Sector, generation_identity, scope_days,
 from finops_assets.storage.stores.store import StoredFile
 
 State = Literal["live", "superseded", "waiting", "refused", "withdrawn"]
+Moment = Annotated[datetime, BeforeValidator(datetime.fromisoformat), PlainSerializer(datetime.isoformat)]
+"""In a record with its offset, +00:00, where pydantic would write Z."""
 PENDING = ("waiting", "refused")
 """The states of a newest delivery that hold the days which it concerns."""
 
@@ -30,21 +33,11 @@ class DayTotals:
     fingerprint: str
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "rows": self.rows,
-            "billed": {c: str(v) for c, v in self.billed.items()},
-            "effective": {c: str(v) for c, v in self.effective.items()},
-            "fingerprint": self.fingerprint,
-        }
+        return dict(_TOTALS.dump_python(self, mode="json"))
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> DayTotals:
-        return cls(
-            rows=body["rows"],
-            billed={c: Decimal(v) for c, v in body["billed"].items()},
-            effective={c: Decimal(v) for c, v in body["effective"].items()},
-            fingerprint=body["fingerprint"],
-        )
+        return _TOTALS.validate_python(body)
 
 
 @dataclass(frozen=True)
@@ -54,8 +47,8 @@ class Generation:
     scope: str
     generation: str
     state: State
-    seen_at: datetime
-    delivered_at: datetime | None = None
+    seen_at: Moment
+    delivered_at: Moment | None = None
     manifest: str | None = None
     files: tuple[tuple[str, int, str], ...] = ()
     reason: str | None = None
@@ -98,57 +91,14 @@ class Generation:
         return [Sector(datetime.fromisoformat(a), datetime.fromisoformat(b), c) for a, b, c in self.sectors]
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "scope": self.scope,
-            "generation": self.generation,
-            "state": self.state,
-            "seen_at": self.seen_at.isoformat(),
-            "delivered_at": self.delivered_at.isoformat() if self.delivered_at else None,
-            "manifest": self.manifest,
-            "files": [list(f) for f in self.files],
-            "reason": self.reason,
-            "rows": self.rows,
-            "focus_version": self.focus_version,
-            "columns": list(self.columns),
-            "repairs": dict(self.repairs),
-            "sectors": [list(s) for s in self.sectors],
-            "days": {d.isoformat(): t.as_json() for d, t in self.days.items()},
-            "changed": [d.isoformat() for d in self.changed],
-            "verified": self.verified,
-            "repaired": [r.as_json() for r in self.repaired],
-            "form": self.form,
-            "periods": [[start.isoformat(), end.isoformat()] for start, end in self.periods],
-            "month_long": self.month_long,
-            "beside": dict(self.beside),
-            "empty": self.empty,
-        }
+        return dict(_GENERATION.dump_python(self, mode="json"))
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Generation:
-        return cls(
-            scope=body["scope"],
-            generation=body["generation"],
-            state=body["state"],
-            seen_at=datetime.fromisoformat(body["seen_at"]),
-            delivered_at=datetime.fromisoformat(body["delivered_at"]) if body["delivered_at"] else None,
-            manifest=body["manifest"],
-            files=tuple((name, size, etag) for name, size, etag in body["files"]),
-            reason=body["reason"],
-            rows=body["rows"],
-            focus_version=body["focus_version"],
-            columns=tuple(body["columns"]),
-            repairs=body["repairs"],
-            sectors=tuple((a, b, c) for a, b, c in body["sectors"]),
-            days={date.fromisoformat(d): DayTotals.from_json(t) for d, t in body["days"].items()},
-            changed=tuple(date.fromisoformat(d) for d in body["changed"]),
-            verified=body.get("verified", True),
-            repaired=tuple(Repair.from_json(r) for r in body.get("repaired", ())),
-            form=body.get("form", 0),
-            periods=tuple((date.fromisoformat(a), date.fromisoformat(b)) for a, b in body.get("periods", ())),
-            month_long=body.get("month_long", False),
-            beside=body.get("beside", {}),
-            empty=body.get("empty", False),
-        )
+        return _GENERATION.validate_python(body)
+
+
+_TOTALS, _GENERATION = TypeAdapter(DayTotals), TypeAdapter(Generation)
 
 
 class Ledger:

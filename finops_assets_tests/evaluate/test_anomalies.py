@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -615,3 +617,55 @@ def test_a_fall_is_told_as_one(tmp_path: Path) -> None:
     [seen] = anomaly_observations(tmp_path / "w.duckdb", Anomalies(), NOW + timedelta(minutes=1), [])
     assert seen.alert
     assert "shop/web, Compute: 60.00 USD (-60 %) below what was expected, 2026-08-21" in seen.alert.title
+
+
+def test_a_row_of_the_history_keeps_its_form(tmp_path: Path) -> None:
+    at = datetime(2026, 11, 2, 8, tzinfo=UTC)
+    full = Anomaly(
+        key=Key("data", "lake", "Compute", "EUR", "aws", "i-1"),
+        direction=1,
+        kind="spike",
+        first_day=date(2026, 10, 1),
+        last_day=date(2026, 10, 3),
+        surest_day=date(2026, 10, 2),
+        days=3,
+        observed=Decimal("1E+3"),
+        expected=Decimal("12.50"),
+        score=float("inf"),
+        detected_at=at.astimezone(timezone(timedelta(hours=2))),
+        updated_at=at + timedelta(microseconds=5),
+        cause="usage",
+        evidence="more hours",
+        drivers=({"facet": "team", "name": "lake", "now": "1", "before": "0.50", "change": "0.50"},),
+        old=True,
+        resolved_at=at,
+        ended="verdict",
+        verdict="false",
+        judged_at=at,
+        judged_by="me",
+        note="a note",
+        given_id="abc",
+    )
+    least = Anomaly(
+        Key("data", "lake", "Compute", "EUR"), -1, "shift", date(2026, 10, 1), date(2026, 10, 3), date(2026, 10, 2),
+        3, Decimal("0E-18"), Decimal("12.50"), 4.25, at, at,
+    )  # fmt: skip
+    history = AnomalyHistory(tmp_path / "anomalies.sqlite")
+    history.put([full, least])
+    with closing(sqlite3.connect(history.path)) as connection:
+        rows = connection.execute("SELECT * FROM anomalies ORDER BY direction DESC").fetchall()
+    assert rows == [
+        (
+            "abc", "data", "lake", "Compute", "EUR", "aws", "i-1", 1, "spike", "2026-10-01", "2026-10-03",
+            "2026-10-02", 3, "1000", "12.50", float("inf"), "usage", "more hours",
+            '[{"facet": "team", "name": "lake", "now": "1", "before": "0.50", "change": "0.50"}]', 1,
+            "2026-11-02T08:00:00.000000Z", "2026-11-02T08:00:00.000005Z", "2026-11-02T08:00:00.000000Z", "verdict",
+            "false", "2026-11-02T08:00:00.000000Z", "me", "a note",
+        ),
+        (
+            least.id, "data", "lake", "Compute", "EUR", None, None, -1, "shift", "2026-10-01", "2026-10-03",
+            "2026-10-02", 3, "0.000000000000000000", "12.50", 4.25, "unclear", "", "[]", 0,
+            "2026-11-02T08:00:00.000000Z", "2026-11-02T08:00:00.000000Z", None, None, None, None, None, "",
+        ),
+    ]  # fmt: skip
+    assert history.all() == [replace(least, given_id=least.id), full]

@@ -10,13 +10,14 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
 from finops_assets.base import state_file
 from finops_assets.base.errors import FinopsError
@@ -35,6 +36,8 @@ ENDED: Mapping[Ended, str] = {
     "limits": "within the limits that are configured now",
     "verdict": "judged",
 }
+Amount = Annotated[Decimal, PlainSerializer("{:f}".format)]
+Moment = Annotated[datetime, BeforeValidator(unstamp), PlainSerializer(stamp)]
 # Two episodes that are this near are one that was seen in two pieces.
 NEAR = timedelta(days=2)
 
@@ -101,19 +104,19 @@ class Anomaly:
     last_day: date
     surest_day: date
     days: int
-    observed: Decimal
-    expected: Decimal
+    observed: Amount
+    expected: Amount
     score: float
-    detected_at: datetime
-    updated_at: datetime
+    detected_at: Moment
+    updated_at: Moment
     cause: str = "unclear"
     evidence: str = ""
     drivers: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     old: bool = False
-    resolved_at: datetime | None = None
+    resolved_at: Moment | None = None
     ended: Ended | None = None
     verdict: Verdict | None = None
-    judged_at: datetime | None = None
+    judged_at: Moment | None = None
     judged_by: str | None = None
     note: str = ""
     given_id: str = ""
@@ -263,68 +266,18 @@ def _overlap(known: Anomaly, new: Anomaly) -> bool:
     return known.first_day - NEAR <= new.last_day and new.first_day <= known.last_day + NEAR
 
 
+_ANOMALY = TypeAdapter(Anomaly)
+
+
 def _row(anomaly: Anomaly) -> dict[str, Any]:
-    a = anomaly
-    return {
-        "id": a.id,
-        "department": a.key.department,
-        "team": a.key.team,
-        "ServiceCategory": a.key.ServiceCategory,
-        "currency": a.key.currency,
-        "source": a.key.source,
-        "ResourceId": a.key.ResourceId,
-        "direction": a.direction,
-        "kind": a.kind,
-        "first_day": a.first_day.isoformat(),
-        "last_day": a.last_day.isoformat(),
-        "surest_day": a.surest_day.isoformat(),
-        "days": a.days,
-        "observed": f"{a.observed:f}",
-        "expected": f"{a.expected:f}",
-        "score": a.score,
-        "cause": a.cause,
-        "evidence": a.evidence,
-        "drivers": json.dumps([dict(d) for d in a.drivers]),
-        "old": int(a.old),
-        "detected_at": stamp(a.detected_at),
-        "updated_at": stamp(a.updated_at),
-        "resolved_at": stamp(a.resolved_at) if a.resolved_at else None,
-        "ended": a.ended,
-        "verdict": a.verdict,
-        "judged_at": stamp(a.judged_at) if a.judged_at else None,
-        "judged_by": a.judged_by,
-        "note": a.note,
-    }
+    body = _ANOMALY.dump_python(anomaly, mode="json", exclude={"key", "given_id"})
+    return {"id": anomaly.id, **asdict(anomaly.key), **body, "drivers": json.dumps(body["drivers"])}
 
 
 def _anomaly(row: sqlite3.Row) -> Anomaly:
-    return Anomaly(
-        key=Key(
-            row["department"], row["team"], row["ServiceCategory"], row["currency"], row["source"], row["ResourceId"]
-        ),
-        direction=row["direction"],
-        kind=row["kind"],
-        first_day=date.fromisoformat(row["first_day"]),
-        last_day=date.fromisoformat(row["last_day"]),
-        surest_day=date.fromisoformat(row["surest_day"]),
-        days=row["days"],
-        observed=Decimal(row["observed"]),
-        expected=Decimal(row["expected"]),
-        score=row["score"],
-        cause=row["cause"],
-        evidence=row["evidence"],
-        drivers=tuple(json.loads(row["drivers"])),
-        old=bool(row["old"]),
-        detected_at=unstamp(row["detected_at"]),
-        updated_at=unstamp(row["updated_at"]),
-        resolved_at=unstamp(row["resolved_at"]) if row["resolved_at"] else None,
-        ended=row["ended"],
-        verdict=row["verdict"],
-        judged_at=unstamp(row["judged_at"]) if row["judged_at"] else None,
-        judged_by=row["judged_by"],
-        note=row["note"],
-        given_id=row["id"],
-    )
+    body = dict(row)
+    body["key"] = {f.name: body[f.name] for f in fields(Key)}
+    return _ANOMALY.validate_python(body | {"given_id": row["id"], "drivers": tuple(json.loads(row["drivers"]))})
 
 
 COLUMNS = (
