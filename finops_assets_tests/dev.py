@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,13 +42,17 @@ class Dev:
 
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
+        """Its history, opened once: it is looked at every second. Its paths are relative to the project."""
         here = Path.cwd()
         os.chdir(self.project)
         try:
-            with dg.DagsterInstance.from_config(str(self.project), "dagster.yaml") as instance:
-                yield instance
+            yield self._instance
         finally:
             os.chdir(here)
+
+    @cached_property
+    def _instance(self) -> dg.DagsterInstance:
+        return dg.DagsterInstance.from_config(str(self.project), "dagster.yaml")
 
     def wait_for(self, come: Callable[[], Come | None], otherwise: str) -> Come:
         """What has come, once it has; the log of `dagster dev` tells why it has not."""
@@ -218,6 +223,8 @@ def dagster_dev(project: Path) -> Iterator[Dev]:
             [dev.location] = _locations(dev)
             yield dev
         finally:
+            with dev.instance() as instance:
+                instance.dispose()
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT)
             try:
@@ -235,12 +242,20 @@ def _locations(dev: Dev) -> list[str]:
     return [node["location"]["name"] for node in found.get("nodes", [])]
 
 
+def write_shipped(project: Path) -> None:
+    """dagster.yaml and workspace.yaml as they are shipped, with sensors that look sooner."""
+    (project / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    workspace = (PROJECT / "workspace.yaml").read_text(encoding="utf-8")
+    sooner = workspace.replace("finops_assets.definitions", "finops_assets_tests.impatient")
+    assert sooner != workspace
+    (project / "workspace.yaml").write_text(sooner, encoding="utf-8")
+
+
 def project_of(root: Path, first_day: object, extra: str = "") -> Path:
     """A project folder beside root/estate, whose sensors look every five seconds."""
-    shipped, project = PROJECT, root / "project"
+    project = root / "project"
     project.mkdir()
-    for name in ("dagster.yaml", "workspace.yaml"):
-        (project / name).write_text((shipped / name).read_text(encoding="utf-8"), encoding="utf-8")
+    write_shipped(project)
     sources = "".join(f"  - {{name: {s}, uri: ../estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in SOURCES)
     (project / "finops.yaml").write_text(
         f"first_day: {first_day}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nrelease: whole_day\nsources:\n{sources}{DIMENSIONS}"

@@ -26,6 +26,7 @@ from rich.text import Text
 
 from finops_assets.base.errors import FinopsError, WaitedTooLong
 from finops_assets.base.text import json_text, no_formula, visible
+from finops_assets.cli.exit_codes import WAITED
 from finops_assets.evaluate.comparison import Comparison
 from finops_assets.settings.load import load_settings
 from finops_assets.tables.values import typed
@@ -48,7 +49,6 @@ class LiteralConsole(Console):
 out = LiteralConsole(width=None if sys.stdout.isatty() else 1_000)
 err = LiteralConsole(stderr=True)
 
-HELD_CODE = 3
 """Exit code: everything ran, and a gate holds something."""
 
 STYLES = {
@@ -68,9 +68,6 @@ def heading(text: str, more: str = "", style: str = "bold") -> None:
     """A line of its own in bold, and what follows it in the same line."""
     out.print(Text.assemble("\n", (visible(text), style), visible(more)), highlight=False, soft_wrap=True)
 
-
-WAITED = 4
-"""Exit code: somebody else had what was needed for longer than `wait_minutes`. Nothing is wrong, nothing is left behind."""
 
 Format = Literal["table", "csv", "json", "parquet"]
 ConfigOption = Annotated[

@@ -11,7 +11,8 @@ import typer
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.period import days_between
-from finops_assets.cli.common import HELD_CODE, ConfigOption, explained, out, say
+from finops_assets.cli.common import ConfigOption, explained, out, say
+from finops_assets.cli.exit_codes import HELD_CODE
 from finops_assets.cost.coverage import BUILT, PREVIOUS, coverage_of
 from finops_assets.evaluate.focus_export import ExportVersion, FocusExport, export_focus
 from finops_assets.platform import Platform

@@ -14,7 +14,6 @@ import typer
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.text import command
 from finops_assets.cli.common import (
-    HELD_CODE,
     ConfigOption,
     FormatOption,
     OutputOption,
@@ -27,6 +26,7 @@ from finops_assets.cli.common import (
     show,
     write_table,
 )
+from finops_assets.cli.exit_codes import HELD_CODE
 from finops_assets.cli.working import working
 from finops_assets.cost.attribution.owner_decisions import (
     Decision,

@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.period import Period
 from finops_assets.base.waiting import tell
-from finops_assets.cli.common import HELD_CODE, ConfigOption, explained, out, published, say, show, title
+from finops_assets.cli.common import ConfigOption, explained, out, published, say, show, title
+from finops_assets.cli.exit_codes import HELD_CODE
 from finops_assets.cli.working import working
 from finops_assets.cost.restatements import TakenOut, taken_out, taken_out_told
 from finops_assets.evaluate.comparison import compare, latest_days

@@ -9,7 +9,6 @@ import pandas as pd
 import typer
 
 from finops_assets.cli.common import (
-    HELD_CODE,
     ConfigOption,
     FormatOption,
     OutputOption,
@@ -18,6 +17,7 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
+from finops_assets.cli.exit_codes import HELD_CODE
 from finops_assets.cost.coverage import AWAITED, BUILT, HELD, PREVIOUS, Coverage, coverage_of
 from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings

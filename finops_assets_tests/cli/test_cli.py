@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -21,7 +23,9 @@ import typer
 from typer.testing import CliRunner
 
 from finops_assets.alerts.history import AlertHistory
+from finops_assets.base.text import one_line
 from finops_assets.cli import app
+from finops_assets.cli.commands import COMMANDS
 from finops_assets.cli.common import explained
 from finops_assets.demo import Incident
 from finops_assets.graph.assets import raw as assets_raw
@@ -441,3 +445,17 @@ def test_a_lack_of_this_machine_is_a_sentence(tmp_path: Path, capsys: pytest.Cap
         assert "What was built stands" in told
     with pytest.raises(ZeroDivisionError), explained():
         raise ZeroDivisionError
+
+
+def test_help_imports_no_command_and_tells_what_each_says_of_itself() -> None:
+    program = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom finops_assets.cli import app\n"
+        "told = CliRunner().invoke(app, ['--help'])\nassert told.exit_code == 0 and 'reconcile' in told.stdout\n"
+        "print([m for m in sys.modules if m.split('.')[0] in ('pandas', 'duckdb', 'pyarrow', 'dagster', 'pydantic')])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "[]"
+    group: Any = typer.main.get_command(app)
+    assert {
+        name: one_line(str(command.help).partition("\n\n")[0], 200) for name, command in group.commands.items()
+    } == {name: told for name, (_, _, told) in COMMANDS.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finops_assets.cli import EXIT_CODES
+from finops_assets.cli.exit_codes import EXIT_CODES
 from finops_assets_tests.faults.table import as_markdown
 from finops_assets_tests.places import PROJECT
 from tools.figures.fill import BLOCKS, filled, names, pages

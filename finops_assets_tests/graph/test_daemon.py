@@ -17,8 +17,8 @@ import dagster as dg
 import pytest
 
 from finops_assets.demo import Incident
+from finops_assets_tests.dev import write_shipped
 from finops_assets_tests.emulators import s3_endpoint, s3_place  # noqa: F401
-from finops_assets_tests.places import PROJECT
 from finops_assets_tests.running import DIMENSIONS, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)
@@ -60,10 +60,9 @@ def test_a_delivery_dropped_into_a_bucket_flows_and_a_bad_day_is_held(
     bucket = s3_place(s3_endpoint)
     for name, value in bucket.environment.items():
         monkeypatch.setenv(name, value)
-    shipped, project = PROJECT, tmp_path / "project"
+    project = tmp_path / "project"
     project.mkdir()
-    for name in ("dagster.yaml", "workspace.yaml"):
-        (project / name).write_text((shipped / name).read_text(encoding="utf-8"), encoding="utf-8")
+    write_shipped(project)
     (project / "finops.yaml").write_text(
         f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n"
         f"  - {{name: aws, uri: {bucket.uri}/aws, layout: aws-data-exports, endpoint_url: {s3_endpoint}}}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 
-from finops_assets.cli import EXIT_CODES
+from finops_assets.cli.exit_codes import EXIT_CODES
 from tools.reference.commands import commands
 from tools.reference.markdown import code, table
 
