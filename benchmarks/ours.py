@@ -28,7 +28,7 @@ from finops_assets.judge.gates.raw import judge_raw
 from finops_assets.judge.gates.rollup import judge_rollup
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import ROW_GROUP_ROWS, connect
 from finops_assets.storage.lake import Lake
@@ -168,7 +168,7 @@ def _passed(verdicts: list[Verdict]) -> None:
         raise RuntimeError(f"gates that do not pass: {failed[:3]}")
 
 
-def _copy_days(engine: Engine, lake: Lake, target: Path) -> None:
+def _copy_days(engine: EngineSettings, lake: Lake, target: Path) -> None:
     """The raw days' FOCUS columns, tag_set_id and origin, two days at a time as build_facts does it."""
     columns = ", ".join([*(c.name for c in all_columns()), "tag_set_id", SOURCE_FILE, SOURCE_ROW])
     with lake.workspace() as spill, connect(engine, spill) as connection:

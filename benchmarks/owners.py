@@ -43,7 +43,7 @@ from finops_assets.evaluate.owners.suggest import MIN_CONFIDENCE, suggest
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.load import parse_settings
 from finops_assets.storage.lake import Lake
 from tools.results import write_results
@@ -108,7 +108,7 @@ def company_resources(folder: Path, resources: int = COMPANY_RESOURCES) -> Resou
     lake = Lake(folder / "lake")
     lake.root.mkdir(parents=True, exist_ok=True)
     days = write_company(lake, resources)
-    found = read_resources(lake, Engine(), MADE_RULES, ["made"], days)
+    found = read_resources(lake, EngineSettings(), MADE_RULES, ["made"], days)
     assert found is not None
     return found
 
@@ -198,7 +198,7 @@ def prepare_scale(folder: str) -> int:
 def scale(folder: str) -> dict[str, Any]:
     """Read the resources from the facts and suggest team and department for all untagged ones."""
     lake = Lake(Path(folder))
-    resources = read_resources(lake, Engine(), MADE_RULES, ["made"], lake.days("facts", "made"))
+    resources = read_resources(lake, EngineSettings(), MADE_RULES, ["made"], lake.days("facts", "made"))
     assert resources is not None
     made = suggest(resources, ("team", "department"))
     return {

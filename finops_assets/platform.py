@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from finops_assets.cost.attribution.owner_decisions import OwnerDecisions, accepted_rules
-from finops_assets.cost.attribution.row_rules import OWNER, Given, OwnerRule
+from finops_assets.cost.attribution.row_rules import OWNER, DimensionValue, OwnerRule
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.settings.model import Settings
 from finops_assets.storage.lake import Key, Lake
@@ -69,7 +69,7 @@ def accepted_owners(settings: Settings) -> list[OwnerRule]:
         OwnerRule(
             rule.source,
             rule.ResourceId,
-            {d: Given(value, f"{OWNER}{rule.given_by[d]}") for d, value in rule.dimensions.items()},
+            {d: DimensionValue(value, f"{OWNER}{rule.given_by[d]}") for d, value in rule.dimensions.items()},
             rule.valid_from,
         )
         for rule in accepted_rules(OwnerDecisions.beside(settings.warehouse).all())

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from finops_assets.alerts.alert import RANK, Alert, Observation
 from finops_assets.alerts.channels import ChannelError, name_of, send
-from finops_assets.alerts.history import AlertHistory, OpenHistory, Pending, Told
+from finops_assets.alerts.history import AlertHistory, LastNotice, OpenHistory, Pending
 from finops_assets.settings.alerts import Alerts, Channel
 
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
@@ -111,7 +111,7 @@ def _queue_resolved(history: OpenHistory, resolved: Iterable[int], now: datetime
             history.queue(alert_id, name, "resolved", "INFO", now)
 
 
-def _risen(alert: Alert, last: Told) -> bool:
+def _risen(alert: Alert, last: LastNotice) -> bool:
     return RANK[alert.severity] > RANK[last.severity] and not last.pending
 
 

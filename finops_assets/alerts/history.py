@@ -102,7 +102,7 @@ class Pending:
 
 
 @dataclass(frozen=True)
-class Told:
+class LastNotice:
     """The newest notice about an open problem (not that it is resolved) that a channel has, sent or not."""
 
     severity: Severity
@@ -260,7 +260,7 @@ class OpenHistory:
         """Was anything ever entered, good or bad? If not, no sensor has looked at anything yet."""
         return self._connection.execute("SELECT 1 FROM seen LIMIT 1").fetchone() is not None
 
-    def told(self) -> dict[tuple[int, str], Told]:
+    def told(self) -> dict[tuple[int, str], LastNotice]:
         """What each channel was last told of each open alert."""
         found = self._connection.execute(
             f"""
@@ -272,7 +272,7 @@ class OpenHistory:
             """
         )
         return {
-            (r["alert_id"], r["channel"]): Told(r["severity"], unstamp(r["queued_at"]), bool(r["pending"]))
+            (r["alert_id"], r["channel"]): LastNotice(r["severity"], unstamp(r["queued_at"]), bool(r["pending"]))
             for r in found
         }
 

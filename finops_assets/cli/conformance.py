@@ -23,7 +23,7 @@ from finops_assets.judge.conformance.report import (
     write_junit,
 )
 from finops_assets.platform import Platform
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.load import config_path, load_settings
 from finops_assets.settings.model import Settings
 
@@ -77,7 +77,7 @@ def conformance(
                     f"{name!r} is no source of finops.yaml (allowed: {known}), and no file or folder here"
                 )
             with tempfile.TemporaryDirectory(prefix="finops-") as scratch:
-                engine = settings.engine if settings else Engine()
+                engine = settings.engine if settings else EngineSettings()
                 findings = judge_files(targets, engine, Path(scratch), version, examples)
             name = "conformance" if len(targets) > 1 else targets[0]
         if junit:

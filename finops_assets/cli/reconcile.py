@@ -29,7 +29,7 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.judge.reconciliation.invoice import FINE, Reconciled, reconcile_invoices
+from finops_assets.judge.reconciliation.invoice import FINE, Reconciliation, reconcile_invoices
 from finops_assets.judge.reconciliation.invoice_file import read_invoices
 from finops_assets.judge.reconciliation.overlap import compare_bills, compare_sources
 from finops_assets.judge.reconciliation.rows import known_source
@@ -218,7 +218,7 @@ def _tell(found: Comparison, part: str, units: str, format: Format, output: Path
     heading(summary, style="bold green" if found.reconciles else "bold red")
 
 
-def _explain(found: Reconciled, invoice: Mapping[Hashable, Any]) -> None:
+def _explain(found: Reconciliation, invoice: Mapping[Hashable, Any]) -> None:
     """What is known of an invoice that does not match."""
 
     def its(table: pd.DataFrame) -> pd.DataFrame:

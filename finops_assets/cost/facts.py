@@ -11,7 +11,7 @@ from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.tag_sets import attribution
 from finops_assets.cost.attribution.versions import keep_version
 from finops_assets.cost.engines.choose import engine_of
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.day_files import stamp_of
 from finops_assets.storage.lake import Key, Lake, LakeChanged, Layer, source_and_day
 from finops_assets.storage.ledger import Ledger
@@ -29,7 +29,7 @@ class FactsDay:
 
 
 def build_facts(
-    lake: Lake, engine: Engine, rules: Rules, sources: Iterable[str], days: Iterable[date]
+    lake: Lake, engine: EngineSettings, rules: Rules, sources: Iterable[str], days: Iterable[date]
 ) -> list[FactsDay]:
     """Attribute the raw files of these days and release them unjudged: for whoever has gates of their own, or none."""
     wanted = sorted(days)
@@ -38,7 +38,7 @@ def build_facts(
     return built
 
 
-def attribute_days(lake: Lake, engine: Engine, rules: Rules, keys: Iterable[Key]) -> list[FactsDay]:
+def attribute_days(lake: Lake, engine: EngineSettings, rules: Rules, keys: Iterable[Key]) -> list[FactsDay]:
     """Attribute raw files, one facts file per (source, day), replaced as a whole. They wait unreleased for their gates.
 
     Nothing is written where the raw day and the rules are those that the released file, or the one that waits, was

@@ -13,11 +13,11 @@ import pandas as pd
 
 from finops_assets.base.sql import identifier
 from finops_assets.cost.attribution.combinations import TagsOf
-from finops_assets.cost.attribution.row_rules import RULE, Given, RulesOfDay
+from finops_assets.cost.attribution.row_rules import RULE, DimensionValue, RulesOfDay
 from finops_assets.cost.attribution.rules import Rules, resolve
 from finops_assets.cost.attribution.tag_sets import TagTexts
 from finops_assets.focus.measures import EFFECTIVE
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake
@@ -58,7 +58,7 @@ class _OfRule:
     moved: dict[str, int] = field(default_factory=dict)
 
 
-def preview(lake: Lake, engine: Engine, rules: Rules, sources: Sequence[str], days: Iterable[date]) -> Preview:
+def preview(lake: Lake, engine: EngineSettings, rules: Rules, sources: Sequence[str], days: Iterable[date]) -> Preview:
     """What `rules` would change in the facts of these days. Days without facts are named: nothing stands there to move."""
     wanted = sorted(days)
     texts = TagTexts(lake)
@@ -96,7 +96,7 @@ def _look(
     moves: dict[tuple[str | None, str, str | None, str | None, str], _Sums],
     of_rules: dict[str, _OfRule],
 ) -> None:
-    by_tags: dict[str, dict[str, Given | None]] = {}
+    by_tags: dict[str, dict[str, DimensionValue | None]] = {}
     width = len(of_day.columns)
     for row in _combinations(connection, files, rules, of_day):
         ident, values, standing, currency, *sums = row[0], row[1 : width + 1], row[width + 1 : -4], *row[-4:]

@@ -34,7 +34,7 @@ from finops_assets.ingest.layouts.listing import json_of
 from finops_assets.ingest.reading.export_table import map_column, open_export
 from finops_assets.ingest.reading.relation import ExportTable
 from finops_assets.ingest.reading.spelling import how_written
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.sources import Layout, Source
 from finops_assets.storage.duck import connect
 from finops_assets.storage.stores.open import open_store
@@ -355,7 +355,7 @@ def _look_into(store: Store, source: Source, file: StoredFile) -> Sample:
     with (
         tempfile.TemporaryDirectory(prefix="inspect-") as name,
         store.local_root([file], Path(name)) as root,
-        connect(Engine(), Path(name) / "spill") as connection,
+        connect(EngineSettings(), Path(name) / "spill") as connection,
     ):
         export = open_export(connection, source.name, file.key, root, [file.key], Path(name))
         bill = native_bill(SourceColumns(connection, export), export)
@@ -461,7 +461,7 @@ def _yaml(source: Source, sample: Sample | None, deliveries: Sequence[Delivery])
 
 
 @dataclass(frozen=True)
-class Finding:
+class SourceFinding:
     """One thing that was checked of a source, and what to do if it is not well."""
 
     state: Literal["ok", "warning", "problem"]
@@ -470,39 +470,39 @@ class Finding:
 
 
 @dataclass
-class Checked:
+class SourceCheck:
     """The findings of one source."""
 
     source: Source
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[SourceFinding] = field(default_factory=list)
 
     @property
     def usable(self) -> bool:
         return all(f.state != "problem" for f in self.findings)
 
 
-def check(source: Source, landed: date | None, now: datetime | None = None) -> Checked:
+def check(source: Source, landed: date | None, now: datetime | None = None) -> SourceCheck:
     """Can a configured source be reached, read and understood, and is it fresh? `landed` is its newest charge day."""
-    return Checked(source, list(_findings(source, landed, now or datetime.now(UTC))))
+    return SourceCheck(source, list(_findings(source, landed, now or datetime.now(UTC))))
 
 
-def _findings(source: Source, landed: date | None, now: datetime) -> Iterator[Finding]:
+def _findings(source: Source, landed: date | None, now: datetime) -> Iterator[SourceFinding]:
     uri = without_secrets(source.uri)
     try:
         store, deliveries = newest_deliveries(source, now=now)
     except FinopsError as error:
-        yield Finding("problem", str(error))
+        yield SourceFinding("problem", str(error))
         return
     if fault := not_there(store):
-        yield Finding(
+        yield SourceFinding(
             "problem",
             f"{uri}: {fault}",
             "check `uri` in finops.yaml; a relative one is relative to that file",
         )
         return
-    yield Finding("ok", f"{uri} can be listed ({store.requests} requests)")
+    yield SourceFinding("ok", f"{uri} can be listed ({store.requests} requests)")
     if not deliveries:
-        yield Finding(
+        yield SourceFinding(
             "problem",
             f"no delivery of layout {source.layout} was found",
             f"see what lies there: {command('sources inspect', uri)}; a new export takes up to a day to deliver",
@@ -511,17 +511,17 @@ def _findings(source: Source, landed: date | None, now: datetime) -> Iterator[Fi
     newest = _newest_first(deliveries)
     bad = [d for d in deliveries if d.problems]
     files, size = sum(len(d.files) for d in deliveries), sum(f.size for d in deliveries for f in d.files)
-    yield Finding(
+    yield SourceFinding(
         "problem" if len(bad) == len(deliveries) else "ok",
         f"{len(deliveries)} deliveries, {len(deliveries) - len(bad)} whole; {files} files, {size / 1e6:,.1f} MB",
     )
     for delivery in bad:
         for problem in delivery.problems:
-            yield Finding("problem", f"{delivery.scope}: {problem}")
+            yield SourceFinding("problem", f"{delivery.scope}: {problem}")
     for key in sorted({key for d in deliveries for key in d.not_read}):
-        yield Finding("warning", f"{key} is not read", f"files that end in {', '.join(DATA_SUFFIXES)} are")
+        yield SourceFinding("warning", f"{key} is not read", f"files that end in {', '.join(DATA_SUFFIXES)} are")
     if any(not d.verified for d in deliveries) and not source.quiet_minutes:
-        yield Finding(
+        yield SourceFinding(
             "warning",
             "no manifest says what belongs to a delivery, and no quiet time is set",
             "set quiet_minutes on the source, so that a file that is still being written waits",
@@ -532,29 +532,29 @@ def _findings(source: Source, landed: date | None, now: datetime) -> Iterator[Fi
     yield from _freshness(source, deliveries, landed, now)
 
 
-def _readable(store: Store, source: Source, file: StoredFile) -> Finding:
+def _readable(store: Store, source: Source, file: StoredFile) -> SourceFinding:
     whole = file.size <= READ_WHOLE
     try:
         content = store.read(file.key, None if whole else 4)
     except (StoreError, OSError) as error:
-        return Finding(
+        return SourceFinding(
             "problem", f"{file.key} is listed but cannot be read: {error}", "listing and reading are two permissions"
         )
     expected = (
         b"PAR1" if file.key.lower().endswith(".parquet") else b"\x1f\x8b" if file.key.lower().endswith(".gz") else b""
     )
     if not content.startswith(expected):
-        return Finding(
+        return SourceFinding(
             "problem",
             f"{file.key} is not what its name says; it begins with {content[:4]!r}",
             "have it delivered again",
         )
     if not whole:
         size = f"{file.size / 1e6:,.0f} MB"
-        return Finding("ok", f"{file.key} begins as it should; of its {size} only the head was looked at")
+        return SourceFinding("ok", f"{file.key} begins as it should; of its {size} only the head was looked at")
     if fault := _cut(file.key, content):
-        return Finding("problem", f"{file.key} is cut off or damaged: {fault}", "have it delivered again")
-    return Finding("ok", f"{file.key} can be read to its end")
+        return SourceFinding("problem", f"{file.key} is cut off or damaged: {fault}", "have it delivered again")
+    return SourceFinding("ok", f"{file.key} can be read to its end")
 
 
 def _cut(key: str, content: bytes) -> str:
@@ -571,17 +571,21 @@ def _cut(key: str, content: bytes) -> str:
     return ""
 
 
-def _freshness(source: Source, deliveries: Sequence[Delivery], landed: date | None, now: datetime) -> Iterator[Finding]:
+def _freshness(
+    source: Source, deliveries: Sequence[Delivery], landed: date | None, now: datetime
+) -> Iterator[SourceFinding]:
     times = [moment for d in deliveries if (moment := delivered_at(d)) is not None]
     periods = sorted(d.month for d in deliveries if d.month)
     newest = f"newest billing period {periods[-1]}, " if periods else ""
     charges = f"; landed up to charge day {landed}" if landed else "; not landed yet"
     if not times:
-        yield Finding("ok", f"{newest}when it was delivered is not told{charges}")
+        yield SourceFinding("ok", f"{newest}when it was delivered is not told{charges}")
         return
     age = now - max(times)
     text = f"{newest}delivered {max(times):%Y-%m-%d %H:%M} UTC, {age.total_seconds() / 3600:,.0f} hours ago{charges}"
     if age > STALE_AFTER:
-        yield Finding("warning", text, "exports come at least once a day; look at the export in the provider's console")
+        yield SourceFinding(
+            "warning", text, "exports come at least once a day; look at the export in the provider's console"
+        )
     else:
-        yield Finding("ok", text)
+        yield SourceFinding("ok", text)

@@ -33,11 +33,11 @@ from finops_assets.ingest.reading.export_table import all_columns, map_column, o
 from finops_assets.ingest.reading.participants import marketplace_charges, with_participants
 from finops_assets.ingest.reading.parts import first_line, is_of_a_part, judged, with_keys
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
-from finops_assets.ingest.reading.spelling import AS_SPECIFIED, EMPTY_ROW, Written, how_written
+from finops_assets.ingest.reading.spelling import AS_SPECIFIED, EMPTY_ROW, Spelling, how_written
 from finops_assets.ingest.repairs import condensed, counts, row_repairs
 from finops_assets.ingest.same_charges import Sample, Shared, may_share, samples, shared
 from finops_assets.ingest.tag_register import enter_tag_sets, raw_tags, read_tag_sets
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.gates import Plausibility
 from finops_assets.settings.sources import Source
 from finops_assets.storage.duck import by_day, connect, one_file, threads
@@ -71,7 +71,7 @@ _OF_THE_EXPORT = re.compile(
 
 def land_source(
     lake: Lake,
-    engine: Engine,
+    engine: EngineSettings,
     source: Source,
     first_day: date,
     log: Callable[[str], None] = lambda _: None,
@@ -272,7 +272,7 @@ def _entry(delivery: Delivery, state: State, reason: str | None = None) -> Gener
 
 def _land(
     lake: Lake,
-    engine: Engine,
+    engine: EngineSettings,
     source: Source,
     store: Store,
     delivery: Delivery,
@@ -351,7 +351,7 @@ def _land(
 
 def _same_charges(
     lake: Lake,
-    engine: Engine,
+    engine: EngineSettings,
     source: str,
     ours: Generation,
     split: _Split,
@@ -459,7 +459,9 @@ class _Split:
     month_long: bool
 
 
-def _split(engine: Engine, source: Source, delivery: Delivery, root: Path, workspace: Path, lake: Lake) -> _Split:
+def _split(
+    engine: EngineSettings, source: Source, delivery: Delivery, root: Path, workspace: Path, lake: Lake
+) -> _Split:
     """Read a delivery's files once and write one Parquet file per charge day."""
     folder = workspace / "days"
     with (
@@ -542,7 +544,7 @@ def _refusing_what_cannot_be_read(source: Source, delivery: Delivery) -> Iterato
 
 
 def _require_charge_period(
-    connection: duckdb.DuckDBPyConnection, source: Source, delivery: Delivery, export: ExportTable, written: Written
+    connection: duckdb.DuckDBPyConnection, source: Source, delivery: Delivery, export: ExportTable, written: Spelling
 ) -> None:
     """Without a charge day a row has no place in the lake; then nothing of the delivery is landed."""
     name = export.focus_columns.get("ChargePeriodStart")
@@ -578,7 +580,7 @@ def _require_charge_period(
 
 
 def canonical_rows(
-    export: ExportTable, tag_join: str, written: Written = AS_SPECIFIED, marketplace: str = "false"
+    export: ExportTable, tag_join: str, written: Spelling = AS_SPECIFIED, marketplace: str = "false"
 ) -> str:
     """SQL: an export's rows in the lake's form. Every row in gives exactly one row out.
 

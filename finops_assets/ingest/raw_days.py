@@ -18,7 +18,7 @@ from finops_assets.ingest.landing import DERIVED_TYPES, slice_folder
 from finops_assets.ingest.layouts.delivery import incomplete_sectors
 from finops_assets.ingest.reading.export_table import all_columns, canonical_type
 from finops_assets.ingest.reading.parts import column_types, common_type, in_type
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.sources import Source
 from finops_assets.storage.duck import ROW_GROUP_ROWS, connect, file_list, one_file
 from finops_assets.storage.lake import Lake
@@ -35,7 +35,7 @@ class RawDay:
     changed: bool
 
 
-def compose_days(lake: Lake, engine: Engine, source: Source, days: Iterable[date]) -> list[RawDay]:
+def compose_days(lake: Lake, engine: EngineSettings, source: Source, days: Iterable[date]) -> list[RawDay]:
     """Write each day's one raw file from the live slices that hold it; a day that did not change is not touched.
 
     A day without rows gets an empty file: that it cost nothing, or nothing was delivered, is for the gate to say.

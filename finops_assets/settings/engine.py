@@ -12,7 +12,7 @@ RUN_ON = r"^(local(\[(\d+|\*)\])?|spark://[^\s,:/]+:\d+(,[^\s,:/]+:\d+)*|yarn|k8
 """Engines that the work can be run on, docs/guides/engines.md."""
 
 
-class Engine(Section):
+class EngineSettings(Section):
     """Bounds for the query engine; memory is the engine's own budget, the process needs some more."""
 
     memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s?(MB|GB)$")] = "800MB"

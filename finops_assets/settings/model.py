@@ -14,7 +14,7 @@ from finops_assets.settings.anomalies import Anomalies
 from finops_assets.settings.attribution import AttributionRule, Dimension, SparseGroups
 from finops_assets.settings.budgets import BudgetFile
 from finops_assets.settings.currency import Currency
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.gates import Acknowledgement, Conforms, Plausibility
 from finops_assets.settings.lake import LakePlace
 from finops_assets.settings.section import FilePath, Name, Section, file_form
@@ -45,7 +45,7 @@ class Settings(Section):
     plausibility: Plausibility = Plausibility()
     conforms: Conforms = Conforms()
     acknowledged: tuple[Acknowledgement, ...] = ()
-    engine: Engine = Engine()
+    engine: EngineSettings = EngineSettings()
     release: Literal["by_source", "whole_day"] = "by_source"
     """What a gate holds: that source's part of the day, or the whole day until all required sources have passed."""
     owner: Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")] = "team:finops"

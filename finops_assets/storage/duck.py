@@ -10,13 +10,13 @@ import duckdb
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus import money
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 
 # Several threads write at a time; larger row groups of 80 columns, or of text, would not fit the engine's memory.
 ROW_GROUP_ROWS = 30_720
 
 
-def connect(engine: Engine, spill: Path) -> duckdb.DuckDBPyConnection:
+def connect(engine: EngineSettings, spill: Path) -> duckdb.DuckDBPyConnection:
     """A private in-memory connection that keeps to its memory budget and spills below `spill`."""
     connection = duckdb.connect()
     money.register(connection)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from finops_assets.cost.attribution.rules import Given, Rules, TagValue, resolve
+from finops_assets.cost.attribution.row_rules import DimensionValue
+from finops_assets.cost.attribution.rules import Rules, TagValue, resolve
 from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.settings.load import parse_settings
 from finops_assets_tests.conftest import Site, focus_row
@@ -101,8 +102,8 @@ def test_allocated_tags_come_before_tags(
 
 def test_every_dimension_is_resolved_on_its_own() -> None:
     assert resolve(rules_of(), {"ENV": "Production", "squad": "Web"}) == {
-        "team": Given("web", "squad"),
-        "environment": Given("prod", "ENV"),
+        "team": DimensionValue("web", "squad"),
+        "environment": DimensionValue("prod", "ENV"),
     }
 
 

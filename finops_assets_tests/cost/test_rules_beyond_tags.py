@@ -20,7 +20,7 @@ from finops_assets.base.errors import ConfigError
 from finops_assets.cli import app
 from finops_assets.cost.attribution.combinations import combinations_query
 from finops_assets.cost.attribution.owner_decisions import Decision, OwnerDecisions
-from finops_assets.cost.attribution.row_rules import Matcher, RulesOfDay, Said
+from finops_assets.cost.attribution.row_rules import Matcher, RulesOfDay, RuleValues
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.versions import audit, versions_table
 from finops_assets.cost.daily_tables import build_rollup
@@ -229,7 +229,7 @@ def test_a_combination_is_resolved_once(make_site: MakeSite, monkeypatch: pytest
     asked: list[tuple[str, ...]] = []
     say = RulesOfDay.say
 
-    def counting(rules: RulesOfDay, values: tuple[str, ...], tags: Tags | None = None) -> Said:
+    def counting(rules: RulesOfDay, values: tuple[str, ...], tags: Tags | None = None) -> RuleValues:
         asked.append(values)
         return say(rules, values, tags)
 

@@ -26,7 +26,7 @@ from finops_assets.ingest.layouts.layouts import newest_deliveries
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.judge.conformance.report import breaks, judge_files
 from finops_assets.platform import Platform
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.load import parse_settings
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.ledger import Ledger
@@ -100,7 +100,7 @@ def test_it_holds_what_the_facts_hold(platform: Platform, exported: tuple[Path, 
 
 def test_it_keeps_to_the_version_that_it_names(exported: tuple[Path, FocusExport], tmp_path: Path) -> None:
     target, export = exported
-    findings = judge_files([str(target)], Engine(), tmp_path, export.version)
+    findings = judge_files([str(target)], EngineSettings(), tmp_path, export.version)
     assert breaks(findings) == []
     # Azure's and Google's deliveries are FOCUS 1.0: what later versions ask for, they have not.
     assert export.custom == (
@@ -126,7 +126,7 @@ def test_a_single_source_keeps_all_its_columns(platform: Platform, tmp_path: Pat
     export = export_focus(platform, DAYS[:2], tmp_path / "aws", "1.4", ["aws"])
     assert export.custom == ()
     (tmp_path / "scratch").mkdir()
-    findings = judge_files([str(tmp_path / "aws")], Engine(), tmp_path / "scratch")
+    findings = judge_files([str(tmp_path / "aws")], EngineSettings(), tmp_path / "scratch")
     assert {f.rule.version for f in findings} == {"1.4"}
     assert breaks(findings, "warning") == []
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from finops_assets.cli import app
 from finops_assets.evaluate.anomalies.history import Anomaly, AnomalyHistory
 from finops_assets.evaluate.anomalies.series import Key
-from finops_assets.evaluate.health.figures import COLUMNS, Decided, Outcome, health, page
+from finops_assets.evaluate.health.figures import COLUMNS, Decided, StepOutcome, health, page
 from finops_assets.graph.assets.health import health_asset, step_outcomes
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.graph.day_verdicts import held_back
@@ -81,7 +81,7 @@ def test_untagged_is_by_provider_and_currency_and_never_adds_currencies(warehous
 
 def test_a_gate_that_holds_is_no_failure_of_the_pipeline(warehouse: duckdb.DuckDBPyConnection) -> None:
     ended = ("success", "success", "success", "held", "failed")
-    found = figures(warehouse, outcomes=[Outcome("rollup", NOW, e) for e in ended])  # type: ignore[arg-type]
+    found = figures(warehouse, outcomes=[StepOutcome("rollup", NOW, e) for e in ended])  # type: ignore[arg-type]
     assert found == {("pipeline", "rollup", THIS): (75.0, Decimal(3), Decimal(4), "1 held by gates")}
 
 

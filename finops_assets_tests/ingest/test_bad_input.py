@@ -27,7 +27,7 @@ from finops_assets.ingest.landing import FLUSH_ROWS, write_days
 from finops_assets.judge.gates.facts import judge_facts
 from finops_assets.judge.gates.rollup import judge_rollup
 from finops_assets.judge.gates.verdict import Verdict
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.duck import connect
 from finops_assets.storage.ledger import Generation
 from finops_assets.storage.stores.store import LocalStore, StoredFile
@@ -1103,7 +1103,7 @@ def test_days_that_do_not_fit_the_engines_memory_are_written_in_smaller_groups(t
         " FROM range(120_000) t(n)"
     )
     days = tmp_path / "days"
-    with connect(Engine(memory_limit="60 MB", threads=2), tmp_path / "spill") as connection:
+    with connect(EngineSettings(memory_limit="60 MB", threads=2), tmp_path / "spill") as connection:
         write_days(connection, rows, days)
         [(flush,)] = connection.execute("SELECT current_setting('partitioned_write_flush_threshold')").fetchall()
     assert int(flush) < FLUSH_ROWS // 2, "more than one attempt was needed"

@@ -33,7 +33,7 @@ from finops_assets.ingest.reading.export_table import open_export
 from finops_assets.ingest.reading.relation import ExportTable
 from finops_assets.ingest.reading.spelling import ASSUMED, SLASHED
 from finops_assets.judge.conformance.report import judge_source
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.duck import connect
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 from finops_assets_tests.places import PROJECT, SHARED
@@ -75,7 +75,7 @@ def bill(folder: Path, name: str, *files: Path, datasets: Mapping[str, str] | No
     """The files of a folder converted by the mapping of that name."""
     staging = folder / ".staging"
     staging.mkdir(exist_ok=True)
-    with connect(Engine(), staging / "spill") as connection:
+    with connect(EngineSettings(), staging / "spill") as connection:
         keys = [file.relative_to(folder).as_posix() for file in files]
         export = open_export(connection, "bill", "scope", folder, keys, staging)
         source = SourceColumns(connection, export)
@@ -1134,7 +1134,7 @@ def test_googles_view_repeats_keys_and_ends_the_period_on_its_last_day(make_site
 
 def test_an_export_that_speaks_no_dialect_is_left_alone(tmp_path: Path) -> None:
     csv_file(tmp_path, "a.csv", focus_row(x_Labels="kept"))
-    with connect(Engine(), tmp_path / "spill") as connection:
+    with connect(EngineSettings(), tmp_path / "spill") as connection:
         export = open_export(connection, "bill", "scope", tmp_path, ["a.csv"], tmp_path)
         assert spoken_dialect(SourceColumns(connection, export)) is None
 

@@ -36,7 +36,7 @@ from finops_assets.judge.conformance.report import (
     write_junit,
 )
 from finops_assets.judge.conformance.rules import rules_of
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets_tests.conftest import Row, Site, csv_text, focus_row
 from finops_assets_tests.places import SHARED
 from finops_assets_tests.running import Graph, settings_for, small_estate
@@ -77,7 +77,7 @@ def judge(tmp_path: Path) -> Callable[..., dict[str, Finding]]:
 def judged_file(file: Path, version: str | None = None) -> dict[str, Finding]:
     scratch = file.parent / f"scratch-{file.name}"
     scratch.mkdir()
-    return {f.rule.id: f for f in judge_files([str(file)], Engine(), scratch, version)}
+    return {f.rule.id: f for f in judge_files([str(file)], EngineSettings(), scratch, version)}
 
 
 # rule, version, what both rows have, the good row, the bad row
@@ -178,7 +178,7 @@ def broken_rows(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str
         folder = tmp_path_factory.mktemp(f"focus{version}")
         file = folder / "bill.csv"
         file.write_text(csv_text([{name: row.get(name, "") for name in names} for row in rows]), encoding="utf-8")
-        for finding in judge_files([str(file)], Engine(), folder, version, examples=len(rows)):
+        for finding in judge_files([str(file)], EngineSettings(), folder, version, examples=len(rows)):
             result[finding.rule.id, version] = {example.row for example in finding.examples}
     return result
 
@@ -283,7 +283,7 @@ def test_several_files_are_one_data_set(tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     [null] = [
         f
-        for f in judge_files([str(tmp_path / "bills")], Engine(), tmp_path / "scratch")
+        for f in judge_files([str(tmp_path / "bills")], EngineSettings(), tmp_path / "scratch")
         if f.rule.id == "CAU-BilledCost-NULL"
     ]
     assert (null.judged, null.failing, str(null.examples[0])) == (2, 1, "null (sub/b.csv.gz, row 1)")
@@ -292,7 +292,7 @@ def test_several_files_are_one_data_set(tmp_path: Path) -> None:
 @pytest.mark.skipif(not SAMPLE.is_file(), reason="the FOCUS sample is not there")
 def test_the_official_sample_is_not_what_it_samples(tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
-    found = {f.rule.id: f for f in judge_files([str(SAMPLE)], Engine(), tmp_path / "scratch")}
+    found = {f.rule.id: f for f in judge_files([str(SAMPLE)], EngineSettings(), tmp_path / "scratch")}
     failing = {rule: f.failing for rule, f in found.items() if f.state == "failed"}
     assert {f.rule.version for f in found.values()} == {"1.0"}
     assert failing["CAU-ChargeFrequency-VALUES"] == 7
@@ -312,7 +312,7 @@ def test_the_specifications_own_examples_are_judged_whatever_they_hold(tmp_path:
     traps: dict[str, int] = {}
     for folder in ("saas_examples", "commitment_discount_scenarios"):
         (tmp_path / folder).mkdir()
-        for finding in breaks(judge_files([str(EXAMPLES / folder)], Engine(), tmp_path / folder)):
+        for finding in breaks(judge_files([str(EXAMPLES / folder)], EngineSettings(), tmp_path / folder)):
             traps[finding.rule.id] = traps.get(finding.rule.id, 0) + finding.failing
     assert traps["CAU-BilledCost-FORMAT"] > 0  # $50,000.00
     assert traps["CAU-ChargePeriodStart-FORMAT"] > 0  # M/D/YY

@@ -31,7 +31,7 @@ from finops_assets.judge.reconciliation.invoice import (
     NOT_IN_DATA,
     NOT_INVOICED,
     NOT_ON_INVOICE,
-    Reconciled,
+    Reconciliation,
     reconcile_invoices,
 )
 from finops_assets.judge.reconciliation.invoice_file import read_invoices
@@ -79,7 +79,7 @@ class Books:
 
     def invoices(
         self, text: str, *sources: str, period: str | None = None, tolerance: Tolerance | None = None
-    ) -> Reconciled:
+    ) -> Reconciliation:
         file = self.folder / "invoices.csv"
         file.write_text(text)
         return reconcile_invoices(self.platform, read_invoices(file, period), sources, tolerance)
@@ -123,24 +123,24 @@ def without(row: Row, *columns: str) -> Row:
     return {name: value for name, value in row.items() if name not in columns}
 
 
-def statuses(found: Reconciled) -> dict[str | None, str]:
+def statuses(found: Reconciliation) -> dict[str | None, str]:
     return {row["InvoiceId"]: row["status"] for row in found.invoices.to_dict("records")}
 
 
-def figures(found: Reconciled, invoice: str) -> tuple[Decimal, Decimal, Decimal, Decimal, int]:
+def figures(found: Reconciliation, invoice: str) -> tuple[Decimal, Decimal, Decimal, Decimal, int]:
     """Invoiced, billed, difference, allowed, rows."""
     [row] = [r for r in found.invoices.to_dict("records") if r["InvoiceId"] == invoice]
     return row["invoiced"], row["billed"], row["difference"], row["allowed"], row["row_count"]
 
 
-def reasons(found: Reconciled) -> dict[str, tuple[int, Decimal, Decimal, bool]]:
+def reasons(found: Reconciliation) -> dict[str, tuple[int, Decimal, Decimal, bool]]:
     """Reason -> rows, amount, what is left, whether that explains the difference."""
     return {
         r["reason"]: (r["row_count"], r["amount"], r["left"], r["explains"]) for r in found.reasons.to_dict("records")
     }
 
 
-def parts(found: Reconciled, dimension: str) -> dict[str, tuple[Decimal | None, Decimal, Decimal | None, int]]:
+def parts(found: Reconciliation, dimension: str) -> dict[str, tuple[Decimal | None, Decimal, Decimal | None, int]]:
     """Value -> invoiced, billed, difference, rows."""
     return {
         p["value"]: (p["invoiced"], p["billed"], p["difference"], p["row_count"])

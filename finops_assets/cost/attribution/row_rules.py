@@ -23,7 +23,7 @@ RULE, OWNER = "rule:", "owner:"
 
 
 @dataclass(frozen=True)
-class Given:
+class DimensionValue:
     """A dimension's value and what gave it: the tag key as written, `rule:<name>`, or `owner:<who and when>`."""
 
     value: str
@@ -89,19 +89,19 @@ class OwnerRule:
 
     source: str
     ResourceId: str
-    gives: Mapping[str, Given]
+    gives: Mapping[str, DimensionValue]
     first: date | None = None
 
 
 @dataclass(frozen=True)
-class Said:
+class RuleValues:
     """What rules say of one combination: dimension -> value, before and after the tags."""
 
-    over: Mapping[str, Given]
-    fill: Mapping[str, Given]
+    over: Mapping[str, DimensionValue]
+    fill: Mapping[str, DimensionValue]
 
 
-NOTHING = Said({}, {})
+NOTHING = RuleValues({}, {})
 
 
 class RulesOfDay:
@@ -109,7 +109,7 @@ class RulesOfDay:
 
     def __init__(self, rules: Iterable[RowRule], owners: Iterable[OwnerRule]) -> None:
         self.rules = tuple(rules)
-        self._owners: dict[str, dict[str, Given]] = {}
+        self._owners: dict[str, dict[str, DimensionValue]] = {}
         for owner in owners:
             self._owners.setdefault(owner.ResourceId, {}).update(owner.gives)
         read = dict.fromkeys(column for rule in self.rules for column in rule.columns)
@@ -123,7 +123,7 @@ class RulesOfDay:
         """The dimensions that they may give."""
         self._all = (1 << len(self.rules)) - 1
         self._masks: dict[tuple[int, str], int] = {}
-        self._said: dict[int, Said] = {}
+        self._said: dict[int, RuleValues] = {}
 
     def __bool__(self) -> bool:
         return bool(self.rules or self._owners)
@@ -133,14 +133,14 @@ class RulesOfDay:
         mask = self._mask(values, tags)
         return [rule for i, rule in enumerate(self.rules) if mask >> i & 1]
 
-    def say(self, values: tuple[str, ...], tags: Tags | None = None) -> Said:
+    def say(self, values: tuple[str, ...], tags: Tags | None = None) -> RuleValues:
         """What they say of a combination. Of each dimension the first rule that matches counts, owners last."""
         mask = self._mask(values, tags)
         said = self._said.get(mask)
         if said is None:
             said = self._said[mask] = self._first_of(mask)
         owned = self._owners.get(values[self.columns.index("ResourceId")]) if self._owners else None
-        return Said(said.over, {**owned, **said.fill}) if owned else said
+        return RuleValues(said.over, {**owned, **said.fill}) if owned else said
 
     def _mask(self, values: tuple[str, ...], tags: Tags | None) -> int:
         """A bit for each rule that matches."""
@@ -177,14 +177,16 @@ class RulesOfDay:
             if all(matcher.matches(texts.get(key, "")) for key, matcher in rule.tags.items())
         )
 
-    def _first_of(self, mask: int) -> Said:
-        over: dict[str, Given] = {}
-        fill: dict[str, Given] = {}
+    def _first_of(self, mask: int) -> RuleValues:
+        over: dict[str, DimensionValue] = {}
+        fill: dict[str, DimensionValue] = {}
         for i, rule in enumerate(self.rules):
             if mask >> i & 1:
                 for dimension, value in rule.sets.items():
-                    (over if rule.overrides_tags else fill).setdefault(dimension, Given(value, f"{RULE}{rule.name}"))
-        return Said(over, fill) if over or fill else NOTHING
+                    (over if rule.overrides_tags else fill).setdefault(
+                        dimension, DimensionValue(value, f"{RULE}{rule.name}")
+                    )
+        return RuleValues(over, fill) if over or fill else NOTHING
 
 
 def tag_text(value: TagValue) -> str:

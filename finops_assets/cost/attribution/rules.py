@@ -10,13 +10,13 @@ from datetime import date
 from functools import cached_property
 from typing import Any
 
-from finops_assets.cost.attribution.row_rules import Given, Matcher, OwnerRule, RowRule, RulesOfDay
+from finops_assets.cost.attribution.row_rules import DimensionValue, Matcher, OwnerRule, RowRule, RulesOfDay
 from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.tags import TagValue
 from finops_assets.settings.attribution import AttributionRule, Condition
 from finops_assets.settings.model import Settings
 
-__all__ = ["Given", "Rules", "TagValue", "resolve"]
+__all__ = ["Rules", "TagValue", "resolve"]
 
 # Part of the rules' version: a change of the algorithm below re-attributes history, as one of finops.yaml does.
 ALGORITHM = 1
@@ -66,7 +66,9 @@ class Rules:
         )
 
     def _known_owner(self, owner: OwnerRule) -> OwnerRule:
-        known = {d: Given(self._unified(d, g.value), g.key) for d, g in owner.gives.items() if d in self.dimensions}
+        known = {
+            d: DimensionValue(self._unified(d, g.value), g.key) for d, g in owner.gives.items() if d in self.dimensions
+        }
         return replace(owner, gives=known)
 
     def _unified(self, dimension: str, value: str) -> str:
@@ -165,7 +167,7 @@ def _hash(decides: object) -> str:
 
 def resolve(
     rules: Rules, tags: Mapping[str, TagValue], allocated_tags: Mapping[str, TagValue] | None = None
-) -> dict[str, Given | None]:
+) -> dict[str, DimensionValue | None]:
     """Every dimension of a tag set, with its reason; None where no tag gives it.
 
     The first alias in the configured order with a usable value wins. `allocated_tags` (FOCUS 1.3,
@@ -173,21 +175,21 @@ def resolve(
     several spellings of one alias stand in a set, the first usable one in the keys' order wins.
     """
     by_key = [_usable(rules, tag_set) for tag_set in (allocated_tags or {}, tags)]
-    result: dict[str, Given | None] = {}
+    result: dict[str, DimensionValue | None] = {}
     for dimension in rules.dimensions:
         found = next(
             (usable[alias] for usable in by_key for alias in rules.aliases[dimension] if alias in usable),
             None,
         )
         if found is not None:
-            found = Given(rules.values[dimension].get(found.value, found.value), found.key)
+            found = DimensionValue(rules.values[dimension].get(found.value, found.value), found.key)
         result[dimension] = found
     return result
 
 
-def _usable(rules: Rules, tags: Mapping[str, TagValue]) -> dict[str, Given]:
+def _usable(rules: Rules, tags: Mapping[str, TagValue]) -> dict[str, DimensionValue]:
     """Normalised alias -> its value, without empty and placeholder values."""
-    usable: dict[str, Given] = {}
+    usable: dict[str, DimensionValue] = {}
     for key in sorted(tags):
         alias = normal_key(key)
         if alias not in rules.known or alias in usable:
@@ -198,5 +200,5 @@ def _usable(rules: Rules, tags: Mapping[str, TagValue]) -> dict[str, Given]:
             continue
         text = normal_value(str(value))
         if text not in rules.placeholders:
-            usable[alias] = Given(text, key)
+            usable[alias] = DimensionValue(text, key)
     return usable

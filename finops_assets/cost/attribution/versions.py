@@ -16,7 +16,7 @@ from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.row_rules import OWNER, RULE
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.focus.measures import EFFECTIVE
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.duck import connect, file_list
 from finops_assets.storage.lake import Lake
 
@@ -139,7 +139,7 @@ def versions_table(lake: Lake, facts_rules: Mapping[tuple[str, date], str | None
 
 
 def audit(
-    lake: Lake, engine: Engine, dimensions: Sequence[str], files: Iterable[tuple[Path, str | None]]
+    lake: Lake, engine: EngineSettings, dimensions: Sequence[str], files: Iterable[tuple[Path, str | None]]
 ) -> pd.DataFrame:
     """Which version of the rules gave which value: AUDIT, by version, dimension, value, and what gave it.
 

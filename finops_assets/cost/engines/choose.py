@@ -5,11 +5,11 @@ from __future__ import annotations
 from finops_assets.base.errors import FinopsError, install
 from finops_assets.cost.engines.duckdb_here import DuckDBHere
 from finops_assets.cost.engines.engine import Engine
-from finops_assets.settings.engine import Engine as Bounds
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.lake import Lake
 
 
-def engine_of(bounds: Bounds, lake: Lake) -> Engine:
+def engine_of(bounds: EngineSettings, lake: Lake) -> Engine:
     """DuckDB in this process, or what `engine.run_on` names, such as `spark://host:7077`, for this lake.
 
     Raises:

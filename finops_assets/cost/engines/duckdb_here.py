@@ -22,7 +22,7 @@ from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.tag_sets import TagTexts
 from finops_assets.cost.engines.engine import Query
 from finops_assets.cost.facts_query import KEPT, dimensions_of_row, joined
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.day_files import facts_relation, put_day, raw_relation
 from finops_assets.storage.duck import connect, one_file
 from finops_assets.storage.lake import Key, Lake, Layer
@@ -37,7 +37,7 @@ class DuckDBHere:
     rows_at_once = 5_000_000
     """Exact distinct counts are held in memory: a long range is summed a few million facts at a time."""
 
-    def __init__(self, lake: Lake, bounds: Engine) -> None:
+    def __init__(self, lake: Lake, bounds: EngineSettings) -> None:
         self.lake, self.bounds = lake, bounds
 
     def attribute(self, rules: Rules, resolved: pa.Table, stamps: Mapping[Key, str]) -> None:

@@ -41,7 +41,7 @@ COLUMNS = ("figure", "of", "week", "percent", "part", "whole", "note")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepOutcome:
     """How a step of a stage ended. Held: it built what was free, and a gate held other days back."""
 
     stage: Stage
@@ -71,7 +71,7 @@ def monday(day: date) -> date:
 
 def health(
     connection: duckdb.DuckDBPyConnection,
-    outcomes: Iterable[Outcome],
+    outcomes: Iterable[StepOutcome],
     anomalies: Iterable[Anomaly],
     decided: Iterable[Decided],
     now: datetime,
@@ -142,7 +142,7 @@ def _newest(connection: duckdb.DuckDBPyConnection, table: str) -> date | None:
     return found
 
 
-def _pipeline(outcomes: Iterable[Outcome], this_week: date) -> list[_Row]:
+def _pipeline(outcomes: Iterable[StepOutcome], this_week: date) -> list[_Row]:
     counted: dict[tuple[Stage, date], dict[str, int]] = {}
     for outcome in outcomes:
         week = monday(outcome.at.astimezone(UTC).date())

@@ -140,7 +140,7 @@ class Shares:
 
 
 @dataclass(frozen=True)
-class Said:
+class OwnWords:
     """Values that a resource's own words name, by resource and value: which of SAYS."""
 
     width: int
@@ -162,7 +162,7 @@ def _both(few: Ints, many: Ints) -> Ints:
     return few[many[at] == few] if len(many) else many
 
 
-def said(evidence: Evidence, values: tuple[str, ...]) -> Said:
+def said(evidence: Evidence, values: tuple[str, ...]) -> OwnWords:
     """Which values stand in full, word for word, in a resource's name, its account's name or its parent's."""
     kinds = {"name_token": 0, "account_token": 1, "id_parent": 2}
     keys: list[Ints] = []
@@ -186,14 +186,14 @@ def said(evidence: Evidence, values: tuple[str, ...]) -> Said:
                 keys.append(everyone * len(values) + number)
                 which.append(says)
     if not keys:
-        return Said(len(values), np.zeros(0, dtype=np.int64), np.zeros((0, len(SAYS)), dtype=bool))
+        return OwnWords(len(values), np.zeros(0, dtype=np.int64), np.zeros((0, len(SAYS)), dtype=bool))
     key, where = np.unique(np.concatenate(keys), return_inverse=True)
     table = np.zeros((len(key), len(SAYS)), dtype=bool)
     table[where, np.repeat(which, [len(k) for k in keys])] = True
-    return Said(len(values), key, table)
+    return OwnWords(len(values), key, table)
 
 
-def candidates(evidence: Evidence, shares: Shares, says: Said, allowed: Bools, resources: Ints) -> Candidates:
+def candidates(evidence: Evidence, shares: Shares, says: OwnWords, allowed: Bools, resources: Ints) -> Candidates:
     """The values that the evidence of these resources (sorted) names, with what each kind says of each value."""
     start = np.searchsorted(evidence.of_resource, resources)
     end = np.searchsorted(evidence.of_resource, resources, side="right")
@@ -378,7 +378,7 @@ class Fitted:
     evidence: Evidence
     labels: Labels
     shares: Shares
-    says: Said
+    says: OwnWords
     allowed: Bools
     bare: Regime
     tagged: Regime | None

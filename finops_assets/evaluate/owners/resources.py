@@ -17,7 +17,7 @@ from finops_assets.cost.attribution.row_rules import RULE
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.focus.measures import EFFECTIVE, POSITIVE
 from finops_assets.focus.money import DECIMAL
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake
@@ -65,7 +65,7 @@ class Resources:
 
 
 def read_resources(
-    lake: Lake, engine: Engine, rules: Rules, sources: Sequence[str], days: Iterable[date]
+    lake: Lake, engine: EngineSettings, rules: Rules, sources: Sequence[str], days: Iterable[date]
 ) -> Resources | None:
     """The resources with usage on these days (UTC); None where the lake has no facts for any of them.
 

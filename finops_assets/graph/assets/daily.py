@@ -50,7 +50,7 @@ ALL_IN = "all_sources_in"
 ALL_IN_TEXT = (
     "Every source's part of the day is in it. It holds nothing: what is missing is told, and awaited or held at raw."
 )
-Told = dict[dg.AssetKey, list[Verdict]]
+Verdicts = dict[dg.AssetKey, list[Verdict]]
 
 ROLLUP_GATES = [dg.AssetCheckKey(ROLLUP, gate) for gate in rollup_gates.GATES]
 
@@ -189,7 +189,7 @@ def _choose(instance: dg.DagsterInstance, platform: Platform, days: list[date]) 
     return run
 
 
-def _build_and_judge_facts(context: dg.AssetExecutionContext, platform: Platform, run: DaysRun, told: Told) -> None:
+def _build_and_judge_facts(context: dg.AssetExecutionContext, platform: Platform, run: DaysRun, told: Verdicts) -> None:
     """Attribute what is free, and hold of it what the gates on facts do not let through."""
     building = FACTS in context.selected_asset_keys
     keys, days, before = run.free(), run.free_days(), run.stopped_days()
@@ -236,7 +236,7 @@ def _release(instance: dg.DagsterInstance, platform: Platform, run: DaysRun) -> 
     release(lake, [key for key in waiting if key in free])
 
 
-def _judge_rollup(context: dg.AssetExecutionContext, platform: Platform, run: DaysRun, told: Told) -> None:
+def _judge_rollup(context: dg.AssetExecutionContext, platform: Platform, run: DaysRun, told: Verdicts) -> None:
     before, days = run.stopped_days(), run.free_days()
     recorded = _record(context, ROLLUP, rollup_gates.judge_rollup(platform, days), told)
     _record(context, ROLLUP, _not_judged(rollup_gates.GATES, before), told)
@@ -246,7 +246,7 @@ def _judge_rollup(context: dg.AssetExecutionContext, platform: Platform, run: Da
 
 
 def _convert(
-    context: dg.AssetExecutionContext, platform: Platform, currency: Currency, run: DaysRun, told: Told
+    context: dg.AssetExecutionContext, platform: Platform, currency: Currency, run: DaysRun, told: Verdicts
 ) -> None:
     own = {(v.gate, v.day) for v in told.get(ROLLUP, ())}
     for gate in ROLLUP_GATES:
@@ -263,7 +263,7 @@ def _convert(
             run.hold_day(verdict.day, reason)
 
 
-def _tell_left_out(context: dg.AssetExecutionContext, run: DaysRun, told: Told) -> None:
+def _tell_left_out(context: dg.AssetExecutionContext, run: DaysRun, told: Verdicts) -> None:
     """The check `all_sources_in`: which sources each day is built without. Their own checks hold, and alert."""
     verdicts = []
     for day in run.days:
@@ -289,7 +289,7 @@ def _record(
     context: dg.AssetExecutionContext,
     asset: dg.AssetKey,
     verdicts: Iterable[Verdict],
-    told: Told,
+    told: Verdicts,
 ) -> list[Verdict]:
     """Record what was judged of an asset, and keep it in `told`."""
     names = [key.name for key in context.selected_asset_check_keys if key.asset_key == asset]

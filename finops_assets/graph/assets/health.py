@@ -11,7 +11,7 @@ from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
 from finops_assets.cost.sparse import TABLE as SPARSE_GROUPS
 from finops_assets.evaluate.anomalies.history import TABLE as ANOMALIES
 from finops_assets.evaluate.anomalies.history import AnomalyHistory
-from finops_assets.evaluate.health.figures import TABLE, WEEKS, Decided, Outcome, Stage, health, page
+from finops_assets.evaluate.health.figures import TABLE, WEEKS, Decided, Stage, StepOutcome, health, page
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.owners import DECISIONS
 from finops_assets.graph.assets.report_tables import warehouse_table
@@ -63,7 +63,7 @@ def health_asset(owner: str) -> dg.AssetsDefinition:
     return health_report
 
 
-def step_outcomes(instance: dg.DagsterInstance, since: datetime) -> Iterator[Outcome]:
+def step_outcomes(instance: dg.DagsterInstance, since: datetime) -> Iterator[StepOutcome]:
     """How the steps of ingestion and rollup ended, in the runs that ended since then, by Dagster's own event log.
 
     A step that was tried again counts once, by its last try. Runs that failed before any step count as failures of
@@ -88,7 +88,7 @@ def _concerns(run: dg.DagsterRun) -> bool:
     return not selected or FACTS in selected or any(_stage("__".join(key.path)) for key in selected)
 
 
-def _of_run(instance: dg.DagsterInstance, record: dg.RunRecord) -> Iterator[Outcome]:
+def _of_run(instance: dg.DagsterInstance, record: dg.RunRecord) -> Iterator[StepOutcome]:
     run = record.dagster_run
     found = 0
     for entry in events_of(instance, run.run_id, *STEPS):
@@ -99,12 +99,12 @@ def _of_run(instance: dg.DagsterInstance, record: dg.RunRecord) -> Iterator[Outc
         found += 1
         at = datetime.fromtimestamp(entry.timestamp, UTC)
         if event.event_type is dg.DagsterEventType.STEP_SUCCESS:
-            yield Outcome(stage, at, "success")
+            yield StepOutcome(stage, at, "success")
         else:
-            yield Outcome(stage, at, "held" if only_held(event.step_failure_data) else "failed")
+            yield StepOutcome(stage, at, "held" if only_held(event.step_failure_data) else "failed")
     if not found and run.status is dg.DagsterRunStatus.FAILURE and record.end_time:
         for stage in sorted({s for key in run.asset_selection or () if (s := _stage("__".join(key.path)))}):
-            yield Outcome(stage, datetime.fromtimestamp(record.end_time, UTC), "failed")
+            yield StepOutcome(stage, datetime.fromtimestamp(record.end_time, UTC), "failed")
 
 
 def _stage(step: str) -> Stage | None:

@@ -13,7 +13,7 @@ import duckdb
 from finops_assets.base.sql import literal
 from finops_assets.focus.money import decimal_from_text
 from finops_assets.ingest.conversion.mapping import Dialect
-from finops_assets.ingest.conversion.named_sql import Given
+from finops_assets.ingest.conversion.named_sql import NamedSql
 from finops_assets.ingest.conversion.source_columns import SourceColumns
 from finops_assets.ingest.conversion.tags import from_columns, joined, unreadable
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, Note
@@ -25,7 +25,9 @@ _PAIR = "('SavingsPlanCoveredUsage', 'SavingsPlanNegation')"
 _OWN = "resourceTags/"
 
 
-def given(connection: duckdb.DuckDBPyConnection, export: ExportTable, source: SourceColumns, dialect: Dialect) -> Given:
+def given(
+    connection: duckdb.DuckDBPyConnection, export: ExportTable, source: SourceColumns, dialect: Dialect
+) -> NamedSql:
     has_net = False
     if source.has("lineItem/NetUnblendedCost"):
         net = source.text("lineItem/NetUnblendedCost")
@@ -41,7 +43,7 @@ def given(connection: duckdb.DuckDBPyConnection, export: ExportTable, source: So
         notes += (Note("discount_in_net_cost", "BilledCost", f"CASE WHEN {discount} THEN {gross} END"),)
     tags, columns, unread = _tags(source)
     own = {**basis, "negation_rest": f"coalesce({pair_billed}, '0')", "tags": tags}
-    return Given(own, notes=(*notes, *unread), consumed=frozenset(columns))
+    return NamedSql(own, notes=(*notes, *unread), consumed=frozenset(columns))
 
 
 def _negations(

@@ -15,7 +15,7 @@ import duckdb
 from finops_assets.base.sql import literal
 from finops_assets.focus.money import decimal_from_text
 from finops_assets.ingest.conversion.mapping import Dialect
-from finops_assets.ingest.conversion.named_sql import Given
+from finops_assets.ingest.conversion.named_sql import NamedSql
 from finops_assets.ingest.conversion.source_columns import SourceColumns
 from finops_assets.ingest.layouts.azure_exports import ACTUAL, AMORTIZED
 from finops_assets.ingest.reading.relation import SOURCE_FILE, ExportTable
@@ -40,7 +40,7 @@ def given(
     source: SourceColumns,
     dialect: Dialect,
     datasets: Mapping[str, str],
-) -> Given:
+) -> NamedSql:
     """`datasets`: file -> ActualCost or AmortizedCost, where a delivery holds both.
 
     Raises:
@@ -62,7 +62,7 @@ def given(
         ).fetchall()
         spread = bool(amortized) or any(costs for _, costs, _ in found)
         whole = [Repair(file, NOT_AMORTIZED, "EffectiveCost", purchases) for file, _, purchases in found if purchases]
-        return Given(
+        return NamedSql(
             {"spread": str(spread).lower(), "day_first": day_first}, counted=(*dates, *(() if spread else whole))
         )
     is_amortized = f"e.{SOURCE_FILE} IN ({', '.join(literal(file) for file in amortized)})"
@@ -95,7 +95,7 @@ def given(
                     f" it must be 0, so the file is not of type {set_name}: look at the type of the two exports"
                 )
         left += covered[1] + spread_other[1] + bought[1]
-    return Given(
+    return NamedSql(
         {"spread": "true", "day_first": day_first},
         where=f"CASE {part} WHEN 'covered' THEN {is_amortized} ELSE NOT {is_amortized} END",
         left_out=left,

@@ -17,7 +17,7 @@ from finops_assets.base.sql import identifier
 from finops_assets.focus.specification import canonical_name
 from finops_assets.ingest.conversion import arithmetic, aws, azure, gcp, oci
 from finops_assets.ingest.conversion.mapping import Dialect, dialects, native_layouts, service_macros
-from finops_assets.ingest.conversion.named_sql import Given
+from finops_assets.ingest.conversion.named_sql import NamedSql
 from finops_assets.ingest.conversion.source_columns import NULL_TEXT, SourceColumns, fields
 from finops_assets.ingest.conversion.split_cost import split_costs
 from finops_assets.ingest.layouts.delivery import Delivery
@@ -144,7 +144,7 @@ def _given(
     source: SourceColumns,
     mapping: Dialect,
     datasets: Mapping[str, str],
-) -> Given:
+) -> NamedSql:
     match mapping.name:
         case "aws-cur":
             return aws.given(connection, export, source, mapping)
@@ -157,11 +157,11 @@ def _given(
         case "gcp-focus-export":
             order = (("x_SystemLabels",), ("x_ProjectLabels",), ("x_Labels",), ("x_Tags",))
             tags, _, notes = gcp.tags_by_precedence(source, *order)
-            return Given({"tags": tags}, notes=notes)
+            return NamedSql({"tags": tags}, notes=notes)
         case "gcp-focus-view":
-            return Given({"tags": gcp.view_tags(source)})
+            return NamedSql({"tags": gcp.view_tags(source)})
         case _:
-            return Given()
+            return NamedSql()
 
 
 def _native(source: SourceColumns, mapping: Dialect, named: Mapping[str, str]) -> dict[str, str]:

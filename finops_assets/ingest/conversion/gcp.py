@@ -6,7 +6,7 @@ import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from finops_assets.ingest.conversion.mapping import Dialect
-from finops_assets.ingest.conversion.named_sql import Given
+from finops_assets.ingest.conversion.named_sql import NamedSql
 from finops_assets.ingest.conversion.source_columns import SourceColumns, fields
 from finops_assets.ingest.conversion.tags import joined, pairs, unreadable
 from finops_assets.ingest.reading.relation import ExportTable, Note
@@ -15,7 +15,9 @@ _CREDITS = '[{"name":"VARCHAR","amount":"VARCHAR","full_name":"VARCHAR","id":"VA
 _NO_CREDITS = '[]::STRUCT("name" VARCHAR, amount VARCHAR, full_name VARCHAR, id VARCHAR, "type" VARCHAR)[]'
 
 
-def given(connection: duckdb.DuckDBPyConnection, export: ExportTable, source: SourceColumns, dialect: Dialect) -> Given:
+def given(
+    connection: duckdb.DuckDBPyConnection, export: ExportTable, source: SourceColumns, dialect: Dialect
+) -> NamedSql:
     tags, columns, notes = tags_by_precedence(source, ("system_labels",), ("project.labels",), ("labels",), ("tags",))
     found = source.raw("credits")
     if found is None:
@@ -28,7 +30,7 @@ def given(connection: duckdb.DuckDBPyConnection, export: ExportTable, source: So
             notes += (Note("not_a_credit_list", "BilledCost", unreadable(sql, kind) or "CAST(NULL AS VARCHAR)"),)
     # Project labels lie in a struct that holds more.
     consumed = frozenset(columns) - {source.column("project.labels") if source.raw("project") else None}
-    return Given({"credits": f"coalesce({credits}, {_NO_CREDITS})", "tags": tags}, notes=notes, consumed=consumed)
+    return NamedSql({"credits": f"coalesce({credits}, {_NO_CREDITS})", "tags": tags}, notes=notes, consumed=consumed)
 
 
 def _credit_list(sql: str, kind: DuckDBPyType) -> str:

@@ -10,7 +10,7 @@ from finops_assets.storage.repair import Repair
 
 
 @dataclass(frozen=True)
-class Given:
+class NamedSql:
     """Named SQL for a mapping, which rows to take, and what there is to say of single rows or of the whole.
 
     `left_out` rows are not taken because another set of the same delivery holds their cost.

@@ -24,7 +24,7 @@ from finops_assets.ingest.reading.spelling import (
     RENAMED,
     RESPELLED,
     SLASHED,
-    Written,
+    Spelling,
     without_empty_rows,
     without_null_words,
 )
@@ -129,7 +129,7 @@ def _require_every_row(
 
 
 @dataclass(frozen=True)
-class Mapped:
+class CanonicalColumn:
     """A canonical column: its SQL over an export's rows (alias e), and what to look for when it is there.
 
     `found` is the SQL of the value as written, kept beside the canonical one under `found_name` while the
@@ -146,13 +146,13 @@ class Mapped:
         return f"found_{self.name}"
 
 
-def map_column(column: Column, name: str | None, kind: str, written: Written = AS_SPECIFIED) -> Mapped:
+def map_column(column: Column, name: str | None, kind: str, written: Spelling = AS_SPECIFIED) -> CanonicalColumn:
     """The SQL that turns a column as written (`e.<name>` of DuckDB type `kind`) into its canonical form.
 
     `written` tells how the files write it; the SQL may then ask for their `source_file`.
     """
     if name is None:
-        return Mapped(column.name, f"CAST(NULL AS {canonical_type(column)})")
+        return CanonicalColumn(column.name, f"CAST(NULL AS {canonical_type(column)})")
     value = f"e.{identifier(name)}"
     if kind == "VARCHAR" and column.type != "json":
         value = f"nullif({value}, '')"
@@ -163,7 +163,7 @@ def map_column(column: Column, name: str | None, kind: str, written: Written = A
             return _datetime(column.name, value, kind, written)
         case "json":
             nested = kind != "VARCHAR"
-            return Mapped(column.name, f"CAST(to_json({value}) AS VARCHAR)" if nested else value)
+            return CanonicalColumn(column.name, f"CAST(to_json({value}) AS VARCHAR)" if nested else value)
         case "string":
             text = value if kind == "VARCHAR" else f"CAST({value} AS VARCHAR)"
             return _closed(column.name, text, written)
@@ -174,26 +174,26 @@ def canonical_type(column: Column) -> str:
     return {"decimal": money.DECIMAL, "datetime": "TIMESTAMP"}.get(column.type, "VARCHAR")
 
 
-def _decimal(name: str, value: str, kind: str, written: Written) -> Mapped:
+def _decimal(name: str, value: str, kind: str, written: Spelling) -> CanonicalColumn:
     found = f"found_{name}"
     unread = ("not_a_number", f"({found} IS NOT NULL AND {name} IS NULL)")
     if kind in ("DOUBLE", "FLOAT"):
         # 17 digits reach beyond 18 places only below 0.01.
         small = f"abs({found}) < 1e-2 AND NOT {money.plain_double(found)}"
         fine = ("rounded", f"({small} AND {money.was_too_fine(f'CAST({found} AS VARCHAR)')})")
-        return Mapped(name, money.decimal_from_double(value), value, (unread, fine))
+        return CanonicalColumn(name, money.decimal_from_double(value), value, (unread, fine))
     if _scale(kind) <= money.SCALE:
-        return Mapped(name, f"TRY_CAST({value} AS {money.DECIMAL})", value, (unread,))
+        return CanonicalColumn(name, f"TRY_CAST({value} AS {money.DECIMAL})", value, (unread,))
     text = value if kind == "VARCHAR" else f"CAST({value} AS VARCHAR)"
     if name not in written.numbers:
         fine = ("rounded", f"({money.was_too_fine(found)} AND {name} IS NOT NULL)")
-        return Mapped(name, money.decimal_from_text(text), text, (unread, fine))
+        return CanonicalColumn(name, money.decimal_from_text(text), text, (unread, fine))
     plain = money.plain_number(text, written.point(f"e.{SOURCE_FILE}"))
     point = written.point(SOURCE_FILE)
     as_read = money.plain_number(found, point)
     spelled = ("number_spelling", f"({name} IS NOT NULL AND {as_read} <> {found})")
     fine = ("rounded", f"({money.was_too_fine(as_read)} AND {name} IS NOT NULL)")
-    return Mapped(name, money.decimal_from_text(f"({plain})"), text, (unread, spelled, fine))
+    return CanonicalColumn(name, money.decimal_from_text(f"({plain})"), text, (unread, spelled, fine))
 
 
 def _scale(kind: str) -> float:
@@ -203,10 +203,10 @@ def _scale(kind: str) -> float:
     return 0 if kind.removeprefix("U") in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT") else math.inf
 
 
-def _datetime(name: str, value: str, kind: str, written: Written) -> Mapped:
+def _datetime(name: str, value: str, kind: str, written: Spelling) -> CanonicalColumn:
     if kind.startswith(("TIMESTAMP", "DATE")):
         # A time with a zone is rendered in the session's, which is UTC.
-        return Mapped(name, f"CAST({value} AS TIMESTAMP)")
+        return CanonicalColumn(name, f"CAST({value} AS TIMESTAMP)")
     text = value if kind == "VARCHAR" else f"CAST({value} AS VARCHAR)"
     found = f"found_{name}"
     repairs = [("not_a_time", f"({found} IS NOT NULL AND {name} IS NULL)")]
@@ -217,24 +217,24 @@ def _datetime(name: str, value: str, kind: str, written: Written) -> Mapped:
         repairs.append((SLASHED, f"({slashed} AND NOT {assumed})" if assumed else f"({slashed})"))
         if assumed:
             repairs.append((ASSUMED, f"({slashed} AND {assumed})"))
-    return Mapped(name, time_from_text(text, order), text, tuple(repairs))
+    return CanonicalColumn(name, time_from_text(text, order), text, tuple(repairs))
 
 
-def _closed(name: str, text: str, written: Written) -> Mapped:
+def _closed(name: str, text: str, written: Spelling) -> CanonicalColumn:
     """A closed list in the specification's spelling; what is not in it stays as found, for the gate to see."""
     meant = written.closed.get(name)
     if not meant:
-        return Mapped(name, text)
+        return CanonicalColumn(name, text)
     whens = " ".join(f"WHEN {literal(found)} THEN {literal(value)}" for found, (_, value) in meant.items())
     repairs = []
     for rule in (RESPELLED, RENAMED):
         listed = ", ".join(literal(found) for found, (why, _) in meant.items() if why == rule)
         if listed:
             repairs.append((rule, f"(found_{name} IN ({listed}))"))
-    return Mapped(name, f"CASE {text} {whens} ELSE {text} END", text, tuple(repairs))
+    return CanonicalColumn(name, f"CASE {text} {whens} ELSE {text} END", text, tuple(repairs))
 
 
-def repairs_json(mapped: Iterable[Mapped], extra: Iterable[tuple[str, str, str, str]] = ()) -> str:
+def repairs_json(mapped: Iterable[CanonicalColumn], extra: Iterable[tuple[str, str, str, str]] = ()) -> str:
     """SQL: NULL for a clean row, else a JSON list of {rule, column, found}, so that nothing as written is lost.
 
     Over rows that hold each canonical column and its found value; `extra` are further (rule, column,

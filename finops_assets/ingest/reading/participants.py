@@ -9,7 +9,7 @@ import duckdb
 
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.participants import same_company
-from finops_assets.ingest.reading.export_table import Mapped
+from finops_assets.ingest.reading.export_table import CanonicalColumn
 from finops_assets.ingest.reading.relation import ExportTable
 
 FILLED = "participant_filled"
@@ -40,7 +40,9 @@ def marketplace_charges(connection: duckdb.DuckDBPyConnection, export: ExportTab
     return f"coalesce({' OR '.join(listed)}, false)" if listed else "false"
 
 
-def with_participants(columns: Mapping[str, Mapped], present: Mapping[str, str], marketplace: str) -> dict[str, Mapped]:
+def with_participants(
+    columns: Mapping[str, CanonicalColumn], present: Mapping[str, str], marketplace: str
+) -> dict[str, CanonicalColumn]:
     """The mappings of ServiceProviderName and HostProviderName, by the specification's Version Migration Guidance.
 
     service provider = ServiceProviderName, else the publisher of a marketplace charge, else ProviderName. A data set

@@ -119,7 +119,7 @@ def _counted(
 
 
 @dataclass(frozen=True)
-class Written:
+class Spelling:
     """What reading must know of an export's files: nothing, where they write as FOCUS says."""
 
     points: Mapping[str, Point | None] = field(default_factory=dict)
@@ -152,7 +152,7 @@ class Written:
         return [f for f, order in self.orders.get(column, {}).items() if order is None]
 
 
-AS_SPECIFIED = Written()
+AS_SPECIFIED = Spelling()
 
 
 def _by_file(values: Mapping[str, str | None], file: str) -> str:
@@ -166,7 +166,7 @@ def _by_file(values: Mapping[str, str | None], file: str) -> str:
     return f"CASE {file} {whens} END"
 
 
-def how_written(connection: duckdb.DuckDBPyConnection, export: ExportTable) -> Written:
+def how_written(connection: duckdb.DuckDBPyConnection, export: ExportTable) -> Spelling:
     """Look through the text columns of an export once, and again only through those that are not as FOCUS says."""
     written = [(columns()[focus], name) for focus, name in export.focus_columns.items()]
     texts = [(column, f"e.{identifier(name)}") for column, name in written if export.types[name] == "VARCHAR"]
@@ -183,7 +183,7 @@ def how_written(connection: duckdb.DuckDBPyConnection, export: ExportTable) -> W
     counted = [
         repair for name in times if name in late for repair in _other_times(connection, export, name, times[name])
     ]
-    return Written(
+    return Spelling(
         points=points,
         numbers=frozenset(odd),
         orders=orders,

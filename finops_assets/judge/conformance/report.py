@@ -22,7 +22,7 @@ from finops_assets.judge.conformance.judge import Example, Finding, State, judge
 from finops_assets.judge.conformance.known_gaps import absent_columns
 from finops_assets.judge.conformance.rules import rules_of, rules_version
 from finops_assets.platform import Platform
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.sources import Source
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake
@@ -41,7 +41,7 @@ COLUMNS = [
 
 
 def judge_files(
-    uris: Sequence[str], engine: Engine, scratch: Path, version: str | None = None, examples: int = 3
+    uris: Sequence[str], engine: EngineSettings, scratch: Path, version: str | None = None, examples: int = 3
 ) -> list[Finding]:
     """Judge export files as they were written, all as one data set. A URI may be a file, folder or glob.
 

@@ -44,7 +44,7 @@ KEY = ("period", "InvoiceIssuerName", "InvoiceId", "BillingCurrency")
 
 
 @dataclass(frozen=True)
-class Reconciled:
+class Reconciliation:
     """What reconciling came to. Amounts are Decimal; a difference is billed (the data) less invoiced.
 
     invoices: period, InvoiceIssuerName, InvoiceId, BillingCurrency, invoiced, billed, difference, allowed,
@@ -118,7 +118,7 @@ def reconcile_invoices(
     sources: Sequence[str] = (),
     tolerance: Tolerance | None = None,
     most_rows: int = 10,
-) -> Reconciled:
+) -> Reconciliation:
     """Set an invoice file against what the lake's live deliveries bill in the same periods.
 
     `sources` are all whose cost counts, by default. Issuers that the file does not name at all are left out and
@@ -150,7 +150,7 @@ def reconcile_invoices(
         notes.append(f"{file.voided} lines of voided invoices are not counted")
     if file.of_other_periods:
         notes.append(f"{file.of_other_periods} lines of the file are of other periods")
-    return Reconciled(
+    return Reconciliation(
         invoices=pd.DataFrame([_invoice_row(match) for match in matches], columns=INVOICE_COLUMNS),
         parts=pd.DataFrame(parts, columns=PART_COLUMNS),
         reasons=pd.DataFrame(reasons, columns=REASON_COLUMNS),

@@ -15,7 +15,7 @@ from finops_assets.base.errors import ConfigError, FinopsError
 from finops_assets.cost.engines.choose import engine_of
 from finops_assets.judge.gates.facts import judge_facts
 from finops_assets.judge.gates.rollup import UNIQUE, judge_rollup
-from finops_assets.settings.engine import Engine
+from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.load import parse_settings
 from finops_assets.storage.day_files import SPARK_COLUMNS, facts_rules
 from finops_assets.storage.lake import Lake
@@ -50,7 +50,7 @@ def test_without_the_extra_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch:
     with pytest.raises(
         FinopsError, match=r"is 'local\[2\]', which needs the extra spark .*.venv/bin/uv pip install -e '\.\[spark\]'"
     ):
-        engine_of(Engine(run_on="local[2]"), Lake(tmp_path))
+        engine_of(EngineSettings(run_on="local[2]"), Lake(tmp_path))
 
 
 def test_without_the_line_duckdb_does_the_work_and_the_verdicts_say_so(site: Site) -> None:
