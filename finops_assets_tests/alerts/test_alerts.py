@@ -1144,7 +1144,7 @@ def test_an_alert_of_a_hostile_scope_stays_one_alert_and_ends(tmp_path: Path) ->
     assert row.resolved_at is None
     assert len(row.alert.title) <= 200
     assert len(row.alert.key) <= 500
-    Ledger(platform.lake, "gcp").enter(delivered("complete", scope, days=(FIRST,)))
+    Ledger(platform.lake, "gcp").enter(delivered("live", scope, days=(FIRST,)))
     with history.opened() as opened, opened.writing():
         opened.enter(delivery_observations(platform, NOW + 2 * HOUR, [*opened.open_alerts().values()]))
         assert not opened.open_alerts()
