@@ -21,8 +21,7 @@ import numpy as np
 
 from benchmarks.child import measure
 from benchmarks.cost_series import FIRST, KINDS, cost_series
-from finops_assets.evaluate.allocation.balance import TABLE as ALLOCATED
-from finops_assets.evaluate.allocation.balance import unbalanced
+from finops_assets.evaluate.allocation.balance import ALLOCATED_COST, unbalanced
 from finops_assets.evaluate.allocation.days import bring_up_to_date
 from finops_assets.evaluate.budgets.evaluate import CHANCES, Evaluation, evaluate, judge, keep
 from finops_assets.evaluate.budgets.plan import Budget
@@ -158,7 +157,7 @@ def allocate(folder: str) -> dict[str, Any]:
         made = bring_up_to_date(Warehouse(path, path), connection, rules)
         assert not made.refused
         assert not unbalanced(connection)
-        [(rows,)] = connection.execute(f"SELECT count(*) FROM {ALLOCATED}").fetchall()
+        [(rows,)] = connection.execute(f"SELECT count(*) FROM {ALLOCATED_COST}").fetchall()
     return {"days": len(made.days), "rows": rows}
 
 

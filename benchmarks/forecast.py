@@ -19,8 +19,8 @@ import pandas as pd
 
 from benchmarks.child import measure
 from benchmarks.cost_series import FIRST, KINDS, cost_series
-from finops_assets.cost.accrual import HISTORY, create_views
-from finops_assets.cost.rollup import TABLE
+from finops_assets.cost.accrual import REPORTED_ACCRUALS, create_views
+from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.forecast.expect import Matrix
 from finops_assets.evaluate.forecast.intervals import LEVELS, outlook
 from finops_assets.evaluate.forecast.period import forecasts
@@ -109,13 +109,13 @@ def prepare_scale(folder: str) -> int:
     with duckdb.connect(str(Path(folder) / "w.duckdb")) as connection:
         key = "'AWS' AS provider, 'd' || place // 20 % 25 AS department, 't' || place // 20 AS team, 'prod' AS environment"
         connection.execute(
-            f"CREATE TABLE {TABLE} AS SELECT DATE '{FIRST}' + CAST(day AS INTEGER) AS charge_date, {key},"
+            f"CREATE TABLE {ROLLUP_TABLE} AS SELECT DATE '{FIRST}' + CAST(day AS INTEGER) AS charge_date, {key},"
             " 's' || place % 20 AS ServiceCategory, 'USD' AS BillingCurrency, CAST(cost AS DECIMAL(38, 18)) AS billed_cost,"
             " billed_cost AS effective_cost, billed_cost AS positive_effective_cost, 1 AS row_count FROM rows"
         )
         connection.execute(
-            f"CREATE TABLE {HISTORY} AS SELECT *, 's' AS source, charge_date AS accrual_date, true AS is_apportioned,"
-            f" TIMESTAMP '2026-01-01' AS reported_to FROM {TABLE} LIMIT 0"
+            f"CREATE TABLE {REPORTED_ACCRUALS} AS SELECT *, 's' AS source, charge_date AS accrual_date,"
+            f" true AS is_apportioned, TIMESTAMP '2026-01-01' AS reported_to FROM {ROLLUP_TABLE} LIMIT 0"
         )
         create_views(connection)
     return len(rows)

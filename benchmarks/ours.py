@@ -18,7 +18,7 @@ from finops_assets.cost.attribution.tag_sets import attribution
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.engines.duckdb_here import DuckDBHere
 from finops_assets.cost.facts import build_facts
-from finops_assets.cost.rollup import TABLE, rollup_query
+from finops_assets.cost.rollup import ROLLUP_TABLE, rollup_query
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.ingest.reading.export_table import all_columns
@@ -126,7 +126,7 @@ def totals(folder: str, name: str = "ours") -> dict[str, int | str]:
     with platform_at(Path(folder), name).warehouse.reading() as connection:
         [(rows, billed, effective, untagged, resources, groups)] = connection.execute(
             "SELECT sum(row_count), sum(billed_cost), sum(effective_cost), sum(untagged_rows), sum(resource_count),"
-            f" count(*) FROM {TABLE}"
+            f" count(*) FROM {ROLLUP_TABLE}"
         ).fetchall()
     return {
         "rows": int(rows),
@@ -199,7 +199,7 @@ def _late_rollup(base: Path, platform: Platform) -> None:
             relation = facts_relation([_day(base / "late", day) for day in days])
             joined = f"(SELECT * FROM {relation} LEFT JOIN attribution USING (tag_set_id))"
             warehouse.replace_days(
-                connection, TABLE, days, rollup_query(rules, joined, {"aws": "AWS"}), rules.dimensions
+                connection, ROLLUP_TABLE, days, rollup_query(rules, joined, {"aws": "AWS"}), rules.dimensions
             )
 
 

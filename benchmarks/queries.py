@@ -21,8 +21,8 @@ from rich.table import Table
 from benchmarks.attribution import describe_machine
 from benchmarks.platform import DAYS, platform_at
 from finops_assets.base.period import Period
-from finops_assets.cost.restatements import TABLE as REPORTED
-from finops_assets.cost.rollup import TABLE
+from finops_assets.cost.restatements import REPORTED_COST
+from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from tools.results import write_results
 
@@ -36,12 +36,12 @@ def a_year(connection: duckdb.DuckDBPyConnection, published: Path) -> int:
     """The month's rollup, twelve times over, in memory; returns its rows."""
     connection.execute(f"ATTACH '{published}' AS month (READ_ONLY)")
     shifts = " UNION ALL ".join(f"SELECT {30 * n} AS days" for n in range(13))
-    for table in (TABLE, REPORTED):
+    for table in (ROLLUP_TABLE, REPORTED_COST):
         connection.execute(
             f"CREATE TABLE {table} AS SELECT * REPLACE (charge_date - CAST(days AS INTEGER) AS charge_date)"
             f" FROM month.{table}, ({shifts}) ORDER BY charge_date"
         )
-    [(rows,)] = connection.execute(f"SELECT count(*) FROM {TABLE}").fetchall()
+    [(rows,)] = connection.execute(f"SELECT count(*) FROM {ROLLUP_TABLE}").fetchall()
     return int(rows)
 
 

@@ -29,7 +29,7 @@ from finops_assets.base.timestamps import stamp, unstamp
 from finops_assets.settings.alerts import Severity
 from finops_assets.tables import ddl, declarations, values
 
-TABLE = "alert_history"
+ALERT_HISTORY = "alert_history"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS seen (alert_key TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
@@ -148,7 +148,7 @@ class AlertHistory:
         """Replace the table alert_history of the warehouse by the history as it is now; returns its rows."""
         with self.opened() as history:
             rows = history.rows()
-        declared = declarations.table(TABLE)
+        declared = declarations.table(ALERT_HISTORY)
         records = pa.Table.from_pylist([_as_record(row) for row in rows], schema=values.arrow_schema(declared))
         ddl.replace_all(connection, declared, records)
         return len(rows)

@@ -15,8 +15,8 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.cost.rollup import TABLE as ROLLUP
-from finops_assets.evaluate.budgets.evaluate import TABLE, evaluations, unknown_owner
+from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, evaluations, unknown_owner
 from finops_assets.evaluate.budgets.plan import Budget, label_of, read_budgets
 from finops_assets.evaluate.budgets.review import months_compared, review
 from finops_assets.evaluate.budgets.versions import CHANGES, changes
@@ -44,7 +44,7 @@ NOT_YET = "no budget was evaluated yet; set `budgets` in finops.yaml and run day
 def budgets_status(format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None) -> None:
     """What is spent and expected of every budget, the most serious first; as of the last evaluation."""
     with explained(), published(config) as connection:
-        if not Warehouse.has(connection, TABLE):
+        if not Warehouse.has(connection, BUDGET_EVALUATIONS):
             raise FinopsError(NOT_YET)
         table = evaluations(connection)
         if format != "table":
@@ -79,9 +79,11 @@ def budgets_check(config: ConfigOption = None) -> None:
             out.print("Nothing is published yet: owners and currencies are not compared with what is billed.")
             return
         with published(config) as connection:
-            if not Warehouse.has(connection, ROLLUP):
+            if not Warehouse.has(connection, ROLLUP_TABLE):
                 return
-            billed = connection.execute(f"SELECT DISTINCT department, team, BillingCurrency FROM {ROLLUP}").fetchall()
+            billed = connection.execute(
+                f"SELECT DISTINCT department, team, BillingCurrency FROM {ROLLUP_TABLE}"
+            ).fetchall()
         for budget in found:
             if text := _unbilled(budget, billed):
                 say("warning", f"line {budget.line}: {text}")

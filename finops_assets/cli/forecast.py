@@ -19,8 +19,8 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.cost.accrual import HISTORY
-from finops_assets.cost.rollup import TABLE
+from finops_assets.cost.accrual import REPORTED_ACCRUALS
+from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.forecast.period import forecasts, kinds_of_series, period_of
 from finops_assets.storage.warehouse import Warehouse
 
@@ -51,7 +51,7 @@ def forecast(
 ) -> None:
     """What will the period have cost at its end? With 80 % and 95 % intervals; accrued cost, per currency."""
     with explained(), published(config) as connection:
-        if not Warehouse.has(connection, HISTORY):
+        if not Warehouse.has(connection, REPORTED_ACCRUALS):
             raise FinopsError("no day was built yet (`finops run FROM TO`)")
         known = kinds_of_series(connection)
         if by not in known:
@@ -62,7 +62,7 @@ def forecast(
             raise FinopsError(f"--period: {error}") from error
         if table.empty:
             raise FinopsError("nothing was reported: no day had passed its gates")
-        [(begin,)] = connection.execute(f"SELECT min(charge_date) FROM {TABLE}").fetchall()
+        [(begin,)] = connection.execute(f"SELECT min(charge_date) FROM {ROLLUP_TABLE}").fetchall()
         shown = Period(table["period_start"].iloc[0], table["period_end"].iloc[0])
         if shown.end <= begin:
             raise FinopsError(f"--period: found {period}, which ends before {begin}, the first day that was reported")

@@ -6,7 +6,7 @@ import pandas as pd
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, published, write_table
-from finops_assets.evaluate.health.figures import FIGURES, TABLE, page
+from finops_assets.evaluate.health.figures import FIGURES, HEALTH_TABLE, page
 from finops_assets.storage.warehouse import Warehouse
 
 
@@ -16,12 +16,12 @@ def health(format: FormatOption = "table", output: OutputOption = None, config: 
     The other formats have a row a figure and week.
     """
     with explained(), published(config) as connection:
-        if not Warehouse.has(connection, TABLE):
+        if not Warehouse.has(connection, HEALTH_TABLE):
             raise FinopsError(
                 "the report is not there yet; it is made with the others, after the rollup (`finops run`)"
             )
         # By Arrow: amounts stay decimals.
-        table = connection.sql(f"FROM reports.{TABLE}").to_arrow_table().to_pandas()
+        table = connection.sql(f"FROM reports.{HEALTH_TABLE}").to_arrow_table().to_pandas()
         table["week"] = pd.to_datetime(table["week"])
         if format != "table":
             write_table(table, format, output)

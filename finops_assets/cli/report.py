@@ -28,19 +28,14 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.cost.accrual import ACCRUED, HISTORY, accrued_rollup, committed
-from finops_assets.cost.commitments import TABLE as COMMITMENTS
-from finops_assets.cost.commitments import commitments, unused_by_owner
-from finops_assets.cost.corrections import TABLE as CORRECTIONS
-from finops_assets.cost.corrections import corrections
-from finops_assets.cost.currency.conversion import TABLE as CONVERTED
-from finops_assets.cost.currency.conversion import converted_rollup
+from finops_assets.cost.accrual import ACCRUED, REPORTED_ACCRUALS, accrued_rollup, committed
+from finops_assets.cost.commitments import COMMITMENTS, commitments, unused_by_owner
+from finops_assets.cost.corrections import CORRECTIONS, corrections
+from finops_assets.cost.currency.conversion import CONVERTED_COST, converted_rollup
 from finops_assets.cost.restatements import REPORTED_NOW, as_of_relation
-from finops_assets.cost.rollup import TABLE
-from finops_assets.cost.sparse import SPARSE, sparse_report, sparse_shares
-from finops_assets.cost.sparse import TABLE as SPARSE_GROUPS
-from finops_assets.cost.sparse import VIEW as COST_CENTERS
-from finops_assets.evaluate.allocation.balance import TABLE as ALLOCATED
+from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.cost.sparse import COST_CENTERS, SPARSE, SPARSE_GROUPS, sparse_report, sparse_shares
+from finops_assets.evaluate.allocation.balance import ALLOCATED_COST
 from finops_assets.evaluate.allocation.report import allocation, kept, moves
 from finops_assets.evaluate.comparison import (
     Comparison,
@@ -90,7 +85,7 @@ CurrencyOption = Annotated[
 
 
 def _rollup(as_of: datetime | None) -> str:
-    return as_of_relation(as_of.date()) if as_of else TABLE
+    return as_of_relation(as_of.date()) if as_of else ROLLUP_TABLE
 
 
 def _period(
@@ -138,10 +133,10 @@ def _report_cost_centers(
                 "--sparse goes with neither --as-of, --basis accrued nor --currency reporting; leave one out"
             )
         _have_groups(connection)
-        period = _period(connection, TABLE, first, end)
+        period = _period(connection, ROLLUP_TABLE, first, end)
         table = _checked(config, lambda: cost_by(connection, period, _columns(by), COST_CENTERS, basis))
         emit(table, _compared(connection, period), format, output)
-        _say_built_without(connection, period, by, TABLE)
+        _say_built_without(connection, period, by, ROLLUP_TABLE)
         if format == "table":
             shares = ", ".join(f"{share:.1f} % of {c}" for c, share in sparse_shares(connection, period).items())
             out.print(f"{SPARSE}: {shares}", style="dim", highlight=False)
@@ -155,11 +150,11 @@ def report_sparse(
     """Which teams have too few resources to be cost centers, with their cost on these days and its share."""
     with explained(), published(config) as connection:
         _have_groups(connection)
-        period = _period(connection, TABLE, first, end)
+        period = _period(connection, ROLLUP_TABLE, first, end)
         if format == "table":
             out.print(str(period), style="dim", highlight=False)
         write_table(sparse_report(connection, period), format, output)
-        _say(_missing(connection, period, TABLE))
+        _say(_missing(connection, period, ROLLUP_TABLE))
 
 
 def _have_groups(connection: duckdb.DuckDBPyConnection) -> None:
@@ -211,7 +206,7 @@ def _report_cost(
         reported = rollup if as_of else REPORTED_NOW
         asked = rollup
         if basis == "accrued":
-            dimensions = dimensions_of(connection, HISTORY if as_of else ACCRUED)
+            dimensions = dimensions_of(connection, REPORTED_ACCRUALS if as_of else ACCRUED)
             asked = accrued_rollup(as_of.date() if as_of else None, dimensions)
         table = _checked(config, lambda: cost_by(connection, period, _columns(by), asked, basis, reported))
         emit(table, _compared(connection, period, reported, rollup), format, output)
@@ -226,7 +221,7 @@ def _converted(
     if as_of or basis == "accrued":
         what = "--as-of" if as_of else "--basis accrued"
         raise FinopsError(f"{what} is answered in the currencies of the bills only; leave out --currency reporting")
-    if not Warehouse.has(connection, CONVERTED):
+    if not Warehouse.has(connection, CONVERTED_COST):
         raise FinopsError(
             "no day is converted yet: run days, or see the check daily_cost_converted:rates_present for what is missing"
         )
@@ -240,13 +235,13 @@ def report_savings(
 ) -> None:  # fmt: skip
     """List and contracted cost beside what was billed. Commitments count once, where they were bought."""
     with explained(), published(config) as connection:
-        period = _period(connection, TABLE, first, end)
+        period = _period(connection, ROLLUP_TABLE, first, end)
         table = _checked(config, lambda: savings_by(connection, period, _columns(by)))
         if format == "table":
             out.print(str(period), style="dim", highlight=False)
         write_table(table, format, output)
-        _say(_missing(connection, period, TABLE))
-        _say_built_without(connection, period, by, TABLE, before=False)
+        _say(_missing(connection, period, ROLLUP_TABLE))
+        _say_built_without(connection, period, by, ROLLUP_TABLE, before=False)
 
 
 @report_app.command("commitments")
@@ -284,7 +279,7 @@ def report_committed(
 ) -> None:  # fmt: skip
     """What charges longer than a day still hold for days that are not reached, by month. These are no actuals."""
     with explained(), published(config) as connection:
-        if not Warehouse.has(connection, HISTORY):
+        if not Warehouse.has(connection, REPORTED_ACCRUALS):
             raise FinopsError("no day was built yet (`finops run FROM TO`)")
         write_table(_checked(config, lambda: committed(connection, _columns(by))), format, output)
 
@@ -298,16 +293,16 @@ def report_allocation(
 ) -> None:  # fmt: skip
     """Showback and chargeback side by side: each team's own cost, and what it bears after the rules of shared_cost."""
     with explained(), published(config) as connection:
-        if not Warehouse.has(connection, ALLOCATED):
+        if not Warehouse.has(connection, ALLOCATED_COST):
             raise FinopsError("nothing was allocated yet; set `shared_cost` in finops.yaml and run days")
-        period = _period(connection, TABLE, first, end)
+        period = _period(connection, ROLLUP_TABLE, first, end)
         if format == "table":
             out.print(f"{period}, {basis} cost", style="dim", highlight=False)
         table = moves(connection, period, basis) if by_rule else allocation(connection, period, basis)
         write_table(table, format, output)
         for text in kept(connection, period):
             say("note", text)
-        _say(_missing(connection, period, ALLOCATED))
+        _say(_missing(connection, period, ALLOCATED_COST))
 
 
 @report_app.command("html")

@@ -18,17 +18,17 @@ import pandas as pd
 
 from finops_assets.base.sql import identifier
 from finops_assets.cost.restatements import as_of_relation
-from finops_assets.cost.rollup import TABLE
+from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL, SCALE
 from finops_assets.storage.duck import columns_of
 from finops_assets.tables.ddl import dimensions_of
 from finops_assets.tables.declarations import key
 
-HISTORY = "reported_accruals"
+REPORTED_ACCRUALS = "reported_accruals"
 ADJUSTMENTS, ACCRUED, COMMITTED = "accrual_adjustments", "daily_accrued_cost", "committed_cost"
 # Not the view of it: views that stand on tables alone can be made again in any order in the published copy.
-_NOW = f"(SELECT * FROM {HISTORY} WHERE reported_to IS NULL)"
+_NOW = f"(SELECT * FROM {REPORTED_ACCRUALS} WHERE reported_to IS NULL)"
 
 # A period of more than ten years is no term that anyone sells but a placeholder, such as the year 9999:
 # such a charge stays whole on its day, and the gate counts it.
@@ -107,7 +107,7 @@ def adjustments_query(charges: str, key: Iterable[str]) -> str:
     """
 
 
-def accrued(dimensions: Iterable[str] = (), rollup: str = TABLE, adjustments: str = _NOW) -> str:
+def accrued(dimensions: Iterable[str] = (), rollup: str = ROLLUP_TABLE, adjustments: str = _NOW) -> str:
     """SQL: effective cost by the day that it accrued, and billed cost whole on its day, by these dimensions of finops.yaml.
 
     Only days that are reached, up to the newest that the rollup reports, are actuals. is_apportioned tells
@@ -138,7 +138,7 @@ def accrued_rollup(as_of: date | None = None, dimensions: Iterable[str] = ()) ->
     dimensions = tuple(dimensions)
     rows = f"FROM {ACCRUED}"
     if as_of:
-        rows = accrued(dimensions, as_of_relation(as_of), as_of_relation(as_of, HISTORY))
+        rows = accrued(dimensions, as_of_relation(as_of), as_of_relation(as_of, REPORTED_ACCRUALS))
     return (
         f"(SELECT accrual_date AS charge_date, {_own(dimensions)}, is_apportioned, billed_cost,"
         f" accrued_cost AS effective_cost, positive_accrued_cost AS positive_effective_cost, row_count FROM ({rows}))"
@@ -157,7 +157,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, dimensions: Iterable[str
     connection.execute(
         f"CREATE OR REPLACE VIEW {COMMITTED} AS SELECT accrual_date, charge_date AS booked_on, source, {own},"
         f" effective_cost AS committed_cost FROM {_NOW}"
-        f" WHERE is_apportioned AND accrual_date > (SELECT max(charge_date) FROM {TABLE})"
+        f" WHERE is_apportioned AND accrual_date > (SELECT max(charge_date) FROM {ROLLUP_TABLE})"
     )
 
 

@@ -13,12 +13,12 @@ from decimal import Decimal
 import duckdb
 import pandas as pd
 
-from finops_assets.cost.rollup import TABLE as ROLLUP
+from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL, percent
 from finops_assets.storage.duck import columns_of
 
-TABLE = "daily_commitments"
+COMMITMENTS = "daily_commitments"
 COLUMNS = (
     "CommitmentDiscountId", "name", "type", "provider", "currency",
     "purchase_billed_cost", "used_cost", "unused_cost", "difference", "utilisation_percent",
@@ -91,8 +91,8 @@ def commitments(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
                 min(term_start) AS term_start, max(term_end) AS term_end,
                 CASE WHEN count(covered_list_cost) = count(*) THEN sum(covered_list_cost) END AS list_cost,
                 sum(purchase_effective_cost) AS purchase_effective, sum(other_effective_cost) AS other_effective
-            FROM {TABLE} GROUP BY id, provider, currency
-        ), days AS (SELECT DISTINCT charge_date FROM {ROLLUP})
+            FROM {COMMITMENTS} GROUP BY id, provider, currency
+        ), days AS (SELECT DISTINCT charge_date FROM {ROLLUP_TABLE})
         SELECT id, name, type, provider, currency, purchased, used, unused, first_day, last_day, term_start, term_end,
             coalesce((
                 SELECT count(*) FROM days WHERE charge_date >= CAST(term_start AS DATE) AND charge_date < term_end
@@ -127,7 +127,7 @@ def unused_by_owner(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
         f"""
         SELECT CommitmentDiscountId, any_value(CommitmentDiscountName), provider, department, team,
             BillingCurrency AS currency, sum(unused_cost) AS unused, min(charge_date), max(charge_date)
-        FROM {TABLE} WHERE unused_cost <> 0
+        FROM {COMMITMENTS} WHERE unused_cost <> 0
         GROUP BY CommitmentDiscountId, provider, department, team, currency
         ORDER BY currency, unused DESC, CommitmentDiscountId, department, team
         """

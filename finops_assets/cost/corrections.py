@@ -13,7 +13,7 @@ import pandas as pd
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
 
-TABLE = "daily_corrections"
+CORRECTIONS = "daily_corrections"
 
 
 def daily_query(key: str, facts: str) -> str:
@@ -48,7 +48,7 @@ def corrections(
         f"""
         SELECT charge_date, source, billing_period, ChargeClass, department, team, BillingCurrency, sum(billed_cost),
             sum(effective_cost), CAST(sum(row_count) AS BIGINT)
-        FROM {TABLE} WHERE ($first IS NULL OR charge_date >= $first) AND ($end IS NULL OR charge_date < $end)
+        FROM {CORRECTIONS} WHERE ($first IS NULL OR charge_date >= $first) AND ($end IS NULL OR charge_date < $end)
         GROUP BY ALL ORDER BY charge_date DESC, source, billing_period, abs(sum(effective_cost)) DESC, department, team, BillingCurrency, ChargeClass
         """,
         {"first": first, "end": end},

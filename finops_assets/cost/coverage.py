@@ -20,7 +20,7 @@ from finops_assets.cost.facts import facts_stamp
 from finops_assets.storage.lake import Key, Lake
 from finops_assets.tables import ddl, declarations, values
 
-TABLE = "coverage"
+COVERAGE_TABLE = "coverage"
 State = Literal["built", "awaited", "held"]
 BUILT, AWAITED, HELD = "built", "awaited", "held"
 CURRENT, PREVIOUS, NOTHING = "current", "previous", "nothing"
@@ -60,7 +60,7 @@ def enter_coverage(
 
     A state that was there before keeps its beginning.
     """
-    ddl.create(connection, TABLE)
+    ddl.create(connection, COVERAGE_TABLE)
     if not covered:
         return
     moment = (at or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)
@@ -69,7 +69,8 @@ def enter_coverage(
     before = {
         (source, day): (state, since)
         for day, source, state, since in connection.execute(
-            f"SELECT charge_date, source, state, since FROM {TABLE} WHERE list_contains(?, charge_date)", [days]
+            f"SELECT charge_date, source, state, since FROM {COVERAGE_TABLE} WHERE list_contains(?, charge_date)",
+            [days],
         ).fetchall()
     }
     rows = []
@@ -87,11 +88,14 @@ def enter_coverage(
                 "stamp": judged.stamp,
             }
         )
-    connection.register("coverage_now", pa.Table.from_pylist(rows, values.arrow_schema(declarations.table(TABLE))))
-    connection.execute(
-        f"DELETE FROM {TABLE} USING coverage_now n WHERE {TABLE}.charge_date = n.charge_date AND {TABLE}.source = n.source"
+    connection.register(
+        "coverage_now", pa.Table.from_pylist(rows, values.arrow_schema(declarations.table(COVERAGE_TABLE)))
     )
-    connection.execute(f"INSERT INTO {TABLE} BY NAME SELECT * FROM coverage_now")
+    connection.execute(
+        f"DELETE FROM {COVERAGE_TABLE} AS c USING coverage_now n"
+        " WHERE c.charge_date = n.charge_date AND c.source = n.source"
+    )
+    connection.execute(f"INSERT INTO {COVERAGE_TABLE} BY NAME SELECT * FROM coverage_now")
     connection.unregister("coverage_now")
 
 
@@ -110,7 +114,7 @@ def coverage_of(
         Coverage(*row)
         for row in connection.execute(
             f"""
-            SELECT charge_date, source, state, since, reason, shown, stamp FROM {TABLE}
+            SELECT charge_date, source, state, since, reason, shown, stamp FROM {COVERAGE_TABLE}
             WHERE charge_date >= coalesce($first, charge_date)
                 AND charge_date < coalesce($end, charge_date + INTERVAL 1 DAY)
             ORDER BY charge_date, source
@@ -124,6 +128,6 @@ def has_coverage(connection: duckdb.DuckDBPyConnection) -> bool:
     """Does this warehouse or copy say what its days are made of? One of an earlier version does not."""
     return bool(
         connection.execute(
-            "SELECT 1 FROM duckdb_tables() WHERE table_name = ? AND schema_name = current_schema()", [TABLE]
+            "SELECT 1 FROM duckdb_tables() WHERE table_name = ? AND schema_name = current_schema()", [COVERAGE_TABLE]
         ).fetchall()
     )

@@ -18,7 +18,7 @@ from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets.cost.engines.choose import engine_of
 from finops_assets.cost.engines.engine import Asked
 from finops_assets.cost.restatements import keep_history
-from finops_assets.cost.rollup import REPORTED, TABLE, TooMany, key_of, rollup_query, too_many_query
+from finops_assets.cost.rollup import REPORTED, ROLLUP_TABLE, TooMany, key_of, rollup_query, too_many_query
 from finops_assets.settings.model import Settings
 from finops_assets.storage.day_files import facts_relation, stamp_of
 from finops_assets.storage.duck import columns_of
@@ -65,9 +65,9 @@ def build_rollup(
                     judged = {key: _rolled_up(covered[key], built_from.get(key)) for key in covered if key[1] in chunk}
                 enter_coverage(connection, judged, built_from)
                 if not files:
-                    for table in (TABLE, commitments.TABLE, corrections.TABLE, ROLLED_UP):
+                    for table in (ROLLUP_TABLE, commitments.COMMITMENTS, corrections.CORRECTIONS, ROLLED_UP):
                         warehouse.replace_days(connection, table, chunk, None)
-                    for history in (restatements.TABLE, accrual.HISTORY):
+                    for history in (restatements.REPORTED_COST, accrual.REPORTED_ACCRUALS):
                         keep_history(connection, chunk, None, table=history)
                     continue
                 for name, table_found in found.items():
@@ -84,22 +84,24 @@ def build_rollup(
                 # it, unless two sources bill under one key and a resource could count twice.
                 shared = f"SELECT 1 FROM {ROLLED} GROUP BY {columns_of(keys)} HAVING count(*) > 1 LIMIT 1"
                 overlap = bool(connection.execute(shared).fetchall())
-                rollup = made[TABLE] if overlap else f"SELECT * EXCLUDE (source) FROM {ROLLED}"
+                rollup = made[ROLLUP_TABLE] if overlap else f"SELECT * EXCLUDE (source) FROM {ROLLED}"
                 others = rules.dimensions
-                warehouse.replace_days(connection, TABLE, chunk, rollup, others)
+                warehouse.replace_days(connection, ROLLUP_TABLE, chunk, rollup, others)
                 reported = f"SELECT {columns_of((*keys, 'source', *REPORTED))} FROM {ROLLED}"
                 keep_history(connection, chunk, reported, dimensions=others)
                 accrued = accrual.adjustments_query(CHARGES, keys)
-                keep_history(connection, chunk, accrued, table=accrual.HISTORY, dimensions=others)
-                warehouse.replace_days(connection, commitments.TABLE, chunk, made[commitments.TABLE], others)
-                warehouse.replace_days(connection, corrections.TABLE, chunk, made[corrections.TABLE])
+                keep_history(connection, chunk, accrued, table=accrual.REPORTED_ACCRUALS, dimensions=others)
+                warehouse.replace_days(
+                    connection, commitments.COMMITMENTS, chunk, made[commitments.COMMITMENTS], others
+                )
+                warehouse.replace_days(connection, corrections.CORRECTIONS, chunk, made[corrections.CORRECTIONS])
                 for name in (ROLLED, CHARGES):
                     connection.execute(f"DROP TABLE {name}")
                 connection.register("rolled_up_now", _as_table(built_from))
                 warehouse.replace_days(connection, ROLLED_UP, chunk, "SELECT * FROM rolled_up_now")
                 connection.unregister("rolled_up_now")
                 accrual.create_views(connection, others)
-                if warehouse.has(connection, sparse.TABLE):
+                if warehouse.has(connection, sparse.SPARSE_GROUPS):
                     sparse.create_view(connection)
 
 
@@ -110,7 +112,14 @@ def _rolled_up(judged: Covered, stamp: str | None) -> Covered:
 
 def rollup_versions(warehouse: Warehouse, days: Iterable[date]) -> dict[date, str]:
     """By day a hash of what the rollup and the tables beside it hold of it, with what was reported of it before."""
-    tables = (TABLE, commitments.TABLE, corrections.TABLE, restatements.TABLE, accrual.HISTORY, coverages.TABLE)
+    tables = (
+        ROLLUP_TABLE,
+        commitments.COMMITMENTS,
+        corrections.CORRECTIONS,
+        restatements.REPORTED_COST,
+        accrual.REPORTED_ACCRUALS,
+        coverages.COVERAGE_TABLE,
+    )
     with warehouse.reading() as connection:
         return versions_by_day(connection, [t for t in tables if warehouse.has(connection, t)], days)
 
@@ -144,10 +153,10 @@ def statements_on_facts(
     sql, names = key_of(rules, providers, too_many=too_many), key(rules.dimensions)
     return {
         ROLLED: lambda facts: rollup_query(rules, facts, providers, by_source=True, too_many=too_many),
-        TABLE: lambda facts: rollup_query(rules, facts, providers, too_many=too_many),
+        ROLLUP_TABLE: lambda facts: rollup_query(rules, facts, providers, too_many=too_many),
         CHARGES: lambda facts: accrual.charges_query(sql, facts),
-        commitments.TABLE: lambda facts: commitments.daily_query(sql, names, facts),
-        corrections.TABLE: lambda facts: corrections.daily_query(sql, facts),
+        commitments.COMMITMENTS: lambda facts: commitments.daily_query(sql, names, facts),
+        corrections.CORRECTIONS: lambda facts: corrections.daily_query(sql, facts),
     }
 
 
@@ -168,10 +177,10 @@ def _found(ask: Asked, rules: Rules, providers: Mapping[str, str]) -> dict[str, 
     known = ask(partial(too_many_query, rules)) if too_many_query(rules, "facts") else pa.table({})
     rows = zip(*(column.to_pylist() for column in known.columns))
     queries = statements_on_facts(rules, providers, _by_dimension(rows))
-    found = {name: ask(query) for name, query in queries.items() if name != TABLE}
+    found = {name: ask(query) for name, query in queries.items() if name != ROLLUP_TABLE}
     keyed = found[ROLLED].group_by(list(key(rules.dimensions))).aggregate([]).num_rows
     if keyed < found[ROLLED].num_rows:
-        found[TABLE] = ask(queries[TABLE])
+        found[ROLLUP_TABLE] = ask(queries[ROLLUP_TABLE])
     return found
 
 

@@ -15,9 +15,9 @@ import pandas as pd
 
 from finops_assets.tables import ddl
 
-TABLE = "reported_cost"
+REPORTED_COST = "reported_cost"
 # SQL: the rollup by source as it is reported now.
-REPORTED_NOW = f"(SELECT * FROM {TABLE} WHERE reported_to IS NULL)"
+REPORTED_NOW = f"(SELECT * FROM {REPORTED_COST} WHERE reported_to IS NULL)"
 
 
 def keep_history(
@@ -25,7 +25,7 @@ def keep_history(
     days: Iterable[date],
     reported: str | None,
     at: datetime | None = None,
-    table: str = TABLE,
+    table: str = REPORTED_COST,
     dimensions: Iterable[str] = (),
 ) -> list[date]:
     """Within a transaction: close the versions of the days that changed and open new ones; returns those days.
@@ -80,7 +80,7 @@ def _there(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
     return bool(connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]).fetchall())
 
 
-def as_of_relation(as_of: date, table: str = TABLE) -> str:
+def as_of_relation(as_of: date, table: str = REPORTED_COST) -> str:
     """SQL: the rollup, or another table with such a history, as it was reported at the end of a UTC day."""
     end = as_of + timedelta(days=1)
     return (
@@ -99,18 +99,18 @@ def restatements(connection: duckdb.DuckDBPyConnection, since: date | None = Non
         "restated_at", "charge_date", "source", "department", "team", "currency",
         "effective_cost_before", "effective_cost_after", "moved", "billed_moved", "rows_moved",
     ]  # fmt: skip
-    if not _there(connection, TABLE):
+    if not _there(connection, REPORTED_COST):
         return pd.DataFrame(columns=columns)
     rows = connection.execute(
         f"""
         WITH closed AS (
             SELECT reported_to AS restated_at, charge_date, source, department, team, BillingCurrency AS currency,
                 -billed_cost AS billed, effective_cost AS before, 0 AS after, -row_count AS n
-            FROM {TABLE} WHERE reported_to IS NOT NULL
+            FROM {REPORTED_COST} WHERE reported_to IS NOT NULL
         ), opened AS (
             SELECT reported_from, charge_date, source, department, team, BillingCurrency,
                 billed_cost, 0, effective_cost, row_count
-            FROM {TABLE} r
+            FROM {REPORTED_COST} r
             WHERE EXISTS (SELECT 1 FROM closed c WHERE c.charge_date = r.charge_date AND c.restated_at = r.reported_from)
         ), summed AS (
             SELECT restated_at, charge_date, source, department, team, currency,
@@ -135,7 +135,7 @@ TakenOut = dict[str, dict[date, dict[str, Decimal]]]
 def taken_out(connection: duckdb.DuckDBPyConnection, sources: Iterable[str]) -> TakenOut:
     """The sources besides these whose cost stands in the rollup: a day that runs again loses it, the others keep it."""
     found: TakenOut = {}
-    if not _there(connection, TABLE):
+    if not _there(connection, REPORTED_COST):
         return found
     for source, day, currency, cost in connection.execute(
         f"SELECT source, charge_date, BillingCurrency, sum(effective_cost) FROM {REPORTED_NOW}"

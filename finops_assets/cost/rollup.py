@@ -14,7 +14,7 @@ from finops_assets.focus.participants import provider_before
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations
 
-TABLE = "daily_cost_by_team"
+ROLLUP_TABLE = "daily_cost_by_team"
 UNTAGGED, UNKNOWN, OTHER = "__untagged__", "__unknown__", "Other"
 TOO_MANY = "__other__"
 """What stands for every value of a dimension on a day on which it has more than `MOST_VALUES`."""
@@ -135,13 +135,13 @@ def days_lacking(warehouse: Warehouse, dimensions: Iterable[str]) -> set[date]:
     """The days that the rollup is not grouped by all of these dimensions on: built before finops.yaml, or this product, had
     one."""
     with warehouse.reading() as connection:
-        if not warehouse.has(connection, TABLE):
+        if not warehouse.has(connection, ROLLUP_TABLE):
             return set()
-        held = ddl.dimensions_of(connection, TABLE)
+        held = ddl.dimensions_of(connection, ROLLUP_TABLE)
         without = " OR ".join(
             f"{identifier(d)} IS NULL" if d in held else "true" for d in declarations.grouped(dimensions)
         )
-        found = connection.execute(f"SELECT DISTINCT charge_date FROM {TABLE} WHERE {without}").fetchall()
+        found = connection.execute(f"SELECT DISTINCT charge_date FROM {ROLLUP_TABLE} WHERE {without}").fetchall()
     return {day for (day,) in found}
 
 
@@ -149,10 +149,10 @@ def rollup_totals(warehouse: Warehouse, days: Iterable[date]) -> dict[date, dict
     """Rows, billed and effective cost of the rollup by day and currency."""
     result: dict[date, dict[str, tuple[int, Decimal, Decimal]]] = {}
     with warehouse.reading() as connection:
-        if not warehouse.has(connection, TABLE):
+        if not warehouse.has(connection, ROLLUP_TABLE):
             return {}
         for day, currency, rows, billed, effective in connection.execute(
-            totals_query(f"(SELECT * FROM {TABLE} WHERE list_contains(?, charge_date)) AS wanted"),
+            totals_query(f"(SELECT * FROM {ROLLUP_TABLE} WHERE list_contains(?, charge_date)) AS wanted"),
             [list(days)],
         ).fetchall():
             result.setdefault(day, {})[currency] = (int(rows), billed, effective)

@@ -16,8 +16,7 @@ from finops_assets.base.period import Period, days_between
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.facts import facts_stamp
-from finops_assets.cost.rollup import TABLE as ROLLUP
-from finops_assets.cost.rollup import UNTAGGED
+from finops_assets.cost.rollup import ROLLUP_TABLE, UNTAGGED
 from finops_assets.focus.money import percent
 from finops_assets.focus.normal import normal_value
 from finops_assets.settings.attribution import SparseGroups
@@ -27,7 +26,7 @@ from finops_assets.storage.lake import Lake
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations
 
-TABLE, STATE, VIEW = "sparse_groups", "sparse_group_days", "daily_cost_by_cost_center"
+SPARSE_GROUPS, SPARSE_GROUP_DAYS, COST_CENTERS = "sparse_groups", "sparse_group_days", "daily_cost_by_cost_center"
 SPARSE = "__sparse__"
 # Part of the stamp: a change of how resources are counted makes every day anew.
 ALGORITHM = 1
@@ -47,9 +46,11 @@ def bring_up_to_date(
     """
     _create(connection)
     sources = [s.name for s in settings.counted]
-    built = [day for (day,) in connection.execute(f"SELECT DISTINCT charge_date FROM {ROLLUP} ORDER BY 1").fetchall()]
+    built = [
+        day for (day,) in connection.execute(f"SELECT DISTINCT charge_date FROM {ROLLUP_TABLE} ORDER BY 1").fetchall()
+    ]
     wanted = _stamps(lake, rules, settings.sparse_groups, sources, built)
-    held: dict[date, str] = dict(connection.execute(f"SELECT charge_date, stamp FROM {STATE}").fetchall())
+    held: dict[date, str] = dict(connection.execute(f"SELECT charge_date, stamp FROM {SPARSE_GROUP_DAYS}").fetchall())
     changed = sorted(day for day, stamp in wanted.items() if held.get(day) != stamp)
     gone = sorted(held.keys() - wanted.keys())
     known = set(built)
@@ -60,7 +61,9 @@ def bring_up_to_date(
         with warehouse.transaction(connection):
             query = _counted(settings.sparse_groups, facts_relation(files)) if files else None
             _replace(connection, chunk, query, settings.sparse_groups)
-            connection.executemany(f"INSERT INTO {STATE} VALUES (?, ?)", [(day, wanted[day]) for day in chunk])
+            connection.executemany(
+                f"INSERT INTO {SPARSE_GROUP_DAYS} VALUES (?, ?)", [(day, wanted[day]) for day in chunk]
+            )
     if gone:
         with warehouse.transaction(connection):
             _replace(connection, gone, None, settings.sparse_groups)
@@ -69,7 +72,7 @@ def bring_up_to_date(
 
 
 def _create(connection: duckdb.DuckDBPyConnection) -> None:
-    for table in (TABLE, STATE):
+    for table in (SPARSE_GROUPS, SPARSE_GROUP_DAYS):
         ddl.create(connection, table)
 
 
@@ -131,7 +134,7 @@ def _replace(
     connection: duckdb.DuckDBPyConnection, days: list[date], counted: str | None, groups: SparseGroups
 ) -> None:
     """Replace these days of both tables; `counted` None: no resource is known of them."""
-    for table in (TABLE, STATE):
+    for table in (SPARSE_GROUPS, SPARSE_GROUP_DAYS):
         connection.execute(f"DELETE FROM {table} WHERE list_contains(?, charge_date)", [days])
     pairs = " ".join(f"WHEN {literal(pair)} THEN {least}" for pair, least in _overrides(groups).items())
     least = (
@@ -143,11 +146,11 @@ def _replace(
     )
     connection.execute(
         f"""
-        INSERT INTO {TABLE}
+        INSERT INTO {SPARSE_GROUPS}
         SELECT r.charge_date, r.department, r.team, coalesce(c.resources, 0) AS resources, {least} AS min_resources,
             coalesce(c.resources, 0) < {least} AS sparse
         FROM (
-            SELECT DISTINCT charge_date, department, team FROM {ROLLUP}
+            SELECT DISTINCT charge_date, department, team FROM {ROLLUP_TABLE}
             WHERE list_contains($days, charge_date) AND department <> '{UNTAGGED}' AND team <> '{UNTAGGED}'
         ) AS r LEFT JOIN ({counted or nothing}) AS c
         ON r.department = c.department AND r.team = c.team AND c.day <= r.charge_date
@@ -173,16 +176,16 @@ def create_view(connection: duckdb.DuckDBPyConnection) -> None:
         f"CAST(CASE WHEN count({c}) = count(*) THEN sum({c}) END AS DECIMAL(38, 18)) AS {c}" for c in _COSTS[3:]
     )
     counts = ", ".join(f"CAST(sum({c}) AS BIGINT) AS {c}" for c in _COUNTS)
-    keys = declarations.key(ddl.dimensions_of(connection, ROLLUP))
+    keys = declarations.key(ddl.dimensions_of(connection, ROLLUP_TABLE))
     shown = ", ".join(
         f"CASE WHEN s.sparse THEN '{SPARSE}' ELSE r.team END AS team" if name == "team" else f"r.{identifier(name)}"
         for name in keys
     )
     connection.execute(
         f"""
-        CREATE OR REPLACE VIEW {VIEW} AS
+        CREATE OR REPLACE VIEW {COST_CENTERS} AS
         SELECT {shown}, {sums}, {prices}, {counts}
-        FROM {ROLLUP} AS r LEFT JOIN {TABLE} AS s
+        FROM {ROLLUP_TABLE} AS r LEFT JOIN {SPARSE_GROUPS} AS s
         ON r.charge_date = s.charge_date AND r.department = s.department AND r.team = s.team
         GROUP BY {", ".join(str(n) for n, _ in enumerate(keys, 1))}
         """
@@ -199,7 +202,7 @@ def sparse_report(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.D
         f"""
         SELECT s.department, s.team, max_by(s.resources, s.charge_date), max_by(s.min_resources, s.charge_date),
             count(DISTINCT s.charge_date), r.BillingCurrency, sum(r.effective_cost), sum(r.positive_effective_cost)
-        FROM {ROLLUP} AS r JOIN {TABLE} AS s
+        FROM {ROLLUP_TABLE} AS r JOIN {SPARSE_GROUPS} AS s
         ON r.charge_date = s.charge_date AND r.department = s.department AND r.team = s.team AND s.sparse
         WHERE r.charge_date >= $first AND r.charge_date < $end
         GROUP BY 1, 2, 6
@@ -209,7 +212,7 @@ def sparse_report(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.D
     ).fetchall()
     total = dict(
         connection.execute(
-            f"SELECT BillingCurrency, sum(positive_effective_cost) FROM {ROLLUP}"
+            f"SELECT BillingCurrency, sum(positive_effective_cost) FROM {ROLLUP_TABLE}"
             " WHERE charge_date >= $first AND charge_date < $end GROUP BY 1",
             {"first": period.first, "end": period.end},
         ).fetchall()
@@ -229,7 +232,7 @@ def sparse_shares(connection: duckdb.DuckDBPyConnection, period: Period) -> dict
             f"""
             SELECT BillingCurrency, coalesce(sum(CASE WHEN team = '{SPARSE}' THEN positive_effective_cost END), 0),
                 sum(positive_effective_cost)
-            FROM {VIEW} WHERE charge_date >= $first AND charge_date < $end GROUP BY 1 ORDER BY 1
+            FROM {COST_CENTERS} WHERE charge_date >= $first AND charge_date < $end GROUP BY 1 ORDER BY 1
             """,
             {"first": period.first, "end": period.end},
         ).fetchall()

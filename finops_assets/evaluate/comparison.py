@@ -18,7 +18,7 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.base.period import Period, days_between
 from finops_assets.cost.coverage import BUILT, HELD, NOTHING, PREVIOUS, Coverage, coverage_of
 from finops_assets.cost.restatements import REPORTED_NOW
-from finops_assets.cost.rollup import TABLE
+from finops_assets.cost.rollup import ROLLUP_TABLE
 
 # A source without any row for longer than this cost nothing meanwhile; for less its bill is late.
 LATE_DAYS = 7
@@ -26,13 +26,15 @@ UNTAGGED_DAYS = 30
 DAYS_SHOWN = 6
 
 
-def latest_month(connection: duckdb.DuckDBPyConnection, rollup: str = TABLE) -> Period | None:
+def latest_month(connection: duckdb.DuckDBPyConnection, rollup: str = ROLLUP_TABLE) -> Period | None:
     """The month of the newest day in the rollup, up to and with that day; None where the rollup is empty."""
     last = _last_day(connection, rollup)
     return Period(last.replace(day=1), last + timedelta(days=1)) if last else None
 
 
-def latest_days(connection: duckdb.DuckDBPyConnection, days: int = UNTAGGED_DAYS, rollup: str = TABLE) -> Period | None:
+def latest_days(
+    connection: duckdb.DuckDBPyConnection, days: int = UNTAGGED_DAYS, rollup: str = ROLLUP_TABLE
+) -> Period | None:
     """The last `days` days up to and with the newest day in the rollup."""
     last = _last_day(connection, rollup)
     return Period(last - timedelta(days=days - 1), last + timedelta(days=1)) if last else None
@@ -43,7 +45,9 @@ def _last_day(connection: duckdb.DuckDBPyConnection, rollup: str) -> date | None
     return row[0] if row else None
 
 
-def reported_days(connection: duckdb.DuckDBPyConnection, first: date, end: date, rollup: str = TABLE) -> set[date]:
+def reported_days(
+    connection: duckdb.DuckDBPyConnection, first: date, end: date, rollup: str = ROLLUP_TABLE
+) -> set[date]:
     """The days that the rollup has figures for, and those that are built and cost nothing."""
     found = {
         day
@@ -52,12 +56,12 @@ def reported_days(connection: duckdb.DuckDBPyConnection, first: date, end: date,
             {"first": first, "end": end},
         ).fetchall()
     }
-    if rollup in (TABLE, REPORTED_NOW):
+    if rollup in (ROLLUP_TABLE, REPORTED_NOW):
         found |= {c.day for c in coverage_of(connection, first, end) if c.state == BUILT}
     return found
 
 
-def missing_days(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str = TABLE) -> list[date]:
+def missing_days(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str = ROLLUP_TABLE) -> list[date]:
     """The days of a period that the rollup has no figures for: held by a gate, or not run."""
     found = reported_days(connection, period.first, period.end, rollup)
     return [day for day in period.days if day not in found]
@@ -67,7 +71,9 @@ class NoFigures(FinopsError):
     """There is nothing to show of the days that were asked for."""
 
 
-def require_figures(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str = TABLE, name: str = "") -> None:
+def require_figures(
+    connection: duckdb.DuckDBPyConnection, period: Period, rollup: str = ROLLUP_TABLE, name: str = ""
+) -> None:
     """A period without any figure has no answer, not the answer 0. `name`: what people call the period.
 
     Raises:

@@ -17,9 +17,8 @@ import pandas as pd
 
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier, literal
-from finops_assets.cost.restatements import REPORTED_NOW
-from finops_assets.cost.restatements import TABLE as REPORTED_COST
-from finops_assets.cost.rollup import TABLE, missing
+from finops_assets.cost.restatements import REPORTED_COST, REPORTED_NOW
+from finops_assets.cost.rollup import ROLLUP_TABLE, missing
 from finops_assets.evaluate.comparison import Comparison, compare
 from finops_assets.focus.money import percent
 from finops_assets.tables.ddl import dimensions_of
@@ -34,9 +33,9 @@ Basis = Literal["effective", "billed", "accrued"]
 """What a cost is: accrued by the provider, cash, or accrued by day (charges longer than a day given to their days)."""
 
 
-def can_group_by(connection: duckdb.DuckDBPyConnection, rollup: str = TABLE) -> tuple[str, ...]:
+def can_group_by(connection: duckdb.DuckDBPyConnection, rollup: str = ROLLUP_TABLE) -> tuple[str, ...]:
     """The columns that a relation like the rollup can be summed by: the day, and what tells cost apart."""
-    dimensions = (*dimensions_of(connection, TABLE), *dimensions_of(connection, REPORTED_COST))
+    dimensions = (*dimensions_of(connection, ROLLUP_TABLE), *dimensions_of(connection, REPORTED_COST))
     held = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {rollup}").fetchall()}
     return tuple(c for c in rollup_key(dimensions)[:-1] if c in held)
 
@@ -52,12 +51,12 @@ def require_columns(by: Iterable[str], allowed: Sequence[str]) -> None:
 
 
 def days_without(
-    connection: duckdb.DuckDBPyConnection, period: Period, by: Iterable[str], rollup: str = TABLE
+    connection: duckdb.DuckDBPyConnection, period: Period, by: Iterable[str], rollup: str = ROLLUP_TABLE
 ) -> dict[str, list[date]]:
     """By dimension the days of a period that a relation like the rollup was not summed by it: built before it was one."""
     found: dict[str, list[date]] = {}
     for name in by:
-        if name in dimensions_of(connection, TABLE) and name not in DIMENSIONS:
+        if name in dimensions_of(connection, ROLLUP_TABLE) and name not in DIMENSIONS:
             rows = connection.execute(
                 f"SELECT DISTINCT charge_date FROM {rollup} WHERE {identifier(name)} IS NULL AND charge_date >= $first"
                 " AND charge_date < $end ORDER BY 1",
@@ -72,7 +71,7 @@ def cost_by(
     connection: duckdb.DuckDBPyConnection,
     period: Period,
     by: tuple[str, ...],
-    rollup: str = TABLE,
+    rollup: str = ROLLUP_TABLE,
     basis: Basis | None = None,
     reported: str = REPORTED_NOW,
 ) -> pd.DataFrame:
@@ -176,7 +175,7 @@ def untagged_by(
     connection: duckdb.DuckDBPyConnection,
     period: Period,
     by: tuple[str, ...] = ("provider",),
-    rollup: str = TABLE,
+    rollup: str = ROLLUP_TABLE,
     reported: str = REPORTED_NOW,
     dimensions: Iterable[str] | None = None,
 ) -> pd.DataFrame:
@@ -193,7 +192,7 @@ def untagged_by(
     """
     allowed = can_group_by(connection, rollup)[1:]
     require_columns(by, allowed)
-    there = [d for d in dimensions_of(connection, TABLE) if d in allowed]
+    there = [d for d in dimensions_of(connection, ROLLUP_TABLE) if d in allowed]
     wanted = there if dimensions is None else grouped(dimensions)
     compared = compare(connection, period, reported, rollup)
     keys = ", ".join(identifier(b) for b in by)
@@ -242,7 +241,7 @@ def untagged_by(
 
 
 def savings_by(
-    connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str, ...], rollup: str = TABLE
+    connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str, ...], rollup: str = ROLLUP_TABLE
 ) -> pd.DataFrame:
     """List and contracted cost beside billed cost, each counted once where commitments were bought (`rollup.once`).
 

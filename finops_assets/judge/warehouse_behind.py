@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import date
 
 from finops_assets.base.errors import WarehouseError
-from finops_assets.cost.rollup import TABLE, rollup_totals
+from finops_assets.cost.rollup import ROLLUP_TABLE, rollup_totals
 from finops_assets.ingest.raw_days import sum_totals
 from finops_assets.platform import Platform
 from finops_assets.storage.ledger import DayTotals, Ledger
@@ -42,8 +42,8 @@ def require_none_missing(platform: Platform, built: Iterable[date]) -> None:
         WarehouseError: it names them, and what to do.
     """
     with platform.warehouse.reading() as connection:
-        there = platform.warehouse.has(connection, TABLE)
-        found = connection.execute(f"SELECT DISTINCT charge_date FROM {TABLE}").fetchall() if there else []
+        there = platform.warehouse.has(connection, ROLLUP_TABLE)
+        found = connection.execute(f"SELECT DISTINCT charge_date FROM {ROLLUP_TABLE}").fetchall() if there else []
     absent = sorted(set(built) - {day for (day,) in found})
     missing = [day for day, totals in _in_ledger(platform, absent).items() if totals.rows]
     if missing:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finops_assets.base.period import Period
-from finops_assets.cost.accrual import HISTORY, accrued_rollup, committed, parts_query
+from finops_assets.cost.accrual import REPORTED_ACCRUALS, accrued_rollup, committed, parts_query
 from finops_assets.cost.corrections import corrections
 from finops_assets.evaluate.reports import cost_by
 from finops_assets.judge.gates.rollup import ACCRUED, judge_rollup
@@ -181,7 +181,7 @@ def test_a_restated_licence_changes_its_own_parts_and_keeps_what_was_reported(si
     assert entries(site) == {date(2026, 1, d): Decimal(n) for d, n in enumerate((5, 6, 6, 6, 1), start=1)}
     with site.platform.warehouse.reading() as connection:
         closed = connection.execute(
-            f"SELECT DISTINCT charge_date, reported_to >= ? FROM {HISTORY} WHERE reported_to IS NOT NULL",
+            f"SELECT DISTINCT charge_date, reported_to >= ? FROM {REPORTED_ACCRUALS} WHERE reported_to IS NOT NULL",
             [before.replace(tzinfo=None)],
         ).fetchall()
         # What was reported yesterday was nothing: history answers for the accrual as for the rollup.
@@ -220,7 +220,7 @@ def test_the_gate_sees_a_part_that_is_off_by_one_unit(site: Site) -> None:
     assert verdict().figures["apportioned USD"] == "0.1"
     with site.platform.warehouse.writing() as connection:
         connection.execute(
-            f"UPDATE {HISTORY} SET effective_cost = effective_cost + 0.000000000000000001 WHERE accrual_date = '2026-01-30'"
+            f"UPDATE {REPORTED_ACCRUALS} SET effective_cost = effective_cost + 0.000000000000000001 WHERE accrual_date = '2026-01-30'"
         )
     assert verdict().holds
     assert "given to days 0.100000000000000001" in verdict().message

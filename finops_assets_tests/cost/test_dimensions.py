@@ -18,11 +18,9 @@ from finops_assets.base.period import Period, days_between
 from finops_assets.cli import app
 from finops_assets.cost import rollup
 from finops_assets.cost.daily_tables import build_rollup
-from finops_assets.cost.restatements import TABLE as REPORTED
-from finops_assets.cost.restatements import keep_history, restatements
-from finops_assets.cost.sparse import VIEW as COST_CENTERS
-from finops_assets.cost.sparse import bring_up_to_date
-from finops_assets.evaluate.allocation.balance import TABLE as ALLOCATED
+from finops_assets.cost.restatements import REPORTED_COST, keep_history, restatements
+from finops_assets.cost.sparse import COST_CENTERS, bring_up_to_date
+from finops_assets.evaluate.allocation.balance import ALLOCATED_COST
 from finops_assets.evaluate.allocation.days import bring_up_to_date as allocate_days
 from finops_assets.evaluate.forecast.period import kinds_of_series
 from finops_assets.evaluate.forecast.series import daily_series
@@ -84,9 +82,9 @@ def by(site: Site, table: str, column: str, cost: str = "effective_cost", where:
 def test_a_dimension_that_comes_is_there_for_days_that_run_again_and_null_before(before: Site) -> None:
     site = build(replace(before, extra=OWN), ONE)
     first, second = f"charge_date = DATE '{ONE}'", f"charge_date = DATE '{TWO}'"
-    assert by(site, rollup.TABLE, "order", where=first) == {"a": 11, "b": 2, "__untagged__": 3}
-    assert by(site, rollup.TABLE, "group", where=first) == {"1": 14, "__untagged__": 2}
-    assert by(site, rollup.TABLE, "order", where=second) == {None: 6}
+    assert by(site, rollup.ROLLUP_TABLE, "order", where=first) == {"a": 11, "b": 2, "__untagged__": 3}
+    assert by(site, rollup.ROLLUP_TABLE, "group", where=first) == {"1": 14, "__untagged__": 2}
+    assert by(site, rollup.ROLLUP_TABLE, "order", where=second) == {None: 6}
     assert by(site, "daily_commitments", "order", "row_count") == {"a": 1}
     # Parts of the long charge fall on days that were built before it, and keep what it is known by.
     assert by(
@@ -110,7 +108,7 @@ def test_history_stays_comparable_over_a_change_of_dimensions(before: Site) -> N
     wider = build(replace(before, extra=OWN), ONE, TWO)
     with wider.platform.warehouse.reading() as connection:
         assert restatements(connection).empty
-    told = f'SELECT DISTINCT "order" FROM {REPORTED} WHERE reported_to IS {{}} ORDER BY ALL'
+    told = f'SELECT DISTINCT "order" FROM {REPORTED_COST} WHERE reported_to IS {{}} ORDER BY ALL'
     assert asked(wider, told.format("NOT NULL")) == [(None,)]
     assert asked(wider, told.format("NULL")) == [("__untagged__",), ("a",), ("b",)]
     narrow = build(replace(before, extra='  "group": {keys: [cc]}\n'), ONE, TWO)
@@ -119,7 +117,7 @@ def test_history_stays_comparable_over_a_change_of_dimensions(before: Site) -> N
         assert dimensions_of(connection) == ("department", "team", "environment", "group"), "collapsed"
     assert asked(narrow, told.format("NULL")) == [(None,)]
     assert ("b",) in asked(narrow, told.format("NOT NULL"))
-    assert asked(narrow, f"SELECT count(*) FROM {rollup.TABLE}") == [(4,)]
+    assert asked(narrow, f"SELECT count(*) FROM {rollup.ROLLUP_TABLE}") == [(4,)]
     # A real restatement beside the change of names is told, with its money.
     narrow.put_csv("a.csv", *rows(), row(TWO, '{"team": "core", "order": "a"}', 5))
     again = replace(narrow, extra=OWN)
@@ -138,22 +136,22 @@ def test_a_dimension_that_goes_collapses_day_by_day(before: Site) -> None:
     p = narrow.platform
     # Half way: published, and its views with it.
     p.warehouse.publish(p.lake, p.rules.dimensions)
-    assert asked(narrow, f"SELECT count(*) FROM {rollup.TABLE} WHERE charge_date = DATE '{ONE}'") == [(1,)]
-    assert by(narrow, rollup.TABLE, "order") == {None: 16, "a": 1, "b": 2, "__untagged__": 3}
+    assert asked(narrow, f"SELECT count(*) FROM {rollup.ROLLUP_TABLE} WHERE charge_date = DATE '{ONE}'") == [(1,)]
+    assert by(narrow, rollup.ROLLUP_TABLE, "order") == {None: 16, "a": 1, "b": 2, "__untagged__": 3}
     build(narrow, TWO)
     p.warehouse.publish(p.lake, p.rules.dimensions)
     with duckdb.connect(str(p.warehouse.published), read_only=True) as connection:
         assert dimensions_of(connection) == ("department", "team", "environment")
-        assert "order" in dimensions_of(connection, REPORTED), "what was reported by it stays"
-        for table in (rollup.TABLE, "daily_accrued_cost", COST_CENTERS):
+        assert "order" in dimensions_of(connection, REPORTED_COST), "what was reported by it stays"
+        for table in (rollup.ROLLUP_TABLE, "daily_accrued_cost", COST_CENTERS):
             assert connection.execute(f"SELECT sum(row_count) FROM {table}").fetchall() == [(7,)], table
 
 
 def test_a_dimension_with_too_many_values_is_not_summed_by(before: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollup, "MOST_VALUES", 1)
     site = build(replace(before, extra=OWN), ONE, TWO)
-    assert by(site, rollup.TABLE, "order") == {"__other__": 16, "__untagged__": 6}
-    assert by(site, rollup.TABLE, "group") == {"1": 18, "__untagged__": 4}, "one value a day is not too many"
+    assert by(site, rollup.ROLLUP_TABLE, "order") == {"__other__": 16, "__untagged__": 6}
+    assert by(site, rollup.ROLLUP_TABLE, "group") == {"1": 18, "__untagged__": 4}, "one value a day is not too many"
     assert all(v.passed for v in gates.judge_rollup(site.platform, PERIOD.days))
     assert asked(site, 'SELECT DISTINCT "order" FROM daily_commitments') == [("__other__",)]
 
@@ -197,7 +195,7 @@ def test_shared_cost_names_a_dimension_and_says_which_days_lack_it(before: Site)
         done = allocate_days(p.warehouse, connection, p.settings.shared_cost)
         moved = dict(
             connection.execute(
-                f"SELECT charge_date, sum(effective_cost) FROM {ALLOCATED} WHERE team = 'run' GROUP BY 1"
+                f"SELECT charge_date, sum(effective_cost) FROM {ALLOCATED_COST} WHERE team = 'run' GROUP BY 1"
             ).fetchall()
         )
     assert moved == {date(2026, 9, 1): Decimal("2.75")}, "a quarter of 11"
@@ -233,4 +231,4 @@ def test_history_keeps_days_of_many_rows(make_site: Callable[..., Site]) -> None
         days = days_between(date(2026, 9, 1), date(2026, 9, 9))
         assert len(keep_history(connection, days, "SELECT * FROM made")) == 8
         connection.execute("COMMIT")
-        assert connection.execute(f"SELECT count(*) FROM {REPORTED}").fetchall() == [(130_000,)]
+        assert connection.execute(f"SELECT count(*) FROM {REPORTED_COST}").fetchall() == [(130_000,)]

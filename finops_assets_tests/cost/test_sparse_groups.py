@@ -15,7 +15,14 @@ from typer.testing import CliRunner
 from finops_assets.base.errors import ConfigError
 from finops_assets.base.period import Period, days_between
 from finops_assets.cli import app
-from finops_assets.cost.sparse import SPARSE, TABLE, VIEW, bring_up_to_date, sparse_report, sparse_shares
+from finops_assets.cost.sparse import (
+    COST_CENTERS,
+    SPARSE,
+    SPARSE_GROUPS,
+    bring_up_to_date,
+    sparse_report,
+    sparse_shares,
+)
 from finops_assets.evaluate.reports import cost_by
 from finops_assets.graph.run_range import QUIET
 from finops_assets_tests.conftest import Site, focus_row
@@ -54,7 +61,9 @@ def rows() -> list[dict[str, Any]]:
 def groups(site: Site) -> dict[tuple[str, str], tuple[int, bool]]:
     """(day, team) -> resources, sparse."""
     with site.platform.warehouse.reading() as connection:
-        found = connection.execute(f"SELECT charge_date, team, resources, sparse FROM {TABLE} ORDER BY ALL").fetchall()
+        found = connection.execute(
+            f"SELECT charge_date, team, resources, sparse FROM {SPARSE_GROUPS} ORDER BY ALL"
+        ).fetchall()
     return {(day.isoformat(), team): (resources, sparse) for day, team, resources, sparse in found}
 
 
@@ -105,8 +114,10 @@ def test_a_window_that_ends_and_begins_again_counts_a_resource_once(make_site: C
 def test_the_cost_of_sparse_groups_is_kept_in_their_department(counted: Site) -> None:
     with counted.platform.warehouse.reading() as connection:
         by = ("department", "team")
-        plain, shown = cost_by(connection, PERIOD, by), cost_by(connection, PERIOD, by, VIEW)
-        assert cost_by(connection, PERIOD, ("department",)).equals(cost_by(connection, PERIOD, ("department",), VIEW))
+        plain, shown = cost_by(connection, PERIOD, by), cost_by(connection, PERIOD, by, COST_CENTERS)
+        assert cost_by(connection, PERIOD, ("department",)).equals(
+            cost_by(connection, PERIOD, ("department",), COST_CENTERS)
+        )
         columns = "charge_date, provider, department, environment, ServiceCategory, BillingCurrency"
         sums = (
             "sum(billed_cost), sum(effective_cost), sum(positive_effective_cost), sum(list_cost), sum(contracted_cost),"
@@ -114,7 +125,7 @@ def test_the_cost_of_sparse_groups_is_kept_in_their_department(counted: Site) ->
         )
         [before, after] = [
             connection.execute(f"SELECT {columns}, {sums} FROM {t} GROUP BY ALL ORDER BY ALL").fetchall()
-            for t in ("daily_cost_by_team", VIEW)
+            for t in ("daily_cost_by_team", COST_CENTERS)
         ]
         assert before == after
         report, shares = sparse_report(connection, PERIOD), sparse_shares(connection, PERIOD)
@@ -153,7 +164,7 @@ def test_a_mistake_in_the_settings_is_told(tmp_path: Path) -> None:
 def test_the_asset_and_the_command_line(counted: Site) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         graph = Graph(counted.platform.settings, instance)
-        some = dg.define_asset_job("some", selection=dg.AssetSelection.assets(TABLE))
+        some = dg.define_asset_job("some", selection=dg.AssetSelection.assets(SPARSE_GROUPS))
         defs = dg.Definitions.merge(graph.defs, dg.Definitions(jobs=[some]))
         result = defs.resolve_job_def("some").execute_in_process(instance=instance, run_config=QUIET)
         [event] = result.get_asset_materialization_events()

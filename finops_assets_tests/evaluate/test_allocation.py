@@ -18,7 +18,7 @@ from finops_assets.base.period import Period
 from finops_assets.cli import app
 from finops_assets.definitions import build_definitions
 from finops_assets.evaluate.allocation import split
-from finops_assets.evaluate.allocation.balance import TABLE, unbalanced
+from finops_assets.evaluate.allocation.balance import ALLOCATED_COST, unbalanced
 from finops_assets.evaluate.allocation.days import CHARGEBACK, Allocated, bring_up_to_date, unknown_commitments
 from finops_assets.evaluate.allocation.report import allocation, kept, moves
 from finops_assets.evaluate.allocation.split import parts
@@ -70,7 +70,7 @@ class House:
     def borne(self, cost: str = "effective_cost", day: date = DAY) -> dict[tuple[str, str], Decimal]:
         """(bearer, currency) -> what it bears."""
         rows = self.connection.execute(
-            f"SELECT department || '/' || team, BillingCurrency, sum({cost}) FROM {TABLE} WHERE charge_date = ? GROUP BY ALL",
+            f"SELECT department || '/' || team, BillingCurrency, sum({cost}) FROM {ALLOCATED_COST} WHERE charge_date = ? GROUP BY ALL",
             [day],
         ).fetchall()
         return {(owner, currency): amount for owner, currency, amount in rows}
@@ -127,7 +127,7 @@ def test_proportional_to_direct_spend_by_currency(house: House) -> None:
     }
     assert house.borne("billed_cost")["a/one", "EUR"] == Decimal("24.666666666666666667")
     [row] = house.connection.execute(
-        f"SELECT rule, method, ratio, origin_department, origin_team, via FROM {TABLE} WHERE rule IS NOT NULL AND team = 'two'"
+        f"SELECT rule, method, ratio, origin_department, origin_team, via FROM {ALLOCATED_COST} WHERE rule IS NOT NULL AND team = 'two'"
     ).fetchall()
     assert row == ("untagged", "proportional", Decimal("0.333333333333333333"), "__untagged__", "__untagged__", None)
 
@@ -208,7 +208,7 @@ def test_rules_are_chained_in_order_and_say_their_way(house: House) -> None:
     )
     assert house.borne() == {("a/one", "EUR"): 44, ("b/two", "EUR"): 22}
     rows = house.connection.execute(
-        f"SELECT origin_team, via, effective_cost FROM {TABLE} WHERE team = 'one' AND rule = 'platform' ORDER BY ALL"
+        f"SELECT origin_team, via, effective_cost FROM {ALLOCATED_COST} WHERE team = 'one' AND rule = 'platform' ORDER BY ALL"
     ).fetchall()
     assert rows == [("__untagged__", "untagged", 4), ("platform", None, 20)]
 
@@ -264,7 +264,9 @@ def test_many_to_many_goes_through_a_pool(house: House, monkeypatch: pytest.Monk
         assert before.keys() == after.keys()
         assert all(abs(after[key] - amount) < Decimal("1e-16") for key, amount in before.items())
         assert sum(after.values()) == sum(before.values())
-    assert house.connection.execute(f"SELECT count(*) FROM {TABLE} WHERE rule = 'net'").fetchall() == [(7 + 7 + 1,)]
+    assert house.connection.execute(f"SELECT count(*) FROM {ALLOCATED_COST} WHERE rule = 'net'").fetchall() == [
+        (7 + 7 + 1,)
+    ]
     table = allocation(house.connection, WEEK)
     assert list(table["team"]) == [f"t{i}" for i in range(6, -1, -1)]
     assert (table["given"] == Decimal("0.7")).all()
@@ -309,7 +311,7 @@ def test_unused_commitments_go_to_those_who_used_them(site: Site) -> None:
         borne = {
             (team, rule): (effective, billed)
             for team, rule, effective, billed in connection.execute(
-                f"SELECT team, rule, sum(effective_cost), sum(billed_cost) FROM {TABLE} GROUP BY ALL"
+                f"SELECT team, rule, sum(effective_cost), sum(billed_cost) FROM {ALLOCATED_COST} GROUP BY ALL"
             ).fetchall()
         }
         assert unknown_commitments(connection, rules) == []
@@ -370,12 +372,12 @@ def test_showback_and_chargeback_stand_beside_each_other(house: House) -> None:
 def test_unbalanced_finds_any_digit(house: House) -> None:
     house.book("a/one", "20")
     house.split("- {name: platform, cost: {team: platform}, method: even}\n")
-    house.connection.execute(f"UPDATE {TABLE} SET billed_cost = billed_cost + 0.000000000000000001")
+    house.connection.execute(f"UPDATE {ALLOCATED_COST} SET billed_cost = billed_cost + 0.000000000000000001")
     [found] = unbalanced(house.connection)
     assert str(found) == (
         "2026-09-01, a/one, billed cost in EUR: rollup 20.000000000000000000, allocated 20.000000000000000001"
     )
-    house.connection.execute(f"DELETE FROM {TABLE}")
+    house.connection.execute(f"DELETE FROM {ALLOCATED_COST}")
     assert {u.what for u in unbalanced(house.connection)} == {"billed", "effective"}
 
 
@@ -424,10 +426,10 @@ def test_in_the_graph_a_split_that_loses_a_unit_is_held(tmp_path: Path, monkeypa
     assert "2026-09-02, __untagged__/__untagged__, billed cost in EUR: rollup 6" in (check.description or "")
     assert not result.asset_materializations_for_node("reports__allocation"), "what is downstream does not run"
     with platform.warehouse.reading() as connection:
-        days = connection.execute(f"SELECT DISTINCT charge_date FROM {TABLE}").fetchall()
+        days = connection.execute(f"SELECT DISTINCT charge_date FROM {ALLOCATED_COST}").fetchall()
     assert days == [(DAY,)]
     keys = {spec.key.to_user_string() for spec in build_definitions(settings).resolve_all_asset_specs()}
-    assert {TABLE, "reports/allocation"} <= keys
+    assert {ALLOCATED_COST, "reports/allocation"} <= keys
 
 
 # --- the settings

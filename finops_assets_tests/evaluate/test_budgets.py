@@ -22,7 +22,7 @@ from finops_assets.alerts.history import _SCHEMA, AlertHistory
 from finops_assets.base.errors import ConfigError
 from finops_assets.base.period import Period
 from finops_assets.cli import app
-from finops_assets.cost.accrual import HISTORY, create_views
+from finops_assets.cost.accrual import REPORTED_ACCRUALS, create_views
 from finops_assets.definitions import build_definitions
 from finops_assets.evaluate.budgets.evaluate import CHANCES, Evaluation, evaluate, evaluations, keep
 from finops_assets.evaluate.budgets.notices import budget_observations
@@ -55,7 +55,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
         f" positive_effective_cost {MONEY}, row_count BIGINT)"
     )
     connection.execute(
-        f"CREATE TABLE {HISTORY} (charge_date DATE, {KEY}, source VARCHAR, accrual_date DATE, is_apportioned BOOLEAN,"
+        f"CREATE TABLE {REPORTED_ACCRUALS} (charge_date DATE, {KEY}, source VARCHAR, accrual_date DATE, is_apportioned BOOLEAN,"
         f" effective_cost {MONEY}, positive_effective_cost {MONEY}, reported_to TIMESTAMP)"
     )
     create_views(connection)

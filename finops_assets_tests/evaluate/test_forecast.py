@@ -16,7 +16,7 @@ from benchmarks.cost_series import FIRST as SERIES_FIRST
 from benchmarks.cost_series import cost_series
 from finops_assets.base.period import Period
 from finops_assets.cli import app
-from finops_assets.cost.accrual import HISTORY, create_views
+from finops_assets.cost.accrual import REPORTED_ACCRUALS, create_views
 from finops_assets.evaluate.forecast.expect import CANDIDATES, expected, month_place, winsorised
 from finops_assets.evaluate.forecast.intervals import outlook
 from finops_assets.evaluate.forecast.period import COLUMNS, current_month, forecasts, period_of
@@ -36,7 +36,7 @@ def warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
             f" positive_effective_cost {MONEY}, row_count BIGINT)"
         )
         connection.execute(
-            f"CREATE TABLE {HISTORY} (charge_date DATE, {KEY}, source VARCHAR, accrual_date DATE, is_apportioned BOOLEAN,"
+            f"CREATE TABLE {REPORTED_ACCRUALS} (charge_date DATE, {KEY}, source VARCHAR, accrual_date DATE, is_apportioned BOOLEAN,"
             f" effective_cost {MONEY}, positive_effective_cost {MONEY}, reported_to TIMESTAMP)"
         )
         create_views(connection)
@@ -135,7 +135,7 @@ def test_a_yearly_charge_stands_on_its_days(warehouse: duckdb.DuckDBPyConnection
     book(warehouse, FIRST, "730")
     parts = [(FIRST, False, Decimal(-730)), *((d, True, Decimal(2)) for d in days(FIRST, 365))]
     warehouse.executemany(
-        f"INSERT INTO {HISTORY} VALUES ('2026-09-01', 'AWS', 'shop', 'web', 'prod', 'Compute', 'USD', 's', ?, ?, ?, 0, NULL)",
+        f"INSERT INTO {REPORTED_ACCRUALS} VALUES ('2026-09-01', 'AWS', 'shop', 'web', 'prod', 'Compute', 'USD', 's', ?, ?, ?, 0, NULL)",
         parts,
     )
     total = forecasts(warehouse, kinds=["total"]).iloc[0]

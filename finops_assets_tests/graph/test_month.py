@@ -323,7 +323,7 @@ def test_a_landing_that_failed_is_asked_for_again_later(watched: Watched, monkey
 
 def test_what_moved_since_it_was_reported(watched: Watched) -> None:
     from finops_assets.base.period import Period
-    from finops_assets.cost.restatements import TABLE, as_of_relation, restatements
+    from finops_assets.cost.restatements import REPORTED_COST, as_of_relation, restatements
     from finops_assets.evaluate.reports import cost_by
 
     for source in SOURCES:
@@ -333,7 +333,7 @@ def test_what_moved_since_it_was_reported(watched: Watched) -> None:
     warehouse = watched.graph.platform.warehouse
     with warehouse.writing() as connection:
         before = cost_by(connection, period, ("team",))
-        connection.execute(f"UPDATE {TABLE} SET reported_from = TIMESTAMP '2026-09-25 04:00:00'")
+        connection.execute(f"UPDATE {REPORTED_COST} SET reported_from = TIMESTAMP '2026-09-25 04:00:00'")
         assert restatements(connection).empty
     watched.estate.deliver("aws", "2026-09", through=date(2026, 9, 22), generation=2, restate={day: Decimal("2")})
     assert watched.settle("aws") == {"aws": [day]}

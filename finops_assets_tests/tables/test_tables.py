@@ -39,7 +39,7 @@ def test_every_column_says_what_it_means() -> None:
 
 def test_the_rollup_is_declared_as_it_is_grouped() -> None:
     own = ("cost_center", "team", "order")
-    names = [c.name for c in declarations.table(rollup.TABLE, dimensions=own).columns]
+    names = [c.name for c in declarations.table(rollup.ROLLUP_TABLE, dimensions=own).columns]
     assert names[:9] == [
         "charge_date", "provider", "department", "team", "environment", "cost_center", "order", "ServiceCategory",
         "BillingCurrency",
@@ -56,9 +56,9 @@ def test_the_rollup_is_declared_as_it_is_grouped() -> None:
 
 def test_a_table_with_dimensions_of_its_own_is_created_filled_and_told_of() -> None:
     with duckdb.connect() as connection:
-        ddl.create(connection, rollup.TABLE, dimensions=["order"])
+        ddl.create(connection, rollup.ROLLUP_TABLE, dimensions=["order"])
         assert ddl.dimensions_of(connection) == ("department", "team", "environment", "order")
-        ddl.create(connection, rollup.TABLE, dimensions=["group", "order"])
+        ddl.create(connection, rollup.ROLLUP_TABLE, dimensions=["group", "order"])
         assert set(ddl.dimensions_of(connection)) == {"department", "team", "environment", "order", "group"}
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from finops_assets.base.errors import RatesError
 from finops_assets.base.sql import identifier
 from finops_assets.cost.currency.rates import Conversion, RateTable, convert, read_rates
-from finops_assets.cost.rollup import TABLE as ROLLUP
+from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.focus.money import DECIMAL
 from finops_assets.settings.currency import Currency
 from finops_assets.storage.duck import columns_of
@@ -21,7 +21,7 @@ from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.ddl import dimensions_of
 from finops_assets.tables.declarations import key
 
-TABLE = "daily_cost_converted"
+CONVERTED_COST = "daily_cost_converted"
 AMOUNTS = ("billed_cost", "effective_cost", "positive_effective_cost")
 
 
@@ -40,7 +40,7 @@ def day_rates(
     found: dict[date, list[str]] = {} if days is None else {day: [] for day in days}
     where = "" if days is None else " WHERE list_contains($days, charge_date)"
     for day, original in connection.execute(
-        f"SELECT DISTINCT charge_date, BillingCurrency FROM {ROLLUP}{where} ORDER BY ALL",
+        f"SELECT DISTINCT charge_date, BillingCurrency FROM {ROLLUP_TABLE}{where} ORDER BY ALL",
         None if days is None else {"days": list(found)},
     ).fetchall():
         found.setdefault(day, []).append(original)
@@ -74,9 +74,9 @@ def convert_days(
         query = f"""
             SELECT {columns_of(key(dimensions))}, currency, {amounts}, row_count, billed_cost AS original_billed_cost,
                 effective_cost AS original_effective_cost, rate, rate_exact, rate_date, rate_source
-            FROM {ROLLUP} JOIN day_rates USING (charge_date, BillingCurrency)
+            FROM {ROLLUP_TABLE} JOIN day_rates USING (charge_date, BillingCurrency)
         """
-        warehouse.replace_days(connection, TABLE, rates, query, dimensions)
+        warehouse.replace_days(connection, CONVERTED_COST, rates, query, dimensions)
 
 
 def _load(connection: duckdb.DuckDBPyConnection, currency: Currency, rates: Mapping[date, DayRates]) -> None:
@@ -112,20 +112,27 @@ def days_to_convert(connection: duckdb.DuckDBPyConnection, currency: Currency) -
 
     That is: the rollup moved, a rate changed or came, or the configured currency did.
     """
-    if not Warehouse.has(connection, ROLLUP):
+    if not Warehouse.has(connection, ROLLUP_TABLE):
         return []
     wanted = {day: rates for day, rates in day_rates(connection, currency).items() if not rates.missing}
-    if not Warehouse.has(connection, TABLE):
+    if not Warehouse.has(connection, CONVERTED_COST):
         return sorted(wanted)
     held: dict[date, set[tuple[object, ...]]] = {}
     for day, *rate in connection.execute(
-        f"SELECT DISTINCT charge_date, BillingCurrency, currency, rate_exact, rate_date, rate_source FROM {TABLE}"
+        "SELECT DISTINCT charge_date, BillingCurrency, currency, rate_exact, rate_date, rate_source"
+        f" FROM {CONVERTED_COST}"
     ).fetchall():
         held.setdefault(day, set()).add(tuple(rate))
     # A dimension that one of them is not grouped by yet: the days that have it are converted anew.
-    dimensions = dict.fromkeys((*dimensions_of(connection, ROLLUP), *dimensions_of(connection, TABLE)))
-    rollup = f"SELECT {_key(connection, ROLLUP, dimensions)}, row_count, billed_cost, effective_cost FROM {ROLLUP}"
-    converted = f"SELECT {_key(connection, TABLE, dimensions)}, row_count, original_billed_cost, original_effective_cost FROM {TABLE}"
+    dimensions = dict.fromkeys((*dimensions_of(connection, ROLLUP_TABLE), *dimensions_of(connection, CONVERTED_COST)))
+    rollup = (
+        f"SELECT {_key(connection, ROLLUP_TABLE, dimensions)}, row_count, billed_cost, effective_cost"
+        f" FROM {ROLLUP_TABLE}"
+    )
+    converted = (
+        f"SELECT {_key(connection, CONVERTED_COST, dimensions)}, row_count, original_billed_cost,"
+        f" original_effective_cost FROM {CONVERTED_COST}"
+    )
     moved = {
         day
         for (day,) in connection.execute(
@@ -149,4 +156,4 @@ def _key(connection: duckdb.DuckDBPyConnection, table: str, dimensions: Iterable
 
 def converted_rollup() -> str:
     """SQL: the converted table as a relation with the rollup's columns, for reports."""
-    return f"(SELECT * REPLACE (currency AS BillingCurrency) FROM {TABLE})"
+    return f"(SELECT * REPLACE (currency AS BillingCurrency) FROM {CONVERTED_COST})"

@@ -9,9 +9,9 @@ from decimal import Decimal
 
 import duckdb
 
-from finops_assets.cost.rollup import TABLE as ROLLUP
+from finops_assets.cost.rollup import ROLLUP_TABLE
 
-TABLE = "daily_cost_allocated"
+ALLOCATED_COST = "daily_cost_allocated"
 CONSERVED = "conserved"
 
 
@@ -41,11 +41,11 @@ def unbalanced(connection: duckdb.DuckDBPyConnection, days: Sequence[date] | Non
         WITH before AS (
             SELECT charge_date, BillingCurrency, department, team, sum(billed_cost) AS billed,
                 sum(effective_cost) AS effective
-            FROM {ROLLUP} {of_days} GROUP BY ALL
+            FROM {ROLLUP_TABLE} {of_days} GROUP BY ALL
         ), after AS (
             SELECT charge_date, BillingCurrency, origin_department AS department, origin_team AS team,
                 sum(billed_cost) AS billed, sum(effective_cost) AS effective
-            FROM {TABLE} {of_days} GROUP BY ALL
+            FROM {ALLOCATED_COST} {of_days} GROUP BY ALL
         )
         SELECT charge_date, BillingCurrency, department || '/' || team, coalesce(before.billed, 0),
             coalesce(after.billed, 0), coalesce(before.effective, 0), coalesce(after.effective, 0)

@@ -14,9 +14,9 @@ import duckdb
 import pyarrow as pa
 
 from finops_assets.base.sql import identifier, literal
-from finops_assets.cost.commitments import TABLE as COMMITMENTS
-from finops_assets.cost.rollup import TABLE as ROLLUP
-from finops_assets.evaluate.allocation.balance import TABLE, Unbalanced, unbalanced
+from finops_assets.cost.commitments import COMMITMENTS
+from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.evaluate.allocation.balance import ALLOCATED_COST, Unbalanced, unbalanced
 from finops_assets.evaluate.allocation.metric import MetricError, Quantities, read_metric
 from finops_assets.evaluate.allocation.split import POOL, UNTAGGED_TEAM, Owner, Piece, Step, Weights, allocate
 from finops_assets.focus.money import DECIMAL, SCALE
@@ -57,7 +57,7 @@ def bring_up_to_date(
     result = Allocated()
     # Rules may name a dimension that no day is built with yet: there it is null, and fits no rule.
     others = sorted({name for rule in rules for name in rule.cost.others})
-    for table in (ROLLUP, COMMITMENTS):
+    for table in (ROLLUP_TABLE, COMMITMENTS):
         if others and Warehouse.has(connection, table):
             ddl.create(connection, table, dimensions=others)
     metrics: dict[str, Quantities] = {}
@@ -96,13 +96,14 @@ def _unknown(
     columns = {"department", *(column for rule in rules for column in rule.cost.conditions)}
     known: dict[str, set[str]] = {
         column: {
-            value for (value,) in connection.execute(f"SELECT DISTINCT {identifier(column)} FROM {ROLLUP}").fetchall()
+            value
+            for (value,) in connection.execute(f"SELECT DISTINCT {identifier(column)} FROM {ROLLUP_TABLE}").fetchall()
         }
         for column in columns
     }
     known["team (as department/team)"] = {
         f"{department}/{team}"
-        for department, team in connection.execute(f"SELECT DISTINCT department, team FROM {ROLLUP}").fetchall()
+        for department, team in connection.execute(f"SELECT DISTINCT department, team FROM {ROLLUP_TABLE}").fetchall()
     }
     found: list[str] = []
     for rule in rules:
@@ -110,7 +111,7 @@ def _unknown(
         for column in rule.cost.others:
             [(first, last, days)] = connection.execute(
                 "SELECT min(charge_date), max(charge_date), count(DISTINCT charge_date)"
-                f" FROM {ROLLUP} WHERE {identifier(column)} IS NULL"
+                f" FROM {ROLLUP_TABLE} WHERE {identifier(column)} IS NULL"
             ).fetchall()
             if days:
                 found.append(
@@ -147,7 +148,7 @@ def _normal(rule: SharedCost) -> SharedCost:
 
 
 def _create(connection: duckdb.DuckDBPyConnection) -> None:
-    for table in (TABLE, STATE):
+    for table in (ALLOCATED_COST, STATE):
         ddl.create(connection, table)
     connection.execute(
         f"""
@@ -161,9 +162,10 @@ def _create(connection: duckdb.DuckDBPyConnection) -> None:
         }
         FROM (
             SELECT charge_date, origin_department AS department, origin_team AS team, BillingCurrency, effective_cost,
-                billed_cost, true AS before FROM {TABLE}
+                billed_cost, true AS before FROM {ALLOCATED_COST}
             UNION ALL
-            SELECT charge_date, department, team, BillingCurrency, effective_cost, billed_cost, false FROM {TABLE}
+            SELECT charge_date, department, team, BillingCurrency, effective_cost, billed_cost, false
+            FROM {ALLOCATED_COST}
         ) WHERE department <> '{POOL}' GROUP BY ALL
         """
     )
@@ -174,13 +176,13 @@ def _stamps(
 ) -> dict[date, str]:
     """By day of the rollup a hash of all that its allocation follows from: first of the rollup, then of the rest."""
     prints: dict[date, list[str]] = {}
-    for table in (ROLLUP, *([COMMITMENTS] if _has_commitments(connection, rules) else [])):
+    for table in (ROLLUP_TABLE, *([COMMITMENTS] if _has_commitments(connection, rules) else [])):
         for day, count, mixed in connection.execute(
             f"SELECT charge_date, count(*), bit_xor(hash(held)) FROM {table} AS held GROUP BY 1"
         ).fetchall():
             prints.setdefault(day, []).append(f"{table} {count} {mixed}")
     base = repr((ALGORITHM, [rule.model_dump(mode="json") for rule in rules]))
-    days = {day for (day,) in connection.execute(f"SELECT DISTINCT charge_date FROM {ROLLUP}").fetchall()}
+    days = {day for (day,) in connection.execute(f"SELECT DISTINCT charge_date FROM {ROLLUP_TABLE}").fetchall()}
     return {
         day: _hash(prints[day]) + _hash((base, [sorted(m.get(day, {}).items()) for m in metrics.values()]))
         for day in days
@@ -274,7 +276,7 @@ def lines_query(rules: Sequence[SharedCost], commitments: bool) -> str:
     by_row = _first_of(rules, [r.cost.commitments is None for r in rules])
     parts = [
         f"SELECT charge_date, {by_row} AS rule, department, team, BillingCurrency, CAST(NULL AS VARCHAR) AS commitment,"
-        f" billed_cost AS billed, effective_cost AS effective, positive_effective_cost AS positive FROM {ROLLUP}"
+        f" billed_cost AS billed, effective_cost AS effective, positive_effective_cost AS positive FROM {ROLLUP_TABLE}"
     ]
     for kind, billed, effective in (
         (
@@ -407,9 +409,9 @@ def _replace(
     arrays = [pa.array(values, kind) for values, kind in zip(columns, _SCHEMA.types)]
     connection.register("incoming_allocated", pa.Table.from_arrays(arrays, schema=_SCHEMA))
     try:
-        for table in (TABLE, STATE):
+        for table in (ALLOCATED_COST, STATE):
             connection.execute(f"DELETE FROM {table} WHERE list_contains(?, charge_date)", [list(days)])
-        connection.execute(f"INSERT INTO {TABLE} BY NAME SELECT * FROM incoming_allocated")
+        connection.execute(f"INSERT INTO {ALLOCATED_COST} BY NAME SELECT * FROM incoming_allocated")
         for day in days:
             if day in stamps:
                 connection.execute(f"INSERT INTO {STATE} VALUES (?, ?)", [day, stamps[day]])

@@ -9,7 +9,7 @@ import pandas as pd
 
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier
-from finops_assets.evaluate.allocation.balance import TABLE
+from finops_assets.evaluate.allocation.balance import ALLOCATED_COST
 from finops_assets.evaluate.allocation.split import POOL
 from finops_assets.focus.money import percent
 
@@ -34,10 +34,10 @@ def allocation(
             FROM (
                 SELECT origin_department AS department, origin_team AS team, BillingCurrency, {cost} AS before,
                     CASE WHEN {own} THEN 0 ELSE {cost} END AS gave, 0 AS got, 0 AS after
-                FROM {TABLE} WHERE charge_date >= $first AND charge_date < $end
+                FROM {ALLOCATED_COST} WHERE charge_date >= $first AND charge_date < $end
                 UNION ALL
                 SELECT department, team, BillingCurrency, 0, 0, CASE WHEN {own} THEN 0 ELSE {cost} END, {cost}
-                FROM {TABLE} WHERE charge_date >= $first AND charge_date < $end
+                FROM {ALLOCATED_COST} WHERE charge_date >= $first AND charge_date < $end
             ) WHERE department <> '{POOL}' GROUP BY ALL
         )
         FROM borne ORDER BY sum(bears) OVER (PARTITION BY currency) DESC, currency, bears DESC, department, team
@@ -55,7 +55,7 @@ def moves(
         f"""
         SELECT rule, method, origin_department || '/' || origin_team AS origin, department || '/' || team AS bearer,
             BillingCurrency AS currency, sum({identifier(f"{basis}_cost")}) AS amount, count(DISTINCT charge_date), note
-        FROM {TABLE} WHERE rule IS NOT NULL AND charge_date >= $first AND charge_date < $end
+        FROM {ALLOCATED_COST} WHERE rule IS NOT NULL AND charge_date >= $first AND charge_date < $end
         GROUP BY ALL ORDER BY rule, origin, currency, amount DESC, bearer
         """,
         {"first": period.first, "end": period.end},
@@ -69,7 +69,7 @@ def kept(connection: duckdb.DuckDBPyConnection, period: Period) -> list[str]:
         f"rule {rule}: {amount:,.2f} {currency} of {origin} stayed there, {'1 day' if days == 1 else f'{days} days'}: {note}"
         for rule, origin, currency, note, days, amount in connection.execute(
             f"SELECT rule, origin_department || '/' || origin_team, BillingCurrency, note, count(DISTINCT charge_date),"
-            f" sum(effective_cost) FROM {TABLE} WHERE method = 'kept' AND charge_date >= $first AND charge_date < $end"
+            f" sum(effective_cost) FROM {ALLOCATED_COST} WHERE method = 'kept' AND charge_date >= $first AND charge_date < $end"
             " GROUP BY ALL ORDER BY ALL",
             {"first": period.first, "end": period.end},
         ).fetchall()

@@ -17,9 +17,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from finops_assets.cost.accrual import HISTORY as ACCRUALS
+from finops_assets.cost.accrual import REPORTED_ACCRUALS
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.cost.restatements import TABLE as REPORTED
+from finops_assets.cost.restatements import REPORTED_COST
 from finops_assets.cost.rollup import key_of
 from finops_assets.evaluate.anomalies.series import Key
 from finops_assets.focus.measures import EFFECTIVE
@@ -178,7 +178,7 @@ def _add_parts(
         SELECT number, source, a.charge_date AS booked,
             CAST(coalesce(sum(effective_cost) FILTER (WHERE is_now), 0) AS {DECIMAL}) AS cost_now,
             CAST(coalesce(sum(effective_cost) FILTER (WHERE NOT is_now), 0) AS {DECIMAL}) AS cost_before
-        FROM {ACCRUALS} a JOIN asked_arrow q USING (department, team, ServiceCategory, BillingCurrency)
+        FROM {REPORTED_ACCRUALS} a JOIN asked_arrow q USING (department, team, ServiceCategory, BillingCurrency)
         WHERE a.reported_to IS NULL AND is_apportioned AND a.accrual_date = q.charge_date
         GROUP BY ALL
         """
@@ -465,7 +465,7 @@ def _restated(warehouse: duckdb.DuckDBPyConnection, questions: Sequence[Question
         f"""
         WITH versions AS (
             SELECT number, charge_date, is_now, min(reported_from) AS first_from, max(reported_from) AS last_from
-            FROM {REPORTED} JOIN (SELECT DISTINCT number, charge_date, is_now FROM asked_arrow) USING (charge_date)
+            FROM {REPORTED_COST} JOIN (SELECT DISTINCT number, charge_date, is_now FROM asked_arrow) USING (charge_date)
             GROUP BY ALL
         )
         SELECT number,
@@ -474,7 +474,7 @@ def _restated(warehouse: duckdb.DuckDBPyConnection, questions: Sequence[Question
             CAST(coalesce(sum(r.effective_cost) FILTER (WHERE is_now AND r.reported_to IS NULL), 0) AS DOUBLE) AS now,
             max(last_from) FILTER (WHERE is_now) AS restated_at, bool_or(is_now AND last_from > first_from) AS restated
         FROM versions JOIN asked_arrow q USING (number, charge_date, is_now)
-        LEFT JOIN {REPORTED} r USING ({", ".join(_KEY)})
+        LEFT JOIN {REPORTED_COST} r USING ({", ".join(_KEY)})
         GROUP BY number
         """
     ).fetchall()

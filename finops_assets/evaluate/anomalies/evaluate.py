@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 import duckdb
 import numpy as np
 
-from finops_assets.cost.rollup import TABLE
+from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.anomalies.detect import Episode, episodes
 from finops_assets.evaluate.anomalies.drivers import CENT, Question, explain
 from finops_assets.evaluate.anomalies.history import Anomaly, AnomalyHistory, reconcile
@@ -74,7 +74,7 @@ def look(platform: Platform, warehouse: duckdb.DuckDBPyConnection, now: datetime
         changed = _reconciled(warehouse, teams, found, of_teams, RECORDED_DAYS, now)
         warehouse.execute(f"DROP TABLE {CELLS}")
 
-        reported = [day for (day,) in warehouse.execute(f"SELECT DISTINCT charge_date FROM {TABLE}").fetchall()]
+        reported = [day for (day,) in warehouse.execute(f"SELECT DISTINCT charge_date FROM {ROLLUP_TABLE}").fetchall()]
         of_resources = [a for a in known if a.key.ResourceId is not None]
         watched = {
             (a.key.source or "", a.key.ResourceId or "")

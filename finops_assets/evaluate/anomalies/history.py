@@ -26,7 +26,7 @@ from finops_assets.base.timestamps import stamp, unstamp
 from finops_assets.evaluate.anomalies.detect import Kind
 from finops_assets.evaluate.anomalies.series import Key
 
-TABLE = "anomaly_history"
+ANOMALY_HISTORY = "anomaly_history"
 Verdict = Literal["confirmed", "false"]
 Ended = Literal["normal", "level", "restated", "limits", "verdict"]
 ENDED: Mapping[Ended, str] = {

@@ -13,7 +13,7 @@ from finops_assets.evaluate.anomalies.history import Anomaly
 from finops_assets.evaluate.anomalies.series import Key, limits_of
 from finops_assets.settings.anomalies import Anomalies
 
-TABLE = "anomaly_rates"
+ANOMALY_RATES = "anomaly_rates"
 WINDOW_DAYS = 90
 HIGHEST_RATE = 0.2
 # Below so many verdicts a rate says nothing.

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from finops_assets.cost.accrual import accrued_rollup
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.cost.rollup import TABLE, key_of
+from finops_assets.cost.rollup import ROLLUP_TABLE, key_of
 from finops_assets.evaluate.anomalies.detect import LEAST_DAYS, Limits
 from finops_assets.evaluate.forecast.expect import Matrix
 from finops_assets.evaluate.forecast.series import gap_days
@@ -73,13 +73,13 @@ def team_series(connection: duckdb.DuckDBPyConnection) -> CostSeries | None:
     A day is a gap where it is not reported (held, not run) or where a provider that the series has cost of is late.
     A series that begins later than its providers was at 0 until then, and its beginning may be an anomaly.
     """
-    [(last,)] = connection.execute(f"SELECT max(charge_date) FROM {TABLE}").fetchall()
+    [(last,)] = connection.execute(f"SELECT max(charge_date) FROM {ROLLUP_TABLE}").fetchall()
     if last is None:
         return None
     # The same first day for all of a month: what was found then is found again.
     earliest = (last - timedelta(days=HISTORY_DAYS - 1)).replace(day=1)
     there = connection.execute(
-        f"SELECT provider, charge_date FROM {TABLE} WHERE charge_date >= $earliest GROUP BY ALL",
+        f"SELECT provider, charge_date FROM {ROLLUP_TABLE} WHERE charge_date >= $earliest GROUP BY ALL",
         {"earliest": earliest},
     ).fetchall()
     first = min(day for _, day in there)

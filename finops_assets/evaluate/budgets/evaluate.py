@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from finops_assets.base.period import Period
 from finops_assets.evaluate.budgets.plan import Basis, Budget
-from finops_assets.evaluate.budgets.versions import CURRENT, InForce
+from finops_assets.evaluate.budgets.versions import BUDGETS_TABLE, InForce
 from finops_assets.evaluate.forecast.period import SERIES, period_table
 from finops_assets.evaluate.forecast.series import DailySeries, daily_series
 from finops_assets.focus.money import percent
@@ -23,7 +23,7 @@ from finops_assets.settings.alerts import Severity
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations, values
 
-TABLE, STATUS = "budget_evaluations", "budget_status"
+BUDGET_EVALUATIONS, STATUS = "budget_evaluations", "budget_status"
 # Late bills and restatements still come after a period's end, so it is judged for a week more.
 CLOSING_DAYS = 7
 # Where the budget lies in the forecast's intervals. What became of such forecasts is measured: docs/guides/budgets.md.
@@ -209,9 +209,12 @@ def unknown_owner(budget: Budget, found: Iterable[tuple[tuple[str, ...], str]]) 
     return f"{budget.owner} has no cost in the last 420 days{hint}"
 
 
-COLUMNS = tuple(c.name for c in declarations.table(TABLE).columns)
+COLUMNS = tuple(c.name for c in declarations.table(BUDGET_EVALUATIONS).columns)
 # A budget that was taken out of the file is judged no more, and what was judged of it last is no status.
-_LAST_NIGHT = f"evaluated_at = (SELECT max(evaluated_at) FROM {TABLE}) AND budget IN (SELECT budget FROM {CURRENT})"
+_LAST_NIGHT = (
+    f"evaluated_at = (SELECT max(evaluated_at) FROM {BUDGET_EVALUATIONS})"
+    f" AND budget IN (SELECT budget FROM {BUDGETS_TABLE})"
+)
 
 
 def keep(
@@ -220,16 +223,16 @@ def keep(
     """Enter a night's evaluations in the place of an earlier try of the same night. To be called within a transaction."""
     at = now.astimezone(UTC).replace(tzinfo=None)
     incoming = pa.Table.from_pylist(
-        [_record(e, at) for e in evaluations], schema=values.arrow_schema(declarations.table(TABLE))
+        [_record(e, at) for e in evaluations], schema=values.arrow_schema(declarations.table(BUDGET_EVALUATIONS))
     )
     connection.register("incoming_evaluations", incoming)
     try:
-        ddl.create(connection, TABLE)
-        connection.execute(f"DELETE FROM {TABLE} WHERE through = ?", [through])
-        connection.execute(f"INSERT INTO {TABLE} BY NAME SELECT * FROM incoming_evaluations")
+        ddl.create(connection, BUDGET_EVALUATIONS)
+        connection.execute(f"DELETE FROM {BUDGET_EVALUATIONS} WHERE through = ?", [through])
+        connection.execute(f"INSERT INTO {BUDGET_EVALUATIONS} BY NAME SELECT * FROM incoming_evaluations")
     finally:
         connection.unregister("incoming_evaluations")
-    connection.execute(f"CREATE OR REPLACE VIEW {STATUS} AS SELECT * FROM {TABLE} WHERE {_LAST_NIGHT}")
+    connection.execute(f"CREATE OR REPLACE VIEW {STATUS} AS SELECT * FROM {BUDGET_EVALUATIONS} WHERE {_LAST_NIGHT}")
 
 
 def _record(e: Evaluation, at: datetime) -> dict[str, object]:
@@ -249,10 +252,10 @@ def _record(e: Evaluation, at: datetime) -> dict[str, object]:
 
 def evaluations(connection: duckdb.DuckDBPyConnection, only_last: bool = True) -> pd.DataFrame:
     """The evaluations of the last night, or of all nights, in COLUMNS; amounts are Decimal."""
-    if not Warehouse.has(connection, TABLE):
+    if not Warehouse.has(connection, BUDGET_EVALUATIONS):
         return pd.DataFrame(columns=list(COLUMNS))
     rows = connection.execute(
-        f"SELECT {', '.join(COLUMNS)} FROM {TABLE} {f'WHERE {_LAST_NIGHT}' if only_last else ''} ORDER BY through, rowid"
+        f"SELECT {', '.join(COLUMNS)} FROM {BUDGET_EVALUATIONS} {f'WHERE {_LAST_NIGHT}' if only_last else ''} ORDER BY through, rowid"
     ).fetchall()
     # Objects, so that what is missing stays None in every column.
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")

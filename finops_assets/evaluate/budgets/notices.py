@@ -16,7 +16,7 @@ import duckdb
 from finops_assets.alerts.alert import RANK, Alert, Observation, OpenAlert, key_of
 from finops_assets.base.period import Period
 from finops_assets.base.text import money
-from finops_assets.evaluate.budgets.evaluate import CLOSING_DAYS, TABLE, evaluations
+from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, CLOSING_DAYS, evaluations
 from finops_assets.evaluate.budgets.plan import label_of, owner_of
 from finops_assets.settings.alerts import Severity
 from finops_assets.storage.warehouse import Warehouse
@@ -48,13 +48,13 @@ def budget_observations(
     if not published.is_file():
         return
     with duckdb.connect(str(published), read_only=True) as connection:
-        if not Warehouse.has(connection, TABLE):
+        if not Warehouse.has(connection, BUDGET_EVALUATIONS):
             return
         rows: list[Any] = [*evaluations(connection).itertuples(index=False)]
         nights: dict[tuple[str, date], list[_Night]] = {}
         for name, start, *night in connection.execute(
-            f"SELECT budget, period_start, through, since_version, severity FROM {TABLE}"
-            f" WHERE through >= (SELECT max(through) FROM {TABLE}) - CAST($days AS INTEGER) ORDER BY through",
+            f"SELECT budget, period_start, through, since_version, severity FROM {BUDGET_EVALUATIONS}"
+            f" WHERE through >= (SELECT max(through) FROM {BUDGET_EVALUATIONS}) - CAST($days AS INTEGER) ORDER BY through",
             {"days": max(suppress_days, LOOKED_BACK_DAYS)},
         ).fetchall():
             nights.setdefault((name, start), []).append(_Night(*night))

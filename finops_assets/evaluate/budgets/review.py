@@ -11,8 +11,8 @@ import duckdb
 import pandas as pd
 
 from finops_assets.base.period import Period
-from finops_assets.cost.rollup import TABLE as ROLLUP
-from finops_assets.evaluate.budgets.evaluate import CLOSING_DAYS, TABLE
+from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, CLOSING_DAYS
 from finops_assets.evaluate.budgets.plan import Budget
 from finops_assets.evaluate.budgets.versions import in_force
 from finops_assets.evaluate.comparison import missing_days
@@ -40,7 +40,7 @@ def review(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     """The budgets that do not fit, in COLUMNS: month_1 to month_3 are the last whole months, the newest last, each as
     the budget's whole period at that month's cost a day. A day without figures counts neither as cost nor as a day.
     """
-    row = connection.execute(f"SELECT max(charge_date) FROM {ROLLUP}").fetchone()
+    row = connection.execute(f"SELECT max(charge_date) FROM {ROLLUP_TABLE}").fetchone()
     if row is None or row[0] is None:
         return pd.DataFrame(columns=list(COLUMNS))
     newest: date = row[0]
@@ -68,7 +68,7 @@ def review(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
 def months_compared(connection: duckdb.DuckDBPyConnection) -> list[Period]:
     """The whole months that budgets are held against: those of the last three with enough reported days."""
-    row = connection.execute(f"SELECT max(charge_date) FROM {ROLLUP}").fetchone()
+    row = connection.execute(f"SELECT max(charge_date) FROM {ROLLUP_TABLE}").fetchone()
     months = _whole_months(row[0]) if row and row[0] else []
     return [month for month in months if _reported(connection, month) >= LEAST_DAYS]
 
@@ -107,7 +107,7 @@ class _Spent:
             f"""
             SELECT department, team, BillingCurrency, CAST(date_trunc('month', charge_date) AS DATE) AS month,
                 sum(effective_cost), sum(billed_cost), max(charge_date)
-            FROM {ROLLUP} WHERE charge_date >= $first GROUP BY ALL
+            FROM {ROLLUP_TABLE} WHERE charge_date >= $first GROUP BY ALL
             """,
             {"first": months[0].first},
         ).fetchall():
@@ -134,12 +134,12 @@ def _rate(spent: _Spent, budget: Budget, month: Period, reported: int, period: P
 
 def _warned_nights(connection: duckdb.DuckDBPyConnection, newest: date) -> dict[tuple[str, int], int]:
     """By budget and version: in how many of the last 30 nights it was above its limit."""
-    if not Warehouse.has(connection, TABLE):
+    if not Warehouse.has(connection, BUDGET_EVALUATIONS):
         return {}
     return {
         (name, since): nights
         for name, since, nights in connection.execute(
-            f"SELECT budget, since_version, count(DISTINCT through) FROM {TABLE}"
+            f"SELECT budget, since_version, count(DISTINCT through) FROM {BUDGET_EVALUATIONS}"
             " WHERE severity IN ('WARNING', 'CRITICAL') AND through > $since GROUP BY ALL",
             {"since": newest - timedelta(days=30)},
         ).fetchall()

@@ -18,7 +18,7 @@ from finops_assets.evaluate.budgets.plan import Budget
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations, values
 
-CURRENT, CHANGES = "budgets", "budget_changes"
+BUDGETS_TABLE, CHANGES = "budgets", "budget_changes"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def enter(connection: duckdb.DuckDBPyConnection, budgets: Sequence[Budget], now:
 
     A file without a change enters nothing, so this may be done again and again.
     """
-    for table in (CHANGES, CURRENT):
+    for table in (CHANGES, BUDGETS_TABLE):
         ddl.create(connection, table)
     before = {held.budget.name: held for held in in_force(connection)}
     wanted = {budget.name: budget for budget in budgets}
@@ -65,7 +65,7 @@ def enter(connection: duckdb.DuckDBPyConnection, budgets: Sequence[Budget], now:
     stood = {
         name: (since, when)
         for name, since, when in connection.execute(
-            f"SELECT budget, since_version, changed_at FROM {CURRENT}"
+            f"SELECT budget, since_version, changed_at FROM {BUDGETS_TABLE}"
         ).fetchall()
     }
     _insert(
@@ -80,25 +80,25 @@ def enter(connection: duckdb.DuckDBPyConnection, budgets: Sequence[Budget], now:
             for change, budget, old in changes
         ],
     )  # fmt: skip
-    connection.execute(f"DELETE FROM {CURRENT}")
+    connection.execute(f"DELETE FROM {BUDGETS_TABLE}")
     rows = []
     for name, budget in wanted.items():
         since, when = moved.get(name) or stood[name]
         rows.append({**_record(budget), "since_version": since, "changed_at": when})
-    _insert(connection, CURRENT, rows)
+    _insert(connection, BUDGETS_TABLE, rows)
     counts = [sum(c == kind for c, *_ in changes) for kind in ("added", "changed", "removed")]
     return Loaded(version, *counts)
 
 
 def in_force(connection: duckdb.DuckDBPyConnection) -> list[InForce]:
     """The budgets as they are now, in their order; empty where none was ever entered."""
-    if not Warehouse.has(connection, CURRENT):
+    if not Warehouse.has(connection, BUDGETS_TABLE):
         return []
     return [
         InForce(Budget(department, team, period, basis, currency, amount, threshold), since)
         for department, team, period, basis, currency, amount, threshold, since in connection.execute(
             "SELECT department, team, period, basis, currency, amount, threshold_percent, since_version"
-            f" FROM {CURRENT} ORDER BY rowid"
+            f" FROM {BUDGETS_TABLE} ORDER BY rowid"
         ).fetchall()
     ]
 

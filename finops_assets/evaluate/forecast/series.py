@@ -16,7 +16,7 @@ import numpy as np
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier
 from finops_assets.cost.accrual import ACCRUED, accrued_rollup
-from finops_assets.cost.rollup import TABLE
+from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.comparison import LATE_DAYS, covered_days
 from finops_assets.evaluate.forecast.expect import Matrix
 from finops_assets.evaluate.reports import EXACT, Basis, can_group_by, days_without, require_columns
@@ -64,7 +64,7 @@ def daily_series(
     """
     require_columns(by, can_group_by(connection)[1:])
     keys = "".join(f"{identifier(b)}, " for b in by)
-    relation = accrued_rollup(dimensions=dimensions_of(connection, ACCRUED)) if basis == "accrued" else TABLE
+    relation = accrued_rollup(dimensions=dimensions_of(connection, ACCRUED)) if basis == "accrued" else ROLLUP_TABLE
     cost_of_basis = "billed_cost" if basis == "billed" else "effective_cost"
     last = connection.execute("SELECT max(charge_date) FROM daily_cost_by_team").fetchone()
     if last is None or last[0] is None:

@@ -15,14 +15,13 @@ from typing import Literal
 import duckdb
 import pandas as pd
 
-from finops_assets.cost.rollup import TABLE as ROLLUP
-from finops_assets.cost.rollup import UNTAGGED
-from finops_assets.cost.sparse import TABLE as SPARSE_GROUPS
+from finops_assets.cost.rollup import ROLLUP_TABLE, UNTAGGED
+from finops_assets.cost.sparse import SPARSE_GROUPS
 from finops_assets.evaluate.anomalies.history import Anomaly
 from finops_assets.focus.money import percent
 from finops_assets.storage.warehouse import Warehouse
 
-TABLE = "health"
+HEALTH_TABLE = "health"
 WEEKS = 8
 """Weeks of the trend; the newest may have only begun."""
 NOW_WEEKS = 4
@@ -96,7 +95,7 @@ def health(
 
 
 def _untagged(connection: duckdb.DuckDBPyConnection) -> list[_Row]:
-    newest = _newest(connection, ROLLUP)
+    newest = _newest(connection, ROLLUP_TABLE)
     if newest is None:
         return []
     rows = connection.execute(
@@ -104,7 +103,7 @@ def _untagged(connection: duckdb.DuckDBPyConnection) -> list[_Row]:
         SELECT provider, BillingCurrency, CAST(date_trunc('week', charge_date) AS DATE) AS week,
             coalesce(sum(positive_effective_cost) FILTER (WHERE department = $untagged OR team = $untagged), 0),
             sum(positive_effective_cost), count(DISTINCT charge_date)
-        FROM {ROLLUP} WHERE charge_date >= $first GROUP BY ALL HAVING sum(positive_effective_cost) > 0 ORDER BY ALL
+        FROM {ROLLUP_TABLE} WHERE charge_date >= $first GROUP BY ALL HAVING sum(positive_effective_cost) > 0 ORDER BY ALL
         """,
         {"untagged": UNTAGGED, "first": monday(newest) - timedelta(weeks=WEEKS - 1)},
     ).fetchall()

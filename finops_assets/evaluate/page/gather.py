@@ -15,14 +15,12 @@ from typing import Any, Literal
 import duckdb
 
 from finops_assets.base.period import Period, next_month
-from finops_assets.cost.accrual import HISTORY as ACCRUALS
-from finops_assets.cost.accrual import accrued_rollup
+from finops_assets.cost.accrual import REPORTED_ACCRUALS, accrued_rollup
 from finops_assets.cost.restatements import restatements
-from finops_assets.cost.rollup import TABLE
-from finops_assets.evaluate.anomalies.history import TABLE as ANOMALIES
-from finops_assets.evaluate.budgets.evaluate import CLOSING_DAYS
-from finops_assets.evaluate.budgets.evaluate import TABLE as EVALUATIONS
-from finops_assets.evaluate.budgets.versions import CURRENT as BUDGETS
+from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.evaluate.anomalies.history import ANOMALY_HISTORY
+from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, CLOSING_DAYS
+from finops_assets.evaluate.budgets.versions import BUDGETS_TABLE
 from finops_assets.evaluate.comparison import Comparison, NoFigures, compare, latest_month, require_figures
 from finops_assets.evaluate.forecast.period import FORECAST, period_of
 from finops_assets.evaluate.governance.tags import RECENT_DAYS
@@ -287,7 +285,7 @@ def gather(
     Raises:
         NoFigures: nothing is reported, or nothing of that month; or the text is no month.
     """
-    newest = latest_month(connection) if Warehouse.has(connection, TABLE) else None
+    newest = latest_month(connection) if Warehouse.has(connection, ROLLUP_TABLE) else None
     if newest is None:
         raise NoFigures("nothing was reported: no day had passed its gates")
     whole = _month(month or f"{newest.first:%Y-%m}")
@@ -349,11 +347,11 @@ def open_months(connection: duckdb.DuckDBPyConnection) -> list[str]:
     Raises:
         NoFigures: nothing is reported.
     """
-    newest = latest_month(connection) if Warehouse.has(connection, TABLE) else None
+    newest = latest_month(connection) if Warehouse.has(connection, ROLLUP_TABLE) else None
     if newest is None:
         raise NoFigures("nothing was reported: no day had passed its gates")
     rows = connection.execute(
-        f"SELECT DISTINCT strftime(charge_date, '%Y-%m') FROM {TABLE} WHERE charge_date >= ? ORDER BY 1 DESC",
+        f"SELECT DISTINCT strftime(charge_date, '%Y-%m') FROM {ROLLUP_TABLE} WHERE charge_date >= ? ORDER BY 1 DESC",
         [(newest.end - timedelta(days=CLOSING_DAYS + 1)).replace(day=1)],
     ).fetchall()
     return [month for (month,) in rows]
@@ -440,14 +438,14 @@ def _budgets(
     A period that reaches beyond the month is shown as it was judged within it. A budget that was taken out of the file
     is not shown while its period runs.
     """
-    if not Warehouse.has(connection, EVALUATIONS):
+    if not Warehouse.has(connection, BUDGET_EVALUATIONS):
         return None
-    held = f"budget IN (SELECT budget FROM {BUDGETS})" if Warehouse.has(connection, BUDGETS) else "true"
+    held = f"budget IN (SELECT budget FROM {BUDGETS_TABLE})" if Warehouse.has(connection, BUDGETS_TABLE) else "true"
     rows = connection.execute(
         f"""
         SELECT currency, department, team, basis, period_start, period_end, amount, spent, forecast, low80, high80,
             low95, high95, severity, reason, problem, through, days_missing
-        FROM {EVALUATIONS}
+        FROM {BUDGET_EVALUATIONS}
         WHERE period_start < $end AND period_end > $first AND (period_end <= $end OR through < $end)
             AND (period_end <= $newest_end OR {held})
         QUALIFY row_number() OVER (PARTITION BY budget, period_start ORDER BY through DESC, evaluated_at DESC) = 1
@@ -486,7 +484,7 @@ def _forecast(connection: duckdb.DuckDBPyConnection, month: Period) -> dict[str,
 
 def _accrued(connection: duckdb.DuckDBPyConnection, month: Period, end: date) -> dict[str, list[tuple[date, Decimal]]]:
     """Accrued cost by day, of the month up to `end` and of the whole month before."""
-    if not Warehouse.has(connection, ACCRUALS):
+    if not Warehouse.has(connection, REPORTED_ACCRUALS):
         return {}
     rows = connection.execute(
         f"""
@@ -550,11 +548,11 @@ def _anomalies(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[st
     """What touched the period, the furthest from expected first."""
     rows = _rows_of(
         connection,
-        ANOMALIES,
+        ANOMALY_HISTORY,
         f"""
         SELECT currency, ended, verdict, id, department, team, ServiceCategory, ResourceId, CAST(first_day AS DATE),
             CAST(last_day AS DATE), kind, observed, expected, excess, cause, evidence, days
-        FROM {ANOMALIES} WHERE CAST(last_day AS DATE) >= $first AND CAST(first_day AS DATE) < $end
+        FROM {ANOMALY_HISTORY} WHERE CAST(last_day AS DATE) >= $first AND CAST(first_day AS DATE) < $end
         ORDER BY currency, abs(excess) DESC, id
         """,
         {"first": period.first, "end": period.end},
@@ -579,7 +577,7 @@ def _with_days(
 ) -> list[AnomalyLine]:
     """The anomalies of teams with the accrued cost of their days, from four weeks before to a week after."""
     wanted = [a for a in anomalies if a.resource is None]
-    if not wanted or not Warehouse.has(connection, ACCRUALS):
+    if not wanted or not Warehouse.has(connection, REPORTED_ACCRUALS):
         return list(anomalies)
     rows = connection.execute(
         f"""
@@ -601,7 +599,7 @@ def _with_days(
     reported = {
         day
         for (day,) in connection.execute(
-            f"SELECT DISTINCT charge_date FROM {TABLE} WHERE charge_date < ?", [end]
+            f"SELECT DISTINCT charge_date FROM {ROLLUP_TABLE} WHERE charge_date < ?", [end]
         ).fetchall()
     }
     return [

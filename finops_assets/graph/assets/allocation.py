@@ -4,8 +4,8 @@ import dagster as dg
 import pandas as pd
 
 from finops_assets.base.content import version_of, version_of_table
-from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
-from finops_assets.evaluate.allocation.balance import CONSERVED, TABLE, Unbalanced, unbalanced
+from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.evaluate.allocation.balance import ALLOCATED_COST, CONSERVED, Unbalanced, unbalanced
 from finops_assets.evaluate.allocation.days import bring_up_to_date, unknown_commitments
 from finops_assets.evaluate.allocation.report import allocation, kept
 from finops_assets.evaluate.comparison import latest_month
@@ -28,7 +28,7 @@ def allocation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     tables = [rule.metric.table for rule in rules if rule.metric and rule.metric.table]
 
     @dg.asset(
-        key=TABLE,
+        key=ALLOCATED_COST,
         deps=[ROLLUP, *(dg.AssetKey(table.split(".")) for table in dict.fromkeys(tables))],
         group_name=GROUP,
         kinds={"duckdb"},
@@ -37,7 +37,7 @@ def allocation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         check_specs=[
             dg.AssetCheckSpec(
                 CONSERVED,
-                asset=TABLE,
+                asset=ALLOCATED_COST,
                 blocking=True,
                 description=(
                     "By day, currency and whose cost it was, billed and effective cost equal the rollup, to the last"
@@ -45,16 +45,18 @@ def allocation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 ),
             ),
             dg.AssetCheckSpec(
-                KNOWN, asset=TABLE, description="Every name in the rules and quantities is one that cost has."
+                KNOWN, asset=ALLOCATED_COST, description="Every name in the rules and quantities is one that cost has."
             ),
-            dg.AssetCheckSpec(READABLE, asset=TABLE, description="The quantities that cost is split by can be read."),
+            dg.AssetCheckSpec(
+                READABLE, asset=ALLOCATED_COST, description="The quantities that cost is split by can be read."
+            ),
         ],
         description=(
             f"The rollup's days after the rules {', '.join(rule.name for rule in rules)}: a row for each bearer, with"
             " rule, method, ratio and origin. Days are made anew where rollup, rules or quantities changed."
             " By day and team before and after: the view daily_chargeback. docs/guides/allocation.md"
         ),
-        metadata={"dagster/table_name": TABLE},
+        metadata={"dagster/table_name": ALLOCATED_COST},
     )
     def daily_cost_allocated(
         context: dg.AssetExecutionContext,
@@ -70,8 +72,8 @@ def allocation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             month = latest_month(connection)
             stayed = kept(connection, month) if month else []
             unknown = unknown_commitments(connection, rules)
-            there = platform.warehouse.has(connection, TABLE)
-            version = version_of(stayed, version_of_table(connection, TABLE) if there else "")
+            there = platform.warehouse.has(connection, ALLOCATED_COST)
+            version = version_of(stayed, version_of_table(connection, ALLOCATED_COST) if there else "")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(version),
             metadata={

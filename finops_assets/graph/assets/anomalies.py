@@ -5,11 +5,10 @@ from datetime import UTC, datetime
 import dagster as dg
 import pandas as pd
 
-from finops_assets.cost.accrual import HISTORY
+from finops_assets.cost.accrual import REPORTED_ACCRUALS
 from finops_assets.evaluate.anomalies.evaluate import look
-from finops_assets.evaluate.anomalies.history import TABLE, AnomalyHistory, history_table
-from finops_assets.evaluate.anomalies.rates import TABLE as RATES
-from finops_assets.evaluate.anomalies.rates import rates, rates_table, today
+from finops_assets.evaluate.anomalies.history import ANOMALY_HISTORY, AnomalyHistory, history_table
+from finops_assets.evaluate.anomalies.rates import ANOMALY_RATES, rates, rates_table, today
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.assets.reports import NOT_YET
@@ -35,7 +34,7 @@ def anomaly_assets(owner: str) -> list[dg.AssetsDefinition]:
     """The tables `anomaly_history` and `anomaly_rates` of the warehouse."""
 
     @warehouse_table(
-        TABLE,
+        ANOMALY_HISTORY,
         deps=[ROLLUP, FACTS],
         group=GROUP,
         kinds={"numpy", "duckdb"},
@@ -48,7 +47,7 @@ def anomaly_assets(owner: str) -> list[dg.AssetsDefinition]:
     )
     def anomaly_history(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         with platform.warehouse.reading() as connection:
-            if not platform.warehouse.has(connection, HISTORY):
+            if not platform.warehouse.has(connection, REPORTED_ACCRUALS):
                 raise dg.Failure(NOT_YET, allow_retries=False)
             looked = look(platform, connection, datetime.now(UTC))
         table = history_table(AnomalyHistory.beside(platform.settings.warehouse).all())
@@ -67,7 +66,7 @@ def anomaly_assets(owner: str) -> list[dg.AssetsDefinition]:
         return table
 
     @warehouse_table(
-        RATES,
+        ANOMALY_RATES,
         deps=[anomaly_history],
         group=GROUP,
         owner=owner,

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from finops_assets.base.content import version_of
-from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
-from finops_assets.evaluate.budgets.evaluate import TABLE, Evaluation, evaluate, evaluations, keep
+from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, Evaluation, evaluate, evaluations, keep
 from finops_assets.evaluate.budgets.plan import BudgetsError, read_budgets
-from finops_assets.evaluate.budgets.versions import CURRENT, changes, enter, in_force, version_in_force
+from finops_assets.evaluate.budgets.versions import BUDGETS_TABLE, changes, enter, in_force, version_in_force
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.graph.assets.report_tables import POOL
@@ -27,7 +27,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
     """The two assets, where budgets are configured."""
 
     @dg.asset(
-        key=CURRENT,
+        key=BUDGETS_TABLE,
         deps=[ROLLUP],
         group_name=GROUP,
         kinds={"duckdb"},
@@ -36,7 +36,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
         check_specs=[
             dg.AssetCheckSpec(
                 SOUND,
-                asset=CURRENT,
+                asset=BUDGETS_TABLE,
                 description="The file of budgets has no mistake. With one, the version before it stays in force.",
             )
         ],
@@ -44,7 +44,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
             "The budgets of the file, in versions: budget_changes says what changed when, and by which version an"
             " evaluation was made. docs/guides/budgets.md"
         ),
-        metadata={"dagster/table_name": CURRENT, "file": str(file.file)},
+        metadata={"dagster/table_name": BUDGETS_TABLE, "file": str(file.file)},
     )
     def budgets(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
         note_inputs(context)
@@ -87,7 +87,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
         )
 
     @dg.asset(
-        key=TABLE,
+        key=BUDGET_EVALUATIONS,
         deps=[ROLLUP, budgets],
         group_name=GROUP,
         kinds={"numpy", "duckdb"},
@@ -96,7 +96,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
         check_specs=[
             dg.AssetCheckSpec(
                 KNOWN,
-                asset=TABLE,
+                asset=BUDGET_EVALUATIONS,
                 description="Every budget is for an owner that has cost, in a currency that it is billed in.",
             )
         ],
@@ -105,7 +105,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
             " that is (INFO, WARNING, CRITICAL). Held days are gaps, not falls. The last night: the view budget_status."
             " docs/guides/budgets.md"
         ),
-        metadata={"dagster/table_name": TABLE},
+        metadata={"dagster/table_name": BUDGET_EVALUATIONS},
     )
     def budget_evaluations(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]

@@ -7,7 +7,7 @@ from datetime import date
 import dagster as dg
 import pandas as pd
 
-from finops_assets.cost.currency.conversion import TABLE, DayRates, convert_days
+from finops_assets.cost.currency.conversion import CONVERTED_COST, DayRates, convert_days
 from finops_assets.cost.currency.rates import MAX_AGE_DAYS
 from finops_assets.cost.rollup import rollup_totals
 from finops_assets.graph.assets.describe import shown
@@ -42,7 +42,7 @@ def converted_spec(
             f"The rollup in {currency.reporting}, with the original amounts and, on every row, the rate ({newest}, at"
             f" most {MAX_AGE_DAYS} days older), its date and its source. A day without a rate is held here only."
         ),
-        metadata={"dagster/table_name": TABLE, "rates": str(currency.rates), "per": currency.per},
+        metadata={"dagster/table_name": CONVERTED_COST, "rates": str(currency.rates), "per": currency.per},
     )
 
 

@@ -12,8 +12,7 @@ import dagster as dg
 
 from finops_assets.cost.daily_tables import build_rollup, enter_not_rolled_up, rollup_versions
 from finops_assets.cost.facts import attribute_days, facts_stamp, forget_facts, release
-from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
-from finops_assets.cost.rollup import rollup_totals
+from finops_assets.cost.rollup import ROLLUP_TABLE, rollup_totals
 from finops_assets.graph.assets.accepted_owners import accepted_anew, accepted_input
 from finops_assets.graph.assets.conversion import converted_check_specs, converted_spec, materialize_converted
 from finops_assets.graph.assets.days_run import DaysRun

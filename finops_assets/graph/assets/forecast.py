@@ -3,7 +3,7 @@
 import dagster as dg
 import pandas as pd
 
-from finops_assets.cost.accrual import HISTORY
+from finops_assets.cost.accrual import REPORTED_ACCRUALS
 from finops_assets.evaluate.forecast.period import FORECAST, forecasts
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.report_tables import warehouse_table
@@ -31,7 +31,7 @@ def forecast_asset(owner: str) -> dg.AssetsDefinition:
     )
     def forecast(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         with platform.warehouse.reading() as connection:
-            if not platform.warehouse.has(connection, HISTORY):
+            if not platform.warehouse.has(connection, REPORTED_ACCRUALS):
                 raise dg.Failure(NOT_YET, allow_retries=False)
             table = forecasts(connection)
         if table.empty:

@@ -7,7 +7,7 @@ import dagster as dg
 import pandas as pd
 
 from finops_assets.base.content import version_of
-from finops_assets.cost.rollup import TABLE
+from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.governance.policy import read_policy
 from finops_assets.evaluate.governance.tags import RECENT_DAYS, WEEKS, judge_tags, weeks_before
 from finops_assets.evaluate.governance.target import judge_target
@@ -105,13 +105,13 @@ def governance_assets(owner: str) -> dg.AssetsDefinition:
 def built_days(platform: Platform) -> list[date]:
     """The days of the last weeks whose rollup stands; held days are left out, as in every report."""
     with platform.warehouse.reading() as connection:
-        if not platform.warehouse.has(connection, TABLE):
+        if not platform.warehouse.has(connection, ROLLUP_TABLE):
             return []
-        newest = connection.execute(f"SELECT max(charge_date) FROM {TABLE}").fetchall()[0][0]
+        newest = connection.execute(f"SELECT max(charge_date) FROM {ROLLUP_TABLE}").fetchall()[0][0]
         if newest is None:
             return []
         wanted = weeks_before(newest + timedelta(days=1))
         rows = connection.execute(
-            f"SELECT DISTINCT charge_date FROM {TABLE} WHERE charge_date >= ? ORDER BY 1", [wanted[0]]
+            f"SELECT DISTINCT charge_date FROM {ROLLUP_TABLE} WHERE charge_date >= ? ORDER BY 1", [wanted[0]]
         ).fetchall()
     return [day for (day,) in rows]

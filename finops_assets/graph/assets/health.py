@@ -7,11 +7,10 @@ import dagster as dg
 import pandas as pd
 
 from finops_assets.cost.attribution.owner_decisions import OwnerDecisions
-from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
-from finops_assets.cost.sparse import TABLE as SPARSE_GROUPS
-from finops_assets.evaluate.anomalies.history import TABLE as ANOMALIES
-from finops_assets.evaluate.anomalies.history import AnomalyHistory
-from finops_assets.evaluate.health.figures import TABLE, WEEKS, Decided, Stage, StepOutcome, health, page
+from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.cost.sparse import SPARSE_GROUPS
+from finops_assets.evaluate.anomalies.history import ANOMALY_HISTORY, AnomalyHistory
+from finops_assets.evaluate.health.figures import HEALTH_TABLE, WEEKS, Decided, Stage, StepOutcome, health, page
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.owners import DECISIONS
 from finops_assets.graph.assets.report_tables import warehouse_table
@@ -29,8 +28,8 @@ def health_asset(owner: str) -> dg.AssetsDefinition:
     """The table `reports.health` of the warehouse."""
 
     @warehouse_table(
-        ["reports", TABLE],
-        deps=[ROLLUP, ANOMALIES, SPARSE_GROUPS, DECISIONS],
+        ["reports", HEALTH_TABLE],
+        deps=[ROLLUP, ANOMALY_HISTORY, SPARSE_GROUPS, DECISIONS],
         group="reports",
         owner=owner,
         description=(

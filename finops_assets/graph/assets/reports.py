@@ -13,7 +13,7 @@ from finops_assets.cost.accrual import committed
 from finops_assets.cost.commitments import commitments, unused_by_owner
 from finops_assets.cost.corrections import corrections
 from finops_assets.cost.restatements import restatements
-from finops_assets.cost.rollup import TABLE
+from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.comparison import compare, latest_days, latest_month
 from finops_assets.evaluate.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.graph.assets.describe import bar_chart, shown
@@ -41,7 +41,7 @@ def _report(
     )
     def report(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         with platform.warehouse.reading() as connection:
-            period = span(connection) if platform.warehouse.has(connection, TABLE) else None
+            period = span(connection) if platform.warehouse.has(connection, ROLLUP_TABLE) else None
             if period is None:
                 raise dg.Failure(NOT_YET, allow_retries=False)
             table = query(connection, period)
@@ -85,7 +85,7 @@ def _table(
     )
     def report(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         with platform.warehouse.reading() as connection:
-            if not platform.warehouse.has(connection, TABLE):
+            if not platform.warehouse.has(connection, ROLLUP_TABLE):
                 raise dg.Failure(NOT_YET, allow_retries=False)
             table = query(connection)
         context.add_output_metadata(

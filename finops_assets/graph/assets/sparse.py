@@ -3,8 +3,15 @@
 import dagster as dg
 
 from finops_assets.base.content import version_of_table
-from finops_assets.cost.rollup import TABLE as ROLLUP_TABLE
-from finops_assets.cost.sparse import SPARSE, TABLE, VIEW, bring_up_to_date, sparse_report, sparse_shares
+from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.cost.sparse import (
+    COST_CENTERS,
+    SPARSE,
+    SPARSE_GROUPS,
+    bring_up_to_date,
+    sparse_report,
+    sparse_shares,
+)
 from finops_assets.evaluate.comparison import latest_month
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.follow import note_inputs
@@ -20,7 +27,7 @@ def sparse_asset(settings: Settings) -> dg.AssetsDefinition:
     groups = settings.sparse_groups
 
     @dg.asset(
-        key=TABLE,
+        key=SPARSE_GROUPS,
         deps=[ROLLUP, FACTS],
         group_name="evaluation",
         kinds={"duckdb"},
@@ -28,10 +35,10 @@ def sparse_asset(settings: Settings) -> dg.AssetsDefinition:
         pool=POOL,
         description=(
             f"By day, department and team: the distinct resources of the trailing {groups.days} days. Below"
-            f" {groups.min_resources} (unless overridden) a team is shown as `{SPARSE}` in the view {VIEW}; its department"
+            f" {groups.min_resources} (unless overridden) a team is shown as `{SPARSE}` in the view {COST_CENTERS}; its department"
             " and its cost stay. docs/guides/governance.md"
         ),
-        metadata={"dagster/table_name": TABLE},
+        metadata={"dagster/table_name": SPARSE_GROUPS},
     )
     def sparse_groups(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
@@ -45,7 +52,7 @@ def sparse_asset(settings: Settings) -> dg.AssetsDefinition:
             if month is None:
                 raise dg.Failure(NOT_YET, allow_retries=False)
             table, shares = sparse_report(connection, month), sparse_shares(connection, month)
-            version = version_of_table(connection, TABLE)
+            version = version_of_table(connection, SPARSE_GROUPS)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(version),
             metadata={

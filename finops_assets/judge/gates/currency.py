@@ -7,9 +7,8 @@ from datetime import date
 from decimal import Decimal
 
 from finops_assets.base.text import money
-from finops_assets.cost.currency.conversion import TABLE, DayRates, day_rates
-from finops_assets.cost.rollup import TABLE as ROLLUP
-from finops_assets.cost.rollup import rollup_totals
+from finops_assets.cost.currency.conversion import CONVERTED_COST, DayRates, day_rates
+from finops_assets.cost.rollup import ROLLUP_TABLE, rollup_totals
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
 from finops_assets.settings.currency import Currency
@@ -24,7 +23,7 @@ GATES = {
 def rates_of(platform: Platform, currency: Currency, days: Iterable[date]) -> dict[date, DayRates]:
     """The rates of these days of the rollup."""
     with platform.warehouse.reading() as connection:
-        if not platform.warehouse.has(connection, ROLLUP):
+        if not platform.warehouse.has(connection, ROLLUP_TABLE):
             return {day: DayRates({}) for day in days}
         return day_rates(connection, currency, days)
 
@@ -54,11 +53,11 @@ def judge_converted(platform: Platform, days: Iterable[date]) -> Iterator[Verdic
     rollup = rollup_totals(platform.warehouse, days)
     found: dict[date, dict[str, tuple[int, Decimal, Decimal]]] = {}
     with platform.warehouse.reading() as connection:
-        if platform.warehouse.has(connection, TABLE):
+        if platform.warehouse.has(connection, CONVERTED_COST):
             for day, currency, rows, billed, effective in connection.execute(
                 f"""
                 SELECT charge_date, BillingCurrency, sum(row_count), sum(original_billed_cost), sum(original_effective_cost)
-                FROM {TABLE} WHERE list_contains(?, charge_date) GROUP BY 1, 2
+                FROM {CONVERTED_COST} WHERE list_contains(?, charge_date) GROUP BY 1, 2
                 """,
                 [days],
             ).fetchall():

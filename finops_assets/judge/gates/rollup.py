@@ -9,8 +9,8 @@ from decimal import Decimal
 
 from finops_assets.base.sql import identifier
 from finops_assets.base.text import counted, money
-from finops_assets.cost.accrual import APPORTIONED, HISTORY, LONG
-from finops_assets.cost.rollup import TABLE, rollup_totals
+from finops_assets.cost.accrual import APPORTIONED, LONG, REPORTED_ACCRUALS
+from finops_assets.cost.rollup import ROLLUP_TABLE, rollup_totals
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.judge.gates.figures import Figures
 from finops_assets.judge.gates.verdict import Verdict
@@ -108,12 +108,12 @@ def unique_query(rollup: str, dimensions: Iterable[str] = ()) -> str:
 def _unique(platform: Platform, days: list[date]) -> Iterator[Verdict]:
     found: dict[date, tuple[int, int, int]] = {}
     with platform.warehouse.reading() as connection:
-        if platform.warehouse.has(connection, TABLE):
+        if platform.warehouse.has(connection, ROLLUP_TABLE):
             found = {
                 day: (groups, repeated, nulls)
                 for day, groups, repeated, nulls in connection.execute(
                     unique_query(
-                        f"(SELECT * FROM {TABLE} WHERE list_contains(?, charge_date)) AS wanted",
+                        f"(SELECT * FROM {ROLLUP_TABLE} WHERE list_contains(?, charge_date)) AS wanted",
                         platform.rules.dimensions,
                     ),
                     [days],
@@ -140,12 +140,12 @@ def _accrued(asked: Figures, platform: Platform, days: list[date]) -> Iterator[V
     for day, currency, count, cost, left in asked.rows("facts", days, long_charges_query):
         charges.setdefault(day, {})[currency] = (count, cost, left)
     with platform.warehouse.reading() as connection:
-        if platform.warehouse.has(connection, HISTORY):
+        if platform.warehouse.has(connection, REPORTED_ACCRUALS):
             for day, currency, taken, given in connection.execute(
                 f"""
                 SELECT charge_date, BillingCurrency, sum(CASE WHEN is_apportioned THEN 0 ELSE -effective_cost END),
                     sum(CASE WHEN is_apportioned THEN effective_cost ELSE 0 END)
-                FROM {HISTORY} WHERE reported_to IS NULL AND list_contains(?, charge_date) GROUP BY 1, 2
+                FROM {REPORTED_ACCRUALS} WHERE reported_to IS NULL AND list_contains(?, charge_date) GROUP BY 1, 2
                 """,
                 [days],
             ).fetchall():

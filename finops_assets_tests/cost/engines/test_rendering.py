@@ -16,14 +16,14 @@ from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.daily_tables import CHARGES, ROLLED
 from finops_assets.cost.engines.dialects import ALLOWED, DIALECTS, FUNCTIONS, NotPortable, rendered
 from finops_assets.cost.facts_query import facts_query
-from finops_assets.cost.rollup import TABLE, totals_query
+from finops_assets.cost.rollup import ROLLUP_TABLE, totals_query
 from finops_assets.judge.gates import rollup as rollup_gates
 from finops_assets_tests.conftest import Site
 from finops_assets_tests.cost.engines.conftest import statements
 
 OWN = ("facts", "ruled facts", "combinations", "totals", "unique key")
 ASKED = ("raw totals", "facts totals", "untagged", "rollup gate", "long charges gate")
-STATEMENTS = (*OWN, *ASKED, ROLLED, TABLE, CHARGES, commitments.TABLE, corrections.TABLE)
+STATEMENTS = (*OWN, *ASKED, ROLLED, ROLLUP_TABLE, CHARGES, commitments.COMMITMENTS, corrections.CORRECTIONS)
 
 
 def statement(name: str, rules: Rules) -> str:
