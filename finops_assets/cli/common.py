@@ -157,6 +157,21 @@ def emit(table: pd.DataFrame, compared: Comparison, format: Format, output: Path
     write_table(table, format, output)
 
 
+def write_text(text: str, output: Path | None) -> None:
+    """Text to a file or, as it is, to standard output.
+
+    Raises:
+        FinopsError: the file cannot be written.
+    """
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FinopsError(f"{output}: cannot be written: {error.strerror}") from error
+
+
 def write_table(table: pd.DataFrame, format: Format, output: Path | None) -> None:
     """A table in a format, to a file or standard output.
 

@@ -25,6 +25,7 @@ from finops_assets.cli.common import (
     say,
     show,
     write_table,
+    write_text,
 )
 from finops_assets.cli.exit_codes import HELD_CODE
 from finops_assets.cli.working import working
@@ -184,14 +185,9 @@ def owners_rules(output: OutputOption = None, config: ConfigOption = None) -> No
     with explained():
         rules = accepted_rules(OwnerDecisions.beside(load_settings(config).warehouse).all())
         text = rules_yaml(rules)
-        if output is None:
-            typer.echo(text, nl=False)
-            return
-        try:
-            output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise FinopsError(f"{output}: cannot be written: {error.strerror}") from error
-    out.print(f"{len(rules)} rules in {output}.")
+        write_text(text, output)
+    if output:
+        out.print(f"{len(rules)} rules in {output}.")
 
 
 @owners_app.command("acceptance")

@@ -18,6 +18,7 @@ from finops_assets.cli.common import (
     out,
     published,
     write_table,
+    write_text,
 )
 from finops_assets.evaluate.governance.tags import aliases_yaml
 from finops_assets.settings.load import load_settings
@@ -88,14 +89,9 @@ def tags_suggest_aliases(
         if not text:
             err.print("no tag key would attribute any cost: `finops tags keys` shows those that there are", style="dim")
             return
-        if output is None:
-            typer.echo(text, nl=False)
-            return
-        try:
-            output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise FinopsError(f"{output}: cannot be written: {error.strerror}") from error
-    out.print(f"written to {output}")
+        write_text(text, output)
+    if output:
+        out.print(f"written to {output}")
 
 
 def _table(config: Path | None, name: str) -> pd.DataFrame:

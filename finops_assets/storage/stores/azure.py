@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from finops_assets.storage.stores.store import (
     ANY,
+    EmptyRange,
     FileChanged,
     Level,
+    ObjectStore,
     StoredFile,
     StoreError,
     StoreRefused,
-    downloaded,
     hidden,
     sdk,
 )
@@ -24,20 +25,19 @@ from finops_assets.storage.stores.store import (
 TOO_MANY = 429
 
 
-class AzureStore:
+class AzureStore(ObjectStore):
     """Blobs below a prefix of a container.
 
     The account is that of `account_url`, else of $AZURE_STORAGE_CONNECTION_STRING, else $AZURE_STORAGE_ACCOUNT.
     """
 
-    pins = True
     page_size = 5000
     """The most that Azure gives at once."""
 
     def __init__(self, container: str, prefix: str, account_url: str | None = None) -> None:
+        super().__init__()
         self.container = container
         self.prefix = prefix
-        self.requests = 0
         blob = sdk("azure.storage.blob", "azure")
         core = sdk("azure.core", "azure")
         self._errors, self._unmodified = sdk("azure.core.exceptions", "azure"), core.MatchConditions.IfNotModified
@@ -92,14 +92,8 @@ class AzureStore:
             with self._explaining():
                 blob = self._client.get_blob_client(self.prefix + key)
                 return bytes(blob.download_blob(decompress=False, **wanted).readall())
-        except _EmptyRange:
+        except EmptyRange:
             return b""
-
-    def local_root(self, files: Iterable[StoredFile], scratch: Path | None = None) -> AbstractContextManager[Path]:
-        """A scratch folder that holds exactly the listed bytes of these blobs, for as long as the block lasts."""
-        wanted = list(files)
-        self.requests += len(wanted)
-        return downloaded(wanted, scratch, self._fetch)
 
     def put(self, key: str, file: Path, over: str | None = ANY) -> StoredFile:
         """Write a blob; large ones come in blocks, which count when the last is committed."""
@@ -148,7 +142,7 @@ class AzureStore:
             ) from error
         except self._errors.HttpResponseError as error:
             if error.status_code == 416:
-                raise _EmptyRange from error
+                raise EmptyRange from error
             if error.status_code == 403:
                 role = "Contributor" if writing else "Reader"
                 raise StoreRefused(
@@ -164,10 +158,6 @@ class AzureStore:
 def _code(error: Any) -> object:
     """What the service calls an error; a body that broke off has neither code nor status."""
     return getattr(error, "error_code", None) or error.status_code or type(error).__name__
-
-
-class _EmptyRange(Exception):
-    """The first bytes of a blob that has none."""
 
 
 def _container_client(blob: Any, container: str, account_url: str | None) -> Any:

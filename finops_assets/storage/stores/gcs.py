@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from finops_assets.storage.stores.store import (
     ANY,
     CHUNK,
+    EmptyRange,
     FileChanged,
     Level,
+    ObjectStore,
     StoredFile,
     StoreError,
     StoreRefused,
-    downloaded,
     hidden,
     sdk,
 )
@@ -24,16 +25,15 @@ from finops_assets.storage.stores.store import (
 FIELDS = "items(name,size,generation,crc32c,updated),prefixes,nextPageToken"
 
 
-class GCSStore:
+class GCSStore(ObjectStore):
     """Objects below a prefix of a bucket. The etag is the object's generation and checksum."""
 
-    pins = True
     page_size = 1000
 
     def __init__(self, bucket: str, prefix: str, endpoint_url: str | None = None) -> None:
+        super().__init__()
         self.bucket = bucket
         self.prefix = prefix
-        self.requests = 0
         self._errors, self._auth = sdk("google.api_core.exceptions", "gcp"), sdk("google.auth.exceptions", "gcp")
         self._transport = sdk("requests.exceptions", "gcp")
         self._crc32c = sdk("google_crc32c", "gcp")
@@ -69,14 +69,8 @@ class GCSStore:
         try:
             with self._explaining():
                 return bytes(self._bucket.blob(self.prefix + key).download_as_bytes(end=end, raw_download=True))
-        except _EmptyRange:
+        except EmptyRange:
             return b""
-
-    def local_root(self, files: Iterable[StoredFile], scratch: Path | None = None) -> AbstractContextManager[Path]:
-        """A scratch folder that holds exactly the listed bytes of these objects, for as long as the block lasts."""
-        wanted = list(files)
-        self.requests += len(wanted)
-        return downloaded(wanted, scratch, self._fetch)
 
     def put(self, key: str, file: Path, over: str | None = ANY) -> StoredFile:
         """Write an object; a large one counts when its last part has come."""
@@ -146,7 +140,7 @@ class GCSStore:
         except self._errors.PreconditionFailed as error:
             raise FileChanged(file.key if file else where, "another generation") from error
         except self._errors.RequestRangeNotSatisfiable as error:
-            raise _EmptyRange from error
+            raise EmptyRange from error
         except self._errors.NotFound as error:
             if file is not None:
                 raise FileChanged(file.key, "it is gone") from error
@@ -176,7 +170,3 @@ def _client(endpoint_url: str | None) -> Any:
         # An emulator: a token must not travel unencrypted.
         options["credentials"] = sdk("google.auth.credentials", "gcp").AnonymousCredentials()
     return sdk("google.cloud.storage", "gcp").Client(project=None, **options)
-
-
-class _EmptyRange(Exception):
-    """The first bytes of an object that has none."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from finops_assets.storage.stores.store import (
     ANY,
     CHUNK,
+    EmptyRange,
     FileChanged,
     Level,
+    ObjectStore,
     StoredFile,
     StoreError,
     StoreRefused,
-    downloaded,
     hidden,
     sdk,
 )
@@ -23,16 +24,15 @@ from finops_assets.storage.stores.store import (
 READ_ATTEMPTS = 3
 
 
-class S3Store:
+class S3Store(ObjectStore):
     """Objects below a prefix of a bucket."""
 
-    pins = True
     page_size = 1000
 
     def __init__(self, bucket: str, prefix: str, endpoint_url: str | None = None) -> None:
+        super().__init__()
         self.bucket = bucket
         self.prefix = prefix
-        self.requests = 0
         boto3, config = sdk("boto3", "aws"), sdk("botocore.config", "aws")
         self._errors = sdk("botocore.exceptions", "aws")
         self._transport = sdk("urllib3.exceptions", "aws")
@@ -76,14 +76,8 @@ class S3Store:
             with self._explaining():
                 found = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key, **wanted)
                 return bytes(found["Body"].read())
-        except _EmptyRange:
+        except EmptyRange:
             return b""
-
-    def local_root(self, files: Iterable[StoredFile], scratch: Path | None = None) -> AbstractContextManager[Path]:
-        """A scratch folder that holds exactly the listed bytes of these objects, for as long as the block lasts."""
-        wanted = list(files)
-        self.requests += len(wanted)
-        return downloaded(wanted, scratch, self._fetch)
 
     def put(self, key: str, file: Path, over: str | None = ANY) -> StoredFile:
         """Write an object in one request: 5 GB at the most."""
@@ -148,7 +142,7 @@ class S3Store:
             if code == "NoSuchBucket":
                 raise StoreRefused(f"{where}: there is no bucket {self.bucket!r}; check `uri`") from error
             if code == "InvalidRange":
-                raise _EmptyRange from error
+                raise EmptyRange from error
             if file is not None and (status in (404, 409, 412) or code in ("PreconditionFailed", "NoSuchKey")):
                 raise FileChanged(file.key, "it is gone" if status == 404 else "another etag") from error
             if status == 404:
@@ -176,10 +170,6 @@ class S3Store:
             raise _Interrupted(f"{where}: the connection broke off while reading ({type(error).__name__})") from error
         except self._errors.BotoCoreError as error:
             raise StoreError(f"{where}: cannot be reached: {error}; check the network and `endpoint_url`") from error
-
-
-class _EmptyRange(Exception):
-    """The first bytes of an object that has none."""
 
 
 class _Interrupted(StoreError):

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
@@ -276,6 +277,33 @@ def downloaded(
             if not future.cancelled():
                 future.result()
         yield root
+
+
+class ObjectStore(ABC):
+    """What the stores of the clouds have in common: files are fetched as they were listed, requests are counted."""
+
+    pins = True
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def local_root(self, files: Iterable[StoredFile], scratch: Path | None = None) -> AbstractContextManager[Path]:
+        """A scratch folder that holds exactly the listed bytes of these files, for as long as the block lasts."""
+        wanted = list(files)
+        self.requests += len(wanted)
+        return downloaded(wanted, scratch, self._fetch)
+
+    @abstractmethod
+    def _fetch(self, file: StoredFile, path: Path) -> None:
+        """Write the bytes that were listed to a path.
+
+        Raises:
+            FileChanged: they are not there any more.
+        """
+
+
+class EmptyRange(Exception):
+    """The first bytes of a file that has none."""
 
 
 def matches(key: str, pattern: str) -> bool:
