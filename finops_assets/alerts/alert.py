@@ -25,6 +25,8 @@ VERSION = 1
 
 TITLE_MOST, TEXT_MOST, KEY_MOST = 200, 4_000, 500
 """Characters. Names in bills and of files can be of any length."""
+QUOTED_MOST = 2_000
+"""Of what an alert's text quotes: there is room for what to do next behind it."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,3 @@ def as_json(notice: Notice) -> dict[str, Any]:
         "resolved_at": stamp(notice.resolved_at) if notice.resolved_at else None,
         "note": notice.note,
     }
-
-
-TEXT_MOST = 2_000

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
-from finops_assets.alerts.alert import RANK, TEXT_MOST, Alert, Figure, Observation, OpenAlert, key_of
+from finops_assets.alerts.alert import QUOTED_MOST, RANK, Alert, Figure, Observation, OpenAlert, key_of
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.period import span_of
 from finops_assets.base.secrets import without_secrets
@@ -64,7 +64,7 @@ def _of_delivery(
     key: str, source: Source, latest: Generation, since: datetime, held: list[date], *, too_long: bool
 ) -> Alert:
     figures: dict[str, Figure] = {"scope": latest.scope, "generation": latest.generation, "files": len(latest.files)}
-    reason = without_secrets(latest.reason or "no reason was recorded")[:TEXT_MOST].rstrip(".")
+    reason = without_secrets(latest.reason or "no reason was recorded")[:QUOTED_MOST].rstrip(".")
     if held:
         days = "1 day" if len(held) == 1 else f"{len(held)} days"
         figures["days_held"] = len(held)

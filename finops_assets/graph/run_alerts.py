@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from finops_assets.alerts.alert import TEXT_MOST, Alert, Figure, Observation, OpenAlert, key_of
+from finops_assets.alerts.alert import QUOTED_MOST, Alert, Figure, Observation, OpenAlert, key_of
 from finops_assets.base.period import span_of
 from finops_assets.base.secrets import without_secrets
 from finops_assets.graph.day_verdicts import AWAITED, HELD_BEFORE, OF_DAYS, OF_SOURCES, only_held
@@ -134,7 +134,7 @@ def _of_check(
     """One verdict; or, of a gate over all sources that names the faulty ones, one of each source."""
     name = f"{evaluation.asset_key.to_user_string()}:{evaluation.check_name}"
     key = f"check {name} {evaluation.partition}" if evaluation.partition else f"check {name}"
-    text = without_secrets(evaluation.description or "")[:TEXT_MOST]
+    text = without_secrets(evaluation.description or "")[:QUOTED_MOST]
     of_sources = _of_sources(evaluation) if not evaluation.passed else {}
     if evaluation.asset_key == FACTS:
         for known in {*sources} - of_sources.keys():
@@ -171,7 +171,7 @@ def _of_check(
             key=f"{key} {name}",
             severity="CRITICAL" if holds else "WARNING",
             title=f"{alert.title}, {name}",
-            text=without_secrets(said)[:TEXT_MOST],
+            text=without_secrets(said)[:QUOTED_MOST],
             source=name,
             figures={n: figure for n, figure in figures.items() if name in n.split()},
         )
@@ -305,7 +305,7 @@ def settings_observations(
 ) -> Iterator[Observation]:
     """That finops.yaml is not what Dagster has loaded, so that nothing is asked for; and the end of it."""
     if changed:
-        text = without_secrets(changed)[:TEXT_MOST]
+        text = without_secrets(changed)[:QUOTED_MOST]
         yield Observation(
             SETTINGS, now, Alert(SETTINGS, "CRITICAL", "finops.yaml is not what Dagster has loaded", text)
         )
@@ -341,7 +341,7 @@ def out_of_reach(
 def _cause(event: dg.DagsterEvent) -> str:
     """Why a step failed, in the words of the error that our code raised."""
     text = why_step_failed(event.step_failure_data) or "no reason was recorded; see the run's log"
-    return without_secrets(" ".join(text.split()))[:TEXT_MOST].rstrip(".")
+    return without_secrets(" ".join(text.split()))[:QUOTED_MOST].rstrip(".")
 
 
 def _at(timestamp: float) -> datetime:

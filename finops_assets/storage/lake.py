@@ -10,7 +10,7 @@
 A file is written beside its place and renamed over it: a reader never sees half a day, two writers
 never block each other, a killed process leaves the last good day and scratch that nobody reads, which the next one removes.
 
-A lake on an object store (`lake_store.RemoteLake`) has the same paths below a working copy on this machine.
+A lake on an object store (`remote_lake.RemoteLake`) has the same paths below a working copy on this machine.
 So whoever reads asks first: `holds` whether there is such a file, `fetch` or `files` to have it here.
 """
 

@@ -722,6 +722,16 @@ def test_refused_and_waiting_deliveries(tmp_path: Path) -> None:
     assert severities(NOW, [])["delivery azure (ledger)"] == "CRITICAL"
 
 
+def test_a_reason_of_any_length_leaves_room_for_what_to_do(tmp_path: Path) -> None:
+    platform = Platform(settings_for(tmp_path, FIRST))
+    Ledger(platform.lake, "aws").enter(delivered("refused"))
+    [short] = [o.alert for o in delivery_observations(platform, NOW, []) if o.alert]
+    Ledger(platform.lake, "aws").enter(delivered("refused", reason="a file is missing, " * 1_000))
+    [long] = [o.alert for o in delivery_observations(platform, NOW, []) if o.alert]
+    assert len(long.text) > 2_000
+    assert long.text[-70:] == short.text[-70:]
+
+
 def test_late_sources(tmp_path: Path) -> None:
     platform = Platform(settings_for(tmp_path, FIRST, "night: {deadline: 07:30}\n", not_required=["azure"]))
     early = platform.settings.sources[0].model_copy(update={"deadline": "05:00"})
