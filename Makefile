@@ -9,7 +9,7 @@ READY := .venv/.ready
 # Each process of Dagster would compile every module anew: 4 s of CPU instead of 1.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo ui emulators test test-engines faults lint format docs figures site bench lock clean
+.PHONY: help demo ui emulators test test-fast test-engines faults lint format docs figures site bench lock clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -36,6 +36,9 @@ emulators:       ## Azurite, for the tests on Azure Blob Storage; without it the
 
 test: $(READY)   ## the tests
 	$(BIN)/python -m pytest
+
+test-fast: $(READY) ## those without runs, servers and processes: for the inner loop
+	$(BIN)/python -m pytest -m "not slow"
 
 test-engines: $(READY) ## the work on other engines: chDB, fakesnow, and a Spark cluster where Java is; installs them
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -e ".[clickhouse,spark]"

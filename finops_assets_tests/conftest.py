@@ -61,6 +61,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(partial(shutil.rmtree, config.option.basetemp, ignore_errors=True))
 
 
+SLOW = ("Graph", "persistent_instance", "dagster_dev", "subprocess", "Estate", "s3_endpoint", "postgres_server")
+"""What a module has that runs the graph, starts a process or a server, or makes an estate of bills."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with such things are slow: `make test-fast` leaves them out."""
+    for item in items:
+        module = getattr(item, "module", None)
+        if any(hasattr(module, name) for name in SLOW):
+            item.add_marker("slow")
+
+
 BRINGS = {
     "zurite": "Azurite (make emulators)",
     "make test-engines": "other engines (make test-engines)",
