@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PORT ?= 3000
+# One more than cores: some tests wait for servers and daemons.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 READY := .venv/.ready
 
 # Each process of Dagster would compile every module anew: 4 s of CPU instead of 1.
@@ -35,10 +37,10 @@ emulators:       ## Azurite, for the tests on Azure Blob Storage; without it the
 	npm install --silent --no-fund --no-audit --prefix $(HOME)/.cache/finops_assets/azurite azurite@3.35.0
 
 test: $(READY)   ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 test-fast: $(READY) ## those without runs, servers and processes: for the inner loop
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
 test-engines: $(READY) ## the work on other engines: chDB, fakesnow, and a Spark cluster where Java is; installs them
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -e ".[clickhouse,spark]"

@@ -28,6 +28,8 @@ from finops_assets_tests.places import PROJECT
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES
 
 PATIENCE_SECONDS = 600
+NIGHT = 'night: {watch_seconds: 5, export_check: "0 0 29 2 *", last_check: "0 0 29 2 *"}\n'
+"""Sensors look every five seconds, and no schedule of the night starts a run in the middle of a test."""
 PUBLISHED = dg.AssetKey("published_warehouse")
 Come = TypeVar("Come")
 
@@ -259,7 +261,7 @@ def project_of(root: Path, first_day: object, extra: str = "") -> Path:
     sources = "".join(f"  - {{name: {s}, uri: ../estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in SOURCES)
     (project / "finops.yaml").write_text(
         f"first_day: {first_day}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nrelease: whole_day\nsources:\n{sources}{DIMENSIONS}"
-        f"{extra}night: {{watch_seconds: 5}}\n",
+        f"{extra}{NIGHT}",
         encoding="utf-8",
     )
     return project

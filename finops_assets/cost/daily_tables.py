@@ -18,7 +18,7 @@ from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets.cost.engines.choose import engine_of
 from finops_assets.cost.engines.engine import Asked
 from finops_assets.cost.restatements import keep_history
-from finops_assets.cost.rollup import REPORTED, ROLLUP_TABLE, TooMany, key_of, rollup_query, too_many_query
+from finops_assets.cost.rollup import REPORTED, ROLLUP_TABLE, TooMany, key_of, rollup_query, values_query, with_too_many
 from finops_assets.settings.model import Settings
 from finops_assets.storage.day_files import facts_relation, stamp_of
 from finops_assets.storage.duck import columns_of
@@ -161,22 +161,15 @@ def statements_on_facts(
 
 
 def _too_many(connection: duckdb.DuckDBPyConnection, rules: Rules, facts: str) -> TooMany:
-    query = too_many_query(rules, facts)
-    return _by_dimension(connection.execute(query).fetchall()) if query else {}
-
-
-def _by_dimension(found: Iterable[tuple[date, str]]) -> TooMany:
-    days: dict[str, list[date]] = {}
-    for day, dimension in found:
-        days.setdefault(dimension, []).append(day)
-    return days
+    query = values_query(rules, facts)
+    return with_too_many(rules, connection.execute(query).fetchall()) if query else {}
 
 
 def _found(ask: Asked, rules: Rules, providers: Mapping[str, str]) -> dict[str, pa.Table]:
     """What another engine finds in the facts of these days; the rollup only where it is not `ROLLED` without source."""
-    known = ask(partial(too_many_query, rules)) if too_many_query(rules, "facts") else pa.table({})
-    rows = zip(*(column.to_pylist() for column in known.columns))
-    queries = statements_on_facts(rules, providers, _by_dimension(rows))
+    counted = ask(partial(values_query, rules)) if values_query(rules, "facts") else pa.table({})
+    rows = zip(*(column.to_pylist() for column in counted.columns))
+    queries = statements_on_facts(rules, providers, with_too_many(rules, rows))
     found = {name: ask(query) for name, query in queries.items() if name != ROLLUP_TABLE}
     keyed = found[ROLLED].group_by(list(key(rules.dimensions))).aggregate([]).num_rows
     if keyed < found[ROLLED].num_rows:

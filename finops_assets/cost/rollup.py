@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.rules import Rules
@@ -36,14 +37,25 @@ def missing(dimension: str) -> str:
     return UNKNOWN if dimension == "environment" else UNTAGGED
 
 
-def too_many_query(rules: Rules, facts: str) -> str:
-    """SQL: a row for each day and dimension of a relation of facts that has more than `MOST_VALUES` values."""
+def values_query(rules: Rules, facts: str) -> str:
+    """SQL: charge_date, and of each dimension beside those of every rollup how many values a relation of facts has that day.
+
+    Empty where there is no other dimension.
+    """
     others = [d for d in rules.dimensions if d not in declarations.DIMENSIONS]
-    return " UNION ALL ".join(
-        f"SELECT charge_date, {literal(d)} AS dimension FROM {facts} GROUP BY charge_date"
-        f" HAVING count(DISTINCT {identifier(d)}) > {MOST_VALUES}"
-        for d in others
-    )
+    counted = ", ".join(f"count(DISTINCT {identifier(d)}) AS {identifier(d)}" for d in others)
+    return f"SELECT charge_date, {counted} FROM {facts} GROUP BY charge_date" if others else ""
+
+
+def with_too_many(rules: Rules, counted: Iterable[tuple[Any, ...]]) -> TooMany:
+    """The dimensions with too many values, from the rows of `values_query`."""
+    others = [d for d in rules.dimensions if d not in declarations.DIMENSIONS]
+    days: dict[str, list[date]] = {}
+    for day, *values in counted:
+        for dimension, count in zip(others, values):
+            if count > MOST_VALUES:
+                days.setdefault(dimension, []).append(day)
+    return days
 
 
 def key_of(
@@ -68,11 +80,11 @@ def key_of(
 
 def _dimension(name: str, too_many: Iterable[date]) -> str:
     """SQL: the dimension of a row, or what stands for it."""
-    days = ", ".join(f"DATE '{day}'" for day in sorted(too_many))
+    days = " OR ".join(f"charge_date = CAST('{day}' AS DATE)" for day in sorted(too_many))
     if not days:
         return f"coalesce({identifier(name)}, {literal(missing(name))})"
     return (
-        f"CASE WHEN {identifier(name)} IS NULL THEN {literal(missing(name))} WHEN charge_date IN ({days})"
+        f"CASE WHEN {identifier(name)} IS NULL THEN {literal(missing(name))} WHEN {days}"
         f" THEN {literal(TOO_MANY)} ELSE {identifier(name)} END"
     )
 

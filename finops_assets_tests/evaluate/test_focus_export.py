@@ -34,6 +34,8 @@ from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.places import PROJECT
 from finops_assets_tests.running import DIMENSIONS, LAYOUTS, PROVIDERS, SOURCES, settings_for, small_estate
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 # Over a month's end: corrections and commitments of both.
 FIRST, HELD, LAST = date(2026, 9, 28), date(2026, 9, 30), date(2026, 10, 3)
 DAYS = [date.fromordinal(n) for n in range(FIRST.toordinal(), LAST.toordinal() + 1)]

@@ -18,6 +18,8 @@ from finops_assets_tests.faults.project import Done, Fault, Project, agreeing, c
 from finops_assets_tests.faults.table import Row, as_markdown, write_docs, write_json
 from finops_assets_tests.faults.without_dagster import work
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 SEED = 11
 
 

@@ -17,7 +17,7 @@ import dagster as dg
 import pytest
 
 from finops_assets.demo import Incident
-from finops_assets_tests.dev import write_shipped
+from finops_assets_tests.dev import NIGHT, write_shipped
 from finops_assets_tests.emulators import s3_endpoint, s3_place  # noqa: F401
 from finops_assets_tests.running import DIMENSIONS, small_estate
 
@@ -66,7 +66,7 @@ def test_a_delivery_dropped_into_a_bucket_flows_and_a_bad_day_is_held(
     (project / "finops.yaml").write_text(
         f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n"
         f"  - {{name: aws, uri: {bucket.uri}/aws, layout: aws-data-exports, endpoint_url: {s3_endpoint}}}\n"
-        f"{DIMENSIONS}night: {{watch_seconds: 5}}\n",
+        f"{DIMENSIONS}{NIGHT}",
         encoding="utf-8",
     )
     small_estate(tmp_path, FIRST, LAST, incidents=[Incident("aws", BAD, "incomplete")])

@@ -8,6 +8,8 @@ import pytest
 
 from finops_assets_tests.faults.mutations import fault, land, mutants
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 
 @pytest.mark.parametrize("part", range(10))
 def test_hostile_deliveries_land_exactly_or_are_refused(part: int, tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ from finops_assets.storage.ledger import Generation
 from finops_assets.storage.stores.store import LocalStore, StoredFile
 from finops_assets_tests.conftest import Site, _dates, csv_text, focus_row
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 D1, D2, D3 = "2026-09-01", "2026-09-02", "2026-09-03"
 AT_23 = datetime.fromisoformat(f"{D1} 23:00:00")
 MakeSite = Callable[..., Site]

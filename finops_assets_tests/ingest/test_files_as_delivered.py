@@ -29,6 +29,8 @@ from finops_assets.storage.stores.store import LocalStore
 from finops_assets_tests.conftest import Row, Site, csv_text, focus_row
 from finops_assets_tests.faults.mutations import Mutant, land
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 D1, D2 = "2026-09-01", "2026-09-02"
 
 

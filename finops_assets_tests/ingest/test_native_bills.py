@@ -38,6 +38,8 @@ from finops_assets.storage.duck import connect
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 from finops_assets_tests.places import PROJECT, SHARED
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 NATIVE = SHARED / "data" / "native"
 DOCUMENT = PROJECT / "docs" / "guides" / "native-bills.md"
 Row = dict[str, Any]

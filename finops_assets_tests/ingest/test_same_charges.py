@@ -24,6 +24,8 @@ from finops_assets.settings.load import parse_settings
 from finops_assets.storage.ledger import Ledger
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 D1, D2, D3 = "2026-09-01", "2026-09-02", "2026-09-03"
 MakeSite = Callable[..., Site]
 Row = dict[str, Any]

@@ -16,6 +16,8 @@ from finops_assets.ingest.conversion.split_cost import COSTS
 from finops_assets_tests.conftest import Row, Site
 from finops_assets_tests.ingest.test_native_bills import PLAN, bill, csv_file, cur_row
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 DAY = "2026-09-01"
 SPLIT = ("SplitCost", "UnusedCost")
 

@@ -43,6 +43,8 @@ from finops_assets.settings.load import parse_settings
 from finops_assets.settings.sources import Source
 from finops_assets_tests.conftest import Row, csv_text, focus_row
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 D = Decimal
 
 

@@ -22,6 +22,8 @@ resources = pytest.importorskip("dagster_gcp", reason="needs the extra bigquery"
 from finops_assets.cost.engines.bigquery import BigQuery  # noqa: E402
 from finops_assets_tests.cost.engines.bigquery_fake import BILLED, Service, bigquery_service  # noqa: E402
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 BUCKET = "gs://company-finops/lake"
 
 

@@ -16,12 +16,12 @@ from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.daily_tables import CHARGES, ROLLED
 from finops_assets.cost.engines.dialects import ALLOWED, DIALECTS, FUNCTIONS, NotPortable, rendered
 from finops_assets.cost.facts_query import facts_query
-from finops_assets.cost.rollup import ROLLUP_TABLE, totals_query
+from finops_assets.cost.rollup import ROLLUP_TABLE, rollup_query, totals_query, values_query
 from finops_assets.judge.gates import rollup as rollup_gates
 from finops_assets_tests.conftest import Site
 from finops_assets_tests.cost.engines.conftest import statements
 
-OWN = ("facts", "ruled facts", "combinations", "totals", "unique key")
+OWN = ("facts", "ruled facts", "combinations", "totals", "unique key", "values", "values by day")
 ASKED = ("raw totals", "facts totals", "untagged", "rollup gate", "long charges gate")
 STATEMENTS = (*OWN, *ASKED, ROLLED, ROLLUP_TABLE, CHARGES, commitments.COMMITMENTS, corrections.CORRECTIONS)
 
@@ -29,11 +29,16 @@ STATEMENTS = (*OWN, *ASKED, ROLLED, ROLLUP_TABLE, CHARGES, commitments.COMMITMEN
 def statement(name: str, rules: Rules) -> str:
     ruled = replace(rules, row_rules=(RowRule("r", {"team": "x"}, {"ServiceName": Matcher(("y",))}),))
     of_day = ruled.of_day("bill", date(2026, 9, 1))
+    more = replace(rules, dimensions=(*rules.dimensions, "cost_center"))
     own = {
         "facts": facts_query(rules, "raw", "attribution"),
         "ruled facts": facts_query(ruled, "raw", "attribution", of_day),
         "combinations": combinations_query(of_day, "raw"),
         "totals": totals_query("daily_cost_by_team"),
+        "values": values_query(more, "facts"),
+        "values by day": rollup_query(
+            more, "facts", {}, too_many={"cost_center": [date(2026, 9, 1), date(2026, 9, 2)]}
+        ),
         "unique key": rollup_gates.unique_query("daily_cost_by_team"),
     }
     return own[name] if name in own else statements(rules)[name][1]("facts")

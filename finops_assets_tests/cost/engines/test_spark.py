@@ -15,7 +15,7 @@ from finops_assets.base.errors import FinopsError, LakeError
 from finops_assets.cost.attribution.tag_sets import attribution
 from finops_assets.cost.engines.dialects import rendered
 from finops_assets.cost.engines.elsewhere import write_facts
-from finops_assets.cost.facts import build_facts, facts_stamp
+from finops_assets.cost.facts import build_facts, facts_stamp, release
 from finops_assets.storage.day_files import facts_relation
 from finops_assets_tests.cost.engines.conftest import DAYS, Expected, facts_rows
 from finops_assets_tests.cost.engines.spark_cluster import FOR_TESTS, spark_configured
@@ -69,6 +69,8 @@ def test_a_day_that_has_become_empty_has_an_empty_file(engine: Spark, expected: 
             Path(f"{raw}.new").replace(raw)
             resolved = attribution(p.lake, p.rules, p.source_names)
             write_facts(engine, p.lake, p.rules, resolved, {key: "stamp", ("gcp", DAYS[1]): "stamp"})
+            assert file.read_bytes() == before, "it waits for its gates"
+            release(p.lake, [key, ("gcp", DAYS[1])])
             names = [name for name, *_ in connection.execute(f"DESCRIBE FROM {facts_relation([file])}").fetchall()]
             assert connection.execute(f"SELECT count(*) FROM {facts_relation([file])}").fetchall() == [(0,)]
             assert {"team", "team_key", "BilledCost"} <= set(names)
@@ -85,6 +87,7 @@ def test_tag_sets_too_many_to_send_to_every_worker_are_joined_by_sorting(
     sorting = Spark(engine.session, p.lake)
     resolved = attribution(p.lake, p.rules, p.source_names)
     write_facts(sorting, p.lake, p.rules, resolved, {key: facts_stamp(p.lake, p.rules, *key) for key in expected.keys})
+    release(p.lake, expected.keys)
     with duckdb.connect() as connection:
         files = p.lake.day_files("facts", p.source_names, DAYS)
         assert len(files) == len(expected.keys)
