@@ -46,8 +46,6 @@ from finops_assets.evaluate.comparison import (
     no_figures,
     require_figures,
 )
-from finops_assets.evaluate.page.file import page_path, write_page
-from finops_assets.evaluate.page.gather import gather
 from finops_assets.evaluate.reports import (
     SERVICES_BY,
     TEAMS_BY,
@@ -312,6 +310,10 @@ def report_html(
     config: ConfigOption = None,
 ) -> None:  # fmt: skip
     """A month on one page: an HTML file that asks for no other. Spend, budgets, forecast, anomalies, tags."""
+    # Not for every report: templates take a tenth of a second to import.
+    from finops_assets.evaluate.page.file import page_path, write_page
+    from finops_assets.evaluate.page.gather import gather
+
     with explained():
         with published(config) as connection:
             figures = gather(connection, month)
