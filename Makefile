@@ -65,7 +65,7 @@ format: $(READY) ## let the formatter have its way
 docs: $(READY)   ## write anew what the code writes of the docs: docs/reference, the coverage of native bills
 	$(BIN)/python -m tools.reference
 	$(BIN)/python -m finops_assets.ingest.conversion.coverage docs/guides/native-bills.md
-	$(BIN)/python -m finops_assets_tests.docs.architecture
+	$(BIN)/python -m tools.architecture
 
 figures: $(READY) ## the figures of the docs, from benchmarks/results
 	$(BIN)/python -m tools.figures

@@ -82,8 +82,9 @@ BRINGS = {
     "Java": "Java 17 (apt install openjdk-17-jre-headless)",
     "chromium": "a browser (apt install chromium chromium-driver)",
     "ostgres": "PostgreSQL (apt install postgresql)",
-    "here": "real bills in ../shared, which are not part of this project",
-    "there": "real bills in ../shared, which are not part of this project",
+    **dict.fromkeys(
+        ("examples are not", "sample is not", "bills are not"), "real bills in ../shared, not part of this project"
+    ),
 }
 """What a reason to skip speaks of -> what is missing, and the command that brings it."""
 

@@ -56,6 +56,11 @@ class Dev:
     def _instance(self) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_config(str(self.project), "dagster.yaml")
 
+    def close(self) -> None:
+        """Let go of its history, if it was looked at."""
+        if opened := vars(self).get("_instance"):
+            opened.dispose()
+
     def wait_for(self, come: Callable[[], Come | None], otherwise: str) -> Come:
         """What has come, once it has; the log of `dagster dev` tells why it has not."""
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -206,27 +211,22 @@ class Dev:
 
 
 @contextmanager
-def dagster_dev(project: Path) -> Iterator[Dev]:
-    """`dagster dev` in a project folder, as `make ui` starts it."""
+def started(project: Path) -> Iterator[str]:
+    """`dagster dev` in a project folder, as `make ui` starts it; where its webserver will be."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     binaries = Path(sys.executable).parent
     environment = {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "PYTHONWARNINGS")}
     environment["PATH"] = f"{binaries}{os.pathsep}{environment['PATH']}"
-    dev = Dev(project, f"http://127.0.0.1:{port}")
     with (project / "dev.log").open("w") as log:
         process = subprocess.Popen(
             [str(binaries / "dagster"), "dev", "-h", "127.0.0.1", "-p", str(port)],
             cwd=project, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
-            dev.wait_for(lambda: _locations(dev), "the webserver does not answer")
-            [dev.location] = _locations(dev)
-            yield dev
+            yield f"http://127.0.0.1:{port}"
         finally:
-            with dev.instance() as instance:
-                instance.dispose()
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT)
             try:
@@ -234,6 +234,19 @@ def dagster_dev(project: Path) -> Iterator[Dev]:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+@contextmanager
+def dagster_dev(project: Path) -> Iterator[Dev]:
+    """The same, once its webserver answers."""
+    with started(project) as url:
+        dev = Dev(project, url)
+        try:
+            dev.wait_for(lambda: _locations(dev), "the webserver does not answer")
+            [dev.location] = _locations(dev)
+            yield dev
+        finally:
+            dev.close()
 
 
 def _locations(dev: Dev) -> list[str]:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -90,7 +90,7 @@ class Commands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = _WhenUsed()
+        self.commands = cast(Any, _WhenUsed())
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Without importing one."""
@@ -105,7 +105,7 @@ class Commands(TyperGroup):
             self.commands = loading
 
 
-class _WhenUsed(MutableMapping[str, Any]):
+class _WhenUsed(Mapping[str, Any]):
     """Name -> command, imported when it is asked for."""
 
     def __init__(self) -> None:
@@ -122,12 +122,6 @@ class _WhenUsed(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(COMMANDS)
-
-    def __setitem__(self, name: str, command: Any) -> None:
-        self._loaded[name] = command
-
-    def __delitem__(self, name: str) -> None:
-        del self._loaded[name]
 
 
 def _command(name: str, made: Any) -> Any:

@@ -42,20 +42,25 @@ def values_query(rules: Rules, facts: str) -> str:
 
     Empty where there is no other dimension.
     """
-    others = [d for d in rules.dimensions if d not in declarations.DIMENSIONS]
+    others = _others(rules)
     counted = ", ".join(f"count(DISTINCT {identifier(d)}) AS {identifier(d)}" for d in others)
     return f"SELECT charge_date, {counted} FROM {facts} GROUP BY charge_date" if others else ""
 
 
 def with_too_many(rules: Rules, counted: Iterable[tuple[Any, ...]]) -> TooMany:
     """The dimensions with too many values, from the rows of `values_query`."""
-    others = [d for d in rules.dimensions if d not in declarations.DIMENSIONS]
+    others = _others(rules)
     days: dict[str, list[date]] = {}
     for day, *values in counted:
         for dimension, count in zip(others, values):
             if count > MOST_VALUES:
                 days.setdefault(dimension, []).append(day)
     return days
+
+
+def _others(rules: Rules) -> list[str]:
+    """The dimensions beside those of every rollup."""
+    return [d for d in rules.dimensions if d not in declarations.DIMENSIONS]
 
 
 def key_of(

@@ -16,11 +16,7 @@ from finops_assets.settings.model import Settings
 from finops_assets.settings.yaml_file import Loader, dotted, duplicate_keys, line_of, lines_of
 
 CONFIG_ENV = "FINOPS_CONFIG"
-
-
 DEFAULT_CONFIG = "finops.yaml"
-
-
 _WHICH = f"run this in the project's folder, or name the file with --config or ${CONFIG_ENV}"
 
 

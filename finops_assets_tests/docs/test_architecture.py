@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from finops_assets_tests.docs.architecture import PACKAGE, PAGE, layers, with_picture
 from finops_assets_tests.places import PROJECT
+from tools.architecture import PACKAGE, PAGE, layers, with_picture
 
 
 def test_the_picture_is_made_from_the_code() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert with_picture(text) == text, "run: python -m finops_assets_tests.docs.architecture"
+    assert with_picture(text) == text, "run: python -m tools.architecture"
 
 
 def test_every_room_is_told_of_and_every_file_that_a_walk_passes_is_there() -> None:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -17,39 +13,13 @@ import dagster as dg
 import pytest
 
 from finops_assets.demo import Incident
-from finops_assets_tests.dev import NIGHT, write_shipped
+from finops_assets_tests.dev import NIGHT, started, write_shipped
 from finops_assets_tests.emulators import s3_endpoint, s3_place  # noqa: F401
 from finops_assets_tests.running import DIMENSIONS, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)
 PATIENCE_SECONDS = 300
 RAW, FACTS, ROLLUP = dg.AssetKey(["raw", "aws"]), dg.AssetKey("cloud_cost_facts"), dg.AssetKey("daily_cost_by_team")
-
-
-@contextmanager
-def dagster_dev(project: Path) -> Iterator[None]:
-    """`dagster dev` in a project folder, as `make ui` starts it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    binaries = Path(sys.executable).parent
-    environment = {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "PYTHONWARNINGS")}
-    environment["PATH"] = f"{binaries}{os.pathsep}{environment['PATH']}"
-    with (project / "dev.log").open("w") as log:
-        process = subprocess.Popen(
-            [str(binaries / "dagster"), "dev", "-h", "127.0.0.1", "-p", str(port)],
-            cwd=project, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        try:
-            yield
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGINT)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
 
 
 def test_a_delivery_dropped_into_a_bucket_flows_and_a_bad_day_is_held(
@@ -75,7 +45,7 @@ def test_a_delivery_dropped_into_a_bucket_flows_and_a_bad_day_is_held(
     # Two that make the history's tables at once leave them in a state that nobody can open.
     with _instance(project):
         pass
-    with dagster_dev(project):
+    with started(project):
         wait_for(project, lambda: bool(_ticks(project)), "the sensor has not looked at the empty bucket")
         assert _materialized(project, RAW) == set()
         bucket.put_folder(tmp_path / "estate")

@@ -9,7 +9,8 @@ from pathlib import Path
 import dagster as dg
 
 from finops_assets.graph.sensors.dead_runs import dead_runs_sensor
-from finops_assets_tests.graph.test_daemon import _instance, dagster_dev, wait_for
+from finops_assets_tests.dev import started
+from finops_assets_tests.graph.test_daemon import _instance, wait_for
 from finops_assets_tests.places import PROJECT
 
 PROGRAM = """
@@ -55,5 +56,5 @@ def test_the_daemon_ends_a_run_whose_process_was_killed_and_frees_its_slot(tmp_p
             return run.status if run else None, [slot.run_id for slot in slots]
 
     assert left() == (dg.DagsterRunStatus.STARTED, [run_id])
-    with dagster_dev(tmp_path):
+    with started(tmp_path):
         wait_for(tmp_path, lambda: left() == (dg.DagsterRunStatus.FAILURE, []), "the dead run is not ended")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import date
 from typing import Any, Protocol
 
 import duckdb
@@ -122,12 +121,6 @@ def _under_same_rules(rules: Rules, keys: Iterable[Key], most: int) -> Iterator[
     for (of_day, _), group in groups.items():
         for start in range(0, len(group), most):
             yield of_day, group[start : start + most]
-
-
-def held_keys(lake: Lake, layer: Layer, sources: Iterable[str], days: Iterable[date]) -> list[Key]:
-    """Those of these days that the lake holds."""
-    wanted = sorted(days)
-    return [(s, d) for s in sources for d in wanted if lake.holds(lake.day_file(layer, s, d))]
 
 
 def table_of(engine: Remote, layer: Layer, keys: list[Key], query: Query) -> pa.Table:

@@ -12,7 +12,7 @@ import pytest
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.tag_sets import attribution
 from finops_assets.cost.daily_tables import ROLLED, statements_on_facts
-from finops_assets.cost.engines.elsewhere import Remote, held_keys, rows_of, write_facts
+from finops_assets.cost.engines.elsewhere import Remote, rows_of, write_facts
 from finops_assets.cost.engines.engine import Query
 from finops_assets.cost.facts import build_facts, facts_stamp, release
 from finops_assets.demo import Estate, EstateSpec, Incident
@@ -128,7 +128,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
 
         result = Expected(
             p,
-            held_keys(p.lake, "facts", p.source_names, DAYS),
+            [key for key in p.keys(DAYS) if p.lake.holds(p.lake.day_file("facts", *key))],
             facts_rows(connection, relations["facts"]),
             {name: rows(query(relations[layer])) for name, (layer, query) in statements(p.rules).items()},
         )

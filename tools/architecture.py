@@ -1,48 +1,45 @@
-"""The picture of docs/architecture.md, made from the code: python -m finops_assets_tests.docs.architecture"""
+"""The picture of docs/architecture.md, made from the code: python -m tools.architecture"""
 
 from __future__ import annotations
 
 import tomllib
-from collections import Counter
 
 import grimp
 
-from finops_assets_tests.places import PROJECT
+from tools.results import ROOT
 
-PAGE = PROJECT / "docs" / "architecture.md"
-BEGIN, END = "<!-- rooms: written by python -m finops_assets_tests.docs.architecture -->", "<!-- end of rooms -->"
+PAGE = ROOT / "docs" / "architecture.md"
+BEGIN, END = "<!-- rooms: written by python -m tools.architecture -->", "<!-- end of rooms -->"
 PACKAGE = "finops_assets"
 
 
 def layers() -> list[list[str]]:
     """The rooms from the outermost layer to the innermost, as pyproject.toml has them checked."""
-    told = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     [contract] = [c for c in told["contracts"] if c["type"] == "layers"]
     return [[room.strip() for room in layer.split("|")] for layer in contract["layers"]]
 
 
-def arrows() -> Counter[tuple[str, str]]:
-    """How many imports lead from one room to another."""
-    graph = grimp.build_graph(PACKAGE)
-    counted: Counter[tuple[str, str]] = Counter()
+def arrows(graph: grimp.ImportGraph) -> set[tuple[str, str]]:
+    """Which room knows which."""
+    found = set()
     for module in graph.modules:
         for imported in graph.find_modules_directly_imported_by(module):
-            rooms = tuple(".".join(name.split(".")[1:2]) for name in (module, imported))
-            if all(rooms) and rooms[0] != rooms[1]:
-                counted[rooms[0], rooms[1]] += 1
-    return counted
+            room, known = (".".join(name.split(".")[1:2]) for name in (module, imported))
+            if room and known and room != known:
+                found.add((room, known))
+    return found
 
 
 def picture() -> str:
-    """Mermaid: a box a room, and an arrow where it knows one of the three next layers below that it knows."""
-    order = [room for layer in layers() for room in layer]
-    known = arrows()
+    """Mermaid: a box a room, and an arrow to each room that it knows, unless it knows it through another, too."""
     graph = grimp.build_graph(PACKAGE)
+    known = arrows(graph)
+    order = [room for layer in layers() for room in layer]
     lines = ["```mermaid", "flowchart TB"]
-    for layer in layers():
-        for room in layer:
-            files = len(graph.find_descendants(f"{PACKAGE}.{room}")) or 1
-            lines.append(f'  {room}["{room}<br/>{files} {"files" if files > 1 else "file"}"]')
+    for room in order:
+        files = len(graph.find_descendants(f"{PACKAGE}.{room}")) or 1
+        lines.append(f'  {room}["{room}<br/>{files} {"files" if files > 1 else "file"}"]')
     for room in order:
         below = [other for other in order if (room, other) in known]
         # What a room's neighbours know anyway would only hide the order.
