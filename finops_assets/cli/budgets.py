@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import duckdb
 import typer
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.sql import identifier
 from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
@@ -20,11 +22,14 @@ from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, evaluati
 from finops_assets.evaluate.budgets.plan import Budget, label_of, read_budgets
 from finops_assets.evaluate.budgets.review import months_compared, review
 from finops_assets.evaluate.budgets.versions import CHANGES, changes
+from finops_assets.evaluate.reports import can_group_by
 from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
 
-budgets_app = typer.Typer(no_args_is_help=True, help="Budgets of departments and teams: docs/guides/budgets.md")
+budgets_app = typer.Typer(
+    no_args_is_help=True, help="Budgets of departments, teams and other dimensions: docs/guides/budgets.md"
+)
 SHOWN = [
     "budget",
     "period_start",
@@ -73,7 +78,8 @@ def budgets_check(config: ConfigOption = None) -> None:
         settings = load_settings(config)
         if settings.budgets is None:
             raise FinopsError("finops.yaml names no file of budgets; add `budgets: budgets.csv`")
-        found = read_budgets(settings.budgets.file, Platform(settings).rules.values)
+        rules = Platform(settings).rules
+        found = read_budgets(settings.budgets.file, rules.values, rules.dimensions)
         out.print(f"{settings.budgets.file}: {len(found)} budgets, no mistake")
         if not settings.published.is_file():
             out.print("Nothing is published yet: owners and currencies are not compared with what is billed.")
@@ -81,19 +87,27 @@ def budgets_check(config: ConfigOption = None) -> None:
         with published(config) as connection:
             if not Warehouse.has(connection, ROLLUP_TABLE):
                 return
-            billed = connection.execute(
-                f"SELECT DISTINCT department, team, BillingCurrency FROM {ROLLUP_TABLE}"
-            ).fetchall()
+            billed = {kind: _billed(connection, kind) for kind in {tuple(budget.conditions) for budget in found}}
         for budget in found:
-            if text := _unbilled(budget, billed):
+            if text := _unbilled(budget, billed[tuple(budget.conditions)]):
                 say("warning", f"line {budget.line}: {text}")
 
 
-def _unbilled(budget: Budget, billed: list[tuple[str, str, str]]) -> str | None:
-    depth = 2 if budget.team else 1 if budget.department else 0
-    found = {(row[:depth], row[2]) for row in billed}
-    own = tuple(part for part in (budget.department, budget.team) if part)
-    return None if (own, budget.currency) in found else unknown_owner(budget, found)
+_Billed = set[tuple[tuple[str, ...], str]]
+
+
+def _billed(connection: duckdb.DuckDBPyConnection, columns: tuple[str, ...]) -> _Billed:
+    """The names that these columns of the rollup have together, each with a currency."""
+    if not set(columns) <= {*can_group_by(connection)}:
+        return set()
+    names = "".join(f"{identifier(c)}, " for c in columns)
+    rows = connection.execute(f"SELECT DISTINCT {names}BillingCurrency FROM {ROLLUP_TABLE}").fetchall()
+    return {(row[:-1], row[-1]) for row in rows if None not in row}
+
+
+def _unbilled(budget: Budget, billed: _Billed) -> str | None:
+    own = tuple(budget.conditions.values())
+    return None if (own, budget.currency) in billed else unknown_owner(budget, billed)
 
 
 @budgets_app.command("history")

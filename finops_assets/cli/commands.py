@@ -76,7 +76,7 @@ COMMANDS = {
     "rates": ("rates", "rates_app", "Exchange rates of the reporting currency."),
     "config": ("config", "config_app", "The configuration, finops.yaml."),
     "alerts": ("alerts", "alerts_app", "Alerts: what was told, and whether the channels work."),
-    "budgets": ("budgets", "budgets_app", "Budgets of departments and teams: docs/guides/budgets.md"),
+    "budgets": ("budgets", "budgets_app", "Budgets of departments, teams and other dimensions: docs/guides/budgets.md"),
     "owners": ("owners", "owners_app", "Owner suggestions for untagged resources, and decisions on them."),
     "anomalies": ("anomalies", "anomalies_app", "Anomalies: found, explained, judged."),
     "rules": ("rules", "rules_app", "Attribution rules: a dry run, their versions, and what gave what."),

@@ -25,7 +25,8 @@ def config_check(config: ConfigOption = None) -> None:
             read_rates(settings.currency.rates)
         read_policy(settings)
         if settings.budgets:
-            read_budgets(settings.budgets.file, Platform(settings).rules.values)
+            rules = Platform(settings).rules
+            read_budgets(settings.budgets.file, rules.values, rules.dimensions)
         for rule in settings.shared_cost:
             if rule.metric and rule.metric.file:
                 read_quantities(rule.metric.file)

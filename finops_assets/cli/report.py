@@ -33,7 +33,7 @@ from finops_assets.cost.commitments import COMMITMENTS, commitments, unused_by_o
 from finops_assets.cost.corrections import CORRECTIONS, corrections
 from finops_assets.cost.currency.conversion import CONVERTED_COST, converted_rollup
 from finops_assets.cost.restatements import REPORTED_NOW, as_of_relation
-from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.cost.rollup import ROLLUP_TABLE, TOO_MANY
 from finops_assets.cost.sparse import COST_CENTERS, SPARSE, SPARSE_GROUPS, sparse_report, sparse_shares
 from finops_assets.evaluate.allocation.balance import ALLOCATED_COST
 from finops_assets.evaluate.allocation.report import allocation, kept, moves
@@ -52,6 +52,7 @@ from finops_assets.evaluate.reports import (
     Basis,
     can_group_by,
     cost_by,
+    days_collapsed,
     days_without,
     savings_by,
     untagged_by,
@@ -356,8 +357,16 @@ def _checked(config: Path | None, make: Callable[[], pd.DataFrame]) -> pd.DataFr
 def _say_built_without(
     connection: duckdb.DuckDBPyConnection, period: Period, by: str, rollup: str, before: bool = True
 ) -> None:
-    """Which days a dimension is null on, because they were built before finops.yaml had it."""
+    """Which days a dimension is null on, because they were built before finops.yaml had it, and on which all of its values
+    stand together."""
     whole = Period(period.before.first, period.end) if before else period
+    for name, days in days_collapsed(connection, whole, _columns(by), rollup).items():
+        _say(
+            [
+                f"{name} has too many values to be summed by on {len(days)} of the days that are shown or compared, {days[0]} to"
+                f" {days[-1]}: what has one of them stands together there, as {TOO_MANY}; the facts (`cloud_cost_facts`) have each"
+            ]
+        )
     for name, days in days_without(connection, whole, _columns(by), rollup).items():
         end = days[-1] + timedelta(days=1)
         _say(

@@ -18,7 +18,7 @@ import pandas as pd
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.restatements import REPORTED_COST, REPORTED_NOW
-from finops_assets.cost.rollup import ROLLUP_TABLE, missing
+from finops_assets.cost.rollup import ROLLUP_TABLE, TOO_MANY, missing
 from finops_assets.evaluate.comparison import Comparison, compare
 from finops_assets.focus.money import percent
 from finops_assets.tables.ddl import dimensions_of
@@ -61,6 +61,23 @@ def days_without(
                 f"SELECT DISTINCT charge_date FROM {rollup} WHERE {identifier(name)} IS NULL AND charge_date >= $first"
                 " AND charge_date < $end ORDER BY 1",
                 {"first": period.first, "end": period.end},
+            ).fetchall()
+            if rows:
+                found[name] = [day for (day,) in rows]
+    return found
+
+
+def days_collapsed(
+    connection: duckdb.DuckDBPyConnection, period: Period, by: Iterable[str], rollup: str = ROLLUP_TABLE
+) -> dict[str, list[date]]:
+    """By dimension the days of a period on which it has too many values, so that their cost is together (`rollup.TOO_MANY`)."""
+    found: dict[str, list[date]] = {}
+    for name in by:
+        if name in dimensions_of(connection, ROLLUP_TABLE) and name not in DIMENSIONS:
+            rows = connection.execute(
+                f"SELECT DISTINCT charge_date FROM {rollup} WHERE {identifier(name)} = $too_many AND charge_date >= $first"
+                " AND charge_date < $end ORDER BY 1",
+                {"too_many": TOO_MANY, "first": period.first, "end": period.end},
             ).fetchall()
             if rows:
                 found[name] = [day for (day,) in rows]

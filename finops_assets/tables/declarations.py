@@ -94,6 +94,7 @@ _SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
     "account": (TEXT, "SubAccountId, else BillingAccountId"),
     "account_name": (TEXT, "name of the account"),
     "dimension": (TEXT, "dimension of finops.yaml"),
+    "dimensions": (TEXT, "other dimensions of finops.yaml and their values, as a JSON object; null where none is named"),
     # Amounts.
     "billed_cost": (MONEY, "sum of BilledCost: what the bill says, on its day", _CURRENCY),
     "effective_cost": (MONEY, "sum of EffectiveCost, of BilledCost where it is null: commitments amortised", _CURRENCY),
@@ -226,7 +227,7 @@ _SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
     "sparse": (FLAG, "too few resources to be a cost center?"),
     "sparse_days": (COUNT, "days on which the pair was sparse"),
     # Budgets.
-    "budget": (TEXT, "department or department/team that the budget is for, and its period"),
+    "budget": (TEXT, "whom the budget is for (department, department/team, other dimensions), and its period"),
     "basis": (TEXT, "cost that the budget is about: effective, billed, accrued"),
     "amount_before": (MONEY, "amount before the change", _CURRENCY),
     "since_version": (COUNT, "version of the file that gave amount and threshold"),
@@ -414,7 +415,7 @@ _COSTS = "billed_cost effective_cost positive_effective_cost"
 _PRICES = "list_cost contracted_cost"
 _CHARGES = "source provider " + _DIMENSIONS + " ServiceCategory BillingCurrency"
 _EVALUATED = (
-    "budget department team basis currency period period_start period_end through amount threshold_percent spent"
+    "budget department team dimensions basis currency period period_start period_end through amount threshold_percent spent"
     " spent_percent forecast forecast_percent low80 high80 low95 high95 chance severity reason days_missing history_days"
     " problem since_version budgets_version evaluated_at"
 )
@@ -548,13 +549,13 @@ ALL = (
     _table(
         "budgets",
         "The budgets in force.",
-        "budget department team period basis currency amount threshold_percent since_version changed_at",
+        "budget department team dimensions period basis currency amount threshold_percent since_version changed_at",
         amount="what may be spent in the period",
     ),
     _table(
         "budget_changes",
         "Every change of the budgets, by version of the file; it only grows.",
-        "version changed_at change budget department team period basis currency amount threshold_percent amount_before"
+        "version changed_at change budget department team dimensions period basis currency amount threshold_percent amount_before"
         " threshold_percent_before line",
         amount="what may be spent in the period",
     ),

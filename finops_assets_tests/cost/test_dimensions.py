@@ -154,6 +154,11 @@ def test_a_dimension_with_too_many_values_is_not_summed_by(before: Site, monkeyp
     assert by(site, rollup.ROLLUP_TABLE, "group") == {"1": 18, "__untagged__": 4}, "one value a day is not too many"
     assert all(v.passed for v in gates.judge_rollup(site.platform, PERIOD.days))
     assert asked(site, 'SELECT DISTINCT "order" FROM daily_commitments') == [("__other__",)]
+    site.platform.warehouse.publish(site.platform.lake, site.platform.rules.dimensions)
+    (site.folder / "finops.yaml").write_text(site.text, encoding="utf-8")
+    arguments = ["report", "teams", "--by", "order", "--format", "csv", "--config", str(site.folder / "finops.yaml")]
+    done = CliRunner().invoke(app, arguments)
+    assert "order has too many values to be summed by on 2 of the days" in " ".join(done.stderr.split())
 
 
 def test_commands_say_which_names_there_are_and_which_days_lack_one(before: Site) -> None:

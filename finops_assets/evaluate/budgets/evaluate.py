@@ -14,10 +14,11 @@ import pandas as pd
 import pyarrow as pa
 
 from finops_assets.base.period import Period
-from finops_assets.evaluate.budgets.plan import Basis, Budget
-from finops_assets.evaluate.budgets.versions import BUDGETS_TABLE, InForce
-from finops_assets.evaluate.forecast.period import SERIES, period_table
+from finops_assets.evaluate.budgets.plan import Basis, Budget, owner_of
+from finops_assets.evaluate.budgets.versions import BUDGETS_TABLE, InForce, others_text
+from finops_assets.evaluate.forecast.period import period_table
 from finops_assets.evaluate.forecast.series import DailySeries, daily_series
+from finops_assets.evaluate.reports import can_group_by, days_collapsed, days_without
 from finops_assets.focus.money import percent
 from finops_assets.settings.alerts import Severity
 from finops_assets.storage.warehouse import Warehouse
@@ -86,30 +87,49 @@ def evaluate(
     first: date = row[0]
     through: date = row[1]
     due = {held.budget.name: _due(held.budget, [h.budget for h in budgets], through) for held in budgets}
-    kinds: dict[tuple[str, Basis], set[Period]] = {}
+    kinds: dict[tuple[Columns, Basis], set[Period]] = {}
     for held in budgets:
-        kinds.setdefault((_kind(held.budget), held.budget.basis), set()).update(due[held.budget.name])
-    figures: dict[tuple[str, str, Period], Mapping[tuple[tuple[str, ...], str], Any]] = {}
-    for (kind, basis), periods in kinds.items():
-        series = daily_series(connection, SERIES[kind], basis) if periods else None
+        kinds.setdefault((_columns(held.budget), held.budget.basis), set()).update(due[held.budget.name])
+    known = can_group_by(connection)
+    figures: dict[tuple[Columns, str, Period], Mapping[tuple[Columns, str], Any]] = {}
+    for (columns, basis), periods in kinds.items():
+        # A dimension that no day was built with yet has no cost of any name.
+        series = daily_series(connection, columns, basis) if periods and set(columns) <= {*known} else None
         for period in periods:
             if series is not None:
-                figures[kind, basis, period] = _figures(kind, series, period)
+                figures[columns, basis, period] = _figures(columns, series, period)
     result = []
     for held in budgets:
         budget = held.budget
         for period in due[budget.name]:
-            found = figures.get((_kind(budget), budget.basis, period), {})
-            result.append(_evaluated(held, version, period, first, through, found))
+            found = figures.get((_columns(budget), budget.basis, period), {})
+            lacking = _lacking(connection, budget, Period(max(first, period.first), max(first, period.end)))
+            result.append(_evaluated(held, version, period, first, through, found, lacking))
     return through, result
 
 
-def _kind(budget: Budget) -> str:
-    return "team" if budget.team else "department" if budget.department else "total"
+Columns = tuple[str, ...]
+
+
+def _columns(budget: Budget) -> Columns:
+    return tuple(budget.conditions)
 
 
 def _key(budget: Budget) -> tuple[str, ...]:
-    return tuple(part for part in (budget.department, budget.team) if part)
+    return tuple(budget.conditions.values())
+
+
+def _lacking(connection: duckdb.DuckDBPyConnection, budget: Budget, period: Period) -> list[str]:
+    """Why days of a period are in no figure of a budget that names other dimensions: a sentence a dimension."""
+    found = [
+        f"{len(days)} days were built before finops.yaml had {name}: they are expected as usual until they are run again"
+        for name, days in days_without(connection, period, budget.others).items()
+    ]
+    found += [
+        f"on {len(days)} days {name} has too many values to be summed by: they are expected as usual"
+        for name, days in days_collapsed(connection, period, budget.others).items()
+    ]
+    return found
 
 
 def _due(budget: Budget, all_budgets: Sequence[Budget], through: date) -> list[Period]:
@@ -128,8 +148,8 @@ def _due(budget: Budget, all_budgets: Sequence[Budget], through: date) -> list[P
     return list(found)
 
 
-def _figures(kind: str, series: DailySeries, period: Period) -> Mapping[tuple[tuple[str, ...], str], Any]:
-    table = period_table(kind, series, period)
+def _figures(columns: Columns, series: DailySeries, period: Period) -> Mapping[tuple[Columns, str], Any]:
+    table = period_table(", ".join(columns), series, period)
     return {(series.keys[i], series.currencies[i]): row for i, row in enumerate(table.itertuples(index=False))}
 
 
@@ -139,7 +159,8 @@ def _evaluated(
     period: Period,
     first: date,
     through: date,
-    found: Mapping[tuple[tuple[str, ...], str], Any],
+    found: Mapping[tuple[Columns, str], Any],
+    lacking: Sequence[str] = (),
 ) -> Evaluation:
     budget = held.budget
     row = found.get((_key(budget), budget.currency))
@@ -152,6 +173,7 @@ def _evaluated(
     severity, reason = judge(budget, spent, forecast, low95, refused)
     if period.first < first:
         reason += f"; {(first - period.first).days} days of the period, before {first}, were never reported: not in it"
+    reason = "; ".join([reason, *lacking])
     return Evaluation(
         budget, held.since_version, version, period, through, spent, forecast, _given(row.low80),
         _given(row.high80), low95, _given(row.high95), int(row.days_missing), int(row.history_days), severity, reason,
@@ -203,10 +225,16 @@ def unknown_owner(budget: Budget, found: Iterable[tuple[tuple[str, ...], str]]) 
     here = billed.get(_key(budget))
     if here:
         return f"{budget.owner} has no cost in {budget.currency}; it is billed in {', '.join(sorted(here))}"
-    names = ["/".join(key) for key in billed]
+    names = [owner_of_key(budget, key) for key in billed]
     close = difflib.get_close_matches(budget.owner, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{budget.owner} has no cost in the last 420 days{hint}"
+
+
+def owner_of_key(budget: Budget, key: tuple[str, ...]) -> str:
+    """Another owner of the kind that a budget is of, as text."""
+    of = dict(zip(_columns(budget), key, strict=True))
+    return owner_of(of.pop("department", None), of.pop("team", None), of)
 
 
 COLUMNS = tuple(c.name for c in declarations.table(BUDGET_EVALUATIONS).columns)
@@ -238,8 +266,8 @@ def keep(
 def _record(e: Evaluation, at: datetime) -> dict[str, object]:
     budget = e.budget
     return {
-        "budget": budget.name, "department": budget.department, "team": budget.team, "basis": budget.basis,
-        "currency": budget.currency, "period": budget.period, "period_start": e.period.first,
+        "budget": budget.name, "department": budget.department, "team": budget.team,
+        "dimensions": others_text(budget), "basis": budget.basis, "currency": budget.currency, "period": budget.period, "period_start": e.period.first,
         "period_end": e.period.end, "through": e.through, "amount": budget.amount,
         "threshold_percent": budget.threshold, "spent": e.spent, "spent_percent": percent(e.spent, budget.amount),
         "forecast": e.forecast,
@@ -254,8 +282,11 @@ def evaluations(connection: duckdb.DuckDBPyConnection, only_last: bool = True) -
     """The evaluations of the last night, or of all nights, in COLUMNS; amounts are Decimal."""
     if not Warehouse.has(connection, BUDGET_EVALUATIONS):
         return pd.DataFrame(columns=list(COLUMNS))
+    # A copy that was published by an earlier version has no column of other dimensions.
+    held = {row[0] for row in connection.execute(f"DESCRIBE {BUDGET_EVALUATIONS}").fetchall()}
+    columns = ", ".join(c if c in held else f"NULL AS {c}" for c in COLUMNS)
     rows = connection.execute(
-        f"SELECT {', '.join(COLUMNS)} FROM {BUDGET_EVALUATIONS} {f'WHERE {_LAST_NIGHT}' if only_last else ''} ORDER BY through, rowid"
+        f"SELECT {columns} FROM {BUDGET_EVALUATIONS} {f'WHERE {_LAST_NIGHT}' if only_last else ''} ORDER BY through, rowid"
     ).fetchall()
     # Objects, so that what is missing stays None in every column.
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")

@@ -5,6 +5,7 @@ It reads the published copy, because the warehouse is held by the runs while the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -106,7 +107,7 @@ def _alert(key: str, r: Any, severity: Severity) -> Alert:
     if r.forecast is not None:
         figures |= {name: money(getattr(r, name)) for name in ("forecast", "low95", "high95")}
     return Alert(
-        key, severity, f"budget {owner_of(r.department, r.team)}, {label_of(Period(r.period_start, r.period_end))}: {r.reason}", text, None, r.department, r.through, figures,
+        key, severity, f"budget {_owner(r)}, {label_of(Period(r.period_start, r.period_end))}: {r.reason}", text, None, r.department, r.through, figures,
         reminders="never",
     )  # fmt: skip
 
@@ -134,13 +135,19 @@ def _digest(department: str | None, found: list[tuple[Severity, str]]) -> Alert:
     )
 
 
+def _owner(r: Any) -> str:
+    return owner_of(r.department, r.team, json.loads(r.dimensions) if r.dimensions else None)
+
+
 def _spent(r: Any) -> str:
     return f"{r.spent:,.2f} of {r.amount:,.2f} {r.currency} were spent ({r.spent_percent:.1f} %)"
 
 
 def _line(r: Any) -> str:
     """One budget in one line, as of the newest reported day."""
-    text = f"{owner_of(r.department, r.team)}, {label_of(Period(r.period_start, r.period_end))}, {r.basis} cost: {_spent(r)} up to {r.through}"
+    text = (
+        f"{_owner(r)}, {label_of(Period(r.period_start, r.period_end))}, {r.basis} cost: {_spent(r)} up to {r.through}"
+    )
     if r.forecast is not None:
         text += f"; {r.forecast:,.2f} expected by the end (95 %: {r.low95:,.2f} to {r.high95:,.2f})"
     if r.chance:

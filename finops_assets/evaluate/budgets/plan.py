@@ -4,7 +4,8 @@
     mobile,ios,month,effective,EUR,500,80
 
 `period` is month, quarter or year (each one anew), a certain one (2026-11, 2026-Q4, 2026), or empty with `from` and
-`to` (exclusive). Without a team it is the whole department's, without a department everybody's.
+`to` (exclusive). Without a team it is the whole department's, without a department everybody's. Any other dimension of
+finops.yaml may be a column, too; all that are given must hold.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import csv
 import difflib
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -26,6 +27,7 @@ from finops_assets.base.errors import FinopsError, Mistake
 from finops_assets.base.period import Period
 from finops_assets.evaluate.forecast.period import LONGEST_AHEAD, period_of
 from finops_assets.focus.normal import normal_value
+from finops_assets.tables.declarations import grouped
 
 Basis = Literal["effective", "billed"]
 BASES: tuple[Basis, ...] = ("effective", "billed")
@@ -63,11 +65,19 @@ class Budget:
     threshold: Decimal = THRESHOLD
     """In percent of the amount: from a forecast of so much on the budget is told of."""
     line: int = field(default=0, compare=False)
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Other dimensions of finops.yaml and the value that each must have."""
 
     @property
     def owner(self) -> str:
-        """department/team, department, or total."""
-        return owner_of(self.department, self.team)
+        """department/team, department, or total; then other dimensions."""
+        return owner_of(self.department, self.team, self.others)
+
+    @property
+    def conditions(self) -> Mapping[str, str]:
+        """Column of the rollup -> the name that it must have; empty for everybody's cost."""
+        own = {"department": self.department, "team": self.team}
+        return {**{column: name for column, name in own.items() if name}, **self.others}
 
     @property
     def name(self) -> str:
@@ -84,9 +94,9 @@ class Budget:
         return {7: "month", 4: "year"}[len(self.period)] if "Q" not in self.period else "quarter"
 
     @property
-    def scope(self) -> tuple[str | None, str | None, str, str]:
+    def scope(self) -> tuple[str, str, str]:
         """Whose cost, of which basis and currency."""
-        return (self.department, self.team, self.basis, self.currency)
+        return (self.owner, self.basis, self.currency)
 
     def on(self, day: date) -> Period | None:
         """The period of this budget that holds a day."""
@@ -109,9 +119,15 @@ class Budget:
         return period_of(self.period)
 
 
-def owner_of(department: str | None, team: str | None) -> str:
-    """department/team, department, or total."""
-    return "/".join(part for part in (department, team) if part) or "total"
+def owner_of(department: str | None, team: str | None, others: Mapping[str, str] | None = None) -> str:
+    """department/team, department, or total; then other dimensions.
+
+    >>> owner_of("mobile", "ios"), owner_of(None, None, {"cost_center": "cc-7", "environment": "prod"})
+    ('mobile/ios', 'cost_center=cc-7, environment=prod')
+    """
+    parts = ["/".join(part for part in (department, team) if part)]
+    parts += [f"{dimension}={value}" for dimension, value in (others or {}).items()]
+    return ", ".join(part for part in parts if part) or "total"
 
 
 def label_of(period: Period) -> str:
@@ -127,10 +143,13 @@ def label_of(period: Period) -> str:
     return str(period)
 
 
-def read_budgets(file: Path, values: Mapping[str, Mapping[str, str]] | None = None) -> list[Budget]:
+def read_budgets(
+    file: Path, values: Mapping[str, Mapping[str, str]] | None = None, dimensions: Iterable[str] = ()
+) -> list[Budget]:
     """The budgets of a file, in its order.
 
-    `values` unifies the names of departments and teams as it does those in tags (dimension -> value -> name).
+    `values` unifies the names of dimensions as it does those in tags (dimension -> value -> name). `dimensions`: those of
+    finops.yaml, each of which may be a column; whatever their order in the file, they are told in this one.
 
     Raises:
         BudgetsError: with every mistake found, its line, what was found and what is allowed.
@@ -142,8 +161,11 @@ def read_budgets(file: Path, values: Mapping[str, Mapping[str, str]] | None = No
     except UnicodeDecodeError as error:
         raise BudgetsError(file, [Mistake("(file)", f"is not UTF-8 text: {error}")]) from error
     mistakes: list[Mistake] = []
-    rows = _yaml_rows(file, text, mistakes) if file.suffix in (".yaml", ".yml") else _csv_rows(text, mistakes)
-    found = [_budget(line, row, values or {}, mistakes) for line, row in rows]
+    others = [dimension for dimension in grouped(dimensions) if dimension not in COLUMNS]
+    columns = (*COLUMNS[:2], *others, *COLUMNS[2:])
+    is_yaml = file.suffix in (".yaml", ".yml")
+    rows = _yaml_rows(file, text, columns, mistakes) if is_yaml else _csv_rows(text, columns, mistakes)
+    found = [_budget(line, row, values or {}, others, mistakes) for line, row in rows]
     budgets = [b for b in found if b is not None]
     mistakes += _clashes(budgets)
     if mistakes:
@@ -151,10 +173,16 @@ def read_budgets(file: Path, values: Mapping[str, Mapping[str, str]] | None = No
     return budgets
 
 
-def _csv_rows(text: str, mistakes: list[Mistake]) -> list[tuple[int, dict[str, str]]]:
+def _named(written: str, columns: Sequence[str]) -> str:
+    """The column that a header means, whatever its case; as written where there is none."""
+    name = written.strip()
+    return next((column for column in columns if column.casefold() == name.casefold()), name.lower())
+
+
+def _csv_rows(text: str, columns: Sequence[str], mistakes: list[Mistake]) -> list[tuple[int, dict[str, str]]]:
     reader = csv.reader(io.StringIO(text))
-    header = [name.strip().lower() for name in next(reader, [])]
-    mistakes += _header_mistakes(header, 1)
+    header = [_named(name, columns) for name in next(reader, [])]
+    mistakes += _header_mistakes(header, columns, 1)
     rows = []
     for row in reader:
         if not any(cell.strip() for cell in row) or row[0].lstrip().startswith("#"):
@@ -166,7 +194,9 @@ def _csv_rows(text: str, mistakes: list[Mistake]) -> list[tuple[int, dict[str, s
     return rows
 
 
-def _yaml_rows(file: Path, text: str, mistakes: list[Mistake]) -> list[tuple[int, dict[str, str]]]:
+def _yaml_rows(
+    file: Path, text: str, columns: Sequence[str], mistakes: list[Mistake]
+) -> list[tuple[int, dict[str, str]]]:
     """Scalars are taken as they are written: YAML's own numbers are floats, its own dates no text."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -182,22 +212,22 @@ def _yaml_rows(file: Path, text: str, mistakes: list[Mistake]) -> list[tuple[int
     for entry in node.value:
         line = entry.start_mark.line + 1
         if not isinstance(entry, yaml.MappingNode) or any(not isinstance(v, yaml.ScalarNode) for _, v in entry.value):
-            mistakes.append(Mistake("(entry)", f"must map {', '.join(COLUMNS)} to plain values", line))
+            mistakes.append(Mistake("(entry)", f"must map {', '.join(columns)} to plain values", line))
             continue
-        row = {key.value.strip().lower(): "" if v.tag.endswith(":null") else v.value.strip() for key, v in entry.value}
-        wrong = [*_header_mistakes(list(row), line)]
+        row = {_named(key.value, columns): "" if v.tag.endswith(":null") else v.value.strip() for key, v in entry.value}
+        wrong = [*_header_mistakes(list(row), columns, line)]
         mistakes += wrong
         if not wrong:
             rows.append((line, row))
     return rows
 
 
-def _header_mistakes(names: Sequence[str], line: int) -> Iterator[Mistake]:
+def _header_mistakes(names: Sequence[str], columns: Sequence[str], line: int) -> Iterator[Mistake]:
     for name in names:
-        if name not in COLUMNS:
-            close = difflib.get_close_matches(name, COLUMNS, n=1)
+        if name not in columns:
+            close = difflib.get_close_matches(name, columns, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            yield Mistake(name or "(no name)", f"is not a known column{hint} (allowed: {', '.join(COLUMNS)})", line)
+            yield Mistake(name or "(no name)", f"is not a known column{hint} (allowed: {', '.join(columns)})", line)
         elif names.count(name) > 1:
             yield Mistake(name, "stands twice; keep one", line)
     for name in ("currency", "amount"):
@@ -206,7 +236,11 @@ def _header_mistakes(names: Sequence[str], line: int) -> Iterator[Mistake]:
 
 
 def _budget(
-    line: int, row: Mapping[str, str], values: Mapping[str, Mapping[str, str]], mistakes: list[Mistake]
+    line: int,
+    row: Mapping[str, str],
+    values: Mapping[str, Mapping[str, str]],
+    dimensions: Sequence[str],
+    mistakes: list[Mistake],
 ) -> Budget | None:
     before = len(mistakes)
 
@@ -237,7 +271,7 @@ def _budget(
     # The basis was just found to be one of the two.
     return Budget(
         department, team, period, "billed" if basis == "billed" else "effective", currency, Decimal(row["amount"]),
-        Decimal(threshold), line,
+        Decimal(threshold), line, {d: name for d in dimensions if (name := named(d))},
     )  # fmt: skip
 
 

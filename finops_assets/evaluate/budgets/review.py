@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import ROUND_UP, Decimal, localcontext
@@ -11,12 +11,13 @@ import duckdb
 import pandas as pd
 
 from finops_assets.base.period import Period
+from finops_assets.base.sql import identifier
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, CLOSING_DAYS
 from finops_assets.evaluate.budgets.plan import Budget
 from finops_assets.evaluate.budgets.versions import in_force
 from finops_assets.evaluate.comparison import missing_days
-from finops_assets.evaluate.reports import EXACT
+from finops_assets.evaluate.reports import EXACT, can_group_by, days_collapsed, days_without
 from finops_assets.storage.warehouse import Warehouse
 
 MONTHS = 3
@@ -46,10 +47,11 @@ def review(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     newest: date = row[0]
     months = _whole_months(newest)
     reported = {m: _reported(connection, m) for m in months}
-    spent = _Spent.read(connection, months)
+    budgets = in_force(connection)
+    spent = _Spent.read(connection, months, {tuple(held.budget.conditions) for held in budgets})
     nights = _warned_nights(connection, newest)
     rows = []
-    for held in in_force(connection):
+    for held in budgets:
         budget = held.budget
         period = budget.on(newest + timedelta(days=1)) or budget.on(newest)
         if period is None:
@@ -57,7 +59,9 @@ def review(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
             if ended and ended.end + timedelta(days=CLOSING_DAYS) <= newest:
                 rows.append(_row(budget, [], None, f"its period ended on {ended.end - timedelta(days=1)}"))
             continue
-        rates = [_Month(m, _rate(spent, budget, m, reported[m], period)) for m in months]
+        rates = [
+            _Month(m, _rate(spent, budget, m, reported[m] - _unknown(connection, budget, m), period)) for m in months
+        ]
         last = spent.last.get((_owner(budget), budget.currency))
         gone = last is None or last <= newest - timedelta(days=GONE_DAYS)
         why = _why(budget, rates, nights.get((budget.name, held.since_version), 0), gone)
@@ -75,6 +79,12 @@ def months_compared(connection: duckdb.DuckDBPyConnection) -> list[Period]:
 
 def _reported(connection: duckdb.DuckDBPyConnection, month: Period) -> int:
     return (month.end - month.first).days - len(missing_days(connection, month))
+
+
+def _unknown(connection: duckdb.DuckDBPyConnection, budget: Budget, month: Period) -> int:
+    """The days of a month whose cost by the budget's other dimensions nobody knows."""
+    sides = (days_without(connection, month, budget.others), days_collapsed(connection, month, budget.others))
+    return len({day for side in sides for days in side.values() for day in days})
 
 
 def _row(budget: Budget, rates: Sequence[_Month], suggested: Decimal | None, why: str) -> tuple[object, ...]:
@@ -95,33 +105,42 @@ def _whole_months(newest: date) -> list[Period]:
 
 @dataclass(frozen=True)
 class _Spent:
-    """What owners (total, departments, teams) were charged by month, basis and currency, and when they were last."""
+    """What owners (by some columns of the rollup: column, name pairs) were charged by month, basis and currency, and when
+    they were last."""
 
-    amounts: dict[tuple[tuple[str, ...], str, str, date], Decimal]
-    last: dict[tuple[tuple[str, ...], str], date]
+    amounts: dict[tuple[_Owner, str, str, date], Decimal]
+    last: dict[tuple[_Owner, str], date]
 
     @classmethod
-    def read(cls, connection: duckdb.DuckDBPyConnection, months: Sequence[Period]) -> _Spent:
+    def read(
+        cls, connection: duckdb.DuckDBPyConnection, months: Sequence[Period], kinds: Iterable[tuple[str, ...]]
+    ) -> _Spent:
         found = cls({}, {})
-        for department, team, currency, month, effective, billed, last in connection.execute(
-            f"""
-            SELECT department, team, BillingCurrency, CAST(date_trunc('month', charge_date) AS DATE) AS month,
-                sum(effective_cost), sum(billed_cost), max(charge_date)
-            FROM {ROLLUP_TABLE} WHERE charge_date >= $first GROUP BY ALL
-            """,
-            {"first": months[0].first},
-        ).fetchall():
-            for owner in ((), (department,), (department, team)):
+        known = can_group_by(connection)
+        for columns in kinds:
+            if not set(columns) <= {*known}:
+                continue
+            for *names, currency, month, effective, billed, last in connection.execute(
+                f"""
+                SELECT {"".join(f"{identifier(c)}, " for c in columns)}BillingCurrency,
+                    CAST(date_trunc('month', charge_date) AS DATE) AS month, sum(effective_cost), sum(billed_cost),
+                    max(charge_date)
+                FROM {ROLLUP_TABLE} WHERE charge_date >= $first GROUP BY ALL
+                """,
+                {"first": months[0].first},
+            ).fetchall():
+                owner = tuple(zip(columns, names))
                 found.last[owner, currency] = max(last, found.last.get((owner, currency), last))
-                for basis, amount in (("effective", effective), ("billed", billed)):
-                    key = (owner, basis, currency, month)
-                    with localcontext(prec=EXACT):
-                        found.amounts[key] = found.amounts.get(key, Decimal(0)) + amount
+                found.amounts[owner, "effective", currency, month] = effective
+                found.amounts[owner, "billed", currency, month] = billed
         return found
 
 
-def _owner(budget: Budget) -> tuple[str, ...]:
-    return tuple(part for part in (budget.department, budget.team) if part)
+_Owner = tuple[tuple[str, str], ...]
+
+
+def _owner(budget: Budget) -> _Owner:
+    return tuple(budget.conditions.items())
 
 
 def _rate(spent: _Spent, budget: Budget, month: Period, reported: int, period: Period) -> Decimal | None:

@@ -6,6 +6,7 @@ amount an evaluation was made against finds it by the version that stands in the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,11 +95,25 @@ def in_force(connection: duckdb.DuckDBPyConnection) -> list[InForce]:
     """The budgets as they are now, in their order; empty where none was ever entered."""
     if not Warehouse.has(connection, BUDGETS_TABLE):
         return []
+    # A copy that was published before other dimensions could be named has no column of them.
+    held = {row[0] for row in connection.execute(f"DESCRIBE {BUDGETS_TABLE}").fetchall()}
     return [
-        InForce(Budget(department, team, period, basis, currency, amount, threshold), since)
-        for department, team, period, basis, currency, amount, threshold, since in connection.execute(
-            "SELECT department, team, period, basis, currency, amount, threshold_percent, since_version"
-            f" FROM {BUDGETS_TABLE} ORDER BY rowid"
+        InForce(
+            Budget(
+                department,
+                team,
+                period,
+                basis,
+                currency,
+                amount,
+                threshold,
+                others=json.loads(others) if others else {},
+            ),
+            since,
+        )
+        for department, team, period, basis, currency, amount, threshold, since, others in connection.execute(
+            "SELECT department, team, period, basis, currency, amount, threshold_percent, since_version,"
+            f" {'dimensions' if 'dimensions' in held else 'NULL'} FROM {BUDGETS_TABLE} ORDER BY rowid"
         ).fetchall()
     ]
 
@@ -121,9 +136,15 @@ def changes(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     return pd.DataFrame(rows.fetchall(), columns=names)
 
 
+def others_text(budget: Budget) -> str | None:
+    """The other dimensions that a budget names, as its tables have them: a JSON object, or None."""
+    return json.dumps(dict(budget.others), ensure_ascii=False) if budget.others else None
+
+
 def _record(budget: Budget) -> dict[str, object]:
     return {
-        "budget": budget.name, "department": budget.department, "team": budget.team, "period": budget.period,
+        "budget": budget.name, "department": budget.department, "team": budget.team,
+        "dimensions": others_text(budget), "period": budget.period,
         "basis": budget.basis, "currency": budget.currency, "amount": budget.amount,
         "threshold_percent": budget.threshold,
     }  # fmt: skip

@@ -16,10 +16,11 @@ import numpy as np
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier
 from finops_assets.cost.accrual import ACCRUED, accrued_rollup
-from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.cost.rollup import ROLLUP_TABLE, TOO_MANY
+from finops_assets.cost.rollup import missing as missing_name
 from finops_assets.evaluate.comparison import LATE_DAYS, covered_days
 from finops_assets.evaluate.forecast.expect import Matrix
-from finops_assets.evaluate.reports import EXACT, Basis, can_group_by, days_without, require_columns
+from finops_assets.evaluate.reports import EXACT, Basis, can_group_by, days_collapsed, days_without, require_columns
 from finops_assets.tables.ddl import dimensions_of
 
 HISTORY_DAYS = 420
@@ -57,7 +58,8 @@ def daily_series(
 
     A series begins on its first day with a row. What is not known of one of the columns (`days_without`) is in no series,
     and such a day is a gap. A later day without rows of it is 0 where the rollup reports the
-    day, and a gap where it does not (held, not run), or where a provider that the series has cost of is late.
+    day, and a gap where it does not (held, not run), or where a provider that the series has cost of is late. A day on
+    which one of the columns has too many values is a gap of each of them.
 
     Raises:
         ValueError: a column that the rollup is not grouped by.
@@ -109,6 +111,12 @@ def daily_series(
     whole = Period(first, last[0] + timedelta(days=1))
     for lacking in days_without(connection, whole, by).values():
         costs[:, [(day - first).days for day in lacking]] = np.nan
+    for name, collapsed in days_collapsed(connection, whole, by).items():
+        # Of a day whose values are together none is known; and on other days nothing is together.
+        column, at = by.index(name), np.isin(np.arange(days), [(day - first).days for day in collapsed])
+        for names, place in places.items():
+            if names[column] != missing_name(name):
+                costs[place, ~at if names[column] == TOO_MANY else at] = np.nan
     own = list(places)
     return DailySeries(by, [k[:-1] for k in own], [k[-1] for k in own], first, costs, exact)
 

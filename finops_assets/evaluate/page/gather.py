@@ -6,6 +6,7 @@ but the days is by currency. A table that is not there is None here, one without
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -20,6 +21,7 @@ from finops_assets.cost.restatements import restatements
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.anomalies.history import ANOMALY_HISTORY
 from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, CLOSING_DAYS
+from finops_assets.evaluate.budgets.plan import owner_of
 from finops_assets.evaluate.budgets.versions import BUDGETS_TABLE
 from finops_assets.evaluate.comparison import Comparison, NoFigures, compare, latest_month, require_figures
 from finops_assets.evaluate.forecast.period import FORECAST, period_of
@@ -441,9 +443,11 @@ def _budgets(
     if not Warehouse.has(connection, BUDGET_EVALUATIONS):
         return None
     held = f"budget IN (SELECT budget FROM {BUDGETS_TABLE})" if Warehouse.has(connection, BUDGETS_TABLE) else "true"
+    columns = {row[0] for row in connection.execute(f"DESCRIBE {BUDGET_EVALUATIONS}").fetchall()}
+    dimensions = "dimensions" if "dimensions" in columns else "NULL"
     rows = connection.execute(
         f"""
-        SELECT currency, department, team, basis, period_start, period_end, amount, spent, forecast, low80, high80,
+        SELECT currency, department, team, {dimensions}, basis, period_start, period_end, amount, spent, forecast, low80, high80,
             low95, high95, severity, reason, problem, through, days_missing
         FROM {BUDGET_EVALUATIONS}
         WHERE period_start < $end AND period_end > $first AND (period_end <= $end OR through < $end)
@@ -455,8 +459,10 @@ def _budgets(
         {"first": month.first, "end": month.end, "newest_end": newest_end},
     ).fetchall()
     found: dict[str, list[BudgetLine]] = {}
-    for currency, department, team, basis, start, end, *rest in rows:
+    for currency, department, team, others, basis, start, end, *rest in rows:
         owner = tuple(part for part in (department, team) if part)
+        if others:
+            owner = (owner_of(department, team, json.loads(others)),)
         found.setdefault(currency, []).append(BudgetLine(owner, basis, Period(start, end), *rest))
     return found
 

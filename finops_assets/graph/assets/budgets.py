@@ -52,7 +52,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
         mistakes = ""
         with platform.warehouse.writing() as connection:
             try:
-                wanted = read_budgets(file.file, platform.rules.values)
+                wanted = read_budgets(file.file, platform.rules.values, platform.rules.dimensions)
             except BudgetsError as error:
                 mistakes = str(error)
                 if not version_in_force(connection):
