@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import sys
@@ -17,7 +15,6 @@ from typing import Annotated, Any, Literal
 import duckdb
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 from rich.console import Console
@@ -25,10 +22,11 @@ from rich.table import Table
 from rich.text import Text
 
 from finops_assets.base.errors import FinopsError, WaitedTooLong
-from finops_assets.base.text import json_text, no_formula, visible
+from finops_assets.base.text import json_text, visible
 from finops_assets.cli.exit_codes import WAITED
 from finops_assets.evaluate.comparison import Comparison
 from finops_assets.settings.load import load_settings
+from finops_assets.tables.spreadsheet import csv_text
 from finops_assets.tables.values import typed
 
 
@@ -185,7 +183,7 @@ def write_table(table: pd.DataFrame, format: Format, output: Path | None) -> Non
     with nullcontext(sys.stdout.buffer) if output is None else output.open("wb") as target:
         match format:
             case "csv":
-                target.write(_csv(rows).encode())
+                target.write(csv_text(rows).encode())
             case "json":
                 records = [{k: _json(v) for k, v in row.items()} for row in rows.to_pylist()]
                 target.write(
@@ -193,26 +191,6 @@ def write_table(table: pd.DataFrame, format: Format, output: Path | None) -> Non
                 )
             case "parquet":
                 pq.write_table(rows, target, compression="zstd")
-
-
-def _csv(rows: pa.Table) -> str:
-    made = io.StringIO()
-    writer = csv.writer(made, lineterminator="\n")
-    writer.writerow(rows.column_names)
-    writer.writerows([csv_cell(value) for value in row.values()] for row in rows.to_pylist())
-    return made.getvalue()
-
-
-def csv_cell(value: object) -> object:
-    """A value for a CSV that people may open in a spreadsheet."""
-    match value:
-        case Decimal():
-            # Plain digits: a spreadsheet reads Python's 1E-18 as a double.
-            return f"{value:f}"
-        case str():
-            return no_formula(value)
-        case _:
-            return value
 
 
 def _json(value: object) -> object:

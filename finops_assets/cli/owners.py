@@ -17,7 +17,6 @@ from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
     OutputOption,
-    csv_cell,
     explained,
     heading,
     out,
@@ -45,6 +44,7 @@ from finops_assets.cost.attribution.owner_decisions import (
 from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
 from finops_assets.settings.model import Settings
+from finops_assets.tables.spreadsheet import csv_cell
 
 owners_app = typer.Typer(no_args_is_help=True, help="Owner suggestions for untagged resources, and decisions on them.")
 TABLE = "owner_suggestions"
