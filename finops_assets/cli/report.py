@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import duckdb
-import pandas as pd
 import typer
 
 from finops_assets.base.errors import FinopsError
@@ -37,6 +36,7 @@ from finops_assets.cost.rollup import ROLLUP_TABLE, TOO_MANY
 from finops_assets.cost.sparse import COST_CENTERS, SPARSE, SPARSE_GROUPS, sparse_report, sparse_shares
 from finops_assets.evaluate.allocation.balance import ALLOCATED_COST
 from finops_assets.evaluate.allocation.report import allocation, kept, moves
+from finops_assets.evaluate.charges import charges, rollup_by
 from finops_assets.evaluate.comparison import (
     Comparison,
     compare,
@@ -66,6 +66,12 @@ COMMITMENT_FIGURES = [
     "utilisation_percent", "first_day", "last_day", "term_held",
 ]  # fmt: skip
 
+CHARGES_SHOWN = [
+    "charge_date", "source_file", "source_row", "team", "ServiceName", "ResourceName", "ChargeDescription", "currency",
+    "billed_cost", "effective_cost",
+]  # fmt: skip
+Made = TypeVar("Made")
+
 report_app = typer.Typer(no_args_is_help=True, help="The answers. Ends are exclusive, days are UTC.")
 
 
@@ -74,6 +80,9 @@ AsOfOption = Annotated[
 ]
 
 
+WhereOption = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only this cost; again for more, of one column either")
+]
 BasisOption = Annotated[
     Basis | None,
     typer.Option(help="One basis alone: effective, billed (cash), or accrued (charges longer than a day by day)"),
@@ -104,15 +113,15 @@ def _period(
 def report_teams(
     first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated")] = ",".join(TEAMS_BY),
     format: FormatOption = "table", output: OutputOption = None, as_of: AsOfOption = None,
-    basis: BasisOption = None, currency: CurrencyOption = "billing",
+    basis: BasisOption = None, currency: CurrencyOption = "billing", where: WhereOption = None,
     sparse: Annotated[bool, typer.Option("--sparse", help="Teams with too few resources as their department's __sparse__")] = False,
     config: ConfigOption = None,
 ) -> None:  # fmt: skip
     """What did each team spend? By default the latest month, against the same days of the month before."""
     if sparse:
-        _report_cost_centers(config, first, end, by, format, output, as_of, basis, currency)
+        _report_cost_centers(config, first, end, by, format, output, as_of, basis, currency, where)
         return
-    _report_cost(config, first, end, by, format, output, as_of, basis, currency)
+    _report_cost(config, first, end, by, format, output, as_of, basis, currency, where)
 
 
 def _report_cost_centers(
@@ -125,6 +134,7 @@ def _report_cost_centers(
     as_of: datetime | None,
     basis: Basis | None,
     currency: Literal["billing", "reporting"],
+    where: list[str] | None,
 ) -> None:
     with explained(), published(config) as connection:
         if as_of or basis == "accrued" or currency == "reporting":
@@ -133,7 +143,9 @@ def _report_cost_centers(
             )
         _have_groups(connection)
         period = _period(connection, ROLLUP_TABLE, first, end)
-        table = _checked(config, lambda: cost_by(connection, period, _columns(by), COST_CENTERS, basis))
+        table = _checked(
+            config, lambda: cost_by(connection, period, _columns(by), COST_CENTERS, basis, where=_where(where))
+        )
         emit(table, _compared(connection, period), format, output)
         _say_built_without(connection, period, by, ROLLUP_TABLE)
         if format == "table":
@@ -167,10 +179,26 @@ def _have_groups(connection: duckdb.DuckDBPyConnection) -> None:
 def report_services(
     first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated")] = ",".join(SERVICES_BY),
     format: FormatOption = "table", output: OutputOption = None, as_of: AsOfOption = None,
-    basis: BasisOption = None, currency: CurrencyOption = "billing", config: ConfigOption = None,
+    basis: BasisOption = None, currency: CurrencyOption = "billing", where: WhereOption = None,
+    config: ConfigOption = None,
 ) -> None:  # fmt: skip
     """What did each service category cost?"""
-    _report_cost(config, first, end, by, format, output, as_of, basis, currency)
+    _report_cost(config, first, end, by, format, output, as_of, basis, currency, where)
+
+
+@report_app.command("charges")
+def report_charges(
+    first: FromOption = None, end: ToOption = None, where: WhereOption = None,
+    most: Annotated[int, typer.Option(min=1, help="At most so many, the largest first")] = 1_000,
+    format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """The single charges, the largest first, each with the file and row of the bill that it stood in."""
+    with explained(), published(config) as connection:
+        period = _period(connection, ROLLUP_TABLE, first, end)
+        providers = load_settings(config).providers
+        table = _checked(config, lambda: charges(connection, period, providers, _where(where), most=most))
+        write_table(table[[c for c in CHARGES_SHOWN if c in table]] if format == "table" else table, format, output)
+        _say(_missing(connection, period, ROLLUP_TABLE))
 
 
 @report_app.command("untagged")
@@ -198,17 +226,24 @@ def _report_cost(
     as_of: datetime | None,
     basis: Basis | None,
     currency: Literal["billing", "reporting"],
+    where: list[str] | None,
 ) -> None:
     with explained(), published(config) as connection:
         rollup = _converted(connection, config, as_of, basis) if currency == "reporting" else _rollup(as_of)
         period = _period(connection, rollup, first, end)
         reported = rollup if as_of else REPORTED_NOW
-        asked = rollup
+        asked, only = rollup, _where(where)
+        if not as_of and basis != "accrued" and currency == "billing":
+            providers = load_settings(config).providers
+            asked = _checked(config, lambda: rollup_by(connection, providers, (*_columns(by), *only)))
         if basis == "accrued":
             dimensions = dimensions_of(connection, REPORTED_ACCRUALS if as_of else ACCRUED)
             asked = accrued_rollup(as_of.date() if as_of else None, dimensions)
-        table = _checked(config, lambda: cost_by(connection, period, _columns(by), asked, basis, reported))
-        emit(table, _compared(connection, period, reported, rollup), format, output)
+        compared = _compared(connection, period, reported, None if basis == "accrued" else rollup)
+        table = _checked(
+            config, lambda: cost_by(connection, period, _columns(by), asked, basis, reported, only, compared)
+        )
+        emit(table, compared, format, output)
         _say_built_without(connection, period, by, rollup)
 
 
@@ -346,7 +381,17 @@ def _columns(by: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in by.split(",") if part.strip())
 
 
-def _checked(config: Path | None, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+def _where(conditions: list[str] | None) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for condition in conditions or ():
+        column, given, value = condition.partition("=")
+        if not given or not column.strip():
+            raise FinopsError(f"--where: found {condition!r}; a column and a value are needed, as team=search")
+        found.setdefault(column.strip(), []).append(value)
+    return found
+
+
+def _checked(config: Path | None, make: Callable[[], Made]) -> Made:
     try:
         return make()
     except ValueError as error:

@@ -47,7 +47,7 @@ def build_rollup(
     than a day, commitments and corrections; they change in one transaction with it.
     """
     sources = [s.name for s in settings.counted]
-    providers = {s.name: s.provider for s in settings.counted if s.provider}
+    providers = settings.providers
     queries = statements_on_facts(rules, providers)
     keys = key(rules.dimensions)
     engine = engine_of(settings.engine, lake)

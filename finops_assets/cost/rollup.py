@@ -71,16 +71,21 @@ def key_of(
     `providers` names the provider of each source whose rows do not name one themselves; `dimensions`: with these alone
     besides those of every rollup, else with all that the rules have.
     """
-    named = " ".join(f"WHEN {literal(source)} THEN {literal(name)}" for source, name in providers.items())
-    default = f"CASE source {named} ELSE source END" if named else "source"
     by = "".join(
         f"{_dimension(d, (too_many or {}).get(d, ())) if d in rules.dimensions else literal(missing(d))} AS {identifier(d)}, "
         for d in declarations.grouped(rules.dimensions if dimensions is None else dimensions)
     )
     return (
-        f"charge_date, coalesce(ProviderName, {provider_before(default)}, {default}) AS provider, {by}"
+        f"charge_date, {provider_of(providers)} AS provider, {by}"
         f"coalesce(ServiceCategory, '{OTHER}') AS ServiceCategory, coalesce(BillingCurrency, '') AS BillingCurrency"
     )
+
+
+def provider_of(providers: Mapping[str, str]) -> str:
+    """SQL: the provider that a row of facts is billed under; of a row that names none, that of its source."""
+    named = " ".join(f"WHEN {literal(source)} THEN {literal(name)}" for source, name in providers.items())
+    default = f"CASE source {named} ELSE source END" if named else "source"
+    return f"coalesce(ProviderName, {provider_before(default)}, {default})"
 
 
 def _dimension(name: str, too_many: Iterable[date]) -> str:

@@ -7,7 +7,7 @@ over 100 %. Ends are exclusive; days are UTC.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal, localcontext
 from typing import Literal, get_args
@@ -21,6 +21,7 @@ from finops_assets.cost.restatements import REPORTED_COST, REPORTED_NOW
 from finops_assets.cost.rollup import ROLLUP_TABLE, TOO_MANY, missing
 from finops_assets.evaluate.comparison import Comparison, compare
 from finops_assets.focus.money import percent
+from finops_assets.focus.specification import columns as focus_columns
 from finops_assets.tables.ddl import dimensions_of
 from finops_assets.tables.declarations import DIMENSIONS, grouped
 from finops_assets.tables.declarations import key as rollup_key
@@ -29,6 +30,10 @@ TEAMS_BY = ("department", "team")
 SERVICES_BY = ("ServiceCategory",)
 # Digits that no sum of amounts exceeds: Python's own 28 would round what DECIMAL(38, 18) holds.
 EXACT = 80
+OF_CHARGES = ("source", *focus_columns())
+"""What tells charges apart besides the rollup's key."""
+Where = Mapping[str, Sequence[str]]
+"""Column -> the values of which a row has one: what alone is summed. Without any, everything is."""
 Basis = Literal["effective", "billed", "accrued"]
 """What a cost is: accrued by the provider, cash, or accrued by day (charges longer than a day given to their days)."""
 
@@ -36,8 +41,10 @@ Basis = Literal["effective", "billed", "accrued"]
 def can_group_by(connection: duckdb.DuckDBPyConnection, rollup: str = ROLLUP_TABLE) -> tuple[str, ...]:
     """The columns that a relation like the rollup can be summed by: the day, and what tells cost apart."""
     dimensions = (*dimensions_of(connection, ROLLUP_TABLE), *dimensions_of(connection, REPORTED_COST))
-    held = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {rollup}").fetchall()}
-    return tuple(c for c in rollup_key(dimensions)[:-1] if c in held)
+    held = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {rollup}").fetchall()]
+    key = rollup_key(dimensions)
+    # Of the facts also what the rollup is not by: `charges.rollup_by`.
+    return (*(c for c in key[:-1] if c in held), *(c for c in held if c in OF_CHARGES and c not in key))
 
 
 def require_columns(by: Iterable[str], allowed: Sequence[str]) -> None:
@@ -91,6 +98,8 @@ def cost_by(
     rollup: str = ROLLUP_TABLE,
     basis: Basis | None = None,
     reported: str = REPORTED_NOW,
+    where: Where | None = None,
+    compared: Comparison | None = None,
 ) -> pd.DataFrame:
     """Cost by some of the rollup's columns and currency, against the like days of the period before.
 
@@ -104,17 +113,21 @@ def cost_by(
     to their days. For that `rollup` is `accrual.accrued_rollup()`.
 
     `rollup` is the table asked, or SQL of the rollup as of a day; `reported` is then SQL of what was reported by source.
-    By charge_date a row's likes are those of its day.
+    By charge_date a row's likes are those of its day. Of `where` shares are of what it leaves, and days are as known as
+    without it. `compared` is what `compare` says of the same days, where that is known already.
 
     Raises:
         ValueError: a column that the rollup is not grouped by, or no such basis.
     """
-    require_columns(by, can_group_by(connection, rollup))
+    where = where or {}
+    require_columns((*by, *where), can_group_by(connection, rollup))
     if basis is not None and basis not in get_args(Basis):
         raise ValueError(f"found {basis}; allowed: {', '.join(get_args(Basis))}")
     # Parts of long charges fall on days that were not reported, too: those alone make no day known.
-    compared = compare(connection, period, reported, None if basis == "accrued" else rollup)
-    keys = ", ".join(identifier(b) for b in by)
+    if compared is None:
+        compared = compare(connection, period, reported, None if basis == "accrued" else rollup)
+    keys = "".join(f"{identifier(b)}, " for b in by)
+    only, values = only_where(where)
     by_day = by.index("charge_date") if "charge_date" in by else None
     cost = "billed_cost" if basis == "billed" else "effective_cost"
     name = f"{basis or 'effective'}_cost"
@@ -126,9 +139,9 @@ def cost_by(
                 r.charge_date >= $first AS is_now, l.like_day IS NOT NULL AS is_compared
             FROM {rollup} r LEFT JOIN likes l ON r.provider = l.provider AND r.charge_date = l.charge_date
             WHERE r.charge_date >= $first_before AND r.charge_date < $end
-                AND (l.like_day IS NOT NULL OR r.charge_date >= $first)
+                AND (l.like_day IS NOT NULL OR r.charge_date >= $first){only}
         ), grouped AS (
-            SELECT {keys}, BillingCurrency AS currency,
+            SELECT {keys}BillingCurrency AS currency,
                 coalesce(sum({cost}) FILTER (is_now), 0) AS cost_now,
                 coalesce({beside.get(basis, "NULL")}, 0) AS beside,
                 coalesce(sum({cost}) FILTER (is_now AND is_compared), 0) AS cost_compared,
@@ -138,12 +151,12 @@ def cost_by(
                 list(DISTINCT provider) AS providers
             FROM sided GROUP BY ALL
         )
-        SELECT {keys}, currency, cost_now, beside, cost_compared, cost_before, positive_cost,
+        SELECT {keys}currency, cost_now, beside, cost_compared, cost_before, positive_cost,
             sum(positive_cost) OVER (PARTITION BY currency) AS all_positive, CAST(row_count AS BIGINT) AS row_count, providers
         FROM grouped ORDER BY sum(cost_now) OVER (PARTITION BY currency) DESC, currency,
-            {"charge_date" if by_day is not None else "cost_now DESC"}, {keys}
+            {"charge_date" if by_day is not None else "cost_now DESC"}{"".join(f", {identifier(b)}" for b in by)}
         """,
-        {"first": period.first, "end": period.end, "first_before": period.before.first, **_bound(compared)},
+        {"first": period.first, "end": period.end, "first_before": period.before.first, **_bound(compared), **values},
     ).fetchall()
     width = len(by) + 1
     made = []
@@ -164,6 +177,15 @@ def cost_by(
         | dict.fromkeys(columns[-3:], "int64")
     )
     return table.drop(columns=["beside", *(["share_percent"] if basis == "billed" else [])], errors="ignore")
+
+
+def only_where(where: Where) -> tuple[str, dict[str, list[str]]]:
+    """SQL that follows other conditions on a relation `r`, and the values that it binds."""
+    names = {f"only_{n}": column for n, column in enumerate(where)}
+    return (
+        "".join(f" AND list_contains(${name}, r.{identifier(column)})" for name, column in names.items()),
+        {name: list(where[column]) for name, column in names.items()},
+    )
 
 
 def _likes(compared: Comparison) -> str:

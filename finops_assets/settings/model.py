@@ -72,6 +72,11 @@ class Settings(Section):
         """The sources that are only there to be compared with another."""
         return tuple(source for source in self.sources if source.shadow_of is not None)
 
+    @property
+    def providers(self) -> dict[str, str]:
+        """The provider of each source, for rows that do not name theirs."""
+        return {source.name: source.provider for source in self.counted if source.provider}
+
     def source(self, name: str) -> Source:
         """The source of that name; KeyError names the known ones."""
         for source in self.sources:

@@ -327,6 +327,8 @@ _SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
     "file": (TEXT, "file of the delivery"),
     "column": (TEXT, "column of the bill"),
     "example": (TEXT, "as it is written in the first such row"),
+    "source_file": (TEXT, "export file that the row stood in"),
+    "source_row": (COUNT, "its row in that file, from 1"),
     "first_row": (COUNT, "first such row of the file, from 1"),
     "largest_drift": (MONEY, "the furthest that rounding moved one value"),
     "drift_bound": (MONEY, "what rounding can have moved the column's sum at most"),

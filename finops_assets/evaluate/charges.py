@@ -1,0 +1,109 @@
+"""Cost by what the rollup is not grouped by, such as service, account and region; and the single charges behind it.
+
+Both are asked of the published view over the facts, so a sum by any column is the rollup's to the last digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import duckdb
+import pandas as pd
+
+from finops_assets.base.period import Period
+from finops_assets.base.sql import identifier, literal
+from finops_assets.cost.rollup import ROLLUP_TABLE, missing, provider_of
+from finops_assets.evaluate.reports import OF_CHARGES, Where, can_group_by, only_where, require_columns
+from finops_assets.focus.measures import EFFECTIVE, POSITIVE
+from finops_assets.storage.warehouse import FACTS
+from finops_assets.tables.ddl import dimensions_of
+
+CHARGE_COLUMNS = (
+    "charge_date", "source", "source_file", "source_row", "provider", "department", "team", "environment", "SubAccountName",
+    "ServiceCategory", "ServiceName", "RegionName", "ChargeCategory", "ChargeDescription", "ResourceId", "ResourceName",
+    "currency", "billed_cost", "effective_cost", "Tags",
+)  # fmt: skip
+_LONG = {"Tags", "AllocatedTags", "SkuPriceDetails"}
+
+
+def charge_columns(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+    """The columns that cost can be summed by besides those of the rollup: the source, and every text of FOCUS that facts have."""
+    held = {name: kind for name, kind, *_ in _described(connection)}
+    own = {*can_group_by(connection), "BillingCurrency", *_LONG}
+    return tuple(c for c in OF_CHARGES if held.get(c) == "VARCHAR" and c not in own)
+
+
+def _described(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    return connection.execute(
+        "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? AND database_name = current_database()",
+        [FACTS],
+    ).fetchall()
+
+
+def rollup_by(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str], columns: Iterable[str]) -> str:
+    """SQL: the rollup where it has all of these columns, else a relation like it that is summed from the facts.
+
+    Of a row without a value the column is an empty text. `providers`: see `Settings.providers`.
+
+    Raises:
+        ValueError: a column that neither has.
+    """
+    columns = tuple(dict.fromkeys(columns))
+    own = can_group_by(connection)
+    if set(columns) <= set(own):
+        return ROLLUP_TABLE
+    require_columns(columns, (*own, *charge_columns(connection)))
+    expressions = _expressions(connection, providers)
+    kept = tuple(dict.fromkeys(("charge_date", "provider", *columns)))
+    return (
+        f"(SELECT {', '.join(f'{expressions[c]} AS {identifier(c)}' for c in kept)},"
+        " coalesce(BillingCurrency, '') AS BillingCurrency, sum(coalesce(BilledCost, 0)) AS billed_cost,"
+        f" sum({EFFECTIVE}) AS effective_cost, sum({POSITIVE}) AS positive_effective_cost, count(*) AS row_count"
+        f" FROM {FACTS} GROUP BY ALL)"
+    )
+
+
+def _expressions(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str]) -> dict[str, str]:
+    """SQL of each column that cost can be summed by, over the facts."""
+    found = {c: f"coalesce({identifier(c)}, '')" for c in charge_columns(connection)}
+    found |= {d: f"coalesce({identifier(d)}, {literal(missing(d))})" for d in dimensions_of(connection, ROLLUP_TABLE)}
+    return found | {
+        "charge_date": "charge_date",
+        "provider": provider_of(providers),
+        "ServiceCategory": "coalesce(ServiceCategory, 'Other')",
+    }
+
+
+def charges(
+    connection: duckdb.DuckDBPyConnection,
+    period: Period,
+    providers: Mapping[str, str],
+    where: Where | None = None,
+    currency: str | None = None,
+    most: int = 1_000,
+) -> pd.DataFrame:
+    """The single charges of a period, the largest first, each with the file and row that it stood in: CHARGE_COLUMNS.
+
+    At most so many of them; `row_count` of `cost_by` says how many there are.
+
+    Raises:
+        ValueError: a column in `where` that facts do not have.
+    """
+    where = where or {}
+    expressions = _expressions(connection, providers)
+    require_columns(where, tuple(expressions))
+    listed = ", ".join(f"{e} AS {identifier(c)}" for c, e in expressions.items())
+    only, values = only_where(where)
+    shown = ", ".join(f"r.{identifier(c)}" for c in CHARGE_COLUMNS)
+    rows = connection.execute(
+        f"""
+        SELECT {shown} FROM (
+            SELECT {listed}, source_file, source_row, Tags, coalesce(BillingCurrency, '') AS currency,
+                coalesce(BilledCost, 0) AS billed_cost, {EFFECTIVE} AS effective_cost
+            FROM {FACTS} WHERE charge_date >= $first AND charge_date < $end
+        ) r WHERE ($currency IS NULL OR r.currency = $currency){only}
+        ORDER BY abs(r.effective_cost) DESC, r.charge_date, r.source, r.source_file, r.source_row LIMIT $most
+        """,
+        {"first": period.first, "end": period.end, "currency": currency, "most": most, **values},
+    ).fetchall()
+    return pd.DataFrame(rows, columns=list(CHARGE_COLUMNS), dtype="object")
