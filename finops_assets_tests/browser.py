@@ -24,6 +24,11 @@ const found = buttons.find(b => exact ? b.innerText.trim() == text : b.innerText
 if (found) found.click();
 return !!found;
 """
+LINK = """
+const found = [...document.querySelectorAll('main a')].find(a => a.textContent.trim() == arguments[0]);
+if (found) found.click();
+return !!found;
+"""
 BUTTONS = (
     "return [...document.querySelectorAll('button')].map(b => b.innerText.trim() + (b.disabled ? ' (disabled)' : ''))"
 )
@@ -46,6 +51,17 @@ class Browser:
             self.run(CLICK, "Skip", True)
             assert time.monotonic() < deadline, f"no button {text!r}, but {self.run(BUTTONS)}"
             time.sleep(0.5)
+
+    def click_link(self, text: str) -> None:
+        """Click the first link that says so."""
+        self.wait_for(LINK, text)
+
+    def wait_for(self, script: str, *arguments: Any) -> None:
+        """Run a script until it returns what is true."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self.run(script, *arguments):
+            assert time.monotonic() < deadline, f"never true: {script.strip()} {arguments}"
+            time.sleep(0.05)
 
     def run(self, script: str, *arguments: Any) -> Any:
         return _call("POST", f"{self.address}/execute/sync", {"script": script, "args": list(arguments)})

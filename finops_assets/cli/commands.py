@@ -66,6 +66,11 @@ COMMANDS = {
         "deliveries_app",
         "What was delivered: source, period, generation, state, days changed.",
     ),
+    "explore": (
+        "explore",
+        "explore",
+        "The published copy as pages in a browser: who spent what, since when, and what it is made of.",
+    ),
     "report": ("report", "report_app", "The answers. Ends are exclusive, days are UTC."),
     "reconcile": (
         "reconcile",

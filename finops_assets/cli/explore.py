@@ -1,0 +1,67 @@
+"""finops explore: the published copy as pages in a browser."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Annotated
+
+import typer
+
+from finops_assets.base.errors import FinopsError
+from finops_assets.cli.common import ConfigOption, explained, out
+from finops_assets.settings.load import load_settings
+
+
+def explore(
+    host: Annotated[str, typer.Option(help="The address to listen on; loopback alone")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0: any that is free")] = 8_070,
+    config: ConfigOption = None,
+) -> None:
+    """The published copy as pages in a browser: who spent what, since when, and what it is made of. Ends with Ctrl-C."""
+    with explained():
+        settings = load_settings(config)
+        _require_loopback(host)
+        try:
+            import uvicorn
+
+            from finops_assets.explore.server import application
+        except ModuleNotFoundError as error:
+            raise FinopsError(
+                f"the explorer needs {error.name}, which is not installed: pip install 'finops_assets[explore]'"
+            ) from error
+        with _listening(host, port) as listener:
+            address, taken, *_ = listener.getsockname()
+            shown = f"[{address}]" if ":" in address else address
+            out.print(f"http://{shown}:{taken}/ shows {settings.published}; end it with Ctrl-C.", soft_wrap=True)
+            server = uvicorn.Server(
+                uvicorn.Config(application(settings), log_level="warning", access_log=False, server_header=False)
+            )
+            server.run([listener])
+
+
+def _require_loopback(host: str) -> None:
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        raise FinopsError(
+            f"--host: found {host}; the explorer has no sign-in yet, so it listens on this machine alone (127.0.0.1, ::1)."
+            " From another machine: ssh -L 8070:127.0.0.1:8070 HOST"
+        )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+        made.listen(128)
+    except OSError as error:
+        made.close()
+        raise FinopsError(
+            f"port {port} of {host} cannot be had: {error.strerror}; choose another with --port"
+        ) from error
+    return made

@@ -1,0 +1,1 @@
+"""The explorer: the published copy as pages that a person can walk through, read only."""

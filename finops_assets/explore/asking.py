@@ -1,0 +1,355 @@
+"""One request's questions to the published copy: through the functions of `finops report`, with what each was made of."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal, localcontext
+from functools import cached_property
+from typing import Any, cast
+
+import duckdb
+import pandas as pd
+
+from finops_assets.base.period import Period
+from finops_assets.cost.accrual import ACCRUED, REPORTED_ACCRUALS, accrued_rollup
+from finops_assets.cost.coverage import BUILT, NOTHING, Coverage, coverage_of
+from finops_assets.cost.currency.conversion import CONVERTED_COST, converted_rollup
+from finops_assets.cost.restatements import REPORTED_NOW
+from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.evaluate.charges import charge_columns, rollup_by
+from finops_assets.evaluate.comparison import Comparison, compare, latest_month, require_figures
+from finops_assets.evaluate.reports import EXACT, Where, can_group_by, cost_by
+from finops_assets.explore.address import REPORTING, View, ViewError, read_view
+from finops_assets.settings.model import Settings
+from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.ddl import dimensions_of
+
+CHARGES = "charges"
+"""Stands in `by` where the single charges are asked for."""
+_OF_THE_DATABASE = ("duckdb_", "DESCRIBE")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a figure was made of: the command that prints it, and the statements that were asked."""
+
+    command: str
+    statements: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class _Telling:
+    """A connection that remembers what it was asked, with the values that were bound."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+        self.asked: list[str] = []
+
+    def execute(self, query: str, values: Any = None) -> duckdb.DuckDBPyConnection:
+        if not any(word in query for word in _OF_THE_DATABASE):
+            bound = f"\n-- {_values(values)}" if values else ""
+            self.asked.append(_dedented(query) + bound)
+        return self.connection.execute(query, values) if values is not None else self.connection.execute(query)
+
+    def sql(self, query: str) -> Any:
+        """For a table by Arrow, in which amounts stay decimals."""
+        self.asked.append(_dedented(query))
+        return self.connection.sql(query)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+def _dedented(query: str) -> str:
+    lines = [line for line in query.strip("\n").rstrip().splitlines() if line.strip()]
+    margin = min((len(line) - len(line.lstrip()) for line in lines), default=0)
+    return "\n".join(line[margin:] for line in lines)
+
+
+def _values(values: Any) -> str:
+    named = values.items() if isinstance(values, Mapping) else enumerate(values, 1)
+    return ", ".join(f"${name} = {_short(value)}" for name, value in named)
+
+
+def _short(value: object) -> str:
+    match value:
+        case date() | datetime():
+            return f"'{value}'"
+        case list():
+            listed = ", ".join(_short(each) for each in value[:5])
+            return f"[{listed}{f', … {len(value)} in all' if len(value) > 5 else ''}]"
+        case _:
+            return repr(value)
+
+
+@dataclass
+class Question:
+    """A view of one copy. Everything that a page shows is asked here."""
+
+    settings: Settings
+    opened: duckdb.DuckDBPyConnection
+    published_at: datetime
+    view: View
+    _telling: _Telling = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._telling = _Telling(self.opened)
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        return cast(duckdb.DuckDBPyConnection, self._telling)
+
+    @property
+    def period(self) -> Period:
+        return self.view.period
+
+    @contextmanager
+    def made(self, shown_by: str, notes: Sequence[str] = ()) -> Iterator[list[Made]]:
+        """What is asked within the block, as what a figure was made of; it is in the list afterwards."""
+        before = len(self._telling.asked)
+        found: list[Made] = []
+        yield found
+        found.append(Made(shown_by, tuple(dict.fromkeys(self._telling.asked[before:])), tuple(notes)))
+
+    def has(self, table: str) -> bool:
+        return Warehouse.has(self.connection, table)
+
+    @cached_property
+    def currencies(self) -> list[str]:
+        """As billed, that of the largest cost first."""
+        rows = self.opened.execute(
+            f"SELECT BillingCurrency FROM {ROLLUP_TABLE} GROUP BY ALL ORDER BY sum(effective_cost) DESC, 1"
+        ).fetchall()
+        return [currency for (currency,) in rows]
+
+    @cached_property
+    def span(self) -> tuple[date, date]:
+        """The first and the last day of the rollup, both inclusive."""
+        [found] = self.opened.execute(f"SELECT min(charge_date), max(charge_date) FROM {ROLLUP_TABLE}").fetchall()
+        return cast(tuple[date, date], found)
+
+    @cached_property
+    def reporting(self) -> str | None:
+        """The reporting currency of finops.yaml, where days are converted."""
+        if self.settings.currency is None or not self.has(CONVERTED_COST):
+            return None
+        return self.settings.currency.reporting
+
+    @property
+    def currency(self) -> str:
+        """The currency of the amounts."""
+        return (self.reporting or "") if self.view.currency == REPORTING else self.view.currency
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """What cost can be split by with this basis and currency."""
+        own = tuple(c for c in can_group_by(self.opened) if c != "charge_date")
+        return (*own, *self.charge_groups)
+
+    @cached_property
+    def charge_groups(self) -> tuple[str, ...]:
+        """Those of them that the single charges alone have."""
+        return charge_columns(self.opened) if self.has_charges else ()
+
+    @property
+    def has_charges(self) -> bool:
+        """Is it a cost that the single charges have, too?"""
+        return self.view.basis != "accrued" and self.view.currency != REPORTING and _has_view(self.opened)
+
+    @cached_property
+    def compared(self) -> Comparison:
+        relation = converted_rollup() if self.view.currency == REPORTING else ROLLUP_TABLE
+        return compare(self.opened, self.period, REPORTED_NOW, None if self.view.basis == "accrued" else relation)
+
+    def check(self) -> None:
+        """
+        Raises:
+            FinopsError: the view asks for what this copy does not have.
+        """
+        view = self.view
+        if view.currency == REPORTING and self.reporting is None:
+            raise ViewError(
+                "currency: no day is converted; set `currency` in finops.yaml (docs/guides/money.md) and run days"
+            )
+        if view.currency == REPORTING and view.basis == "accrued":
+            raise ViewError("accrued cost is known in the currencies of the bills only; choose one, or another basis")
+        if view.basis == "accrued" and not self.has(REPORTED_ACCRUALS):
+            raise ViewError(
+                "accrued cost is not in this copy; run days (`finops run FROM TO`), or choose another basis"
+            )
+        if view.currency != REPORTING and view.currency not in self.currencies:
+            raise ViewError(f"currency: found {view.currency!r}; billed in: {', '.join(self.currencies)}")
+        unknown = [c for c in (*view.by, *view.only) if c not in self.groups and c != CHARGES]
+        if unknown:
+            known = ", ".join(self.groups[:12]) + ("" if len(self.groups) <= 12 else ", …")
+            raise ViewError(f"{view.basis} cost is not known by {', '.join(unknown)}; it is by: {known}")
+        require_figures(self.opened, self.period)
+
+    def costs(self, by: tuple[str, ...], where: Where | None = None, period: Period | None = None) -> pd.DataFrame:
+        """Cost in the view's basis and currency: by…, cost, compared, before, change_percent, days, row_count, the largest
+        first (by day: by day). `where` besides the view's own filters. Amounts are exact.
+        """
+        only = {**self.view.only, **(where or {})}
+        basis = self.view.basis
+        if basis == "accrued":
+            relation = accrued_rollup(None, dimensions_of(self.opened, ACCRUED))
+        elif self.view.currency == REPORTING:
+            relation = converted_rollup()
+        else:
+            relation = rollup_by(self.opened, self.settings.providers, (*by, *only))
+        compared = self.compared if period is None else None
+        table = cost_by(self.connection, period or self.period, by, relation, basis, where=only, compared=compared)
+        table = table[table["currency"] == self.currency]
+        return table.rename(
+            columns={f"{basis}_cost": "cost", f"{basis}_cost_compared": "compared", f"{basis}_cost_before": "before"}
+        )
+
+    def exported(self, costs: pd.DataFrame) -> pd.DataFrame:
+        """The same under the names that `finops report` gives the columns."""
+        basis = self.view.basis
+        return costs.rename(
+            columns={"cost": f"{basis}_cost", "compared": f"{basis}_cost_compared", "before": f"{basis}_cost_before"}
+        )
+
+    def report(self, by: Iterable[str], where: Where | None = None) -> str:
+        """The command that prints the same figures."""
+        view = self.view
+        only = {**view.only, **(where or {})}
+        arguments = [
+            "report",
+            "teams",
+            "--from",
+            str(view.first),
+            "--to",
+            str(view.end),
+            "--by",
+            ",".join(by),
+            "--basis",
+            view.basis,
+        ]
+        if view.currency == REPORTING:
+            arguments += ["--currency", "reporting"]
+        for column, values in only.items():
+            for value in values:
+                arguments += ["--where", f"{column}={value}"]
+        return finops(*arguments)
+
+    @cached_property
+    def coverage(self) -> list[Coverage]:
+        """How each source's day of the period stands."""
+        return coverage_of(self.opened, self.view.first, self.view.end)
+
+    @cached_property
+    def touched(self) -> list[Coverage]:
+        """The source-days of the period whose cost is missing or outdated in what the view shows."""
+        providers, sources = (self.view.only.get(column) for column in ("provider", "source"))
+        billed: dict[str, bool] = {}
+        for source, provider, currency in self.opened.execute(
+            f"SELECT DISTINCT source, provider, BillingCurrency FROM {REPORTED_NOW}"
+        ).fetchall():
+            is_in = (self.view.currency in (REPORTING, currency)) and (providers is None or provider in providers)
+            billed[source] = billed.get(source, False) or is_in
+        # Of a source that never had a day nobody knows what it bills.
+        return [
+            c
+            for c in self.coverage
+            if c.state != BUILT and billed.get(c.source, True) and (sources is None or c.source in sources)
+        ]
+
+    @cached_property
+    def made_of(self) -> list[str]:
+        """What the view's figures are made of, a sentence each: missing, outdated, restated and provisional days."""
+        found = [*self.compared.notes]
+        if restated := self._restated():
+            found.append(restated)
+        if provisional := self._provisional():
+            found.append(provisional)
+        return found
+
+    @property
+    def missing(self) -> list[Coverage]:
+        """Source-days of which nothing is in the figures."""
+        return [c for c in self.touched if c.shown == NOTHING]
+
+    def _restated(self) -> str:
+        rows = self.opened.execute(
+            """
+            SELECT count(DISTINCT charge_date), max(reported_to) FROM reported_cost
+            WHERE reported_to IS NOT NULL AND charge_date >= $first AND charge_date < $end
+            """,
+            {"first": self.view.first, "end": self.view.end},
+        ).fetchall()
+        days, newest = rows[0] if rows else (0, None)
+        if not days:
+            return ""
+        return f"{_days(days)} were restated since they were first reported, last on {newest:%Y-%m-%d %H:%M} UTC"
+
+    def _provisional(self) -> str:
+        """Days of billing periods that a provider may still change."""
+        if not self.has("delivery_ledger"):
+            return ""
+        rows = self.opened.execute(
+            """
+            SELECT source, max(scope) FROM reports.delivery_ledger
+            WHERE state = 'complete' AND regexp_full_match(scope, '[0-9]{4}-[0-9]{2}')
+                AND first_day < $end AND last_day >= $first
+            GROUP BY source ORDER BY source
+            """,
+            {"first": self.view.first, "end": self.view.end},
+        ).fetchall()
+        if not rows:
+            return ""
+        listed = ", ".join(f"{source} {scope}" for source, scope in rows)
+        return f"provisional: the bills of {listed} are not final, their providers may still change them"
+
+
+def finops(*arguments: str) -> str:
+    """A command of ours as it can be pasted into a shell."""
+    return f"finops {shlex.join(arguments)}"
+
+
+def add(amounts: Iterable[Decimal | None]) -> Decimal:
+    """The exact sum of those that are known."""
+    with localcontext(prec=EXACT):
+        return sum((amount for amount in amounts if amount is not None), Decimal(0))
+
+
+def less(amount: Decimal | None, other: Decimal | None) -> Decimal | None:
+    """The exact difference; None where one of the two is not known."""
+    if amount is None or other is None:
+        return None
+    with localcontext(prec=EXACT):
+        return amount - other
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count} days"
+
+
+def _has_view(connection: duckdb.DuckDBPyConnection) -> bool:
+    return bool(connection.execute("SELECT 1 FROM duckdb_views() WHERE view_name = 'cloud_cost_facts'").fetchall())
+
+
+def asked(
+    settings: Settings,
+    opened: duckdb.DuckDBPyConnection,
+    published_at: datetime,
+    parameters: Iterable[tuple[str, str]],
+    by: tuple[str, ...],
+) -> Question:
+    """The question that an address asks of a copy: by default of the newest month, in the currency of the largest cost.
+
+    Raises:
+        FinopsError: it asks for what cannot be shown; says why and what is allowed.
+    """
+    newest = latest_month(opened) if Warehouse.has(opened, ROLLUP_TABLE) else None
+    if newest is None:
+        raise ViewError("nothing was reported: no day had passed its gates; run days (`finops run FROM TO`)")
+    question = Question(settings, opened, published_at, View(newest.first, newest.end, "", by=by))
+    question.view = read_view(parameters, question.view.changed(currency=question.currencies[0]))
+    question.check()
+    return question

@@ -1,0 +1,338 @@
+"""Charts as Vega-Lite descriptions, which the library draws in the browser. Colours are those of the style sheet.
+
+A picture needs no exact amounts: figures are doubles here, and each mark says the exact one in its tooltip. A mark's `href`
+is where a click on it leads; the table beside a chart has the same links for the keyboard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+
+from finops_assets.cost.coverage import HELD, Coverage
+from finops_assets.evaluate.page.render import rounded
+from finops_assets.explore.asking import add
+from finops_assets.explore.listing import label, plain
+
+Spec = dict[str, Any]
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+MOST_GROUPS, MOST_BARS, MOST_DAILY = 7, 12, 100
+OTHERS = "all others"
+COLOURS = [f"var(--s{n})" for n in range(1, MOST_GROUPS + 1)] + ["var(--rest)"]
+CONFIG: Spec = {
+    "background": None, "font": "system-ui, Segoe UI, Roboto, Liberation Sans, sans-serif", "view": {"stroke": None},
+    "axis": {
+        "labelColor": "var(--soft)", "titleColor": "var(--soft)", "gridColor": "var(--rule)", "domainColor": "var(--rule)",
+        "tickColor": "var(--rule)", "labelFontSize": 12, "titleFontWeight": "normal",
+    },
+    "legend": {"labelColor": "var(--ink)", "titleColor": "var(--soft)", "labelFontSize": 12, "labelLimit": 190},
+    "text": {"fill": "var(--ink)"},
+}  # fmt: skip
+_DAY_AXIS = {"title": None, "format": "%-d %b", "labelOverlap": True, "grid": False}
+
+
+def _chart(height: int, layers: Sequence[Spec], **more: Any) -> Spec:
+    return {
+        "$schema": SCHEMA, "width": "container", "height": height, "autosize": {"type": "fit-x", "contains": "padding"},
+        "layer": list(layers), "config": CONFIG, **more,
+    }  # fmt: skip
+
+
+def by_day(
+    costs: pd.DataFrame,
+    group: str,
+    currency: str,
+    touched: Iterable[Coverage],
+    before: Mapping[date, Decimal | None] | None = None,
+    href: Callable[[Any, date], str] | None = None,
+) -> Spec:
+    """Cost by day, one colour a group, the likes of the period before as a line, and the source-days that are missing.
+
+    `costs` has charge_date, the group and cost. More days than MOST_DAILY are drawn by week.
+    """
+    days = sorted(set(costs["charge_date"]))
+    weekly = bool(days) and (days[-1] - days[0]).days > MOST_DAILY
+    totals: dict[Any, Decimal] = {}
+    for name, cost in zip(costs[group], costs["cost"]):
+        totals[name] = add([totals.get(name), abs(cost)])
+    order = sorted(totals, key=lambda name: -totals[name])
+    drawn = order if len(order) <= MOST_GROUPS + 1 else order[:MOST_GROUPS]
+    sums: dict[tuple[date, Any], Decimal] = {}
+    for day, name, cost in zip(costs["charge_date"], costs[group], costs["cost"]):
+        place = (_monday(day) if weekly else day, name if name in drawn else None)
+        sums[place] = add([sums.get(place), cost])
+    names = [label(name) for name in drawn] + ([OTHERS] if len(drawn) < len(order) else [])
+    values = [
+        {
+            "day": str(day), "group": OTHERS if name is None and OTHERS in names else label(name), "cost": float(cost),
+            "says": f"{'week of ' if weekly else ''}{day}, {OTHERS if name is None else label(name)}:"
+            f" {rounded(cost)} {currency}",
+            "href": href(name, day) if href and name is not None and not weekly else None,
+        }
+        for (day, name), cost in sums.items()
+    ]  # fmt: skip
+    x = {"field": "day", "type": "temporal", "timeUnit": _unit(weekly), "axis": _DAY_AXIS}
+    layers: list[Spec] = [
+        {
+            "data": {"values": values},
+            "mark": {"type": "bar", "cursor": "pointer" if href and not weekly else "default"},
+            "encoding": {
+                "x": x,
+                "y": {"field": "cost", "type": "quantitative", "axis": {"title": currency, "format": "~s", "tickCount": 5}},
+                "color": {
+                    "field": "group", "type": "nominal", "sort": names,
+                    "scale": {"domain": names, "range": COLOURS[: len(names)]},
+                    "legend": {"title": None, "orient": "bottom", "columns": 4},
+                },
+                "order": {"field": "place", "type": "quantitative"},
+                "tooltip": {"field": "says"}, "description": {"field": "says"},
+            },
+        }
+    ]  # fmt: skip
+    places = {name: n for n, name in enumerate(names)}
+    for value in values:
+        value["place"] = places.get(str(value["group"]), 0)
+    if before and not weekly:
+        likes = [
+            {"day": str(day), "cost": float(cost), "says": f"like day of {day} before: {rounded(cost)} {currency}"}
+            for day, cost in before.items()
+            if cost is not None
+        ]
+        layers.append(
+            {
+                "data": {"values": likes},
+                "mark": {"type": "tick", "thickness": 2, "color": "var(--ink)", "bandSize": 9},
+                "encoding": {
+                    "x": {**x, "bandPosition": 0.5}, "y": {"field": "cost", "type": "quantitative"},
+                    "tooltip": {"field": "says"}, "description": {"field": "says"},
+                },
+            }
+        )  # fmt: skip
+    return _chart(230, [*_gaps(touched, x, weekly), *layers])
+
+
+def _gaps(touched: Iterable[Coverage], x: Spec, weekly: bool) -> list[Spec]:
+    """The days on which something is missing: shaded, with a mark on top that says what and why."""
+    found: dict[date, list[Coverage]] = {}
+    for c in touched:
+        found.setdefault(_monday(c.day) if weekly else c.day, []).append(c)
+    if not found:
+        return []
+    values = [
+        {
+            "day": str(day), "state": HELD if any(c.state == HELD for c in each) else "awaited",
+            "says": "; ".join(f"{c.day} {c.source} {c.state}, shown: {c.shown}. {c.reason[:160]}" for c in each[:4]),
+        }
+        for day, each in found.items()
+    ]  # fmt: skip
+    said = {"tooltip": {"field": "says"}, "description": {"field": "says"}}
+    return [
+        {
+            "data": {"values": values}, "mark": {"type": "rect", "color": "var(--gap)"},
+            "encoding": {"x": x, **said},
+        },
+        {
+            "data": {"values": values},
+            "mark": {"type": "point", "shape": "triangle-down", "filled": True, "size": 70, "opacity": 1, "yOffset": 5},
+            "encoding": {
+                "x": {**x, "bandPosition": 0.5}, "y": {"value": 0},
+                "color": {
+                    "condition": {"test": "datum.state == 'held'", "value": "var(--critical)"},
+                    "value": "var(--warning)",
+                },
+                **said,
+            },
+        },
+    ]  # fmt: skip
+
+
+def compared_bars(rows: pd.DataFrame, by: Sequence[str], currency: str, href: Callable[[dict[str, Any]], str]) -> Spec:
+    """The largest groups, a bar each, with a tick where the like days before were."""
+    values, likes = [], []
+    for found in rows.head(MOST_BARS).to_dict("records"):
+        row = {str(column): value for column, value in found.items()}
+        name = " / ".join(label(row[b]) for b in by) or "all"
+        says = f"{name}: {rounded(row['cost'])} {currency}"
+        values.append({"name": name, "cost": float(row["cost"]), "says": says, "href": href(row)})
+        before = plain(row["before"])
+        if before is not None:
+            likes.append(
+                {"name": name, "cost": float(before), "says": f"{name}, like days before: {rounded(before)} {currency}"}
+            )
+    y = {"field": "name", "type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 180, "domain": False}}
+    said = {"tooltip": {"field": "says"}, "description": {"field": "says"}}
+    return _chart(
+        max(60, 24 * len(values)),
+        [
+            {
+                "data": {"values": values},
+                "mark": {"type": "bar", "color": "var(--now)", "cursor": "pointer", "height": {"band": 0.62}},
+                "encoding": {
+                    "y": y,
+                    "x": {"field": "cost", "type": "quantitative", "axis": {"title": currency, "format": "~s"}},
+                    **said,
+                },
+            },
+            {
+                "data": {"values": likes}, "mark": {"type": "tick", "color": "var(--ink)", "thickness": 2},
+                "encoding": {"y": y, "x": {"field": "cost", "type": "quantitative"}, **said},
+            },
+        ],
+    )  # fmt: skip
+
+
+def cumulated(
+    days: Sequence[tuple[date, Decimal]], currency: str, end: date, forecast: Mapping[str, Decimal | None] | None
+) -> Spec:
+    """What was spent up to each day, and at the period's end the forecast with its bands."""
+    total, values = Decimal(0), []
+    for day, cost in days:
+        total = add([total, cost])
+        values.append({"day": str(day), "cost": float(total), "says": f"up to {day}: {rounded(total)} {currency}"})
+    x = {"field": "day", "type": "temporal", "timeUnit": _unit(False), "axis": _DAY_AXIS}
+    y = {"field": "cost", "type": "quantitative", "axis": {"title": currency, "format": "~s", "tickCount": 5}}
+    said = {"tooltip": {"field": "says"}, "description": {"field": "says"}}
+    layers: list[Spec] = [
+        {
+            "data": {"values": values}, "mark": {"type": "line", "color": "var(--now)", "strokeWidth": 2.5},
+            "encoding": {"x": x, "y": y, "description": {"value": "spent to date"}},
+        },
+        {
+            "data": {"values": values}, "mark": {"type": "point", "filled": True, "color": "var(--now)", "size": 22},
+            "encoding": {"x": x, "y": y, **said},
+        },
+    ]  # fmt: skip
+    if forecast and forecast.get("forecast") is not None:
+        at = {"day": str(end - timedelta(days=1))}
+        for level, width in ((95, 8), (80, 18)):
+            low, high = forecast[f"low{level}"], forecast[f"high{level}"]
+            if low is None or high is None:
+                continue
+            says = f"{level} % band: {rounded(low)} to {rounded(high)} {currency}"
+            layers.append(
+                {
+                    "data": {"values": [{**at, "low": float(low), "high": float(high), "says": says}]},
+                    "mark": {"type": "rule", "color": f"var(--band{level})", "strokeWidth": width},
+                    "encoding": {
+                        "x": x, "y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}, **said,
+                    },
+                }
+            )  # fmt: skip
+        expected = forecast["forecast"]
+        assert expected is not None
+        layers.append(
+            {
+                "data": {"values": [{**at, "cost": float(expected), "says": f"expected: {rounded(expected)} {currency}"}]},
+                "mark": {"type": "point", "shape": "diamond", "filled": True, "size": 110, "color": "var(--ink)", "opacity": 1},
+                "encoding": {"x": x, "y": y, **said},
+            }
+        )  # fmt: skip
+    return _chart(180, layers)
+
+
+def states(coverage: Iterable[Coverage], href: Callable[[Coverage], str]) -> Spec:
+    """A square for each source and day, coloured by how it stands."""
+    values = [
+        {
+            "day": str(c.day), "source": label(c.source), "state": c.state, "href": href(c),
+            "says": f"{c.day} {label(c.source)}: {c.state}, shown: {c.shown}. {c.reason[:200]}",
+        }
+        for c in coverage
+    ]  # fmt: skip
+    sources = sorted({value["source"] for value in values})
+    x = {"field": "day", "type": "temporal", "timeUnit": _unit(False), "axis": _DAY_AXIS}
+    return _chart(
+        28 * max(1, len(sources)),
+        [
+            {
+                "data": {"values": values}, "mark": {"type": "rect", "stroke": "var(--paper)", "strokeWidth": 2},
+                "encoding": {
+                    "x": x, "y": {"field": "source", "type": "nominal", "sort": sources, "axis": {"title": None}},
+                    "color": {
+                        "field": "state", "type": "nominal",
+                        "scale": {
+                            "domain": ["built", "awaited", "held"],
+                            "range": ["var(--s2)", "var(--warning)", "var(--critical)"],
+                        },
+                        "legend": {"title": None, "orient": "bottom"},
+                    },
+                    "tooltip": {"field": "says"}, "description": {"field": "says"},
+                },
+            }
+        ],
+    )  # fmt: skip
+
+
+def used_of(rows: pd.DataFrame, currency: str) -> Spec:
+    """Of each commitment what was used and what was not."""
+    values = []
+    for row in rows.to_dict("records"):
+        name = label(row["name"] or row["CommitmentDiscountId"])
+        for part in ("used", "unused"):
+            cost = row[f"{part}_cost"]
+            values.append(
+                {"name": name, "part": part, "cost": float(cost), "says": f"{name}, {part}: {rounded(cost)} {currency}"}
+            )
+    return _chart(
+        max(60, 26 * len(rows)),
+        [
+            {
+                "data": {"values": values}, "mark": {"type": "bar", "height": {"band": 0.62}},
+                "encoding": {
+                    "y": {"field": "name", "type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 220}},
+                    "x": {"field": "cost", "type": "quantitative", "axis": {"title": currency, "format": "~s"}},
+                    "color": {
+                        "field": "part", "type": "nominal",
+                        "scale": {"domain": ["used", "unused"], "range": ["var(--s2)", "var(--critical)"]},
+                        "legend": {"title": None, "orient": "bottom"},
+                    },
+                    "tooltip": {"field": "says"}, "description": {"field": "says"},
+                },
+            }
+        ],
+    )  # fmt: skip
+
+
+def budgets(rows: pd.DataFrame, currency: str) -> Spec:
+    """Spent and expected of each budget in percent of it; the budget itself is the line at 100."""
+    bars, points = [], []
+    for row in rows.to_dict("records"):
+        name = label(row["budget"])
+        spent, expected = plain(row["spent_percent"]), plain(row["forecast_percent"])
+        if spent is not None:
+            bars.append({"name": name, "percent": spent, "says": f"{name}: {spent:,.1f} % spent"})
+        if expected is not None:
+            points.append({"name": name, "percent": expected, "says": f"{name}: {expected:,.1f} % expected"})
+    y = {"field": "name", "type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 330}}
+    x = {"field": "percent", "type": "quantitative", "axis": {"title": "% of the budget"}}
+    said = {"tooltip": {"field": "says"}, "description": {"field": "says"}}
+    return _chart(
+        max(60, 26 * len(rows)),
+        [
+            {
+                "data": {"values": bars}, "mark": {"type": "bar", "color": "var(--now)", "height": {"band": 0.62}},
+                "encoding": {"y": y, "x": x, **said},
+            },
+            {
+                "data": {"values": points},
+                "mark": {"type": "point", "shape": "diamond", "filled": True, "size": 90, "color": "var(--ink)", "opacity": 1},
+                "encoding": {"y": y, "x": x, **said},
+            },
+            {
+                "data": {"values": [{"at": 100}]}, "mark": {"type": "rule", "color": "var(--critical)", "strokeWidth": 2},
+                "encoding": {"x": {"field": "at", "type": "quantitative"}},
+            },
+        ],
+    )  # fmt: skip
+
+
+def _unit(weekly: bool) -> Any:
+    return "utcyearweek" if weekly else "utcyearmonthdate"
+
+
+def _monday(day: date) -> date:
+    return day - timedelta(days=day.weekday())

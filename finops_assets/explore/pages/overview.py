@@ -1,0 +1,183 @@
+"""Overview: what was spent, beside the period before, budgets and forecast; what changed most, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from finops_assets.base.period import Period
+from finops_assets.evaluate.anomalies.history import AnomalyHistory
+from finops_assets.evaluate.budgets.evaluate import evaluations
+from finops_assets.evaluate.forecast.period import FORECAST
+from finops_assets.evaluate.reports import TEAMS_BY
+from finops_assets.explore import charts
+from finops_assets.explore.asking import Made, Question, add, finops, less
+from finops_assets.explore.listing import Listing, heading
+from finops_assets.explore.pages.page import Chart, Page, address
+from finops_assets.focus.money import percent
+
+MOST_CHANGES, MOST_BUDGETS, MOST_ANOMALIES = 10, 5, 5
+ORDER = {"CRITICAL": 0, "WARNING": 1, "INFO": 2}
+
+
+def overview(question: Question) -> Page:
+    view, currency = question.view, question.currency
+    by = view.by or ("provider",)
+    with question.made(question.report(by), question.compared.notes) as made:
+        groups = question.costs(by)
+    days = question.costs(("charge_date", by[0]))
+    likes = question.costs(("charge_date",))
+    spent, compared, before = total(groups)
+    moved = changes(question)
+    forecast = _forecast(question)
+    running = forecast is not None and Period(forecast["period_start"], forecast["period_end"]).first <= view.last
+
+    def narrower(row: dict[str, Any]) -> str:
+        return address("overview", view.narrowed(*((b, str(row[b])) for b in by)))
+
+    listings = [
+        costs_by("groups", question, by, groups, made[0], narrower),
+        moved,
+        _budgets(question),
+        _anomalies(question),
+    ]  # fmt: skip
+    series = [(day, cost) for day, cost in zip(likes["charge_date"], likes["cost"])]
+    found = {
+        "days": Chart(
+            f"{view.basis.capitalize()} cost by day and {by[0]}",
+            charts.by_day(
+                days, by[0], currency, question.touched,
+                dict(zip(likes["charge_date"], likes["before"])),
+                lambda name, day: address("overview", view.narrowed((by[0], str(name)))),
+            ),
+            "Bars are days; ticks are the like days before; shaded days with a mark have a source that is held or awaited.",
+        ),
+        "run": Chart(
+            "Spent to date" + (" and expected" if running else ""),
+            charts.cumulated(series, currency, forecast["period_end"] if running and forecast else view.end, forecast if running else None),
+            "The line adds up the days; the diamond is the forecast with its 80 % and 95 % bands.",
+        ),
+    }  # fmt: skip
+    change = less(compared, before)
+    parts = {
+        "spent": spent, "compared": compared, "before": before, "change": change,
+        "change_percent": percent(change, before) if change is not None and before else None,
+        "made": made[0], "forecast": forecast,
+    }  # fmt: skip
+    return Page(listings, found, parts)
+
+
+def total(costs: pd.DataFrame) -> tuple[Any, Any, Any]:
+    """The exact sums of cost, of its compared part and of what that is compared with; None where nothing is compared."""
+    known = [value for value in costs["compared"].tolist() if value is not None]
+    before = [value for value in costs["before"].tolist() if value is not None]
+    return add(costs["cost"].tolist()), add(known) if known else None, add(before) if before else None
+
+
+def changes(question: Question) -> Listing:
+    """The teams' services whose cost changed most over like days, and the anomalies that speak of them."""
+    by = (*TEAMS_BY, "ServiceCategory")
+    view = question.view
+    with question.made(question.report(by), question.compared.notes) as made:
+        costs = question.costs(by)
+    told = {(a.key.department, a.key.team, a.key.ServiceCategory): a for a in _found(question) if not a.key.ResourceId}
+    rows: list[dict[str, Any]] = []
+    for row in costs.to_dict("records"):
+        named = {str(column): value for column, value in row.items()}
+        a = told.get(tuple(str(row[b]) for b in by))  # type: ignore[arg-type]
+        change = less(row["compared"], row["before"])
+        if change:
+            rows.append({**named, "change": change, "why": f"{a.first_day}: {a.cause}" if a else None})
+    rows.sort(key=lambda row: -abs(row["change"]))
+    costs = pd.DataFrame(rows, columns=[*costs.columns, "change", "why"], dtype="object")
+    finer = ("ServiceName",) if question.has_charges else ("environment",)
+    return Listing(
+        "changes", "What changed most", costs, (*by, "compared", "before", "change", "change_percent", "why"), made[0],
+        note="Over like days. Why: the anomaly that was found there, if one was.",
+        empty="Nothing changed, or nothing can be compared.",
+        links={by[-1]: lambda row: address("teams", view.narrowed(*((b, str(row[b])) for b in by)).changed(by=finer))},
+        export=question.exported(costs.drop(columns=["change", "why"])), most=MOST_CHANGES,
+    )  # fmt: skip
+
+
+def costs_by(
+    name: str,
+    question: Question,
+    by: tuple[str, ...],
+    costs: pd.DataFrame,
+    made: Made,
+    narrower: Callable[[dict[str, Any]], str],
+) -> Listing:
+    """Cost by some columns, each row a way to what is within it."""
+    return Listing(
+        name, f"Cost by {', '.join(map(heading, by))}", costs,
+        (*by, "cost", "compared", "before", "change_percent", "days", "row_count"), made,
+        links={by[-1]: narrower} if by else {}, bar="cost", total=True, unnamed=True, export=question.exported(costs),
+    )  # fmt: skip
+
+
+def _found(question: Question) -> list[Any]:
+    """The anomalies that touch the period, in this currency, the largest first."""
+    everything = AnomalyHistory.beside(question.settings.warehouse).all(question.view.first)
+    found = [a for a in everything if a.first_day < question.view.end and a.key.currency == question.currency]
+    return sorted(found, key=lambda a: -abs(a.excess))
+
+
+def _anomalies(question: Question) -> Listing:
+    view = question.view
+    found = _found(question)[:MOST_ANOMALIES]
+    rows = pd.DataFrame(
+        [
+            {
+                "id": a.id, "first_day": a.first_day, "department": a.key.department, "team": a.key.team,
+                "what": a.key.ResourceId or a.key.ServiceCategory, "excess": a.excess, "cause": a.cause,
+                "verdict": a.verdict,
+            }
+            for a in found
+        ],
+        columns=["id", "first_day", "department", "team", "what", "excess", "cause", "verdict"], dtype="object",
+    )  # fmt: skip
+    return Listing(
+        "anomalies", "Anomalies in these days", rows, tuple(rows.columns),
+        Made(finops("anomalies", "list", "--since", str(view.first))),
+        links={"id": lambda row: address("anomalies", view.changed(id=str(row["id"])))},
+        empty="No anomaly touches these days.",
+    )  # fmt: skip
+
+
+def _budgets(question: Question) -> Listing:
+    with question.made(finops("budgets", "status")) as made:
+        table = evaluations(question.connection)
+    table = table[(table["currency"] == question.currency)]
+    places = sorted(range(len(table)), key=lambda i: (ORDER.get(table["severity"].iloc[i], 3), i))
+    return Listing(
+        "budgets", "Budgets, the most serious first", table.iloc[places].head(MOST_BUDGETS),
+        ("budget", "period_start", "period_end", "amount", "spent", "spent_percent", "forecast", "severity"), made[0],
+        note="As of the last evaluation; a budget's own basis and period count, not those chosen above.",
+        links={"budget": lambda row: address("budgets", question.view)},
+        empty="No budget is in this currency.",
+    )  # fmt: skip
+
+
+def _forecast(question: Question) -> dict[str, Any] | None:
+    """Of everything in this currency, as the last night made it; None where there is none."""
+    if not question.has(FORECAST):
+        return None
+    rows = question.connection.execute(
+        f"""
+        SELECT period_start, period_end, actual_to_date, forecast, low80, high80, low95, high95, days_missing, refused
+        FROM {FORECAST} WHERE series = 'total' AND currency = $currency
+        """,
+        {"currency": question.currency},
+    ).fetchall()
+    names = (
+        "period_start", "period_end", "actual_to_date", "forecast", "low80", "high80", "low95", "high95", "days_missing",
+        "refused",
+    )  # fmt: skip
+    if not rows:
+        return None
+    found = dict(zip(names, rows[0]))
+    found["command"] = finops("forecast", "--period", f"{found['period_start']:%Y-%m}")
+    return found

@@ -1,0 +1,119 @@
+"""Teams: any split of cost, a click narrower each time: team, category, service, resource, single charges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from finops_assets.evaluate.allocation.balance import ALLOCATED_COST
+from finops_assets.evaluate.allocation.report import allocation
+from finops_assets.evaluate.charges import CHARGE_COLUMNS, charges
+from finops_assets.evaluate.reports import TEAMS_BY
+from finops_assets.explore import charts
+from finops_assets.explore.address import REPORTING, View, ViewError
+from finops_assets.explore.asking import CHARGES, Question, finops
+from finops_assets.explore.listing import Listing
+from finops_assets.explore.pages.overview import costs_by, total
+from finops_assets.explore.pages.page import Chart, Page, address
+
+MOST_CHARGES = 10_000
+STEPS = ("ServiceCategory", "ServiceName", "ResourceName", CHARGES)
+
+
+def next_split(question: Question, view: View) -> tuple[str, ...]:
+    """What a click on a row leads to: the next finer split that is not yet narrowed to one value."""
+    known = question.groups
+    for step in STEPS:
+        if step not in view.only and (step in known or (step == CHARGES and question.has_charges)):
+            return (step,)
+    return ()
+
+
+def teams(question: Question) -> Page:
+    view = question.view
+    if view.shared == "after":
+        return _after(question)
+    if view.by == (CHARGES,):
+        return _charges(question)
+    by = view.by or TEAMS_BY
+    with question.made(question.report(by), question.compared.notes) as made:
+        costs = question.costs(by)
+    spent, compared, before = total(costs)
+
+    def narrower(row: dict[str, Any]) -> str:
+        narrowed = view.narrowed(*((b, str(row[b])) for b in by))
+        return address("teams", narrowed.changed(by=next_split(question, narrowed)))
+
+    days = question.costs(("charge_date",))
+    main = by[0] if len(by) == 1 else by[-1]
+    split = question.costs(("charge_date", main))
+    listing = costs_by("costs", question, by, costs, made[0], narrower)
+    return Page(
+        [listing],
+        {
+            "groups": Chart(
+                f"The largest by {', '.join(by)}", charts.compared_bars(costs, by, question.currency, narrower),
+                "A bar each; the tick is the cost of the like days before. The same rows stand in the table below.",
+            ),
+            "days": Chart(
+                f"By day and {main}",
+                charts.by_day(
+                    split, main, question.currency, question.touched,
+                    dict(zip(days["charge_date"], days["before"])),
+                    lambda name, day: address("teams", view.narrowed((main, str(name)))),
+                ),
+                "Bars are days; ticks are the like days before; shaded days with a mark have a source that is held or awaited.",
+            ),
+        },
+        {"spent": spent, "compared": compared, "before": before, "made": made[0], "by": by},
+    )  # fmt: skip
+
+
+def _after(question: Question) -> Page:
+    view = question.view
+    if view.basis == "accrued" or view.currency == REPORTING or view.where:
+        raise ViewError(
+            "after shared cost is known by department and team, in effective or billed cost and in the currencies of the"
+            " bills; take the filters away, or choose before shared cost"
+        )
+    if not question.has(ALLOCATED_COST):
+        raise ViewError("nothing was allocated yet; set `shared_cost` in finops.yaml and run days")
+    shown_by = finops("report", "allocation", "--from", str(view.first), "--to", str(view.end), "--basis", view.basis)
+    with question.made(shown_by, question.compared.notes) as made:
+        table = allocation(question.connection, view.period, view.basis)
+    table = table[table["currency"] == question.currency]
+    listing = Listing(
+        "allocation", "What each team bears after shared cost", table,
+        ("department", "team", "showback", "given", "received", "chargeback", "change_percent"), made[0],
+        links={"team": lambda row: address("teams", view.changed(shared="before", by=STEPS[:1]).narrowed(
+            ("department", str(row["department"])), ("team", str(row["team"]))))},
+        bar="chargeback", total=True, headings={"showback": "own", "chargeback": "borne"},
+    )  # fmt: skip
+    return Page([listing], {}, {"spent": listing.sum_of("chargeback"), "made": made[0], "by": TEAMS_BY})
+
+
+def _charges(question: Question) -> Page:
+    view = question.view
+    if not question.has_charges:
+        raise ViewError("this copy, basis or currency has no single charges; choose effective or billed cost as billed")
+    arguments = ["report", "charges", "--from", str(view.first), "--to", str(view.end), "--most", str(MOST_CHARGES)]
+    for column, value in view.where:
+        arguments += ["--where", f"{column}={value}"]
+    with question.made(finops(*arguments), question.compared.notes) as made:
+        table = charges(
+            question.connection, view.period, question.settings.providers, view.only, question.currency, MOST_CHARGES
+        )
+    costs = question.costs(())
+    spent, compared, before = total(costs)
+    count = int(costs["row_count"].sum())
+    listing = Listing(
+        "charges", "Single charges, the largest first", table[list(CHARGE_COLUMNS)],
+        ("charge_date", "ServiceName", "ChargeCategory", "ChargeDescription", "ResourceName", f"{_cost(view)}_cost",
+         "source", "source_file", "source_row"), made[0],
+        note=f"{count:,} charges in all" + (f"; the largest {MOST_CHARGES:,} are listed and exported" if count > MOST_CHARGES else "")
+        + ". File and row are those of the bill as it was delivered.",
+    )  # fmt: skip
+    return Page([listing], {}, {"spent": spent, "compared": compared, "before": before, "made": made[0], "by": ()})
+
+
+def _cost(view: View) -> str:
+    return "billed" if view.basis == "billed" else "effective"

@@ -1,0 +1,159 @@
+"""The explorer's server: addresses to pages, files and decisions. On loopback alone, as long as nobody signs in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import vl_convert
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from finops_assets.base.errors import FinopsError
+from finops_assets.explore.asking import asked
+from finops_assets.explore.exports import FORMATS, written
+from finops_assets.explore.newest_copy import NewestCopy
+from finops_assets.explore.pages.data import data
+from finops_assets.explore.pages.overview import overview
+from finops_assets.explore.pages.page import Make, Page
+from finops_assets.explore.pages.teams import teams
+from finops_assets.explore.rendering import about, render, render_error
+from finops_assets.settings.model import Settings
+
+PAGES: Mapping[str, Make] = {"overview": overview, "teams": teams, "data": data}
+STATIC = {"explore.css": "text/css", "explore.js": "text/javascript"}
+HEADERS = {
+    # Nothing of another host, no script but ours, and in no frame of others.
+    "content-security-policy": (
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
+        " form-action 'self'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+}
+
+
+@cache
+def vega() -> str:
+    """Vega-Lite and what draws it, as one script: out of the package, from no other host."""
+    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]
+    return bundle
+
+
+class _Headers:
+    """Each answer with HEADERS."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """The pages of one platform."""
+
+    settings: Settings
+    copy: NewestCopy
+
+    async def show(self, request: Request) -> Response:
+        name = request.path_params.get("page", "overview")
+        if name not in PAGES:
+            return self._failed(request, FinopsError(f"there is no page {name!r}"), 404)
+        return await run_in_threadpool(self._show, request, name)
+
+    def _show(self, request: Request, name: str) -> Response:
+        try:
+            with self.copy.reading() as opened:
+                question = asked(
+                    self.settings, opened.connection, opened.published_at, request.query_params.multi_items(), ()
+                )
+                page = PAGES[name](question)
+                return HTMLResponse(render(name, question, page, request.query_params.get("said", "")))
+        except FinopsError as error:
+            return self._failed(request, error, 400)
+
+    def _failed(self, request: Request, error: FinopsError, status: int) -> Response:
+        return HTMLResponse(render_error(str(error), request.path_params.get("page", "overview")), status)
+
+    async def export(self, request: Request) -> Response:
+        return await run_in_threadpool(self._export, request)
+
+    def _export(self, request: Request) -> Response:
+        name, listed, format = (request.path_params[part] for part in ("page", "listing", "format"))
+        try:
+            if name not in PAGES or format not in FORMATS:
+                raise FinopsError(f"found {name}/{listed}.{format}; formats: {', '.join(FORMATS)}")
+            with self.copy.reading() as opened:
+                question = asked(
+                    self.settings, opened.connection, opened.published_at, request.query_params.multi_items(), ()
+                )
+                page: Page = PAGES[name](question)
+                listing = page.listing(listed)
+                if listing is None:
+                    raise FinopsError(f"the page {name} has no table {listed!r}")
+                content = written(listing, format, about(question, listing))
+        except FinopsError as error:
+            return PlainTextResponse(str(error), 400)
+        file = f"{name}-{listed}-{question.view.first}-{question.view.last}.{format}"
+        return Response(
+            content, media_type=FORMATS[format], headers={"content-disposition": f'attachment; filename="{file}"'}
+        )
+
+
+def application(settings: Settings) -> Starlette:
+    """The explorer as an ASGI application."""
+    explorer = Explorer(settings, NewestCopy(settings))
+    # Three seconds of work, while the first page is on its way.
+    threading.Thread(target=vega, daemon=True).start()
+    routes = [
+        Route("/", explorer.show),
+        Route("/static/vega.js", _vega),
+        Route("/static/{name}", _static),
+        Route("/{page}/{listing}.{format}", explorer.export),
+        Route("/{page}", explorer.show),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"]),
+            Middleware(_Headers),
+            Middleware(GZipMiddleware, minimum_size=2_000, compresslevel=4),
+        ],
+    )
+
+
+async def _vega(request: Request) -> Response:
+    text = await run_in_threadpool(vega)
+    return Response(text, media_type="text/javascript", headers={"cache-control": "max-age=86400"})
+
+
+@cache
+def _file(name: str) -> str:
+    return files("finops_assets.explore").joinpath("static", name).read_text(encoding="utf-8")
+
+
+async def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in STATIC:
+        return PlainTextResponse("no such file", 404)
+    return Response(_file(name), media_type=STATIC[name], headers={"cache-control": "no-cache"})
