@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from finops_assets.base.errors import FinopsError
+from finops_assets.base.errors import FinopsError, install
 from finops_assets.cli.common import ConfigOption, explained, out
 from finops_assets.settings.load import load_settings
 
@@ -18,7 +18,7 @@ def explore(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0: any that is free")] = 8_070,
     config: ConfigOption = None,
 ) -> None:
-    """The published copy as pages in a browser: who spent what, since when, and what it is made of. Ends with Ctrl-C."""
+    """The published copy as pages in a browser: who spent what, since when, and what it is made of."""
     with explained():
         settings = load_settings(config)
         _require_loopback(host)
@@ -28,7 +28,7 @@ def explore(
             from finops_assets.explore.server import application
         except ModuleNotFoundError as error:
             raise FinopsError(
-                f"the explorer needs {error.name}, which is not installed: pip install 'finops_assets[explore]'"
+                f"the explorer needs {error.name}, which is not installed: {install('explore')}"
             ) from error
         with _listening(host, port) as listener:
             address, taken, *_ = listener.getsockname()

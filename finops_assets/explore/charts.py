@@ -49,10 +49,11 @@ def by_day(
     touched: Iterable[Coverage],
     before: Mapping[date, Decimal | None] | None = None,
     href: Callable[[Any, date], str] | None = None,
+    span: tuple[date, date] | None = None,
 ) -> Spec:
     """Cost by day, one colour a group, the likes of the period before as a line, and the source-days that are missing.
 
-    `costs` has charge_date, the group and cost. More days than MOST_DAILY are drawn by week.
+    `costs` has charge_date, the group and cost; `span`: days that are framed, both inclusive. More days than MOST_DAILY are drawn by week.
     """
     days = sorted(set(costs["charge_date"]))
     weekly = bool(days) and (days[-1] - days[0]).days > MOST_DAILY
@@ -112,6 +113,14 @@ def by_day(
                 },
             }
         )  # fmt: skip
+    if span is not None:
+        layers.append(
+            {
+                "data": {"values": [{"day": str(day)} for day in days if span[0] <= day <= span[1]]},
+                "mark": {"type": "rect", "fill": "transparent", "stroke": "var(--critical)", "strokeWidth": 2},
+                "encoding": {"x": x},
+            }
+        )
     return _chart(230, [*_gaps(touched, x, weekly), *layers])
 
 
@@ -271,7 +280,7 @@ def used_of(rows: pd.DataFrame, currency: str) -> Spec:
     """Of each commitment what was used and what was not."""
     values = []
     for row in rows.to_dict("records"):
-        name = label(row["name"] or row["CommitmentDiscountId"])
+        name = f"{label(row['name'] or row['CommitmentDiscountId'])}, {label(row['provider'])}"
         for part in ("used", "unused"):
             cost = row[f"{part}_cost"]
             values.append(
@@ -301,7 +310,7 @@ def budgets(rows: pd.DataFrame, currency: str) -> Spec:
     """Spent and expected of each budget in percent of it; the budget itself is the line at 100."""
     bars, points = [], []
     for row in rows.to_dict("records"):
-        name = label(row["budget"])
+        name = f"{label(row['budget'])}, from {row['period_start']}"
         spent, expected = plain(row["spent_percent"]), plain(row["forecast_percent"])
         if spent is not None:
             bars.append({"name": name, "percent": spent, "says": f"{name}: {spent:,.1f} % spent"})

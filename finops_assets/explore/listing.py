@@ -55,6 +55,8 @@ class Listing:
     unnamed: bool = False
     """Is an empty text told of?"""
 
+    amounts: Sequence[str] = ()
+    """Columns of amounts that are declared as something else, or not at all."""
     most: int = SHOWN_ROWS
     export: pd.DataFrame | None = None
     """The rows under the names that a report gives their columns, where the page has others."""
@@ -84,7 +86,7 @@ class Listing:
 
     def kind(self, name: str) -> Literal["amount", "number", "count", "day", "time", "text"]:
         """How a column is shown: by its type, else by what stands in it."""
-        if name in ("cost", "compared", "before", "change"):
+        if name in self.amounts:
             return "amount"
         found = column(name).kind
         first = plain(self.rows[name].iloc[0]) if len(self.rows) and name not in COLUMNS else None

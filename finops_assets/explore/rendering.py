@@ -16,12 +16,14 @@ from finops_assets.evaluate.reports import Basis
 from finops_assets.explore.address import REPORTING, View
 from finops_assets.explore.asking import CHARGES, Question
 from finops_assets.explore.charts import Spec
+from finops_assets.explore.decisions import who
 from finops_assets.explore.exports import FORMATS
 from finops_assets.explore.listing import Listing, amount, cell, heading, label, named
 from finops_assets.explore.pages.page import Page, address
 
 NAMES = {
-    "overview": "Overview", "teams": "Teams", "data": "Data",
+    "overview": "Overview", "teams": "Teams", "untagged": "Untagged", "budgets": "Budgets", "anomalies": "Anomalies",
+    "commitments": "Commitments", "allocation": "Allocation", "data": "Data",
 }  # fmt: skip
 SPLITS = (
     ("department", "team"), ("department",), ("team",), ("environment",), ("provider",), ("SubAccountName",),
@@ -38,7 +40,7 @@ def _environment() -> Environment:
     made.globals |= {
         "address": address, "amount": amount, "cell": cell, "named": named, "heading": heading, "label": label,
         "pages": NAMES, "formats": list(FORMATS), "days": days_told, "spec": _spec, "bases": get_args(Basis),
-        "reporting_word": REPORTING,
+        "reporting_word": REPORTING, "who": who,
     }  # fmt: skip
     return made
 

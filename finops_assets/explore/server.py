@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import vl_convert
 from starlette.applications import Starlette
@@ -16,22 +19,32 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.explore.asking import asked
+from finops_assets.explore.decisions import decide_owner, judge_anomaly
 from finops_assets.explore.exports import FORMATS, written
 from finops_assets.explore.newest_copy import NewestCopy
+from finops_assets.explore.pages.allocation import allocation_page
+from finops_assets.explore.pages.anomalies import anomalies
+from finops_assets.explore.pages.budgets import budgets
+from finops_assets.explore.pages.commitments import commitment_page
 from finops_assets.explore.pages.data import data
 from finops_assets.explore.pages.overview import overview
 from finops_assets.explore.pages.page import Make, Page
 from finops_assets.explore.pages.teams import teams
+from finops_assets.explore.pages.untagged import untagged
 from finops_assets.explore.rendering import about, render, render_error
 from finops_assets.settings.model import Settings
 
-PAGES: Mapping[str, Make] = {"overview": overview, "teams": teams, "data": data}
+PAGES: Mapping[str, Make] = {
+    "overview": overview, "teams": teams, "untagged": untagged, "budgets": budgets, "anomalies": anomalies,
+    "commitments": commitment_page, "allocation": allocation_page, "data": data,
+}  # fmt: skip
+MOST_SAID, LARGEST_FORM = 100, 20_000
 STATIC = {"explore.css": "text/css", "explore.js": "text/javascript"}
 HEADERS = {
     # Nothing of another host, no script but ours, and in no frame of others.
@@ -74,6 +87,8 @@ class Explorer:
 
     settings: Settings
     copy: NewestCopy
+    said: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    """What was done, until the page that says so is asked for again: token -> sentence."""
 
     async def show(self, request: Request) -> Response:
         name = request.path_params.get("page", "overview")
@@ -88,12 +103,44 @@ class Explorer:
                     self.settings, opened.connection, opened.published_at, request.query_params.multi_items(), ()
                 )
                 page = PAGES[name](question)
-                return HTMLResponse(render(name, question, page, request.query_params.get("said", "")))
+                return HTMLResponse(
+                    render(name, question, page, self.said.get(request.query_params.get("said", ""), ""))
+                )
         except FinopsError as error:
             return self._failed(request, error, 400)
 
     def _failed(self, request: Request, error: FinopsError, status: int) -> Response:
         return HTMLResponse(render_error(str(error), request.path_params.get("page", "overview")), status)
+
+    async def decide(self, request: Request) -> Response:
+        """A decision of a form; only such that stand on our own pages are heard."""
+        origin = urlsplit(request.headers.get("origin", ""))
+        if origin.netloc != request.headers.get("host"):
+            return PlainTextResponse("decisions are taken on the explorer's own pages", 403)
+        body = await request.body()
+        if len(body) > LARGEST_FORM:
+            return PlainTextResponse("the form is too large", 413)
+        form = {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+        return await run_in_threadpool(self._decide, request, form)
+
+    def _decide(self, request: Request, form: Mapping[str, str]) -> Response:
+        name = request.path_params["page"]
+        try:
+            if name == "anomalies":
+                done = judge_anomaly(self.settings, form)
+            elif name == "untagged":
+                with self.copy.reading() as opened:
+                    done = decide_owner(self.settings, opened.connection, form)
+            else:
+                raise FinopsError(f"nothing is decided on the page {name!r}")
+        except FinopsError as error:
+            return self._failed(request, error, 400)
+        token = secrets.token_urlsafe(8)
+        self.said[token] = done
+        while len(self.said) > MOST_SAID:
+            self.said.popitem(last=False)
+        shown = [pair for pair in parse_qsl(form.get("view", "")) if pair[0] != "said"]
+        return RedirectResponse(f"/{name}?{urlencode([*shown, ('said', token)])}", 303)
 
     async def export(self, request: Request) -> Response:
         return await run_in_threadpool(self._export, request)
@@ -129,6 +176,7 @@ def application(settings: Settings) -> Starlette:
         Route("/", explorer.show),
         Route("/static/vega.js", _vega),
         Route("/static/{name}", _static),
+        Route("/{page}/decide", explorer.decide, methods=["POST"]),
         Route("/{page}/{listing}.{format}", explorer.export),
         Route("/{page}", explorer.show),
     ]

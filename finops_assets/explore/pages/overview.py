@@ -96,7 +96,7 @@ def changes(question: Question) -> Listing:
     return Listing(
         "changes", "What changed most", costs, (*by, "compared", "before", "change", "change_percent", "why"), made[0],
         note="Over like days. Why: the anomaly that was found there, if one was.",
-        empty="Nothing changed, or nothing can be compared.",
+        empty="Nothing changed, or nothing can be compared.", amounts=("compared", "before", "change"), unnamed=True,
         links={by[-1]: lambda row: address("teams", view.narrowed(*((b, str(row[b])) for b in by)).changed(by=finer))},
         export=question.exported(costs.drop(columns=["change", "why"])), most=MOST_CHANGES,
     )  # fmt: skip
@@ -114,7 +114,8 @@ def costs_by(
     return Listing(
         name, f"Cost by {', '.join(map(heading, by))}", costs,
         (*by, "cost", "compared", "before", "change_percent", "days", "row_count"), made,
-        links={by[-1]: narrower} if by else {}, bar="cost", total=True, unnamed=True, export=question.exported(costs),
+        links={by[-1]: narrower} if by else {}, bar="cost", total=True, unnamed=True,
+        amounts=("cost", "compared", "before"), export=question.exported(costs),
     )  # fmt: skip
 
 
