@@ -66,6 +66,10 @@ class Browser:
     def run(self, script: str, *arguments: Any) -> Any:
         return _call("POST", f"{self.address}/execute/sync", {"script": script, "args": list(arguments)})
 
+    def run_async(self, script: str, *arguments: Any) -> Any:
+        """Run a script until it calls its last argument, and return what it was called with."""
+        return _call("POST", f"{self.address}/execute/async", {"script": script, "args": list(arguments)})
+
 
 @contextmanager
 def chromium() -> Iterator[Browser]:

@@ -28,7 +28,7 @@ _LONG = {"Tags", "AllocatedTags", "SkuPriceDetails"}
 
 def charge_columns(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
     """The columns that cost can be summed by besides those of the rollup: the source, and every text of FOCUS that facts have."""
-    held = {name: kind for name, kind, *_ in _described(connection)}
+    held = dict(_described(connection))
     own = {*can_group_by(connection), "BillingCurrency", *_LONG}
     return tuple(c for c in OF_CHARGES if held.get(c) == "VARCHAR" and c not in own)
 
@@ -66,7 +66,10 @@ def rollup_by(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str
 def _expressions(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str]) -> dict[str, str]:
     """SQL of each column that cost can be summed by, over the facts."""
     found = {c: f"coalesce({identifier(c)}, '')" for c in charge_columns(connection)}
-    found |= {d: f"coalesce({identifier(d)}, {literal(missing(d))})" for d in dimensions_of(connection, ROLLUP_TABLE)}
+    held = {name for name, _ in _described(connection)}
+    for d in dimensions_of(connection, ROLLUP_TABLE):
+        # The rollup has three of them whatever finops.yaml has; facts have those of finops.yaml.
+        found[d] = f"coalesce({identifier(d)}, {literal(missing(d))})" if d in held else literal(missing(d))
     return found | {
         "charge_date": "charge_date",
         "provider": provider_of(providers),

@@ -286,7 +286,7 @@ class Question:
         days, newest = rows[0] if rows else (0, None)
         if not days:
             return ""
-        return f"{_days(days)} were restated since they were first reported, last on {newest:%Y-%m-%d %H:%M} UTC"
+        return f"{_days(days)} {'was' if days == 1 else 'were'} restated since first reported, last on {newest:%Y-%m-%d %H:%M} UTC"
 
     def _provisional(self) -> str:
         """Days of billing periods that a provider may still change."""

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from finops_assets.cli import app
 from finops_assets.cost.coverage import Covered
+from finops_assets.cost.currency.conversion import convert_days, day_rates
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import build_facts, facts_stamp
 from finops_assets.evaluate.owners.suggest import SUGGESTION_COLUMNS
@@ -53,6 +54,7 @@ sources:
   - {{name: gcp, provider: Google Cloud, uri: exports/gcp, layout: files}}
 dimensions: {{team: {{keys: [team]}}, department: {{keys: [dept]}}, environment: {{keys: [env]}}}}
 budgets: budgets.csv
+currency: {{reporting: EUR, rates: rates.csv}}
 shared_cost:
   - {{name: untagged, cost: {{team: __untagged__}}, method: proportional}}
 tag_policy:
@@ -62,6 +64,9 @@ tag_policy:
 BUDGETS = (
     "department,team,period,from,to,basis,currency,amount,threshold\n"
     "shop,web,month,,,effective,USD,600,80\n,,month,,,effective,USD,1500,80\n"
+)
+RATES = "date,from,to,rate,source\n" + "".join(
+    f"{FIRST + timedelta(days=n)},USD,EUR,0.8{n:02},test\n" for n in range((LAST - FIRST).days + 1)
 )
 
 
@@ -97,7 +102,7 @@ def deliver(folder: Path, end: date, dearer: bool = False) -> None:
         place.mkdir(parents=True, exist_ok=True)
         days = [FIRST + timedelta(days=n) for n in range((end - FIRST).days)]
         rows = [row for day in days for row in bill(source, day)]
-        if dearer:
+        if dearer and source == "aws":
             rows[-1]["EffectiveCost"] = "1000.000000000000000009"
         (place / "all.csv").write_text(csv_text(rows), encoding="utf-8")
 
@@ -121,6 +126,10 @@ def build(platform: Platform, first: date, end: date) -> None:
         for day in days
     }
     build_rollup(lake, platform.warehouse, platform.rules, settings, days, covered)
+    assert settings.currency
+    with platform.warehouse.reading() as connection:
+        rates = day_rates(connection, settings.currency, days)
+    convert_days(platform.warehouse, settings.currency, rates, settings.dimensions)
 
 
 def evaluate(platform: Platform) -> None:
@@ -187,6 +196,7 @@ def served(folder: Path) -> Iterator[Served]:
     config = folder / "finops.yaml"
     config.write_text(SETTINGS, encoding="utf-8")
     (folder / "budgets.csv").write_text(BUDGETS, encoding="utf-8")
+    (folder / "rates.csv").write_text(RATES, encoding="utf-8")
     platform = Platform(parse_settings(SETTINGS, config))
     deliver(folder, LAST + timedelta(days=1))
     build(platform, FIRST, LAST + timedelta(days=1))

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import csv
+import getpass
 import io
 import shlex
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from decimal import Decimal
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from finops_assets.cli import app
+from finops_assets.cost.attribution.owner_decisions import OwnerDecisions
+from finops_assets.evaluate.anomalies.history import Anomaly, AnomalyHistory
 from finops_assets_tests.browser import Browser, chromium
-from finops_assets_tests.explore.served import BACKWARDS, FORMULA, HELD, SCRIPT, Served, served
+from finops_assets_tests.explore.served import (
+    BACKWARDS,
+    FORMULA,
+    HELD,
+    LAST,
+    SCRIPT,
+    SPIKE,
+    SUGGESTED,
+    Served,
+    build,
+    deliver,
+    served,
+)
 
 SPENT = "return document.querySelector('dd.spent data').value"
 DRAWN = "return [...document.querySelectorAll('.vega')].every(box => box.dataset.drawn == 'drawn')"
@@ -43,11 +63,17 @@ def total(rows: list[dict[str, str]], column: str, currency: str = "USD") -> Dec
     return sum((Decimal(row[column]) for row in rows if row["currency"] == currency), Decimal(0))
 
 
-@pytest.mark.parametrize("basis", ["effective", "billed", "accrued"])
-def test_the_total_on_the_screen_is_that_of_finops_report(here: Served, browser: Browser, basis: str) -> None:
-    open_page(browser, here, f"/teams?{OCTOBER}&basis={basis}&currency=USD")
-    rows = here.rows("report", "teams", "--from", "2026-10-01", "--to", "2026-10-18", "--basis", basis)
-    assert Decimal(browser.run(SPENT)) == total(rows, f"{basis}_cost")
+@pytest.mark.parametrize(
+    ("basis", "currency"), [("effective", "USD"), ("billed", "EUR"), ("accrued", "USD"), ("billed", "reporting")]
+)
+def test_the_total_on_the_screen_is_that_of_finops_report(
+    here: Served, browser: Browser, basis: str, currency: str
+) -> None:
+    open_page(browser, here, f"/teams?{OCTOBER}&basis={basis}&currency={currency}")
+    converted = ("--currency", "reporting") if currency == "reporting" else ()
+    rows = here.rows("report", "teams", "--from", "2026-10-01", "--to", "2026-10-18", "--basis", basis, *converted)
+    code = "EUR" if converted else currency
+    assert Decimal(browser.run(SPENT)) == total(rows, f"{basis}_cost", code) > 0
     cells = browser.run(
         "return [...document.querySelectorAll('#costs tbody tr')].map(r => [...r.querySelectorAll('data')].map(d => d.value))"
     )
@@ -55,11 +81,11 @@ def test_the_total_on_the_screen_is_that_of_finops_report(here: Served, browser:
     said = [
         tuple(Decimal(row[f"{basis}_cost{part}"]) for part in ("", "_compared", "_before"))
         for row in rows
-        if row["currency"] == "USD"
+        if row["currency"] == code
     ]
     assert shown == said
     command = browser.run("return document.querySelector('#costs pre.command').textContent")
-    assert total(here.rows(*shlex.split(command)[1:]), f"{basis}_cost") == Decimal(browser.run(SPENT))
+    assert total(here.rows(*shlex.split(command)[1:]), f"{basis}_cost", code) == Decimal(browser.run(SPENT))
 
 
 def test_clicks_narrow_down_to_single_charges_and_the_address_brings_the_view_back(
@@ -104,7 +130,7 @@ def test_a_held_day_is_marked_in_the_charts_that_it_touches(here: Served, browse
 
 def test_nothing_is_asked_of_another_host_and_no_text_acts(here: Served, browser: Browser) -> None:
     asked: list[str] = []
-    for page in ("overview", "teams", "teams?by=ResourceName", "teams?by=charges", "data"):
+    for page in ("overview", "teams", "teams?by=ResourceName", "teams?by=charges", "untagged", "budgets", "data"):
         open_page(browser, here, f"/{page}{'&' if '?' in page else '?'}{OCTOBER}")
         asked += browser.run("return performance.getEntriesByType('resource').map(r => r.name)")
         assert browser.run("return document.querySelectorAll('main script:not([type])').length") == 0
@@ -153,3 +179,92 @@ def test_it_listens_on_this_machine_alone(here: Served) -> None:
     refused = CliRunner().invoke(app, ["explore", "--host", "0.0.0.0", "-c", str(here.config)])
     assert refused.exit_code == 1
     assert "no sign-in yet" in refused.stderr
+
+
+def test_what_is_decided_in_place_is_recorded_as_the_commands_record_it(here: Served, browser: Browser) -> None:
+    open_page(browser, here, f"/untagged?{OCTOBER}")
+    assert "9 of 10 in its account are" in browser.run("return document.querySelector('#owner_suggestions').innerText")
+    accept = (
+        "document.querySelectorAll('#owner_suggestions tbody tr')[0].querySelector('button[value=accepted]').click()"
+    )
+    browser.run(accept)
+    browser.wait_for("return document.querySelector('.said')?.innerText.includes('accepted: ')")
+    [decided] = OwnerDecisions.beside(here.platform.settings.warehouse).all()
+    assert (decided.about, decided.verdict, decided.suggested) == (("aws", "i-3", "team"), "accepted", SUGGESTED)
+    assert decided.decided_by == getpass.getuser()
+    assert "i-3" in here.finops("owners", "rules")
+    left = browser.run("return [...document.querySelectorAll('#owner_suggestions tbody tr')].map(r => r.innerText)")
+    assert len(left) == 1, "what is decided is suggested no more"
+
+    open_page(browser, here, f"/anomalies?{OCTOBER}")
+    browser.click_link(anomaly(here).id)
+    browser.wait_for("return document.querySelector('h2#one')?.innerText.includes('shop/web')")
+    browser.wait_for(DRAWN)
+    assert SPIKE.isoformat() in browser.run("return document.querySelector('h2#one').innerText")
+    browser.run(
+        "const form = document.querySelector('section.one form'); form.elements.note.value = 'a load test';"
+        "form.querySelector('button[value=false]').click()"
+    )
+    browser.wait_for("return document.querySelector('.said')?.innerText.includes('false')")
+    judged = anomaly(here)
+    assert (judged.verdict, judged.note, judged.judged_by) == ("false", "a load test", getpass.getuser())
+    assert "back to normal, false" in browser.run("return document.querySelector('#found').innerText")
+    assert "is.team" not in browser.run("return location.href"), "nothing of the decision stands in the address"
+
+
+def anomaly(here: Served) -> Anomaly:
+    [found] = [a for a in AnomalyHistory.beside(here.platform.settings.warehouse).all() if a.first_day == SPIKE]
+    return found
+
+
+def test_a_decision_from_another_site_is_not_heard(here: Served) -> None:
+    before = OwnerDecisions.beside(here.platform.settings.warehouse).all()
+    body = urlencode({"source": "aws", "resource": "i-3", "dimension": "team", "verdict": "accepted"}).encode()
+    for origin in ("http://example.com", None):
+        headers = {"origin": origin} if origin else {}
+        with pytest.raises(HTTPError, match="403"):
+            urlopen(Request(f"{here.address}/untagged/decide", body, headers), timeout=60)
+    with pytest.raises(HTTPError, match="400"):
+        urlopen(Request(here.address, headers={"host": "rebound.example.com"}), timeout=60)
+    assert OwnerDecisions.beside(here.platform.settings.warehouse).all() == before
+
+
+@pytest.mark.parametrize(
+    ("page", "table", "command"),
+    [
+        ("allocation", "borne", ("report", "allocation")),
+        ("allocation", "moves", ("report", "allocation", "--by-rule")),
+        ("commitments", "savings", ("report", "savings")),
+        ("untagged", "shares", ("report", "untagged")),
+        ("budgets", "status", ("budgets", "status")),
+        ("data", "restatements", ("restatements",)),
+        ("anomalies", "found", ("anomalies", "list")),
+    ],
+)  # fmt: skip
+def test_every_page_says_what_its_command_prints(
+    here: Served, browser: Browser, page: str, table: str, command: tuple[str, ...]
+) -> None:
+    days = ("--from", "2026-10-01", "--to", "2026-10-18") if command[0] == "report" else ()
+    said = [row for row in here.rows(*command, *days) if row["currency"] == "USD"]
+    assert list(csv.DictReader(io.StringIO(here.get(f"/{page}/{table}.csv?{OCTOBER}&currency=USD").decode()))) == said
+    open_page(browser, here, f"/{page}?{OCTOBER}&currency=USD")
+    shown = browser.run(f"return document.querySelectorAll('#{table} tbody tr').length")
+    assert shown == len(said)
+    titles = browser.run(
+        "return [document.title, document.querySelectorAll('h1').length, document.documentElement.lang]"
+    )
+    assert titles[1:] == [1, "en"]
+
+
+def test_a_newer_copy_is_taken_without_a_restart(here: Served, browser: Browser) -> None:
+    """Stands last: it changes what the others look at."""
+    open_page(browser, here, f"/teams?{OCTOBER}")
+    before = Decimal(browser.run(SPENT))
+    deliver(here.folder, LAST + timedelta(days=1), dearer=True)
+    build(here.platform, LAST, LAST + timedelta(days=1))
+    here.platform.warehouse.publish(here.platform.lake, here.platform.settings.dimensions)
+    browser.click_link("this month")
+    browser.wait_for("return document.querySelector('dd.spent data').value != arguments[0]", f"{before:.18f}")
+    rows = here.rows("report", "teams", "--from", "2026-10-01", "--to", "2026-10-18", "--basis", "effective")
+    assert Decimal(browser.run(SPENT)) == total(rows, "effective_cost") > before + 900
+    assert "1 day was restated" in browser.run("return document.querySelector('.note').innerText")

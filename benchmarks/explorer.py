@@ -1,0 +1,170 @@
+"""The explorer over a year of ten million facts: first paint and clicks, in a headless Chromium, of a real server.
+
+`python -m benchmarks.explorer` writes benchmarks/results/explorer.json and prints the table of docs/guides/explorer.md. Two weeks
+of three clouds are landed and built as ever; the published copy then gets the same days 25 times more, each with its facts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import duckdb
+
+from finops_assets.cost.daily_tables import build_rollup
+from finops_assets.cost.facts import build_facts
+from finops_assets.demo import Estate, EstateSpec
+from finops_assets.ingest.landing import land_source
+from finops_assets.ingest.raw_days import compose_days
+from finops_assets.platform import Platform
+from finops_assets.storage.warehouse import facts_folder, facts_view
+from finops_assets_tests.browser import Browser, chromium
+from finops_assets_tests.running import settings_for
+from tools.results import write_results
+
+RESULTS = Path(__file__).parent / "results" / "explorer.json"
+FIRST, DAYS, TIMES = date(2026, 1, 1), 14, 26
+FACTS_A_DAY = 27_500
+SHIFTED = ("daily_cost_by_team", "reported_cost", "coverage", "daily_commitments", "reported_accruals")
+TURNS = 5
+END = FIRST + timedelta(days=DAYS * TIMES)
+MONTH = f"from={END - timedelta(days=31)}&to={END}&currency=USD"
+YEAR = f"from={FIRST}&to={END}&currency=USD"
+PAGES = {
+    "overview, a month": f"/overview?{MONTH}",
+    "overview, the year": f"/overview?{YEAR}",
+    "teams, a month": f"/teams?{MONTH}",
+    "teams, the year": f"/teams?{YEAR}",
+    "by service, a month": f"/teams?{MONTH}&by=ServiceName",
+    "by service, the year": f"/teams?{YEAR}&by=ServiceName",
+    "single charges of a team, a month": f"/teams?{MONTH}&by=charges&is.team=runtime",
+    "data, the year": f"/data?{YEAR}",
+}
+PAINTED = "const p = performance.getEntriesByName('first-contentful-paint')[0]; return p ? p.startTime : null"
+DRAWN = (
+    "return [...document.querySelectorAll('.vega')].every(box => box.dataset.drawn == 'drawn') ? performance.now() : 0"
+)
+CLICK = """
+const [path, done] = arguments;
+const start = performance.now(), main = document.querySelector('main');
+visit(new URL(path, location));
+const look = () => {
+  if (document.querySelector('main') == main) { requestAnimationFrame(look); return; }
+  const figures = performance.now() - start;
+  const charts = () => [...document.querySelectorAll('.vega')].every(box => box.dataset.drawn == 'drawn')
+    ? done([figures, performance.now() - start]) : requestAnimationFrame(charts);
+  charts();
+};
+look();
+"""
+
+
+def prepare(folder: Path) -> dict[str, int]:
+    """The published copy of a year; returns how many rows it has."""
+    days = [FIRST + timedelta(days=n) for n in range(DAYS)]
+    with Estate(EstateSpec(days[0], days[-1], FACTS_A_DAY * DAYS), folder / "estate") as estate:
+        estate.deliver_all()
+    settings = settings_for(folder, FIRST)
+    platform = Platform(settings)
+    for source in settings.sources:
+        land_source(platform.lake, settings.engine, source, FIRST)
+        compose_days(platform.lake, settings.engine, source, days)
+    build_facts(platform.lake, settings.engine, platform.rules, platform.source_names, days)
+    build_rollup(platform.lake, platform.warehouse, platform.rules, settings, days)
+    platform.warehouse.publish(platform.lake, settings.dimensions)
+    facts = facts_folder(settings.published)
+    files = sorted(facts.glob("*/*/*.parquet"))
+    everywhere = list(files)
+    for turn in range(1, TIMES):
+        for file in files:
+            day = date.fromisoformat(file.parent.name.partition("=")[2]) + timedelta(days=DAYS * turn)
+            other = file.parent.with_name(f"charge_date={day}") / file.name
+            other.parent.mkdir()
+            os.link(file, other)
+            everywhere.append(other)
+    with duckdb.connect(str(settings.published)) as connection:
+        for table in SHIFTED:
+            connection.execute(
+                f"INSERT INTO {table} BY NAME SELECT r.* REPLACE (charge_date + CAST(t * {DAYS} AS INTEGER) AS charge_date)"
+                f" FROM {table} r, range(1, {TIMES}) turns(t)"
+            )
+        connection.execute(f"CREATE OR REPLACE VIEW cloud_cost_facts AS SELECT * FROM {facts_view(sorted(everywhere))}")
+        counted = connection.execute(
+            "SELECT (SELECT sum(row_count) FROM daily_cost_by_team), (SELECT count(*) FROM daily_cost_by_team),"
+            " (SELECT count(DISTINCT charge_date) FROM daily_cost_by_team), (SELECT count(*) FROM cloud_cost_facts)"
+        ).fetchall()
+    [(facts_in_rollup, rows, days_in_all, facts_in_all)] = counted
+    assert facts_in_rollup == facts_in_all
+    return {
+        "facts": int(facts_in_all), "rollup_rows": rows, "days": days_in_all,
+        "copy_bytes": settings.published.stat().st_size,
+    }  # fmt: skip
+
+
+@contextmanager
+def explorer(folder: Path) -> Iterator[str]:
+    """`finops explore` as a process; its address."""
+    from finops_assets_tests.running import DIMENSIONS, LAYOUTS, PROVIDERS
+
+    sources = "".join(
+        f"  - {{name: {s}, provider: {PROVIDERS[s]}, uri: estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in LAYOUTS
+    )
+    config = folder / "finops.yaml"
+    config.write_text(
+        f"first_day: {FIRST}\nlake: lake\nwarehouse: warehouse.duckdb\npublished: published.duckdb\nsources:\n{sources}{DIMENSIONS}"
+    )
+    command = [str(Path(sys.executable).with_name("finops")), "explore", "--port", "0", "-c", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().split("/ ", 1)[0]
+        finally:
+            process.terminate()
+
+
+def measured(browser: Browser, address: str, path: str) -> dict[str, float]:
+    """Milliseconds, the median of TURNS: a page opened anew, and the same as a click from another."""
+    painted, drawn, figures, charts = [], [], [], []
+    for _ in range(TURNS):
+        browser.go("about:blank")
+        browser.go(f"{address}{path}")
+        browser.wait_for(DRAWN)
+        drawn.append(float(browser.run(DRAWN)))
+        painted.append(float(browser.run(PAINTED)))
+    for _ in range(TURNS):
+        browser.go(f"{address}/data?{MONTH}")
+        browser.wait_for(DRAWN)
+        first, last = browser.run_async(CLICK, path)
+        figures.append(first)
+        charts.append(last)
+    return {
+        "first_paint": median(painted), "charts": median(drawn), "click": median(figures),
+        "click_and_charts": median(charts),
+    }  # fmt: skip
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(dir=os.environ.get("FINOPS_BENCH")) as folder:
+        results: dict[str, Any] = {"size": prepare(Path(folder))}
+        print(json.dumps(results["size"]))
+        with explorer(Path(folder)) as address, chromium() as browser:
+            browser.go(f"{address}/overview?{MONTH}")
+            browser.wait_for(DRAWN)
+            results["pages"] = {name: measured(browser, address, path) for name, path in PAGES.items()}
+    print("| view | first paint | with charts | a click: figures | with charts |\n|---|---|---|---|---|")
+    for name, each in results["pages"].items():
+        print(f"| {name} | {' | '.join(f'{ms:,.0f} ms' for ms in each.values())} |")
+    write_results(RESULTS, results)
+
+
+if __name__ == "__main__":
+    main()
