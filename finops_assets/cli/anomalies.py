@@ -45,7 +45,7 @@ def anomalies_list(
             "id": a.id,
             "first day": a.first_day,
             "days": a.days,
-            "team": f"{a.key.department}/{a.key.team}",
+            "team": a.key.owner,
             "what": a.key.ResourceId or a.key.ServiceCategory,
             "currency": a.key.currency,
             "expected": a.expected,

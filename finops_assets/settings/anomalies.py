@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from finops_assets.settings.section import Section
+from finops_assets.settings.section import OneOrMore, Section
 
 
 class AnomalyLimits(Section):
@@ -26,11 +27,24 @@ class AnomalyLimits(Section):
     """None: as for all."""
     min_percent: Annotated[float, Field(ge=0)] | None = None
     """None: as for all."""
+    others: Mapping[str, str] = Field(default_factory=dict)
+    """The dimensions of `by`. In the file they stand beside these."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _others_apart(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or "others" in raw:
+            return raw
+        own = {key: value for key, value in raw.items() if key in cls.model_fields}
+        others = {str(key): value for key, value in raw.items() if key not in own}
+        return {**own, "others": others} if others else own
 
     @model_validator(mode="after")
     def _says_of_what(self) -> AnomalyLimits:
-        if (self.department, self.team, self.service, self.resource) == (None,) * 4:
-            raise ValueError("says of nothing what it holds for; give department, team, service or resource")
+        if (self.department, self.team, self.service, self.resource) == (None,) * 4 and not self.others:
+            raise ValueError(
+                "says of nothing what it holds for; give department, team, service, resource or a dimension of anomalies.by"
+            )
         return self
 
 
@@ -45,5 +59,7 @@ class Anomalies(Section):
     """Deviation of a day, in percent of what was expected."""
     resource_floor: Annotated[float, Field(gt=0)] = 100
     """A resource that costs so much on a day of the last week is a series of its own."""
+    by: OneOrMore = ()
+    """Dimensions of finops.yaml besides department and team that series are told apart by."""
     overrides: tuple[AnomalyLimits, ...] = ()
     """Limits for some series."""

@@ -11,6 +11,7 @@ from finops_assets.base.secrets import without_secrets
 from finops_assets.base.uris import Place, place_of
 from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.specification import canonical_name, columns
+from finops_assets.settings.anomalies import AnomalyLimits
 from finops_assets.settings.shared_cost import SharedWhat
 
 
@@ -47,6 +48,7 @@ def cross_mistakes(raw: Mapping[str, Any], base: Path) -> list[tuple[tuple[str |
     found += _alias_mistakes(dimensions)
     found += _policy_mistakes(_mapping(raw.get("tag_policy")), {str(d) for d in dimensions}, set(names))
     found += _shared_mistakes(list_of(raw.get("shared_cost")), {str(d) for d in dimensions})
+    found += _anomaly_mistakes(_mapping(raw.get("anomalies")), {str(d) for d in dimensions})
     found += rule_mistakes(list_of(raw.get("attribution_rules")), {str(d) for d in dimensions}, set(names))
     for i, item in enumerate(list_of(raw.get("acknowledged"))):
         if isinstance(item, dict) and str(item.get("source")) not in names:
@@ -298,6 +300,29 @@ def _shared_mistakes(rules: list[Any], dimensions: set[str]) -> list[tuple[tuple
                 hint = meant(name, sorted(known))
                 said = f"is not a known setting{hint} (allowed: {', '.join(sorted(known))})"
                 found.append((("shared_cost", i, "cost", name), said))
+    return found
+
+
+def _anomaly_mistakes(anomalies: Mapping[str, Any], dimensions: set[str]) -> list[tuple[tuple[str | int, ...], str]]:
+    given = anomalies.get("by")
+    by = [str(d) for d in (given if isinstance(given, list) else [given] if given else [])]
+    allowed = dimensions - {"department", "team"}
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    for name in by:
+        if name not in allowed:
+            hint = meant(name, sorted(allowed))
+            said = (
+                f"found {name!r}{hint}; allowed: dimensions beside department and team ({', '.join(sorted(allowed))})"
+            )
+            found.append((("anomalies", "by"), said))
+    known = {*AnomalyLimits.model_fields, *by} - {"others"}
+    for i, entry in enumerate(list_of(anomalies.get("overrides"))):
+        for name in _mapping(entry):
+            if str(name) not in known:
+                first = "; series are told apart by it once anomalies.by names it" if str(name) in allowed else ""
+                hint = first or meant(name, sorted(known))
+                said = f"is not a known setting{hint} (allowed: {', '.join(sorted(known))})"
+                found.append((("anomalies", "overrides", i, name), said))
     return found
 
 

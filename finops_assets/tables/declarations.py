@@ -584,7 +584,7 @@ ALL = (
     _table(
         "anomaly_history",
         "Days of a team's service, or of a costly resource, that cost what nobody expected.",
-        "id department team ServiceCategory source ResourceId currency direction kind first_day last_day days observed"
+        "id department team dimensions ServiceCategory source ResourceId currency direction kind first_day last_day days observed"
         " expected excess percent score cause evidence drivers detected_at resolved_at ended verdict judged_at judged_by"
         " note",
         percent="excess of expected",

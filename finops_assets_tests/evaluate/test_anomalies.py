@@ -445,7 +445,8 @@ def test_a_restated_day_is_looked_at_again_and_nothing_is_told_twice(tmp_path: P
 
 
 def test_a_costly_resource_is_a_series_of_its_own(tmp_path: Path) -> None:
-    site = Site(tmp_path, extra="anomalies: {resource_floor: 90}\n")
+    dimension = "  environment: {keys: [env]}\n"
+    site = Site(tmp_path, extra=dimension + "anomalies: {resource_floor: 90}\n")
     resource = {"ResourceId": "db-1", "ResourceName": "orders", "ConsumedQuantity": "1", "ConsumedUnit": "Hours"}
     rows = []
     for i, day in enumerate(days(date(2026, 7, 1), date(2026, 8, 15))):
@@ -464,6 +465,12 @@ def test_a_costly_resource_is_a_series_of_its_own(tmp_path: Path) -> None:
         Decimal(200),
     )
     assert look_at(site).new == []
+    by = replace(site, extra=dimension + "anomalies: {resource_floor: 90, by: environment}\n")
+    again = look_at(by)
+    assert [(a.key.owner, a.excess, a.evidence) for a in again.new] == [
+        ("__untagged__/a, environment=__unknown__", 200, anomaly.evidence)
+    ]
+    assert [(a.id, a.ended) for a in again.changed] == [(anomaly.id, "limits")], "not restated: told apart otherwise"
 
 
 def test_the_estates_runaway_resource_is_found_and_named(tmp_path: Path) -> None:
@@ -661,11 +668,12 @@ def test_a_row_of_the_history_keeps_its_form(tmp_path: Path) -> None:
             '[{"facet": "team", "name": "lake", "now": "1", "before": "0.50", "change": "0.50"}]', 1,
             "2026-11-02T08:00:00.000000Z", "2026-11-02T08:00:00.000005Z", "2026-11-02T08:00:00.000000Z", "verdict",
             "false", "2026-11-02T08:00:00.000000Z", "me", "a note",
+            None,
         ),
         (
             least.id, "data", "lake", "Compute", "EUR", None, None, -1, "shift", "2026-10-01", "2026-10-03",
             "2026-10-02", 3, "0.000000000000000000", "12.50", 4.25, "unclear", "", "[]", 0,
-            "2026-11-02T08:00:00.000000Z", "2026-11-02T08:00:00.000000Z", None, None, None, None, None, "",
+            "2026-11-02T08:00:00.000000Z", "2026-11-02T08:00:00.000000Z", None, None, None, None, None, "", None,
         ),
     ]  # fmt: skip
     assert history.all() == [replace(least, given_id=least.id), full]

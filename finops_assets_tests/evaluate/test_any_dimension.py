@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,15 +15,22 @@ import numpy as np
 import pytest
 
 from finops_assets.alerts.alert import Observation
+from finops_assets.base.errors import ConfigError
 from finops_assets.cost.accrual import REPORTED_ACCRUALS, create_views
 from finops_assets.cost.rollup import TOO_MANY
+from finops_assets.evaluate.anomalies.detect import episodes
+from finops_assets.evaluate.anomalies.history import Anomaly, AnomalyHistory
+from finops_assets.evaluate.anomalies.notices import anomaly_observations
+from finops_assets.evaluate.anomalies.series import Key, known_dimensions, limits_of, team_series
 from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, Evaluation, evaluate, evaluations, keep
 from finops_assets.evaluate.budgets.notices import budget_observations
 from finops_assets.evaluate.budgets.plan import Budget, BudgetsError, read_budgets
 from finops_assets.evaluate.budgets.review import review
 from finops_assets.evaluate.budgets.versions import BUDGETS_TABLE, enter, in_force, version_in_force
 from finops_assets.evaluate.forecast.series import daily_series
+from finops_assets.settings.anomalies import Anomalies
 from finops_assets.tables import ddl
+from finops_assets_tests.conftest import Site
 
 NOW = datetime(2026, 10, 20, 6, tzinfo=UTC)
 FIRST, END = date(2026, 7, 1), date(2026, 10, 20)
@@ -157,3 +167,67 @@ def test_tables_of_a_version_before_are_read_and_carried_on(warehouse: duckdb.Du
         NOW + timedelta(days=1),
     )
     assert [*evaluations(warehouse)["dimensions"]] == [None, '{"cost_center": "cc-7"}']
+
+
+# --- anomalies
+
+
+def test_series_of_anomalies_are_told_apart_by_more_dimensions(warehouse: duckdb.DuckDBPyConnection) -> None:
+    spike = END - timedelta(days=3)
+    book(warehouse, 1000, "cc-7")
+    book(warehouse, 20, "cc-8")
+    book(warehouse, 60, "cc-8", first=spike, end=spike + timedelta(days=1))
+    by = known_dimensions(warehouse, ["cost_center", "project"])
+    assert by == ("cost_center",), "no day was built with the other one"
+    settings = Anomalies(by=("cost_center",), overrides=({"cost_center": "cc-7", "sigma": 9},))  # type: ignore[arg-type]
+    found = {}
+    for dimensions in ((), by):
+        series = team_series(warehouse, dimensions)
+        assert series is not None
+        limits = limits_of(series.keys, settings)
+        found[dimensions] = [series.keys[e.place] for e in episodes(series.costs, series.first, limits)]
+    assert found[()] == [], "6 % of the team's cost"
+    assert found[by] == [Key("mobile", "ios", "Compute", "EUR", others=(("cost_center", "cc-8"),))]
+    assert limits.sigma.tolist() == [9, 2.5]
+
+
+def test_a_day_that_does_not_know_the_dimension_is_a_gap_of_its_series(warehouse: duckdb.DuckDBPyConnection) -> None:
+    changed = END - timedelta(days=30)
+    book(warehouse, 1000, None, end=changed)
+    book(warehouse, 1000, "cc-7", first=changed)
+    series = team_series(warehouse, ("cost_center",))
+    assert series is not None
+    assert [key.owner for key in series.keys] == ["mobile/ios, cost_center=cc-7"]
+    assert np.isnan(series.costs[0, : (changed - FIRST).days]).all()
+    assert np.isfinite(series.costs[0, (changed - FIRST).days :]).all()
+
+
+def test_anomalies_keep_their_dimensions_and_files_of_before_are_carried_on(tmp_path: Path) -> None:
+    day = date(2026, 10, 1)
+    key = Key("mobile", "ios", "Compute", "EUR")
+    plain = Anomaly(key, 1, "spike", day, day, day, 1, Decimal(60), Decimal(20), 9.0, NOW, NOW)
+    file = AnomalyHistory.beside(tmp_path / "w.duckdb")
+    file.put([plain])
+    assert plain.id == "ed36acf01d", "as it was before other dimensions could be named"
+    with closing(sqlite3.connect(file.path)) as connection:
+        connection.execute("ALTER TABLE anomalies DROP COLUMN dimensions")
+        connection.execute("PRAGMA user_version = 1")
+    of_center = replace(plain, key=replace(key, others=(("cost_center", "cc-7"),)))
+    file.put([of_center])
+    assert {a.id: a.key for a in file.all()} == {plain.id: plain.key, of_center.id: of_center.key}
+    titles = [o.alert.title for o in anomaly_observations(tmp_path / "w.duckdb", Anomalies(), NOW, []) if o.alert]
+    assert any(title.startswith("mobile/ios, cost_center=cc-7, Compute: 40.00 EUR") for title in titles)
+
+
+def test_mistakes_in_the_dimensions_of_anomalies_are_told(tmp_path: Path) -> None:
+    def read(anomalies: str) -> Anomalies:
+        return Site(
+            tmp_path, extra=f"  cost_center: {{keys: [cc]}}\nanomalies: {anomalies}\n"
+        ).platform.settings.anomalies
+
+    made = read("{by: cost_center, overrides: [{cost_center: cc-7, sigma: 4}]}")
+    assert (made.by, made.overrides[0].others) == (("cost_center",), {"cost_center": "cc-7"})
+    with pytest.raises(ConfigError, match=r"anomalies\.by: found 'cost_centre'; did you mean 'cost_center'\?"):
+        read("{by: [cost_centre]}")
+    with pytest.raises(ConfigError, match=r"series are told apart by it once anomalies\.by names it"):
+        read("{overrides: [{cost_center: cc-7, sigma: 4}]}")

@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from finops_assets.base.sql import identifier
 from finops_assets.cost.accrual import REPORTED_ACCRUALS
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.restatements import REPORTED_COST
@@ -100,26 +101,29 @@ def explain(
     sources: Sequence[str],
     providers: Mapping[str, str],
     questions: Sequence[Question],
+    by: tuple[str, ...] = (),
 ) -> dict[int, Explanation]:
-    """The explanation of each question, by its number. `connection`: a bounded engine; `warehouse`: the warehouse."""
+    """The explanation of each question, by its number. `connection`: a bounded engine; `warehouse`: the warehouse; `by`:
+    the other dimensions that series are told apart by.
+    """
     if not questions:
         return {}
-    connection.register("asked_arrow", _asked(questions))
+    connection.register("asked_arrow", _asked(questions, by))
     connection.execute("CREATE OR REPLACE TEMP TABLE asked AS FROM asked_arrow")
     connection.unregister("asked_arrow")
     days = {day for q in questions for day in (*q.days, *q.before)}
     files = lake.day_files("facts", sources, days)
     if not files:
         return {q.number: Explanation("unclear", "there are no facts of these days in the lake", ()) for q in questions}
-    _move(connection, facts_relation(files), rules, providers)
-    _add_parts(connection, warehouse, questions)
+    _move(connection, facts_relation(files), rules, providers, by)
+    _add_parts(connection, warehouse, questions, by)
     found = _Found(connection, {q.number: q for q in questions})
     found.look_back(lake, rules, sources, providers)
-    restated = _restated(warehouse, questions)
+    restated = _restated(warehouse, questions, by)
     return {q.number: found.explanation(q, restated.get(q.number)) for q in questions}
 
 
-def _asked(questions: Iterable[Question]) -> pa.Table:
+def _asked(questions: Iterable[Question], by: tuple[str, ...]) -> pa.Table:
     rows = [(q, day, now) for q in questions for now, days in ((True, q.days), (False, q.before)) for day in days]
     columns = {
         "number": pa.array([q.number for q, _, _ in rows], pa.int64()),
@@ -132,14 +136,22 @@ def _asked(questions: Iterable[Question]) -> pa.Table:
         "of_source": pa.array([q.key.source for q, _, _ in rows], pa.string()),
         "of_resource": pa.array([q.key.ResourceId for q, _, _ in rows], pa.string()),
     }
+    for dimension in by:
+        columns[dimension] = pa.array([dict(q.key.others).get(dimension) for q, _, _ in rows], pa.string())
     return pa.table(columns)
+
+
+def _key(*columns: str) -> str:
+    return ", ".join(identifier(c) for c in columns)
 
 
 _KEY = ("charge_date", "department", "team", "ServiceCategory", "BillingCurrency")
 _SERIES = "(of_resource IS NULL OR (of_resource = ResourceId AND of_source = source))"
 
 
-def _move(connection: duckdb.DuckDBPyConnection, facts: str, rules: Rules, providers: Mapping[str, str]) -> None:
+def _move(
+    connection: duckdb.DuckDBPyConnection, facts: str, rules: Rules, providers: Mapping[str, str], by: tuple[str, ...]
+) -> None:
     """The table `moved`: cost and quantity of the anomaly's days and of those before, by what may have moved."""
     connection.execute(
         f"""
@@ -161,7 +173,7 @@ def _move(connection: duckdb.DuckDBPyConnection, facts: str, rules: Rules, provi
                 coalesce(ChargeClass = 'Correction', false) OR {EFFECTIVE} < 0 AS is_correction
             FROM {facts}
             WHERE ChargePeriodEnd - ChargePeriodStart <= INTERVAL 1 DAY
-        ) JOIN asked USING ({", ".join(_KEY)})
+        ) JOIN asked USING ({_key(*_KEY, *by)})
         WHERE {_SERIES}
         GROUP BY ALL
         """
@@ -169,16 +181,19 @@ def _move(connection: duckdb.DuckDBPyConnection, facts: str, rules: Rules, provi
 
 
 def _add_parts(
-    connection: duckdb.DuckDBPyConnection, warehouse: duckdb.DuckDBPyConnection, questions: Sequence[Question]
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: duckdb.DuckDBPyConnection,
+    questions: Sequence[Question],
+    by: tuple[str, ...],
 ) -> None:
     """The daily parts of longer charges, which stand in the warehouse by the day that they are for."""
-    warehouse.register("asked_arrow", _asked([q for q in questions if q.key.ResourceId is None]))
+    warehouse.register("asked_arrow", _asked([q for q in questions if q.key.ResourceId is None], by))
     parts = warehouse.sql(
         f"""
         SELECT number, source, a.charge_date AS booked,
             CAST(coalesce(sum(effective_cost) FILTER (WHERE is_now), 0) AS {DECIMAL}) AS cost_now,
             CAST(coalesce(sum(effective_cost) FILTER (WHERE NOT is_now), 0) AS {DECIMAL}) AS cost_before
-        FROM {REPORTED_ACCRUALS} a JOIN asked_arrow q USING (department, team, ServiceCategory, BillingCurrency)
+        FROM {REPORTED_ACCRUALS} a JOIN asked_arrow q USING ({_key(*_KEY[1:], *by)})
         WHERE a.reported_to IS NULL AND is_apportioned AND a.accrual_date = q.charge_date
         GROUP BY ALL
         """
@@ -455,12 +470,14 @@ def _a_day(amount: Decimal, days: int) -> Decimal:
         return (amount / days).quantize(CENT, ROUND_HALF_EVEN)
 
 
-def _restated(warehouse: duckdb.DuckDBPyConnection, questions: Sequence[Question]) -> dict[int, str]:
+def _restated(
+    warehouse: duckdb.DuckDBPyConnection, questions: Sequence[Question], by: tuple[str, ...]
+) -> dict[int, str]:
     """Questions whose days were first reported as usual, and are what they are since a restatement."""
     own = [q for q in questions if q.key.ResourceId is None and q.before]
     if not own:
         return {}
-    warehouse.register("asked_arrow", _asked(own))
+    warehouse.register("asked_arrow", _asked(own, by))
     rows: list[tuple[Any, ...]] = warehouse.execute(
         f"""
         WITH versions AS (
@@ -474,7 +491,7 @@ def _restated(warehouse: duckdb.DuckDBPyConnection, questions: Sequence[Question
             CAST(coalesce(sum(r.effective_cost) FILTER (WHERE is_now AND r.reported_to IS NULL), 0) AS DOUBLE) AS now,
             max(last_from) FILTER (WHERE is_now) AS restated_at, bool_or(is_now AND last_from > first_from) AS restated
         FROM versions JOIN asked_arrow q USING (number, charge_date, is_now)
-        LEFT JOIN {REPORTED_COST} r USING ({", ".join(_KEY)})
+        LEFT JOIN {REPORTED_COST} r USING ({_key(*_KEY, *by)})
         GROUP BY number
         """
     ).fetchall()
@@ -486,6 +503,8 @@ def _restated(warehouse: duckdb.DuckDBPyConnection, questions: Sequence[Question
         moved = (now - first) / len(q.days)
         # Reported as usual at first: a day whose first report was only half of it is no cause of a rise above usual.
         was_usual = abs(q.change - moved) <= MOST * abs(q.change)
+        if by and not first:
+            continue  # What was reported at first may not know the dimension: that says nothing of it.
         if restated and was_usual and moved * q.change > 0:
             result[number] = (
                 f"reported as {first:,.2f} {q.key.currency} at first and as {now:,.2f} since {at:%Y-%m-%d %H:%M} UTC"

@@ -19,6 +19,7 @@ from finops_assets.evaluate.anomalies.series import (
     CostSeries,
     Key,
     exact_costs,
+    known_dimensions,
     limits_of,
     resource_series,
     team_series,
@@ -65,7 +66,8 @@ def look(platform: Platform, warehouse: duckdb.DuckDBPyConnection, now: datetime
     history = AnomalyHistory.beside(settings.warehouse)
     known = history.all()
     warehouse.execute("SET memory_limit = ?", [settings.engine.memory_limit.replace(" ", "")])
-    teams = team_series(warehouse)
+    by = known_dimensions(warehouse, settings.anomalies.by)
+    teams = team_series(warehouse, by)
     if teams is None:
         return Looked(0, 0, [], [], None)
     with lake.workspace() as workspace, connect(settings.engine, workspace / "spill") as engine:
@@ -82,7 +84,7 @@ def look(platform: Platform, warehouse: duckdb.DuckDBPyConnection, now: datetime
             if a.last_day >= teams.end - timedelta(days=RESOURCES_RECORDED_DAYS)
         }
         floor = settings.anomalies.resource_floor
-        resources = resource_series(engine, lake, rules, sources, providers, reported, floor, watched)
+        resources = resource_series(engine, lake, rules, sources, providers, reported, floor, watched, by)
         if resources is not None:
             of_team_series = [f.anomaly for f in found]
             own = [
@@ -95,7 +97,7 @@ def look(platform: Platform, warehouse: duckdb.DuckDBPyConnection, now: datetime
 
         before = {a.id: a for a in known}
         asked = _questions(changed, found, before)
-        told = explain(engine, warehouse, lake, rules, sources, providers, [question for question, _ in asked])
+        told = explain(engine, warehouse, lake, rules, sources, providers, [question for question, _ in asked], by)
     causes = {anomaly_id: told[question.number] for question, anomaly_id in asked if question.number in told}
     entered = [
         replace(
@@ -187,8 +189,9 @@ def _reconciled(
             columns = [t for t in range(low, high + 1) if t < series.costs.shape[1]]
             cells += [(number, place, series.day(t)) for t in columns if np.isfinite(series.costs[place, t])]
     costs = {mine[number].id: cost for number, cost in exact_costs(connection, cells).items()}
-    # A series that is there no more costs nothing.
-    costs |= {a.id: Decimal(0) for a in mine if a.key not in place_of}
+    # A series that is there no more costs nothing; one that is told apart by other dimensions now is looked at no more.
+    kinds = {tuple(d for d, _ in key.others) for key in series.keys}
+    costs |= {a.id: Decimal(0) for a in mine if a.key not in place_of and tuple(d for d, _ in a.key.others) in kinds}
     return reconcile([f.anomaly for f in found], mine, costs, since, now)
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -70,7 +70,8 @@ CREATE TABLE IF NOT EXISTS anomalies (
     verdict TEXT CHECK (verdict IN ('confirmed', 'false')),
     judged_at TEXT,
     judged_by TEXT,
-    note TEXT NOT NULL DEFAULT ''
+    note TEXT NOT NULL DEFAULT '',
+    dimensions TEXT
 );
 CREATE INDEX IF NOT EXISTS anomalies_by_day ON anomalies (last_day);
 """
@@ -85,7 +86,13 @@ _FORM = Form(
     _SCHEMA,
     "check space and permissions of its folder; it is the only record of verdicts: restore it from a backup",
     AnomalyError,
+    version=2,
+    upgrades={1: "ALTER TABLE anomalies ADD COLUMN dimensions TEXT"},
 )
+
+
+# What a series without other dimensions is known by: an id is made of these, in this order.
+_KEY = tuple(f.name for f in fields(Key) if f.name != "others")
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,8 @@ class Anomaly:
         """The same wherever and whenever it is found."""
         if self.given_id:
             return self.given_id
-        parts = [str(getattr(self.key, f.name)) for f in fields(Key)]
+        parts = [str(getattr(self.key, name)) for name in _KEY]
+        parts += [f"{dimension}={value}" for dimension, value in self.key.others]
         return hashlib.sha256("\n".join([*parts, str(self.direction), str(self.first_day)]).encode()).hexdigest()[:10]
 
     @property
@@ -271,17 +279,20 @@ _ANOMALY = TypeAdapter(Anomaly)
 
 def _row(anomaly: Anomaly) -> dict[str, Any]:
     body = _ANOMALY.dump_python(anomaly, mode="json", exclude={"key", "given_id"})
-    return {"id": anomaly.id, **asdict(anomaly.key), **body, "drivers": json.dumps(body["drivers"])}
+    key = {name: getattr(anomaly.key, name) for name in _KEY}
+    others = json.dumps(dict(anomaly.key.others), ensure_ascii=False) if anomaly.key.others else None
+    return {"id": anomaly.id, **key, **body, "drivers": json.dumps(body["drivers"]), "dimensions": others}
 
 
 def _anomaly(row: sqlite3.Row) -> Anomaly:
     body = dict(row)
-    body["key"] = {f.name: body[f.name] for f in fields(Key)}
+    others = tuple(json.loads(row["dimensions"]).items()) if row["dimensions"] else ()
+    body["key"] = {**{name: body[name] for name in _KEY}, "others": others}
     return _ANOMALY.validate_python(body | {"given_id": row["id"], "drivers": tuple(json.loads(row["drivers"]))})
 
 
 COLUMNS = (
-    "id", "department", "team", "ServiceCategory", "source", "ResourceId", "currency", "direction", "kind",
+    "id", "department", "team", "dimensions", "ServiceCategory", "source", "ResourceId", "currency", "direction", "kind",
     "first_day", "last_day", "days", "observed", "expected", "excess", "percent", "score", "cause", "evidence",
     "drivers", "detected_at", "resolved_at", "ended", "verdict", "judged_at", "judged_by", "note",
 )  # fmt: skip

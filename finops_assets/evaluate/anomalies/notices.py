@@ -57,7 +57,7 @@ def _department(name: str) -> str | None:
 
 def _alert(key: str, a: Anomaly) -> Alert:
     what = f"{a.key.source} {a.key.ResourceId}" if a.key.ResourceId else a.key.ServiceCategory
-    team = f"{a.key.department}/{a.key.team}"
+    team = a.key.owner
     share = f" ({a.percent:+,.0f} %)" if a.percent is not None else ""
     days = f"{a.first_day}" if a.first_day == a.last_day else f"{a.first_day} to {a.last_day}"
     moved = [d for d in a.drivers if d["facet"] == "resource"][:2]

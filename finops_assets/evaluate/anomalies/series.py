@@ -15,17 +15,19 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from finops_assets.cost.accrual import accrued_rollup
+from finops_assets.base.sql import identifier
+from finops_assets.cost.accrual import ACCRUED, accrued_rollup
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.rollup import ROLLUP_TABLE, key_of
 from finops_assets.evaluate.anomalies.detect import LEAST_DAYS, Limits
 from finops_assets.evaluate.forecast.expect import Matrix
-from finops_assets.evaluate.forecast.series import gap_days
+from finops_assets.evaluate.forecast.series import blank_unknown, gap_days
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
 from finops_assets.settings.anomalies import Anomalies, AnomalyLimits
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.lake import Lake, source_and_day
+from finops_assets.tables.ddl import dimensions_of
 
 HISTORY_DAYS = 365
 # Resources are read from the facts, which are large: enough for eight weeks of weekdays and what comes before.
@@ -43,11 +45,18 @@ class Key:
     currency: str
     source: str | None = None
     ResourceId: str | None = None
+    others: tuple[tuple[str, str], ...] = ()
+    """The dimensions of `anomalies.by`, each with its value."""
+
+    @property
+    def owner(self) -> str:
+        """department/team, then other dimensions."""
+        return ", ".join([f"{self.department}/{self.team}", *(f"{d}={value}" for d, value in self.others)])
 
     @property
     def name(self) -> str:
         what = f"{self.source} {self.ResourceId}" if self.ResourceId else self.ServiceCategory
-        return f"{self.department}/{self.team}, {what}, {self.currency}"
+        return f"{self.owner}, {what}, {self.currency}"
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,16 @@ class CostSeries:
         return self.first + timedelta(days=column)
 
 
-def team_series(connection: duckdb.DuckDBPyConnection) -> CostSeries | None:
+def known_dimensions(connection: duckdb.DuckDBPyConnection, wanted: Iterable[str]) -> tuple[str, ...]:
+    """Those that the rollup is grouped by: of another no day was built yet, and series are not told apart by it."""
+    held = dimensions_of(connection, ACCRUED)
+    return tuple(dict.fromkeys(d for d in wanted if d in held))
+
+
+def team_series(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...] = ()) -> CostSeries | None:
     """Accrued cost by department, team, service category and currency, of about a year. None: no day is reported yet.
 
+    `by`: other dimensions that tell series apart, too; a day that does not know one of them is a gap.
     A day is a gap where it is not reported (held, not run) or where a provider that the series has cost of is late.
     A series that begins later than its providers was at 0 until then, and its beginning may be an anomaly.
     """
@@ -83,22 +99,23 @@ def team_series(connection: duckdb.DuckDBPyConnection) -> CostSeries | None:
         {"earliest": earliest},
     ).fetchall()
     first = min(day for _, day in there)
+    others = "".join(f", {identifier(d)}" for d in by)
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE {CELLS} AS
-        SELECT dense_rank() OVER (ORDER BY department, team, ServiceCategory, BillingCurrency) - 1 AS place, *
+        SELECT dense_rank() OVER (ORDER BY department, team, ServiceCategory, BillingCurrency{others}) - 1 AS place, *
         FROM (
-            SELECT department, team, ServiceCategory, BillingCurrency, provider, charge_date,
+            SELECT department, team, ServiceCategory, BillingCurrency{others}, provider, charge_date,
                 CAST(sum(effective_cost) AS {DECIMAL}) AS cost
-            FROM {accrued_rollup()} WHERE charge_date >= $first AND charge_date <= $last GROUP BY ALL
-        )
+            FROM {accrued_rollup(dimensions=by)} WHERE charge_date >= $first AND charge_date <= $last GROUP BY ALL
+        ) WHERE {" AND ".join(f"{identifier(d)} IS NOT NULL" for d in by) or "true"}
         """,
         {"first": first, "last": last},
     )
     keys = [
-        Key(*row[:4])
-        for row in connection.execute(
-            f"SELECT DISTINCT department, team, ServiceCategory, BillingCurrency, place FROM {CELLS} ORDER BY place"
+        Key(department, team, category, currency, others=tuple(zip(by, values)))
+        for department, team, category, currency, _, *values in connection.execute(
+            f"SELECT DISTINCT department, team, ServiceCategory, BillingCurrency, place{others} FROM {CELLS} ORDER BY place"
         ).fetchall()
     ]
     days = (last - first).days + 1
@@ -116,6 +133,7 @@ def team_series(connection: duckdb.DuckDBPyConnection) -> CostSeries | None:
         _begin(costs[place], (min(found.values()) - first).days, (min(opened[p] for p in found) - first).days)
         for provider in found:
             costs[place, gaps[provider]] = np.nan
+    blank_unknown(connection, costs, by, [tuple(value for _, value in key.others) for key in keys], first)
     return CostSeries(keys, first, costs)
 
 
@@ -144,12 +162,13 @@ def resource_series(
     reported: Iterable[date],
     floor: float,
     also: Iterable[tuple[str, str]] = (),
+    by: tuple[str, ...] = (),
 ) -> CostSeries | None:
     """Effective cost of each resource that cost at least `floor` on one of the newest days, and of those of `also`
     (source, ResourceId). None: there is none.
 
     `reported` are the days of the rollup: what a gate holds is a gap here, too. A resource is the team's and the
-    service category's that it was last. Charges longer than a day are left out: they are no cost of their day.
+    service category's that it was last, and has the values of the dimensions `by` that it had then. Charges longer than a day are left out: they are no cost of their day.
     """
     known = sorted(reported)
     if not known:
@@ -182,7 +201,9 @@ def resource_series(
         SELECT dense_rank() OVER (ORDER BY source, ResourceId, BillingCurrency) - 1 AS place, *
         FROM (
             SELECT source, ResourceId, BillingCurrency, charge_date, CAST(sum({EFFECTIVE}) AS {DECIMAL}) AS cost,
-                max(department) AS department, max(team) AS team, max(ServiceCategory) AS ServiceCategory
+                max(department) AS department, max(team) AS team, max(ServiceCategory) AS ServiceCategory{
+            "".join(f", max({identifier(d)}) AS {identifier(d)}" for d in by)
+        }
             FROM (
                 SELECT {key_of(rules, providers)}, source, ResourceId, EffectiveCost, BilledCost
                 FROM {facts_relation(files)} SEMI JOIN costly USING (source, ResourceId)
@@ -191,11 +212,12 @@ def resource_series(
         )
         """
     )
+    last_of = "".join(f", max_by({identifier(d)}, charge_date)" for d in by)
     keys = [
-        Key(*row)
-        for row in connection.execute(
+        Key(department, team, category, currency, source, resource, tuple(zip(by, values)))
+        for department, team, category, currency, source, resource, *values in connection.execute(
             f"SELECT max_by(department, charge_date), max_by(team, charge_date), max_by(ServiceCategory, charge_date),"
-            f" BillingCurrency, source, ResourceId FROM {CELLS} GROUP BY source, ResourceId, BillingCurrency, place"
+            f" BillingCurrency, source, ResourceId{last_of} FROM {CELLS} GROUP BY source, ResourceId, BillingCurrency, place"
             " ORDER BY place"
         ).fetchall()
     ]
@@ -248,4 +270,7 @@ def _holds(override: AnomalyLimits, key: Key) -> bool:
         (override.service, key.ServiceCategory),
         (override.resource, key.ResourceId),
     )
-    return all(wanted is None or wanted == found for wanted, found in asked)
+    others = dict(key.others)
+    return all(wanted is None or wanted == found for wanted, found in asked) and all(
+        others.get(dimension) == value for dimension, value in override.others.items()
+    )

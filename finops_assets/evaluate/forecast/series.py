@@ -6,6 +6,7 @@ yearly purchase is no spike of the day that booked it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal, localcontext
@@ -108,17 +109,29 @@ def daily_series(
             costs[place, (day - first).days] = float(cost)
         for provider in of_providers[place]:
             costs[place, missing[provider]] = np.nan
-    whole = Period(first, last[0] + timedelta(days=1))
+    blank_unknown(connection, costs, by, [key[: len(by)] for key in places], first)
+    own = list(places)
+    return DailySeries(by, [k[:-1] for k in own], [k[-1] for k in own], first, costs, exact)
+
+
+def blank_unknown(
+    connection: duckdb.DuckDBPyConnection, costs: Matrix, by: Sequence[str], names: Sequence[Sequence[str]], first: date
+) -> None:
+    """Make gaps of the days of which nobody knows what a value of one of the columns `by` cost.
+
+    These were built before the column was a dimension, or it has too many values to be summed by. `names`: the values of
+    each row of `costs`, whose first column is the day `first`.
+    """
+    days = costs.shape[1]
+    whole = Period(first, first + timedelta(days=days))
     for lacking in days_without(connection, whole, by).values():
         costs[:, [(day - first).days for day in lacking]] = np.nan
     for name, collapsed in days_collapsed(connection, whole, by).items():
         # Of a day whose values are together none is known; and on other days nothing is together.
-        column, at = by.index(name), np.isin(np.arange(days), [(day - first).days for day in collapsed])
-        for names, place in places.items():
-            if names[column] != missing_name(name):
-                costs[place, ~at if names[column] == TOO_MANY else at] = np.nan
-    own = list(places)
-    return DailySeries(by, [k[:-1] for k in own], [k[-1] for k in own], first, costs, exact)
+        column, at = list(by).index(name), np.isin(np.arange(days), [(day - first).days for day in collapsed])
+        for place, values in enumerate(names):
+            if values[column] != missing_name(name):
+                costs[place, ~at if values[column] == TOO_MANY else at] = np.nan
 
 
 def gap_days(

@@ -21,7 +21,6 @@ from finops_assets.cost.restatements import restatements
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.anomalies.history import ANOMALY_HISTORY
 from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, CLOSING_DAYS
-from finops_assets.evaluate.budgets.plan import owner_of
 from finops_assets.evaluate.budgets.versions import BUDGETS_TABLE
 from finops_assets.evaluate.comparison import Comparison, NoFigures, compare, latest_month, require_figures
 from finops_assets.evaluate.forecast.period import FORECAST, period_of
@@ -135,7 +134,8 @@ class Untagged:
 
 @dataclass(frozen=True)
 class AnomalyLine:
-    """An anomaly that touched the month. `days`: accrued cost of its series around it; empty for a resource's."""
+    """An anomaly that touched the month. `days`: accrued cost of its series around it; empty for a resource's, and for a
+    series that other dimensions tell apart, which stand after department and team in `owner`."""
 
     id: str
     owner: tuple[str, ...]
@@ -153,6 +153,11 @@ class AnomalyLine:
     spans: int
     """Days of it that have figures."""
     days: tuple[tuple[date, Decimal], ...] = ()
+
+    @property
+    def of_team(self) -> bool:
+        """Is it of all cost of a team's service?"""
+        return self.resource is None and len(self.owner) == 2
 
 
 @dataclass(frozen=True)
@@ -443,11 +448,9 @@ def _budgets(
     if not Warehouse.has(connection, BUDGET_EVALUATIONS):
         return None
     held = f"budget IN (SELECT budget FROM {BUDGETS_TABLE})" if Warehouse.has(connection, BUDGETS_TABLE) else "true"
-    columns = {row[0] for row in connection.execute(f"DESCRIBE {BUDGET_EVALUATIONS}").fetchall()}
-    dimensions = "dimensions" if "dimensions" in columns else "NULL"
     rows = connection.execute(
         f"""
-        SELECT currency, department, team, {dimensions}, basis, period_start, period_end, amount, spent, forecast, low80, high80,
+        SELECT currency, department, team, {_others_of(connection, BUDGET_EVALUATIONS)}, basis, period_start, period_end, amount, spent, forecast, low80, high80,
             low95, high95, severity, reason, problem, through, days_missing
         FROM {BUDGET_EVALUATIONS}
         WHERE period_start < $end AND period_end > $first AND (period_end <= $end OR through < $end)
@@ -460,9 +463,7 @@ def _budgets(
     ).fetchall()
     found: dict[str, list[BudgetLine]] = {}
     for currency, department, team, others, basis, start, end, *rest in rows:
-        owner = tuple(part for part in (department, team) if part)
-        if others:
-            owner = (owner_of(department, team, json.loads(others)),)
+        owner = (*(part for part in (department, team) if part), *_written(others))
         found.setdefault(currency, []).append(BudgetLine(owner, basis, Period(start, end), *rest))
     return found
 
@@ -503,6 +504,17 @@ def _accrued(connection: duckdb.DuckDBPyConnection, month: Period, end: date) ->
     for currency, day, cost in rows:
         found.setdefault(currency or "", []).append((day, cost))
     return found
+
+
+def _others_of(connection: duckdb.DuckDBPyConnection, table: str) -> str:
+    """SQL: the other dimensions that a row is of; a copy of an earlier version has no column of them."""
+    held = {row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()}
+    return "dimensions" if "dimensions" in held else "NULL"
+
+
+def _written(others: str | None) -> list[str]:
+    """Other dimensions as parts of an owner's name."""
+    return [f"{dimension}={value}" for dimension, value in (json.loads(others) if others else {}).items()]
 
 
 def _rows_of(connection: duckdb.DuckDBPyConnection, table: str, query: str, values: dict[str, Any]) -> list[Any] | None:
@@ -552,12 +564,14 @@ def _untagged(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str
 
 def _anomalies(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, list[AnomalyLine]] | None:
     """What touched the period, the furthest from expected first."""
+    if not Warehouse.has(connection, ANOMALY_HISTORY):
+        return None
     rows = _rows_of(
         connection,
         ANOMALY_HISTORY,
         f"""
-        SELECT currency, ended, verdict, id, department, team, ServiceCategory, ResourceId, CAST(first_day AS DATE),
-            CAST(last_day AS DATE), kind, observed, expected, excess, cause, evidence, days
+        SELECT currency, ended, verdict, id, department, team, {_others_of(connection, ANOMALY_HISTORY)},
+            ServiceCategory, ResourceId, CAST(first_day AS DATE), CAST(last_day AS DATE), kind, observed, expected, excess, cause, evidence, days
         FROM {ANOMALY_HISTORY} WHERE CAST(last_day AS DATE) >= $first AND CAST(first_day AS DATE) < $end
         ORDER BY currency, abs(excess) DESC, id
         """,
@@ -566,10 +580,10 @@ def _anomalies(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[st
     if rows is None:
         return None
     found: dict[str, list[AnomalyLine]] = {}
-    for currency, ended, verdict, ident, department, team, service, resource, *figures in rows:
+    for currency, ended, verdict, ident, department, team, others, service, resource, *figures in rows:
         state = f"judged {verdict}" if verdict else STATES.get(ended or "", ended)
         found.setdefault(currency, []).append(
-            AnomalyLine(ident, (department, team), service, resource, state, *figures)
+            AnomalyLine(ident, (department, team, *_written(others)), service, resource, state, *figures)
         )
     return found
 
@@ -582,7 +596,7 @@ def _with_days(
     connection: duckdb.DuckDBPyConnection, currency: str, anomalies: Sequence[AnomalyLine], end: date
 ) -> list[AnomalyLine]:
     """The anomalies of teams with the accrued cost of their days, from four weeks before to a week after."""
-    wanted = [a for a in anomalies if a.resource is None]
+    wanted = [a for a in anomalies if a.of_team]
     if not wanted or not Warehouse.has(connection, REPORTED_ACCRUALS):
         return list(anomalies)
     rows = connection.execute(
@@ -609,7 +623,7 @@ def _with_days(
         ).fetchall()
     }
     return [
-        a if a.resource else replace(a, days=_around(a, costs.get((*a.owner, a.service), {}), reported))
+        a if not a.of_team else replace(a, days=_around(a, costs.get((*a.owner, a.service), {}), reported))
         for a in anomalies
     ]
 
