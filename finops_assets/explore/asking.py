@@ -24,6 +24,8 @@ from finops_assets.evaluate.charges import charge_columns, rollup_by
 from finops_assets.evaluate.comparison import Comparison, compare, latest_month, require_figures
 from finops_assets.evaluate.reports import EXACT, Where, can_group_by, cost_by
 from finops_assets.explore.address import REPORTING, View, ViewError, read_view
+from finops_assets.explore.newest_copy import Opened
+from finops_assets.explore.remembering import Answer, Remembering
 from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.ddl import dimensions_of
@@ -43,25 +45,20 @@ class Made:
 
 
 class _Telling:
-    """A connection that remembers what it was asked, with the values that were bound."""
+    """A connection that tells what it was asked, with the values that were bound."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: Remembering) -> None:
         self.connection = connection
         self.asked: list[str] = []
 
-    def execute(self, query: str, values: Any = None) -> duckdb.DuckDBPyConnection:
+    def execute(self, query: str, values: Any = None) -> Answer:
         if not any(word in query for word in _OF_THE_DATABASE):
-            bound = f"\n-- {_values(values)}" if values else ""
-            self.asked.append(_dedented(query) + bound)
-        return self.connection.execute(query, values) if values is not None else self.connection.execute(query)
+            self.asked.append(_dedented(query) + (f"\n-- {_values(values)}" if values else ""))
+        return self.connection.execute(query, values)
 
-    def sql(self, query: str) -> Any:
-        """For a table by Arrow, in which amounts stay decimals."""
+    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
         self.asked.append(_dedented(query))
         return self.connection.sql(query)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.connection, name)
 
 
 def _dedented(query: str) -> str:
@@ -91,17 +88,27 @@ class Question:
     """A view of one copy. Everything that a page shows is asked here."""
 
     settings: Settings
-    opened: duckdb.DuckDBPyConnection
-    published_at: datetime
+    copy: Opened
     view: View
     _telling: _Telling = field(init=False)
 
     def __post_init__(self) -> None:
-        self._telling = _Telling(self.opened)
+        self._telling = _Telling(self.copy.connection)
+
+    # The functions of reports take DuckDB's own connection, of which they use what these two have.
+    @property
+    def opened(self) -> duckdb.DuckDBPyConnection:
+        """To ask for what stands behind the page."""
+        return cast(duckdb.DuckDBPyConnection, self.copy.connection)
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
+        """To ask for what is shown: the page tells how."""
         return cast(duckdb.DuckDBPyConnection, self._telling)
+
+    @property
+    def published_at(self) -> datetime:
+        return self.copy.published_at
 
     @property
     def period(self) -> Period:
@@ -334,22 +341,17 @@ def _has_view(connection: duckdb.DuckDBPyConnection) -> bool:
     return bool(connection.execute("SELECT 1 FROM duckdb_views() WHERE view_name = 'cloud_cost_facts'").fetchall())
 
 
-def asked(
-    settings: Settings,
-    opened: duckdb.DuckDBPyConnection,
-    published_at: datetime,
-    parameters: Iterable[tuple[str, str]],
-    by: tuple[str, ...],
-) -> Question:
+def asked(settings: Settings, copy: Opened, parameters: Iterable[tuple[str, str]]) -> Question:
     """The question that an address asks of a copy: by default of the newest month, in the currency of the largest cost.
 
     Raises:
         FinopsError: it asks for what cannot be shown; says why and what is allowed.
     """
+    opened = cast(duckdb.DuckDBPyConnection, copy.connection)
     newest = latest_month(opened) if Warehouse.has(opened, ROLLUP_TABLE) else None
     if newest is None:
         raise ViewError("nothing was reported: no day had passed its gates; run days (`finops run FROM TO`)")
-    question = Question(settings, opened, published_at, View(newest.first, newest.end, "", by=by))
+    question = Question(settings, copy, View(newest.first, newest.end, ""))
     question.view = read_view(parameters, question.view.changed(currency=question.currencies[0]))
     question.check()
     return question

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.explore.remembering import Memory, Remembering
 from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import facts_folder
 
@@ -20,9 +21,9 @@ Identity = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Opened:
-    """A cursor on one copy, which stays that copy while it is used."""
+    """A way to ask one copy, which stays that copy while it is used."""
 
-    connection: duckdb.DuckDBPyConnection
+    connection: Remembering
     published_at: datetime
 
 
@@ -36,6 +37,7 @@ class NewestCopy:
         self._readers = 0
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._identity: Identity | None = None
+        self._memory = Memory()
 
     @contextmanager
     def reading(self) -> Iterator[Opened]:
@@ -52,10 +54,10 @@ class NewestCopy:
                 if identity != self._identity:
                     self._open(identity)
             assert self._connection is not None
-            cursor = self._connection.cursor()
+            cursor, memory = self._connection.cursor(), self._memory
             self._readers += 1
         try:
-            yield Opened(cursor, datetime.fromtimestamp(identity[1] / 1e9, UTC))
+            yield Opened(Remembering(cursor, memory), datetime.fromtimestamp(identity[1] / 1e9, UTC))
         except (duckdb.CatalogException, duckdb.IOException) as error:
             raise FinopsError(
                 f"published copy {self.path} is not whole, or another version's ({error}); {ANEW}"
@@ -95,4 +97,4 @@ class NewestCopy:
         connection.execute("SET allowed_directories = ?", [[str(facts_folder(self.path))]])
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-        self._connection, self._identity = connection, identity
+        self._connection, self._identity, self._memory = connection, identity, Memory()

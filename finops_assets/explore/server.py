@@ -6,11 +6,14 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from typing import cast
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
+import duckdb
 import vl_convert
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -90,6 +93,12 @@ class Explorer:
     said: OrderedDict[str, str] = field(default_factory=OrderedDict)
     """What was done, until the page that says so is asked for again: token -> sentence."""
 
+    def prepare(self) -> None:
+        """Ask once what the first page asks; what goes wrong is told where it is asked for."""
+        with suppress(FinopsError, duckdb.Error), self.copy.reading() as opened:
+            question = asked(self.settings, opened, ())
+            render("overview", question, overview(question))
+
     async def show(self, request: Request) -> Response:
         name = request.path_params.get("page", "overview")
         if name not in PAGES:
@@ -99,9 +108,7 @@ class Explorer:
     def _show(self, request: Request, name: str) -> Response:
         try:
             with self.copy.reading() as opened:
-                question = asked(
-                    self.settings, opened.connection, opened.published_at, request.query_params.multi_items(), ()
-                )
+                question = asked(self.settings, opened, request.query_params.multi_items())
                 page = PAGES[name](question)
                 return HTMLResponse(
                     render(name, question, page, self.said.get(request.query_params.get("said", ""), ""))
@@ -130,7 +137,7 @@ class Explorer:
                 done = judge_anomaly(self.settings, form)
             elif name == "untagged":
                 with self.copy.reading() as opened:
-                    done = decide_owner(self.settings, opened.connection, form)
+                    done = decide_owner(self.settings, cast(duckdb.DuckDBPyConnection, opened.connection), form)
             else:
                 raise FinopsError(f"nothing is decided on the page {name!r}")
         except FinopsError as error:
@@ -151,9 +158,7 @@ class Explorer:
             if name not in PAGES or format not in FORMATS:
                 raise FinopsError(f"found {name}/{listed}.{format}; formats: {', '.join(FORMATS)}")
             with self.copy.reading() as opened:
-                question = asked(
-                    self.settings, opened.connection, opened.published_at, request.query_params.multi_items(), ()
-                )
+                question = asked(self.settings, opened, request.query_params.multi_items())
                 page: Page = PAGES[name](question)
                 listing = page.listing(listed)
                 if listing is None:
@@ -170,8 +175,9 @@ class Explorer:
 def application(settings: Settings) -> Starlette:
     """The explorer as an ASGI application."""
     explorer = Explorer(settings, NewestCopy(settings))
-    # Three seconds of work, while the first page is on its way.
+    # Three seconds of work, and what every page asks, before somebody waits for it.
     threading.Thread(target=vega, daemon=True).start()
+    threading.Thread(target=explorer.prepare, daemon=True).start()
     routes = [
         Route("/", explorer.show),
         Route("/static/vega.js", _vega),

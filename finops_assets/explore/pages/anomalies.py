@@ -85,7 +85,7 @@ def _series(question: Question, one: Anomaly) -> dict[str, Chart]:
     if one.key.ResourceId or not question.has(REPORTED_ACCRUALS):
         return {}
     view = _around(question, one, DAYS_BEFORE).changed(basis="accrued")
-    around = Question(question.settings, question.opened, question.published_at, view)
+    around = Question(question.settings, question.copy, view)
     costs = around.costs(("charge_date", "team"))
     if costs.empty:
         return {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -28,7 +30,7 @@ def overview(question: Question) -> Page:
     with question.made(question.report(by), question.compared.notes) as made:
         groups = question.costs(by)
     days = question.costs(("charge_date", by[0]))
-    likes = question.costs(("charge_date",))
+    likes = by_day(days)
     spent, compared, before = total(groups)
     moved = changes(question)
     forecast = _forecast(question)
@@ -43,13 +45,13 @@ def overview(question: Question) -> Page:
         _budgets(question),
         _anomalies(question),
     ]  # fmt: skip
-    series = [(day, cost) for day, cost in zip(likes["charge_date"], likes["cost"])]
+    series = [(day, cost) for day, cost, _ in likes]
     found = {
         "days": Chart(
-            f"{view.basis.capitalize()} cost by day and {by[0]}",
+            f"{view.basis.capitalize()} cost by day and {heading(by[0])}",
             charts.by_day(
                 days, by[0], currency, question.touched,
-                dict(zip(likes["charge_date"], likes["before"])),
+                {day: before for day, _, before in likes},
                 lambda name, day: address("overview", view.narrowed((by[0], str(name)))),
             ),
             "Bars are days; ticks are the like days before; shaded days with a mark have a source that is held or awaited.",
@@ -57,7 +59,7 @@ def overview(question: Question) -> Page:
         "run": Chart(
             "Spent to date" + (" and expected" if running else ""),
             charts.cumulated(series, currency, forecast["period_end"] if running and forecast else view.end, forecast if running else None),
-            "The line adds up the days; the diamond is the forecast with its 80 % and 95 % bands.",
+            "The line adds up the days." + (" The diamond is the forecast of accrued cost with its 80 % and 95 % bands." if running else ""),
         ),
     }  # fmt: skip
     change = less(compared, before)
@@ -74,6 +76,17 @@ def total(costs: pd.DataFrame) -> tuple[Any, Any, Any]:
     known = [value for value in costs["compared"].tolist() if value is not None]
     before = [value for value in costs["before"].tolist() if value is not None]
     return add(costs["cost"].tolist()), add(known) if known else None, add(before) if before else None
+
+
+def by_day(costs: pd.DataFrame) -> list[tuple[date, Decimal, Decimal | None]]:
+    """Of cost by day and something else: each day's cost, and that of its like before; None where nothing is compared."""
+    found: dict[date, tuple[list[Any], list[Any]]] = {}
+    for day, cost, before in zip(costs["charge_date"].tolist(), costs["cost"].tolist(), costs["before"].tolist()):
+        spent, likes = found.setdefault(day, ([], []))
+        spent.append(cost)
+        if before is not None:
+            likes.append(before)
+    return [(day, add(spent), add(likes) if likes else None) for day, (spent, likes) in sorted(found.items())]
 
 
 def changes(question: Question) -> Listing:

@@ -11,8 +11,8 @@ from finops_assets.evaluate.reports import TEAMS_BY
 from finops_assets.explore import charts
 from finops_assets.explore.address import REPORTING, View, ViewError
 from finops_assets.explore.asking import CHARGES, Question, finops
-from finops_assets.explore.listing import Listing
-from finops_assets.explore.pages.overview import costs_by, total
+from finops_assets.explore.listing import Listing, heading
+from finops_assets.explore.pages.overview import by_day, costs_by, total
 from finops_assets.explore.pages.page import Chart, Page, address
 
 MOST_CHARGES = 10_000
@@ -43,7 +43,6 @@ def teams(question: Question) -> Page:
         narrowed = view.narrowed(*((b, str(row[b])) for b in by))
         return address("teams", narrowed.changed(by=next_split(question, narrowed)))
 
-    days = question.costs(("charge_date",))
     main = by[0] if len(by) == 1 else by[-1]
     split = question.costs(("charge_date", main))
     listing = costs_by("costs", question, by, costs, made[0], narrower)
@@ -51,14 +50,14 @@ def teams(question: Question) -> Page:
         [listing],
         {
             "groups": Chart(
-                f"The largest by {', '.join(by)}", charts.compared_bars(costs, by, question.currency, narrower),
+                f"The largest by {', '.join(map(heading, by))}", charts.compared_bars(costs, by, question.currency, narrower),
                 "A bar each; the tick is the cost of the like days before. The same rows stand in the table below.",
             ),
             "days": Chart(
-                f"By day and {main}",
+                f"By day and {heading(main)}",
                 charts.by_day(
                     split, main, question.currency, question.touched,
-                    dict(zip(days["charge_date"], days["before"])),
+                    {day: like for day, _, like in by_day(split)},
                     lambda name, day: address("teams", view.narrowed((main, str(name)))),
                 ),
                 "Bars are days; ticks are the like days before; shaded days with a mark have a source that is held or awaited.",

@@ -6,6 +6,10 @@ function draw() {
     if (box.dataset.drawn || !window.vegaEmbed) continue;
     box.dataset.drawn = "under way";
     const spec = JSON.parse(document.getElementById(box.dataset.spec).textContent);
+    if (box.clientWidth < 520) for (const layer of spec.layer) {
+      const legend = layer.encoding && layer.encoding.color && layer.encoding.color.legend;
+      if (legend) legend.columns = 2;
+    }
     // `ast`: no text becomes a program, as the page's policy wants.
     vegaEmbed(box, spec, {renderer: "svg", actions: false, ast: true, tooltip: {theme: "custom"}}).then(result => {
       box.dataset.drawn = "drawn";

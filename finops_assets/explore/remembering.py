@@ -1,0 +1,84 @@
+"""Answers of one copy, remembered: nothing in it changes, so the same question has the same answer."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+
+MOST_CELLS = 2_000_000
+"""Values that are kept of all answers together; the answers that were not asked for longest go first."""
+Rows = list[tuple[Any, ...]]
+
+
+class Answer:
+    """The rows of a statement, as a connection gives them."""
+
+    def __init__(self, rows: Rows, description: Sequence[Any]) -> None:
+        self.rows = rows
+        self.description = description
+        self._next = 0
+
+    def fetchall(self) -> Rows:
+        rows, self._next = self.rows[self._next :], len(self.rows)
+        return rows
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        if self._next == len(self.rows):
+            return None
+        self._next += 1
+        return self.rows[self._next - 1]
+
+
+class Memory:
+    """The answers that one copy gave."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[tuple[str, str], tuple[Rows, Sequence[Any]]] = OrderedDict()
+        self._cells = 0
+        self._lock = threading.Lock()
+
+    def find(self, key: tuple[str, str]) -> Answer | None:
+        with self._lock:
+            found = self._answers.get(key)
+            if found is None:
+                return None
+            self._answers.move_to_end(key)
+            return Answer(*found)
+
+    def keep(self, key: tuple[str, str], rows: Rows, description: Sequence[Any]) -> Answer:
+        with self._lock:
+            if key not in self._answers:
+                self._answers[key] = (rows, description)
+                self._cells += _cells(rows)
+            while self._cells > MOST_CELLS:
+                _, (gone, _) = self._answers.popitem(last=False)
+                self._cells -= _cells(gone)
+        return Answer(rows, description)
+
+
+class Remembering:
+    """A connection to a copy that asks each statement once."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, memory: Memory) -> None:
+        self.connection = connection
+        self.memory = memory
+
+    def execute(self, query: str, values: Any = None) -> Answer:
+        key = (query, repr(values))
+        found = self.memory.find(key)
+        if found is not None:
+            return found
+        asked = self.connection.execute(query, values) if values is not None else self.connection.execute(query)
+        return self.memory.keep(key, asked.fetchall(), list(asked.description or ()))
+
+    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
+        """For a table by Arrow, in which amounts stay decimals."""
+        return self.connection.sql(query)
+
+
+def _cells(rows: Rows) -> int:
+    return 8 + len(rows) * (len(rows[0]) if rows else 0)
