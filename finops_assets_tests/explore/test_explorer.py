@@ -115,6 +115,25 @@ def test_clicks_narrow_down_to_single_charges_and_the_address_brings_the_view_ba
     assert [row["source_row"] for row in said] == [row.split("\t")[-1].replace(",", "") for row in rows]
 
 
+def test_a_click_on_a_bar_narrows_and_the_keyboard_reaches_every_row(here: Served, browser: Browser) -> None:
+    open_page(browser, here, f"/teams?{OCTOBER}")
+    reached = browser.run(
+        "return [...document.querySelectorAll('#costs tbody a, .controls select, .controls input, .export a')]"
+        ".every(e => { e.focus(); return document.activeElement == e; })"
+    )
+    assert reached, "by tab, in their order"
+    unnamed = "return [...document.querySelectorAll('input:not([type=hidden]), select')].filter(e => !e.labels.length && !e.ariaLabel)"
+    assert browser.run(unnamed) == []
+    browser.run(
+        "[...document.querySelectorAll('#chart-groups path[aria-label]')].find(m => m.ariaLabel.startsWith('shop / web:'))"
+        ".dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+    )
+    browser.wait_for("return document.querySelector('.filters')?.innerText.includes('web')")
+    assert "is.team=web" in browser.run("return location.href")
+    browser.run("history.back()")
+    browser.wait_for("return !document.querySelector('.filters')")
+
+
 def test_a_held_day_is_marked_in_the_charts_that_it_touches(here: Served, browser: Browser) -> None:
     open_page(browser, here, f"/overview?{OCTOBER}")
     marks = "return [...document.querySelectorAll('#chart-days [aria-label]')].map(m => m.getAttribute('aria-label'))"
