@@ -6,6 +6,7 @@ processes (a container has its own), its id there and the moment it started.
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 import subprocess
@@ -70,6 +71,14 @@ def name_of(pid: int) -> str | None:
     try:
         return (PROC / str(pid) / "comm").read_text(encoding="utf-8").strip() or None
     except OSError:
+        return None
+
+
+def account_name() -> str | None:
+    """Whose account this process runs in; None where the machine does not know, as in a container without users."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Literal
 import pandas as pd
 import typer
 
+from finops_assets.base.processes import account_name
 from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, say, write_table
 from finops_assets.evaluate.anomalies.drivers import CAUSES
 from finops_assets.evaluate.anomalies.history import ENDED, Anomaly, AnomalyHistory, history_table
@@ -111,15 +111,8 @@ def anomalies_resolve(
     """Say whether an anomaly was one. It ends; the verdicts make the false-positive rate of the team."""
     with explained():
         history = AnomalyHistory.beside(load_settings(config).warehouse)
-        judged = history.judge(anomaly_id, verdict, datetime.now(UTC), by or _user(), note)
+        judged = history.judge(anomaly_id, verdict, datetime.now(UTC), by or account_name(), note)
     out.print(f"{judged.id} {judged.key.name}, {judged.first_day}: {verdict}", highlight=False)
-
-
-def _user() -> str | None:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return None
 
 
 @anomalies_app.command("rates")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 import typer
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.processes import account_name
 from finops_assets.base.text import command
 from finops_assets.cli.common import (
     ConfigOption,
@@ -106,7 +106,17 @@ def owners_review(dimension: DimensionOption = None, by: ByOption = None, config
             about = (str(row.source), str(row.ResourceId), str(row.dimension))
             taken += len(
                 store.enter(
-                    [decide(table, tuple(settings.dimensions), about, verdict, datetime.now(UTC), value, _who(by))]
+                    [
+                        decide(
+                            table,
+                            tuple(settings.dimensions),
+                            about,
+                            verdict,
+                            datetime.now(UTC),
+                            value,
+                            by or account_name(),
+                        )
+                    ]
                 )
             )
         out.print(f"{taken} decisions kept.")
@@ -173,7 +183,11 @@ def owners_import(
     with explained():
         settings = load_settings(config)
         decided, left = read_decided(
-            file, tuple(settings.dimensions), [s.name for s in settings.sources], datetime.now(UTC), _who(by)
+            file,
+            tuple(settings.dimensions),
+            [s.name for s in settings.sources],
+            datetime.now(UTC),
+            by or account_name(),
         )
         new = OwnerDecisions.beside(settings.warehouse).enter(decided)
     out.print(f"{len(new)} decisions kept, {len(decided) - len(new)} stood already, {left} rows are undecided.")
@@ -248,7 +262,7 @@ def _decide(
             verdict,
             datetime.now(UTC),
             value,
-            _who(by),
+            by or account_name(),
             valid_from.date() if valid_from else None,
             note,
         )
@@ -263,15 +277,6 @@ def _decide(
         what += "; `finops backfill` attributes the days that are there anew"
     told = f"{verdict} {what}" if new else f"{what} was {verdict} already"
     out.print(told, highlight=False, soft_wrap=True)
-
-
-def _who(by: str | None) -> str | None:
-    if by:
-        return by
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container without a user database
-        return None
 
 
 def _suggestions(config: Path | None) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal, localcontext
+from functools import cache
 from typing import Literal, get_args
 
 import duckdb
@@ -160,9 +161,12 @@ def cost_by(
     ).fetchall()
     width = len(by) + 1
     made = []
+    # Rows by day are many, and their providers few.
+    known, like_days = cache(compared.known_days), cache(compared.compared_days)
     for *key, now, other, like, then, positive, all_positive, count, providers in rows:
         day = key[by_day] if by_day is not None else None
-        days, days_before = compared.known_days(providers, day), compared.compared_days(providers, day)
+        billing = frozenset(providers)
+        days, days_before = known(billing, day), like_days(billing, day)
         change = percent(_less(like, then), then) if days_before else float("nan")
         pair = (like, then) if days_before else (None, None)
         made.append((*key, now, other, *pair, change, percent(positive, all_positive), days, days_before, count))

@@ -57,15 +57,16 @@ def by_day(
     """
     days = sorted(set(costs["charge_date"]))
     weekly = bool(days) and (days[-1] - days[0]).days > MOST_DAILY
-    totals: dict[Any, Decimal] = {}
-    for name, cost in zip(costs[group], costs["cost"]):
-        totals[name] = add([totals.get(name), abs(cost)])
+    rows = list(zip(costs["charge_date"].tolist(), costs[group].tolist(), costs["cost"].tolist()))
+    totals: dict[Any, float] = {}
+    for _, name, cost in rows:
+        totals[name] = totals.get(name, 0.0) + abs(float(cost))
     order = sorted(totals, key=lambda name: -totals[name])
     drawn = order if len(order) <= MOST_GROUPS + 1 else order[:MOST_GROUPS]
-    sums: dict[tuple[date, Any], Decimal] = {}
-    for day, name, cost in zip(costs["charge_date"], costs[group], costs["cost"]):
-        place = (_monday(day) if weekly else day, name if name in drawn else None)
-        sums[place] = add([sums.get(place), cost])
+    kept, parts = set(drawn), dict[tuple[date, Any], list[Decimal]]()
+    for day, name, cost in rows:
+        parts.setdefault((_monday(day) if weekly else day, name if name in kept else None), []).append(cost)
+    sums = {place: add(amounts) for place, amounts in parts.items()}
     names = [label(name) for name in drawn] + ([OTHERS] if len(drawn) < len(order) else [])
     values = [
         {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import cast, get_args
@@ -10,6 +9,7 @@ from typing import cast, get_args
 import duckdb
 import pandas as pd
 
+from finops_assets.base.processes import account_name
 from finops_assets.cost.attribution.owner_decisions import OwnerDecisions, Verdict, decide
 from finops_assets.evaluate.anomalies import history
 from finops_assets.explore.address import ViewError
@@ -29,14 +29,6 @@ def suggestions(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     return table
 
 
-def who() -> str:
-    """Whoever runs the server: until there is a sign-in nobody else can decide."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container without a user database
-        return ""
-
-
 def decide_owner(settings: Settings, connection: duckdb.DuckDBPyConnection, form: Mapping[str, str]) -> str:
     """Accept or reject a suggested owner; what was done, in a sentence.
 
@@ -51,7 +43,7 @@ def decide_owner(settings: Settings, connection: duckdb.DuckDBPyConnection, form
         raise ViewError(f"found source {about[0]!r}; allowed: {', '.join(s.name for s in settings.sources)}")
     decision = decide(
         suggestions(connection), tuple(settings.dimensions), about, cast(Verdict, verdict), datetime.now(UTC),
-        form.get("value", "").strip() or None, form.get("by", "").strip() or who() or None, None,
+        form.get("value", "").strip() or None, form.get("by", "").strip() or account_name(), None,
         form.get("note", "").strip()[:LONGEST_NOTE],
     )  # fmt: skip
     new = OwnerDecisions.beside(settings.warehouse).enter([decision])
@@ -69,7 +61,7 @@ def judge_anomaly(settings: Settings, form: Mapping[str, str]) -> str:
     if verdict not in get_args(history.Verdict):
         raise ViewError(f"found verdict {verdict!r}; allowed: {', '.join(get_args(history.Verdict))}")
     judged = history.AnomalyHistory.beside(settings.warehouse).judge(
-        form.get("id", ""), cast(history.Verdict, verdict), datetime.now(UTC), form.get("by", "").strip() or who() or None,
+        form.get("id", ""), cast(history.Verdict, verdict), datetime.now(UTC), form.get("by", "").strip() or account_name(),
         form.get("note", "").strip()[:LONGEST_NOTE],
     )  # fmt: skip
     return f"{judged.id} {judged.key.name}, {judged.first_day}: {verdict}"

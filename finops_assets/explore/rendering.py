@@ -12,11 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from finops_assets.base.period import Period, next_month
+from finops_assets.base.processes import account_name
 from finops_assets.evaluate.reports import Basis
 from finops_assets.explore.address import REPORTING, View
 from finops_assets.explore.asking import CHARGES, Question
 from finops_assets.explore.charts import Spec
-from finops_assets.explore.decisions import who
 from finops_assets.explore.exports import FORMATS
 from finops_assets.explore.listing import Listing, amount, cell, heading, label, named
 from finops_assets.explore.pages.page import Page, address
@@ -25,6 +25,12 @@ NAMES = {
     "overview": "Overview", "teams": "Teams", "untagged": "Untagged", "budgets": "Budgets", "anomalies": "Anomalies",
     "commitments": "Commitments", "allocation": "Allocation", "data": "Data",
 }  # fmt: skip
+OF_COST = ("overview", "teams")
+"""Pages of cost in every split, before and after shared cost."""
+OF_BASIS = (*OF_COST, "untagged", "allocation")
+"""Pages whose figures are in the cost that is chosen."""
+OF_FILTERS = (*OF_COST, "anomalies")
+"""Pages that filters narrow."""
 SPLITS = (
     ("department", "team"), ("department",), ("team",), ("environment",), ("provider",), ("SubAccountName",),
     ("ServiceCategory",), ("ServiceName",), ("RegionName",), ("ChargeCategory",), ("source",),
@@ -40,7 +46,7 @@ def _environment() -> Environment:
     made.globals |= {
         "address": address, "amount": amount, "cell": cell, "named": named, "heading": heading, "label": label,
         "pages": NAMES, "formats": list(FORMATS), "days": days_told, "spec": _spec, "bases": get_args(Basis),
-        "reporting_word": REPORTING, "who": who,
+        "reporting_word": REPORTING, "of_cost": OF_COST, "of_basis": OF_BASIS, "of_filters": OF_FILTERS, "who": account_name,
     }  # fmt: skip
     return made
 

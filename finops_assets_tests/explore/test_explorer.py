@@ -115,6 +115,21 @@ def test_clicks_narrow_down_to_single_charges_and_the_address_brings_the_view_ba
     assert [row["source_row"] for row in said] == [row.split("\t")[-1].replace(",", "") for row in rows]
 
 
+@pytest.mark.parametrize("page", ["overview", "teams"])
+def test_after_shared_cost_each_team_bears_what_the_report_says(here: Served, browser: Browser, page: str) -> None:
+    open_page(browser, here, f"/{page}?{OCTOBER}&currency=USD&shared=after")
+    rows = here.rows("report", "allocation", "--from", "2026-10-01", "--to", "2026-10-18")
+    said = [Decimal(row["chargeback"]) for row in rows if row["currency"] == "USD"]
+    shown = "[...document.querySelectorAll('#allocation tbody tr')].map(r => [...r.querySelectorAll('data')][3].value)"
+    assert [Decimal(value) for value in browser.run(f"return {shown}")] == said
+    assert (
+        Decimal(browser.run(SPENT))
+        == sum(said)
+        == total(here.rows("report", "teams", "--from", "2026-10-01", "--to", "2026-10-18"), "effective_cost")
+    )
+    assert "after shared cost" in browser.run("return document.querySelector('h1').innerText")
+
+
 def test_a_click_on_a_bar_narrows_and_the_keyboard_reaches_every_row(here: Served, browser: Browser) -> None:
     open_page(browser, here, f"/teams?{OCTOBER}")
     reached = browser.run(

@@ -47,6 +47,21 @@ def allocation(
     return pd.DataFrame([(*row, percent(row[6] - row[3], row[3])) for row in rows], columns=list(COLUMNS))
 
 
+def borne_by_day(
+    connection: duckdb.DuckDBPyConnection, period: Period, basis: Literal["effective", "billed"] = "effective"
+) -> pd.DataFrame:
+    """What each team bears after the rules, by day: charge_date, department, team, currency, chargeback (Decimal)."""
+    rows = connection.execute(
+        f"""
+        SELECT charge_date, department, team, BillingCurrency AS currency, sum({identifier(f"{basis}_cost")}) AS chargeback
+        FROM {ALLOCATED_COST} WHERE charge_date >= $first AND charge_date < $end AND department <> '{POOL}'
+        GROUP BY ALL ORDER BY ALL
+        """,
+        {"first": period.first, "end": period.end},
+    ).fetchall()
+    return pd.DataFrame(rows, columns=["charge_date", *BY, "currency", "chargeback"])
+
+
 def moves(
     connection: duckdb.DuckDBPyConnection, period: Period, basis: Literal["effective", "billed"] = "effective"
 ) -> pd.DataFrame:

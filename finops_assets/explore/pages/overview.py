@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date
-from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -15,8 +12,9 @@ from finops_assets.evaluate.budgets.evaluate import evaluations
 from finops_assets.evaluate.forecast.period import FORECAST
 from finops_assets.evaluate.reports import TEAMS_BY
 from finops_assets.explore import charts
-from finops_assets.explore.asking import Made, Question, add, finops, less
+from finops_assets.explore.asking import Made, Question, finops, less
 from finops_assets.explore.listing import Listing, heading
+from finops_assets.explore.pages.costs import after_shared_cost, by_day, costs_by, total
 from finops_assets.explore.pages.page import Chart, Page, address
 from finops_assets.focus.money import percent
 
@@ -31,6 +29,7 @@ def overview(question: Question) -> Page:
         groups = question.costs(by)
     days = question.costs(("charge_date", by[0]))
     likes = by_day(days)
+    borne = after_shared_cost(question) if view.shared == "after" else None
     spent, compared, before = total(groups)
     moved = changes(question)
     forecast = _forecast(question)
@@ -40,14 +39,14 @@ def overview(question: Question) -> Page:
         return address("overview", view.narrowed(*((b, str(row[b])) for b in by)))
 
     listings = [
-        costs_by("groups", question, by, groups, made[0], narrower),
+        borne[0] if borne else costs_by("groups", question, by, groups, made[0], narrower),
         moved,
         _budgets(question),
         _anomalies(question),
     ]  # fmt: skip
     series = [(day, cost) for day, cost, _ in likes]
     found = {
-        "days": Chart(
+        "days": borne[1] if borne else Chart(
             f"{view.basis.capitalize()} cost by day and {heading(by[0])}",
             charts.by_day(
                 days, by[0], currency, question.touched,
@@ -69,24 +68,6 @@ def overview(question: Question) -> Page:
         "made": made[0], "forecast": forecast,
     }  # fmt: skip
     return Page(listings, found, parts)
-
-
-def total(costs: pd.DataFrame) -> tuple[Any, Any, Any]:
-    """The exact sums of cost, of its compared part and of what that is compared with; None where nothing is compared."""
-    known = [value for value in costs["compared"].tolist() if value is not None]
-    before = [value for value in costs["before"].tolist() if value is not None]
-    return add(costs["cost"].tolist()), add(known) if known else None, add(before) if before else None
-
-
-def by_day(costs: pd.DataFrame) -> list[tuple[date, Decimal, Decimal | None]]:
-    """Of cost by day and something else: each day's cost, and that of its like before; None where nothing is compared."""
-    found: dict[date, tuple[list[Any], list[Any]]] = {}
-    for day, cost, before in zip(costs["charge_date"].tolist(), costs["cost"].tolist(), costs["before"].tolist()):
-        spent, likes = found.setdefault(day, ([], []))
-        spent.append(cost)
-        if before is not None:
-            likes.append(before)
-    return [(day, add(spent), add(likes) if likes else None) for day, (spent, likes) in sorted(found.items())]
 
 
 def changes(question: Question) -> Listing:
@@ -112,23 +93,6 @@ def changes(question: Question) -> Listing:
         empty="Nothing changed, or nothing can be compared.", amounts=("compared", "before", "change"), unnamed=True,
         links={by[-1]: lambda row: address("teams", view.narrowed(*((b, str(row[b])) for b in by)).changed(by=finer))},
         export=question.exported(costs.drop(columns=["change", "why"])), most=MOST_CHANGES,
-    )  # fmt: skip
-
-
-def costs_by(
-    name: str,
-    question: Question,
-    by: tuple[str, ...],
-    costs: pd.DataFrame,
-    made: Made,
-    narrower: Callable[[dict[str, Any]], str],
-) -> Listing:
-    """Cost by some columns, each row a way to what is within it."""
-    return Listing(
-        name, f"Cost by {', '.join(map(heading, by))}", costs,
-        (*by, "cost", "compared", "before", "change_percent", "days", "row_count"), made,
-        links={by[-1]: narrower} if by else {}, bar="cost", total=True, unnamed=True,
-        amounts=("cost", "compared", "before"), export=question.exported(costs),
     )  # fmt: skip
 
 

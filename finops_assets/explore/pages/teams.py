@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from finops_assets.evaluate.allocation.balance import ALLOCATED_COST
-from finops_assets.evaluate.allocation.report import allocation
 from finops_assets.evaluate.charges import CHARGE_COLUMNS, charges
 from finops_assets.evaluate.reports import TEAMS_BY
 from finops_assets.explore import charts
-from finops_assets.explore.address import REPORTING, View, ViewError
+from finops_assets.explore.address import View, ViewError
 from finops_assets.explore.asking import CHARGES, Question, finops
 from finops_assets.explore.listing import Listing, heading
-from finops_assets.explore.pages.overview import by_day, costs_by, total
+from finops_assets.explore.pages.costs import after_shared_cost, by_day, costs_by, total
 from finops_assets.explore.pages.page import Chart, Page, address
 
 MOST_CHARGES = 10_000
@@ -68,26 +66,9 @@ def teams(question: Question) -> Page:
 
 
 def _after(question: Question) -> Page:
-    view = question.view
-    if view.basis == "accrued" or view.currency == REPORTING or view.where:
-        raise ViewError(
-            "after shared cost is known by department and team, in effective or billed cost and in the currencies of the"
-            " bills; take the filters away, or choose before shared cost"
-        )
-    if not question.has(ALLOCATED_COST):
-        raise ViewError("nothing was allocated yet; set `shared_cost` in finops.yaml and run days")
-    shown_by = finops("report", "allocation", "--from", str(view.first), "--to", str(view.end), "--basis", view.basis)
-    with question.made(shown_by, question.compared.notes) as made:
-        table = allocation(question.connection, view.period, view.basis)
-    table = table[table["currency"] == question.currency]
-    listing = Listing(
-        "allocation", "What each team bears after shared cost", table,
-        ("department", "team", "showback", "given", "received", "chargeback", "change_percent"), made[0],
-        links={"team": lambda row: address("teams", view.changed(shared="before", by=STEPS[:1]).narrowed(
-            ("department", str(row["department"])), ("team", str(row["team"]))))},
-        bar="chargeback", total=True, headings={"showback": "own", "chargeback": "borne"},
-    )  # fmt: skip
-    return Page([listing], {}, {"spent": listing.sum_of("chargeback"), "made": made[0], "by": TEAMS_BY})
+    listing, chart = after_shared_cost(question)
+    parts = {"spent": listing.sum_of("chargeback"), "made": listing.made, "by": TEAMS_BY}
+    return Page([listing], {"days": chart}, parts)
 
 
 def _charges(question: Question) -> Page:

@@ -35,7 +35,8 @@ def untagged(question: Question) -> Page:
         for end in ("", "_before")
     }
     of = [d for d in dimensions if d in ("department", "team")]
-    days = question.costs(("charge_date", "team"), {"team": [missing("team")]})
+    everything = Question(question.settings, question.copy, view.changed(where=()))
+    days = everything.costs(("charge_date", "team"), {"team": [missing("team")]})
     listings = [
         Listing(
             "shares", "Without an owner, by provider", shares, shown, made[0], headings=headings,
@@ -51,7 +52,7 @@ def untagged(question: Question) -> Page:
         {
             "days": Chart(
                 f"{view.basis.capitalize()} cost without a team, by day",
-                charts.by_day(days, "team", question.currency, question.touched),
+                charts.by_day(days, "team", question.currency, everything.touched),
                 "Shaded days with a mark have a source that is held or awaited.",
             )
         },
