@@ -122,16 +122,18 @@ def by_day(
                 "encoding": {"x": x},
             }
         )
-    return _chart(230, [*_gaps(touched, x, weekly), *layers])
+    shade, marks = _gaps(touched, x, weekly)
+    # The marks last: a day's bar may be as high as the chart.
+    return _chart(230, [*shade, *layers, *marks])
 
 
-def _gaps(touched: Iterable[Coverage], x: Spec, weekly: bool) -> list[Spec]:
-    """The days on which something is missing: shaded, with a mark on top that says what and why."""
+def _gaps(touched: Iterable[Coverage], x: Spec, weekly: bool) -> tuple[list[Spec], list[Spec]]:
+    """The days on which something is missing: their shade, and a mark at the top that says what and why."""
     found: dict[date, list[Coverage]] = {}
     for c in touched:
         found.setdefault(_monday(c.day) if weekly else c.day, []).append(c)
     if not found:
-        return []
+        return [], []
     values = [
         {
             "day": str(day), "state": HELD if any(c.state == HELD for c in each) else "awaited",
@@ -140,14 +142,16 @@ def _gaps(touched: Iterable[Coverage], x: Spec, weekly: bool) -> list[Spec]:
         for day, each in found.items()
     ]  # fmt: skip
     said = {"tooltip": {"field": "says"}, "description": {"field": "says"}}
-    return [
-        {
-            "data": {"values": values}, "mark": {"type": "rect", "color": "var(--gap)"},
-            "encoding": {"x": x, **said},
-        },
+    shade = {
+        "data": {"values": values}, "mark": {"type": "rect", "color": "var(--gap)"}, "encoding": {"x": x, **said},
+    }  # fmt: skip
+    return [shade], [
         {
             "data": {"values": values},
-            "mark": {"type": "point", "shape": "triangle-down", "filled": True, "size": 70, "opacity": 1, "yOffset": 5},
+            "mark": {
+                "type": "point", "shape": "triangle-down", "filled": True, "size": 90, "opacity": 1, "yOffset": 5,
+                "stroke": "var(--paper)",
+            },
             "encoding": {
                 "x": {**x, "bandPosition": 0.5}, "y": {"value": 0},
                 "color": {

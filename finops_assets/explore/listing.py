@@ -84,10 +84,12 @@ class Listing:
         said = column(name)
         return said.meaning if said.meaning != f"{name}, as given" else ""
 
-    def kind(self, name: str) -> Literal["amount", "number", "count", "day", "time", "text"]:
+    def kind(self, name: str) -> Literal["amount", "number", "share", "count", "day", "time", "text"]:
         """How a column is shown: by its type, else by what stands in it."""
         if name in self.amounts:
             return "amount"
+        if name == "confidence":
+            return "share"
         found = column(name).kind
         first = plain(self.rows[name].iloc[0]) if len(self.rows) and name not in COLUMNS else None
         if isinstance(first, int) and not isinstance(first, bool):
@@ -166,6 +168,8 @@ def cell(value: Any, kind: str, unnamed: bool = False) -> Markup:
             return amount(value)
         case "number":
             return Markup("{}").format(f"{value:,.1f}".replace("-", "−"))
+        case "share":
+            return Markup("{} %").format(round(value * 100))
         case "count":
             return Markup("{}").format(f"{value:,}")
         case "day":

@@ -155,6 +155,8 @@ def test_a_held_day_is_marked_in_the_charts_that_it_touches(here: Served, browse
     held = [mark for mark in browser.run(marks) if f"{HELD} gcp held, shown: nothing" in mark]
     assert len(held) == 2, "the shade and the mark"
     assert "raw/gcp:complete failed" in held[0]
+    on_top = "const all = [...document.querySelectorAll('#chart-days [aria-roledescription=point], #chart-days [aria-roledescription=bar]')];"
+    assert browser.run(f"{on_top} return all.at(-1).ariaLabel").startswith(f"{HELD} gcp held"), "no bar covers the mark"
     assert "gcp has no figures for 1 day: 2026-10-05" in browser.run("return document.querySelector('.note').innerText")
     open_page(browser, here, f"/overview?{OCTOBER}&is.provider=AWS")
     assert not [mark for mark in browser.run(marks) if "held" in mark]
