@@ -381,6 +381,12 @@ WRITTEN: dict[str, tuple[bytes, dict[tuple[str, str], tuple[int, str | None]]]] 
         text_of(PLAIN).replace('\r\n"', '\r\n\ufeff"', 1).encode("utf-8-sig"),
         {("byte_order_mark", ""): (1, None)},
     ),
+    "lines that end in two ways": (text_of(PLAIN).replace("\r\n", "\n", 1).encode(), {("line_ends", ""): (1, None)}),
+    "lines of spaces": (f"{text_of(PLAIN)}\r\n  \r\n".encode(), {("line_ends", ""): (1, None)}),
+    "lines that end in two ways, windows-1252": (
+        text_of(PLAIN).replace("\r\n", "\n", 1).encode("windows-1252"),
+        {("line_ends", ""): (1, None), ("encoding", ""): (2, "windows-1252")},
+    ),
     "lines above the header": (
         b"Usage extract,\r\n\r\n" + text_of(PLAIN).encode(),
         {("preamble", ""): (2, "Usage extract,")},
@@ -405,6 +411,19 @@ def test_a_csv_says_how_it_is_written(site: Site, how: str, packed: bool) -> Non
     assert not any("\ufeff" in str(value) for row in site.rows(D1, "*") for value in row)
 
 
+def test_what_stands_within_quotes_keeps_its_line_ends(site: Site) -> None:
+    rows = [row | {"ChargeDescription": "one\r\ntwo\n \nthree"} for row in PLAIN]
+    site.put("a.csv", text_of(rows).replace("\r\n", "\n", 1))
+    [landed] = site.run(D1)
+    assert billed([landed]) == {"USD": Decimal("1234.75")}
+    assert said([landed]) == {("line_ends", ""): (1, None)}
+    assert {text for (text,) in site.rows(D1, "ChargeDescription")} == {"one\r\ntwo\n \nthree"}
+    site.put("a.csv", text_of(PLAIN).replace("\r\n", "\n", 1) + '"1","2"\n')
+    [again] = site.land()
+    assert again.state == "refused"
+    assert "is not a readable CSV" in (again.reason or "")
+
+
 def test_a_mark_before_a_later_row_is_no_part_of_it(site: Site) -> None:
     # As files that were put behind each other have it; the engine would keep the quotes behind it, too.
     [header, first, second, _] = text_of(PLAIN).split("\r\n")
@@ -425,7 +444,10 @@ def test_a_decimal_comma_between_semicolons(site: Site) -> None:
 
 REFUSED = {
     "damaged UTF-8": (text_of(PLAIN).encode().replace("ö".encode(), b"\xc3"), "no text of one encoding"),
-    "three bytes in a row": (text_of(PLAIN).encode().replace(b"hours", b"h\xcf\xf0\xe8rs"), "neither UTF-8 nor"),
+    "three bytes in a row": (
+        text_of(PLAIN).encode().replace(b"hours", b"h\xcf\xf0\xe8rs"),
+        "export as UTF-8, or convert the file",
+    ),
     "a sign in a word": (
         text_of(PLAIN[:1]).encode().replace(b"hours", b"zg\xb3osz"),
         "the sign '\u00b3' is in a word",

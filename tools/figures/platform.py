@@ -188,6 +188,32 @@ def engines_a_row() -> list[str]:
     ]
 
 
+def gates() -> list[str]:
+    result = read_results("gates")
+    lines = ["| planted | right | at stake | held in vain | published in vain |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {d['says']} | {d['right']} | {float(d['at_stake']):,.2f} | {d['held_in_vain']} | {d['published_in_vain']} |"
+        for d in result["defects"]
+    ]
+    return [*lines, f"| **all** | | | **{result['held_in_vain']}** | **{result['published_in_vain']}** |"]
+
+
+def gate_shares() -> list[str]:
+    """A line a bill: the largest share of a day without each name, of rows and of cost."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for line in read_results("gates")["shares"]:
+        found.setdefault(line["bill"], []).append(line)
+    names = [line["name"] for line in next(iter(found.values()))]
+    lines = [f"| bill | days | {' | '.join(names)} | held |", "|---|---" + "|---" * len(names) + "|---|"]
+    for bill, of_bill in found.items():
+        cells = [
+            f"{line['most_rows_percent']:g} / {line['most_cost_percent']:g}" if line["most_rows_percent"] else "0"
+            for line in of_bill
+        ]
+        lines.append(f"| {bill} | {of_bill[0]['days']} | {' | '.join(cells)} | {of_bill[0]['days_held']} |")
+    return lines
+
+
 BLOCKS: Mapping[str, Callable[[], list[str]]] = {
     "attribution.path": path,
     "attribution.growth": growth,
@@ -198,4 +224,6 @@ BLOCKS: Mapping[str, Callable[[], list[str]]] = {
     "deliveries": deliveries,
     "engines": engines,
     "engines.a_row": engines_a_row,
+    "gates": gates,
+    "gates.shares": gate_shares,
 }

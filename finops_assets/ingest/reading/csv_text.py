@@ -63,11 +63,13 @@ class CsvForm:
     """The lines above the header."""
     marked: bool = False
     """Byte order marks stand where none belong: before the first row, or twice before the header."""
+    uneven: bool = False
+    """Its lines are to be made even: they end in two ways, or some have spaces alone."""
 
     @property
     def plain(self) -> bool:
         """Can the engine read the file as it is, once it is told the delimiter?"""
-        return self.encoding == "utf-8" and not self.before and not self.marked
+        return self.encoding == "utf-8" and not self.before and not self.marked and not self.uneven
 
 
 def look(file: Path) -> Seen:
@@ -225,17 +227,29 @@ def _shown(fields: Sequence[str]) -> str:
     return repr(text if len(text) < 80 else f"{text[:77]}...")
 
 
-def rewrite(file: Path, form: CsvForm, target: Path) -> tuple[Seen, int]:
-    """Write a file again as UTF-8, from its header on, without marks; also gives the lines that bore one in vain.
+@dataclass
+class Rewritten:
+    """A file as it was written again: looked through, and how many of its lines were changed by what."""
+
+    seen: Seen
+    marks: int = 0
+    """Lines that bore a byte order mark in vain."""
+    evened: int = 0
+    """Lines that ended otherwise than most, or had spaces alone and are left out."""
+
+
+def rewrite(file: Path, form: CsvForm, target: Path) -> Rewritten:
+    """Write a file again as UTF-8, from its header on, without marks, its lines even where the form says that they are not.
 
     Raises:
         OSError: this machine cannot read it, or not write the target.
         NotCsv: its bytes are not text of that encoding.
     """
-    marks = 0
+    marks = blank = feeds = returns = 0
 
     def lines() -> Iterator[bytes]:
-        nonlocal marks
+        nonlocal marks, blank, feeds, returns
+        within = False
         with file.open("r", encoding=form.encoding, newline="") as source:
             try:
                 for number, line in enumerate(source):
@@ -243,6 +257,15 @@ def rewrite(file: Path, form: CsvForm, target: Path) -> tuple[Seen, int]:
                         continue
                     bare = line.lstrip(MARK)
                     marks += len(line) - len(bare) > (number == 0)
+                    if form.uneven:
+                        # What stands within quotes is a value, line ends and all.
+                        nothing = not within and not bare.strip()
+                        within ^= bare.count('"') % 2 == 1
+                        if not within and not bare.endswith("\r"):
+                            returns += bare.endswith("\r\n")
+                            feeds += bare.endswith("\n") and not bare.endswith("\r\n")
+                            blank += nothing and bare.strip("\r\n") != ""
+                            bare = "" if nothing else bare.rstrip("\r\n") + "\n"
                     yield bare.encode()
             except UnicodeError as error:
                 wrong = NotUtf8 if form.encoding == "utf-8" else NotCsv
@@ -255,9 +278,14 @@ def rewrite(file: Path, form: CsvForm, target: Path) -> tuple[Seen, int]:
                 written.write(line)
                 yield line
 
-        return _counted(kept()), marks
+        seen = _counted(kept())
+    return Rewritten(seen, marks, blank + min(feeds, returns))
 
 
+_OTHER_PAGES = (
+    "other code pages (1250, 1251, Latin-2) cannot be told apart by proof: export as UTF-8, or convert the file,"
+    " `iconv -f CP1250 -t UTF-8` where it is of Central Europe"
+)
 _NOT_ASCII = re.compile(rb"[\x80-\xff]+")
 _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
@@ -287,12 +315,13 @@ def require_windows_1252(file: Path) -> None:
                         raise NotCsv(f"its bytes are no text of one encoding: {at}")
                     raise NotCsv(f"some of it is UTF-8 and some is not: {at} is")
                 if _UNDEFINED.search(run) or len(run) > 2:
-                    raise NotCsv(f"its bytes are neither UTF-8 nor Windows-1252: {at}")
+                    raise NotCsv(f"its bytes are neither UTF-8 nor Windows-1252: {at}; {_OTHER_PAGES}")
                 before, after = line[found.start() - 1 : found.start()], line[found.end() : found.end() + 1]
                 signs = [c for c in run.decode(WINDOWS) if not c.isalpha() and c not in _WITHIN_WORDS]
                 if signs and before.isalpha() and after.isalpha():
                     raise NotCsv(
-                        f"its bytes are no UTF-8, and in Windows-1252 the sign {signs[0]!r} is in a word: {at}"
+                        f"its bytes are no UTF-8, and in Windows-1252 the sign {signs[0]!r} is in a word: {at};"
+                        f" {_OTHER_PAGES}"
                     )
 
 

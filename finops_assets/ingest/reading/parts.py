@@ -27,6 +27,7 @@ from finops_assets.ingest.reading.csv_text import (
     CsvForm,
     NotCsv,
     NotUtf8,
+    Rewritten,
     Seen,
     count_rows,
     form_of,
@@ -36,7 +37,7 @@ from finops_assets.ingest.reading.csv_text import (
     unpack,
 )
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
-from finops_assets.ingest.reading.spelling import BINARY_TEXT, BYTE_ORDER_MARK, DELIMITER, ENCODING, PREAMBLE
+from finops_assets.ingest.reading.spelling import BINARY_TEXT, BYTE_ORDER_MARK, DELIMITER, ENCODING, LINE_ENDS, PREAMBLE
 from finops_assets.storage.duck import ROW_GROUP_ROWS, one_file
 from finops_assets.storage.repair import Repair
 
@@ -293,13 +294,13 @@ def open_csv(
             seen = look(path)
         form = form_of(seen)
         try:
-            return _staged(connection, source, scope, key, number, text, seen, form, again)
+            return _staged_even(connection, source, scope, key, number, text, seen, form, again)
         except (NotUtf8, duckdb.InvalidInputException) as error:
             if form.encoding != "utf-8" or "utf-8" not in str(error):
                 raise
             require_windows_1252(text)
         form = replace(form_of(seen), encoding=WINDOWS)
-        return _staged(connection, source, scope, key, number, text, seen, form, again)
+        return _staged_even(connection, source, scope, key, number, text, seen, form, again)
     except NotCsv as error:
         raise DeliveryRefused(
             source, scope, f"is not a readable CSV ({error}); have it delivered again", file=key
@@ -310,6 +311,35 @@ def open_csv(
     finally:
         text.unlink(missing_ok=True)
         again.unlink(missing_ok=True)
+
+
+def _staged_even(
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    scope: str,
+    key: str,
+    number: int,
+    text: Path,
+    seen: Seen,
+    form: CsvForm,
+    again: Path,
+) -> Part:
+    """A file as it is; where the engine refuses its lines, as they are when all end alike and none has spaces alone.
+
+    The proof is the same: every line has the header's fields, and another reader counts the same rows.
+    """
+    try:
+        return _staged(connection, source, scope, key, number, text, seen, form, again)
+    except duckdb.InvalidInputException as error:
+        if "utf-8" in str(error):
+            raise
+        try:
+            part = _staged(connection, source, scope, key, number, text, seen, replace(form, uneven=True), again)
+        except duckdb.InvalidInputException:
+            raise error from None
+        if not any(repair.rule == LINE_ENDS for repair in part.counted):
+            raise
+        return part
 
 
 def _staged(
@@ -323,10 +353,10 @@ def _staged(
     form: CsvForm,
     again: Path,
 ) -> Part:
-    marks = 0
+    written = Rewritten(seen)
     if not form.plain:
-        seen, marks = rewrite(text, form, again)
-        text = again
+        written = rewrite(text, form, again)
+        seen, text = written.seen, again
     names = own_names(source, scope, key, form.names)
     target = text.with_name(f"{number:0{DIGITS}}.staged.parquet")
     # Nothing is sniffed: a sniffer skips lines until what is left fits together.
@@ -354,7 +384,7 @@ def _staged(
         dict.fromkeys(names, "VARCHAR"),
         int(rows),
         staged=True,
-        counted=tuple(_repairs(key, form, int(rows), marks)),
+        counted=tuple(_repairs(key, form, int(rows), written)),
     )
 
 
@@ -365,15 +395,17 @@ def _marked(connection: duckdb.DuckDBPyConnection, staged: Path, first: str) -> 
     return connection.execute(query).fetchone() is not None
 
 
-def _repairs(key: str, form: CsvForm, rows: int, marks: int) -> Iterable[Repair]:
+def _repairs(key: str, form: CsvForm, rows: int, written: Rewritten) -> Iterable[Repair]:
     if form.encoding != "utf-8":
         yield Repair(key, ENCODING, "", rows, form.encoding)
     if form.delimiter != ",":
         yield Repair(key, DELIMITER, "", rows, DELIMITERS[form.delimiter])
     if form.before:
         yield Repair(key, PREAMBLE, "", len(form.before), next((line for line in form.before if line), "")[:200])
-    if marks:
-        yield Repair(key, BYTE_ORDER_MARK, "", marks)
+    if written.marks:
+        yield Repair(key, BYTE_ORDER_MARK, "", written.marks)
+    if written.evened:
+        yield Repair(key, LINE_ENDS, "", written.evened)
 
 
 _PART = re.compile(rf"[^\s'\"]*/opened/(\d{{{DIGITS}}})[.]\w+([.]\w+)?")
