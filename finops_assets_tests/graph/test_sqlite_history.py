@@ -1,0 +1,91 @@
+"""The history in SQLite: Dagster's files and Dagster's content, kept by our storage."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import dagster as dg
+import yaml
+from sqlalchemy import text
+
+from finops_assets.graph import sqlite_history
+from finops_assets_tests.places import PROJECT
+
+OURS = {"custom": {"module": "finops_assets.graph.sqlite_history", "class": "SqliteHistory"}}
+WRITE_AND_DIE = """
+import os, sys
+import dagster as dg
+with dg.DagsterInstance.from_config(sys.argv[1], "dagster.yaml") as instance:
+    instance.report_runless_asset_event(dg.AssetMaterialization("facts", partition="2026-09-01"))
+    os.kill(os.getpid(), 9)
+"""
+
+
+def _home(folder: Path, ours: bool) -> str:
+    base = {"base_dir": str(folder / "state")}
+    storage = {"custom": {**OURS["custom"], "config": base}} if ours else {"sqlite": base}
+    (folder / "dagster.yaml").write_text(yaml.safe_dump({"storage": storage, "telemetry": {"enabled": False}}))
+    return str(folder)
+
+
+def _days(instance: dg.DagsterInstance) -> set[str]:
+    return instance.get_materialized_partitions(dg.AssetKey("facts"))
+
+
+def _build(day: str, instance: dg.DagsterInstance) -> None:
+    @dg.asset(name="facts", partitions_def=dg.DailyPartitionsDefinition("2026-09-01"))
+    def facts() -> None: ...
+
+    assert dg.materialize([facts], partition_key=day, instance=instance).success
+
+
+def test_a_history_of_dagsters_own_storage_is_carried_on_and_can_go_back(tmp_path: Path) -> None:
+    for ours, day in ((False, "2026-09-01"), (True, "2026-09-02"), (False, "2026-09-03")):
+        with dg.DagsterInstance.from_config(_home(tmp_path, ours), "dagster.yaml") as instance:
+            _build(day, instance)
+    with dg.DagsterInstance.from_config(_home(tmp_path, True), "dagster.yaml") as instance:
+        assert _days(instance) == {"2026-09-01", "2026-09-02", "2026-09-03"}
+        runs = instance.get_runs()
+        assert [run.status for run in runs] == [dg.DagsterRunStatus.SUCCESS] * 3
+        assert all(instance.all_logs(run.run_id) for run in runs)
+
+
+def test_what_was_committed_outlives_a_kill(tmp_path: Path) -> None:
+    home = _home(tmp_path, True)
+    died = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, home], check=False, timeout=120)
+    assert died.returncode == -9
+    with dg.DagsterInstance.from_config(home, "dagster.yaml") as instance:
+        assert _days(instance) == {"2026-09-01"}
+
+
+def test_threads_write_one_history(tmp_path: Path) -> None:
+    days = [f"2026-09-{day:02}" for day in range(1, 21)]
+    with dg.DagsterInstance.from_config(_home(tmp_path, True), "dagster.yaml") as instance:
+
+        def report(day: str) -> None:
+            instance.report_runless_asset_event(dg.AssetMaterialization("facts", partition=day))
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(report, days))
+        assert _days(instance) == set(days)
+
+
+def test_what_is_known_of_a_file_is_kept_and_a_commit_waits_for_no_disk(tmp_path: Path) -> None:
+    with dg.DagsterInstance.from_config(_home(tmp_path, True), "dagster.yaml") as instance:
+        _build("2026-09-01", instance)
+        made = sqlite_history._engine.cache_info().misses
+        for _ in range(3):
+            instance.get_runs()
+            assert _days(instance) == {"2026-09-01"}
+        assert sqlite_history._engine.cache_info().misses == made
+        with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
+            assert connection.execute(text("PRAGMA synchronous")).scalar() == 1
+            assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+
+
+def test_the_project_has_it() -> None:
+    storage = yaml.safe_load((PROJECT / "dagster.yaml").read_text(encoding="utf-8"))["storage"]
+    assert storage == {"custom": {**OURS["custom"], "config": {"base_dir": ".dagster"}}}
