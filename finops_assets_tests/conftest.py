@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy
+from alembic.script import ScriptDirectory
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
@@ -117,21 +119,82 @@ def temporary_files() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def engines_made_once() -> Iterator[None]:
-    """Dagster makes an engine for every event that it writes to SQLite, and compiles each statement anew: half of a run here.
+def history_made_once() -> Iterator[None]:
+    """What Dagster does anew for every event and every run of a history in SQLite, and that is half of a run here, is done once.
 
-    The files and each connection to them are as ever; what is kept is what SQLAlchemy knows of an address.
+    It makes an engine, opens the file and compiles each statement for an event; for a run it reads its 89 migrations, to
+    make a file of empty tables. The files and the transactions are as ever: what is kept is what SQLAlchemy knows of an
+    address, with its connections, what alembic read, and the first file of empty tables, of which others are copies.
     """
     with pytest.MonkeyPatch.context() as patch:
         for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
-            patch.setattr(module, "create_engine", lambda address, **_: _engine_of(address))
+            patch.setattr(module, "create_engine", lambda address, **_: _engines.of(address))
+        patch.setattr(ScriptDirectory, "from_config", _migrations)
+        patch.setattr(sqlite_event_log.SqliteEventLogStorage, "_initdb", _make_tables)
         yield
+    _engines.let_go(*list(_engines._kept))
 
 
-@lru_cache(64)
-def _engine_of(address: str) -> sqlalchemy.Engine:
-    timeout = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
-    return sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool, connect_args=timeout)
+class _Engines:
+    """By address: the newest, with their open connections. A file that is another one now is opened anew."""
+
+    MOST = 64
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[int, sqlalchemy.Engine]] = {}
+
+    def of(self, address: str) -> sqlalchemy.Engine:
+        file = Path(str(sqlalchemy.make_url(address).database))
+        number = file.stat().st_ino if file.exists() else 0
+        found = self._kept.get(address)
+        if found and found[0] == number:
+            return found[1]
+        self.let_go(address)
+        timeout = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
+        engine = sqlalchemy.create_engine(
+            address, poolclass=sqlalchemy.QueuePool if number else sqlalchemy.NullPool, connect_args=timeout
+        )
+        if number:
+            self._kept[address] = number, engine
+            # Dagster says it after each use.
+            engine.dispose = lambda close=True: None  # type: ignore[method-assign]
+            self.let_go(*list(self._kept)[: -self.MOST])
+        return engine
+
+    def let_go(self, *addresses: str) -> None:
+        for address in addresses:
+            if address in self._kept:
+                _, engine = self._kept.pop(address)
+                engine.pool.dispose()
+
+
+_engines = _Engines()
+_read_migrations, _really_make_tables = ScriptDirectory.from_config, sqlite_event_log.SqliteEventLogStorage._initdb
+_migrations = lru_cache(_read_migrations)
+"""A configuration of alembic is an object of which Dagster keeps one for each of its three histories."""
+_empty_tables: list[bytes] = []
+
+
+def _make_tables(
+    storage: sqlite_event_log.SqliteEventLogStorage, engine: sqlalchemy.Engine, for_index_shard: bool = False
+) -> None:
+    file = Path(str(engine.url.database))
+    fresh = not file.exists()
+    if fresh and _empty_tables:
+        # In place at once: nobody opens half of it.
+        copy = file.with_name(f"{file.name}.{os.getpid()}")
+        copy.write_bytes(_empty_tables[0])
+        try:
+            os.link(copy, file)
+        except FileExistsError:
+            pass
+        else:
+            return
+        finally:
+            copy.unlink()
+    _really_make_tables(storage, engine, for_index_shard)
+    if fresh and not Path(f"{file}-wal").exists():
+        _empty_tables[:] = [file.read_bytes()]
 
 
 def focus_row(day: str = "2026-09-01", **changes: Any) -> Row:

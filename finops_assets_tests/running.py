@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 
 from finops_assets.definitions import build_definitions
 from finops_assets.demo import Estate, EstateSpec, Incident
@@ -62,6 +66,14 @@ def persistent_instance(folder: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+@contextmanager
+def opened_once(warehouse: Path) -> Iterator[None]:
+    """Keep a warehouse open in this process, if it is there: DuckDB makes its catalog of functions anew for each opening,
+    of which a run has some thirty, and that is a sixth of it."""
+    with duckdb.connect(str(warehouse)) if warehouse.is_file() else nullcontext():
+        yield
+
+
 @dataclass
 class Graph:
     """A platform with its definitions and a Dagster instance of its own."""
@@ -95,13 +107,14 @@ class Graph:
             definition = defs.resolve_job_def("some")
         else:
             definition = self.defs.resolve_job_def(job)
-        result = definition.execute_in_process(
-            instance=self.instance,
-            partition_key=first.isoformat() if last is None else None,
-            tags=tags,
-            run_config=QUIET,
-            raise_on_error=False,
-        )
+        with opened_once(self.settings.warehouse):
+            result = definition.execute_in_process(
+                instance=self.instance,
+                partition_key=first.isoformat() if last is None else None,
+                tags=tags,
+                run_config=QUIET,
+                raise_on_error=False,
+            )
         return Run(self, result)
 
     def tick(self, sensor: str) -> dg.SensorResult:
@@ -124,7 +137,8 @@ class Graph:
 
     def publish(self) -> None:
         """Make the reports and the published copy."""
-        result = self.defs.resolve_job_def("publish").execute_in_process(instance=self.instance, run_config=QUIET)
+        with opened_once(self.settings.warehouse):
+            result = self.defs.resolve_job_def("publish").execute_in_process(instance=self.instance, run_config=QUIET)
         assert result.success
 
     def built(self, asset: str = "daily_cost_by_team") -> set[date]:
@@ -203,6 +217,22 @@ def small_estate(
     """An estate below root/estate of about 60 rows a day."""
     days = (last - first).days + 1
     estate = Estate(EstateSpec(first, last, rows or 60 * days, incidents=tuple(incidents)), root / "estate")
-    if deliver:
+    if not deliver:
+        return estate
+    if estate.root.exists():
+        # Over what was delivered before.
         estate.deliver_all()
+    else:
+        made = _delivered(estate.spec)
+        shutil.copytree(made.root, estate.root)
+        estate._latest.update(made._latest)
     return estate
+
+
+@cache
+def _delivered(spec: EstateSpec) -> Estate:
+    """The first generation of all of an estate, written once in this process: others like it are copies."""
+    made = Estate(spec, Path(tempfile.mkdtemp(prefix="estate-")) / "estate")
+    made.deliver_all()
+    made.close()
+    return made
