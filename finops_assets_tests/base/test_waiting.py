@@ -123,6 +123,7 @@ def test_a_run_killed_and_one_interrupted_leave_nothing_that_the_next_waits_for(
     assert [day for day, _ in costs(project)] == DAYS
 
 
+@pytest.mark.long
 def test_runs_over_common_days_go_one_after_the_other(project: Path) -> None:
     costs_before = costs(project)
     with finops(project, "run", str(FIRST), END) as one, finops(project, "run", str(DAYS[1]), END) as other:

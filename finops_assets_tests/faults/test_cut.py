@@ -50,6 +50,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[Project], Done]:
     return run
 
 
+@pytest.mark.long
 def test_after_kills_one_after_another_the_next_run_ends_at_the_truth_and_nothing_is_left(tmp_path: Path) -> None:
     without_faults([kills.chain(tmp_path, SEED)])
 
@@ -58,10 +59,12 @@ def test_hostile_text_is_text_wherever_it_comes_out(tmp_path: Path) -> None:
     without_faults([hostile.texts(tmp_path, SEED, few=True)])
 
 
+@pytest.mark.long
 def test_mutated_files_and_manifests_land_exactly_or_are_refused_with_a_sentence(tmp_path: Path) -> None:
     without_faults(files.files(tmp_path, SEED, 40, first=100))
 
 
+@pytest.mark.long
 def test_a_store_that_hinders_gives_exact_figures_or_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

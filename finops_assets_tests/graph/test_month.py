@@ -139,6 +139,7 @@ def four(tmp_path: Path) -> Iterator[Watched]:
         yield Watched(graph, Estate(spec, tmp_path / "estate"), second=second)
 
 
+@pytest.mark.long
 def test_a_month_of_deliveries(four: Watched) -> None:
     september = date(2026, 9, 30)
     # The month to date, from all three clouds and the second payer.

@@ -125,6 +125,7 @@ def statuses(instance: dg.DagsterInstance, checks: list[dg.AssetCheckKey]) -> se
     }
 
 
+@pytest.mark.long
 def test_two_hosts_do_the_daemons_work_on_one_lake_and_one_history(
     tmp_path: Path,
     home: Path,

@@ -20,6 +20,8 @@ from finops_assets_tests.browser import chromium
 from finops_assets_tests.dev import PUBLISHED, Dev, dagster_dev, project_of
 from finops_assets_tests.running import SOURCES, small_estate
 
+pytestmark = pytest.mark.long
+
 FIRST, LAST = date(2026, 9, 1), date(2026, 9, 4)
 HELD = "2026-09-04"
 GOOD = ["2026-09-01", "2026-09-02", "2026-09-03"]
