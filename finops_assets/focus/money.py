@@ -108,7 +108,8 @@ def decimal_from_double(value: str) -> str:
     form, which is 8 times slower.
     """
     return (
-        f"CASE WHEN {plain_double(value)} THEN {_scaled(value, 9)}"
+        # The engine may take a comparison for granted by the file's least and largest value, which know nothing of NaN.
+        f"CASE WHEN isnan({value}) THEN NULL WHEN {plain_double(value)} THEN {_scaled(value, 9)}"
         f" WHEN {plain_double(value, 12)} THEN {_scaled(value, 12)}"
         f" ELSE {decimal_from_text(f'CAST({value} AS VARCHAR)')} END"
     )

@@ -6,7 +6,7 @@ import gzip
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -422,6 +422,40 @@ def test_what_stands_within_quotes_keeps_its_line_ends(site: Site) -> None:
     [again] = site.land()
     assert again.state == "refused"
     assert "is not a readable CSV" in (again.reason or "")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (gzip.compress(text_of(PLAIN).encode()), "its content is gzip: it should end in .csv.gz"),
+        (b"PAR1\x00\x00", "its content is Parquet: it should end in .parquet"),
+        (b"PK\x03\x04\x00", "its content is a ZIP archive or a spreadsheet"),
+    ],
+)
+def test_what_is_no_csv_by_its_content_is_called_by_its_name(site: Site, content: bytes, told: str) -> None:
+    site.put("a.csv", content)
+    [landed] = site.land()
+    assert landed.state == "refused"
+    assert told in (landed.reason or "")
+
+
+def test_nanoseconds_with_a_zone_are_times_and_nan_is_no_number(site: Site) -> None:
+    """As pandas writes them. Where a file's least and largest value are small, the engine takes NaN for small, too."""
+    rows = [focus_row(D1, BilledCost=1.5, x_note=1.0), focus_row(D1, BilledCost=float("nan"), x_note=float("nan"))]
+    table = pa.Table.from_pylist(rows)
+    for name in ("ChargePeriodStart", "ChargePeriodEnd"):
+        at = pa.array([datetime.fromisoformat(row[name]) for row in rows], pa.timestamp("us", "UTC"))
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, at.cast(pa.timestamp("ns", "America/New_York")))
+    site.exports.mkdir()
+    pq.write_table(table, site.exports / "a.parquet")
+    [landed] = site.run(D1)
+    assert landed.state == "live", landed.reason
+    assert site.rows(D1, "BilledCost", "strftime(ChargePeriodStart, '%H:%M')") == [
+        (Decimal("1.5"), "10:00"), (None, "10:00"),
+    ]  # fmt: skip
+    assert said([landed])["not_a_number", "BilledCost"] == (1, "nan")
+    assert not site.judge(D1)["conforms", D1].passed
 
 
 def test_a_mark_before_a_later_row_is_no_part_of_it(site: Site) -> None:

@@ -32,6 +32,11 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_OTHER_CONTENT = {
+    b"\x1f\x8b": "gzip: it should end in .csv.gz, and be packed once",
+    b"PAR1": "Parquet: it should end in .parquet",
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet: unpack it, or save it as CSV",
+}
 csv.field_size_limit(16 << 20)
 
 
@@ -123,6 +128,9 @@ def form_of(seen: Seen) -> CsvForm:
     Raises:
         NotCsv: it has no header, or could be read in two ways.
     """
+    for magic, what in _OTHER_CONTENT.items():
+        if seen.head.startswith(magic):
+            raise NotCsv(f"its content is {what}")
     encoding = _encoding(seen.head)
     decoder = codecs.getincrementaldecoder(encoding)("replace")
     text = decoder.decode(seen.head, final=seen.size <= len(seen.head))

@@ -15,7 +15,16 @@ from finops_assets.base.sql import identifier, literal
 from finops_assets.focus import money
 from finops_assets.focus.specification import Column, canonical_name, columns
 from finops_assets.focus.times import is_slashed, time_from_text
-from finops_assets.ingest.reading.parts import DIGITS, Part, alike, first_line, judged, open_csv, open_parquet
+from finops_assets.ingest.reading.parts import (
+    DIGITS,
+    Part,
+    alike,
+    first_line,
+    judged,
+    moment_of,
+    open_csv,
+    open_parquet,
+)
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
 from finops_assets.ingest.reading.spelling import (
     AS_SPECIFIED,
@@ -205,8 +214,7 @@ def _scale(kind: str) -> float:
 
 def _datetime(name: str, value: str, kind: str, written: Spelling) -> CanonicalColumn:
     if kind.startswith(("TIMESTAMP", "DATE")):
-        # A time with a zone is rendered in the session's, which is UTC.
-        return CanonicalColumn(name, f"CAST({value} AS TIMESTAMP)")
+        return CanonicalColumn(name, moment_of(value, kind))
     text = value if kind == "VARCHAR" else f"CAST({value} AS VARCHAR)"
     found = f"found_{name}"
     repairs = [("not_a_time", f"({found} IS NOT NULL AND {name} IS NULL)")]

@@ -560,21 +560,31 @@ def _digits(kind: str) -> tuple[int, int]:
     return int(width) - int(scale), int(scale)
 
 
+def moment_of(value: str, kind: str) -> str:
+    """SQL: a time or day of any type as TIMESTAMP. One with a zone is rendered in the session's, which is UTC."""
+    # Of nanoseconds with a zone, as pandas writes them, the engine has no way but through microseconds.
+    return (
+        f"CAST(CAST({value} AS TIMESTAMPTZ) AS TIMESTAMP)"
+        if kind == "TIMESTAMPTZ_NS"
+        else f"CAST({value} AS TIMESTAMP)"
+    )
+
+
 def in_type(value: str, kind: str, target: str) -> str:
     """SQL: a value of one type in another that `common_type` gave for it, exactly."""
     if kind == target:
         return value
     if target != "VARCHAR":
-        return f"CAST({value} AS {target})"
+        return moment_of(value, kind) if target == "TIMESTAMP" else f"CAST({value} AS {target})"
     match _family(kind):
         case "nested":
             return f"CAST(to_json({value}) AS VARCHAR)"
         case "double":
             # Pandas makes doubles of whole numbers where one is missing: an account is 123, not 123.0.
-            whole = f"abs({value}) < 9e15 AND {value} = trunc({value})"
+            whole = f"NOT isnan({value}) AND abs({value}) < 9e15 AND {value} = trunc({value})"
             return f"CASE WHEN {whole} THEN CAST(CAST({value} AS BIGINT) AS VARCHAR) ELSE CAST({value} AS VARCHAR) END"
         case "time":
-            moment = f"CAST({value} AS TIMESTAMP)"
+            moment = moment_of(value, kind)
             whole = f"strftime({moment}, '%Y-%m-%dT%H:%M:%SZ')"
             return f"CASE WHEN date_trunc('second', {moment}) = {moment} THEN {whole} ELSE strftime({moment}, '%Y-%m-%dT%H:%M:%S.%fZ') END"
         case "BLOB":
