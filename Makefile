@@ -11,7 +11,7 @@ READY := .venv/.ready
 # Each process of Dagster would compile every module anew: 4 s of CPU instead of 1.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo ui emulators test test-all test-fast test-engines faults lint format docs figures site bench lock clean
+.PHONY: help demo ui emulators test test-long test-fast test-engines faults lint format docs figures site bench lock clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -39,8 +39,8 @@ emulators:       ## Azurite, for the tests on Azure Blob Storage; without it the
 test: $(READY)   ## the tests, without the longest
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not long"
 
-test-all: $(READY) ## all of them, as CI: also the UI's every button, a month of deliveries, kills and a store that hinders
-	$(BIN)/python -m pytest -n $(WORKERS)
+test-long: $(READY) ## the longest, which CI runs, too: the UI's every button, a month of deliveries, kills, a store that hinders
+	$(BIN)/python -m pytest -n $(WORKERS) -m long
 
 test-fast: $(READY) ## those without runs, servers and processes: for the inner loop
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
