@@ -21,10 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy
 from alembic.script import ScriptDirectory
-from dagster._core.storage.event_log.sqlite import sqlite_event_log
-from dagster._core.storage.runs.sqlite import sqlite_run_storage
-from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 from finops_assets.base.sql import literal
 from finops_assets.cost.attribution.rules import Rules
@@ -120,64 +117,21 @@ def temporary_files() -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def history_made_once() -> Iterator[None]:
-    """What Dagster does anew for every event and every run of a history in SQLite, and that is half of a run here, is done once.
-
-    It makes an engine, opens the file and compiles each statement for an event; for a run it reads its 89 migrations, to
-    make a file of empty tables. The files and the transactions are as ever: what is kept is what SQLAlchemy knows of an
-    address, with its connections, what alembic read, and the first file of empty tables, of which others are copies.
-    """
+    """For each run Dagster reads its 89 migrations, to make a file of empty tables: here they are read once, and the first
+    such file is copied."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
-            patch.setattr(module, "create_engine", lambda address, **_: _engines.of(address))
         patch.setattr(ScriptDirectory, "from_config", _migrations)
-        patch.setattr(sqlite_event_log.SqliteEventLogStorage, "_initdb", _make_tables)
+        patch.setattr(SqliteEventLogStorage, "_initdb", _make_tables)
         yield
-    _engines.let_go(*list(_engines._kept))
 
 
-class _Engines:
-    """By address: the newest, with their open connections. A file that is another one now is opened anew."""
-
-    MOST = 64
-
-    def __init__(self) -> None:
-        self._kept: dict[str, tuple[int, sqlalchemy.Engine]] = {}
-
-    def of(self, address: str) -> sqlalchemy.Engine:
-        file = Path(str(sqlalchemy.make_url(address).database))
-        number = file.stat().st_ino if file.exists() else 0
-        found = self._kept.get(address)
-        if found and found[0] == number:
-            return found[1]
-        self.let_go(address)
-        timeout = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
-        engine = sqlalchemy.create_engine(
-            address, poolclass=sqlalchemy.QueuePool if number else sqlalchemy.NullPool, connect_args=timeout
-        )
-        if number:
-            self._kept[address] = number, engine
-            # Dagster says it after each use.
-            engine.dispose = lambda close=True: None  # type: ignore[method-assign]
-            self.let_go(*list(self._kept)[: -self.MOST])
-        return engine
-
-    def let_go(self, *addresses: str) -> None:
-        for address in addresses:
-            if address in self._kept:
-                _, engine = self._kept.pop(address)
-                engine.pool.dispose()
-
-
-_engines = _Engines()
-_read_migrations, _really_make_tables = ScriptDirectory.from_config, sqlite_event_log.SqliteEventLogStorage._initdb
+_read_migrations, _really_make_tables = ScriptDirectory.from_config, SqliteEventLogStorage._initdb
 _migrations = lru_cache(_read_migrations)
 """A configuration of alembic is an object of which Dagster keeps one for each of its three histories."""
 _empty_tables: list[bytes] = []
 
 
-def _make_tables(
-    storage: sqlite_event_log.SqliteEventLogStorage, engine: sqlalchemy.Engine, for_index_shard: bool = False
-) -> None:
+def _make_tables(storage: SqliteEventLogStorage, engine: sqlalchemy.Engine, for_index_shard: bool = False) -> None:
     file = Path(str(engine.url.database))
     fresh = not file.exists()
     if fresh and _empty_tables:

@@ -18,6 +18,7 @@ import duckdb
 from finops_assets.definitions import build_definitions
 from finops_assets.demo import Estate, EstateSpec, Incident
 from finops_assets.graph.run_range import QUIET
+from finops_assets.graph.sqlite_history import SqliteHistory
 from finops_assets.platform import Platform
 from finops_assets.settings.load import parse_settings
 from finops_assets.settings.model import Settings
@@ -60,9 +61,11 @@ def settings_for(root: Path, first_day: date, extra: str = "", not_required: Ite
 
 @contextmanager
 def persistent_instance(folder: Path) -> Iterator[dg.DagsterInstance]:
-    """An instance on SQLite: some of what we rely on differs between it and memory."""
+    """An instance on SQLite, in the storage that is shipped: some of what we rely on differs between it and memory."""
     folder.mkdir()
-    with dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}}) as instance:
+    storage = {"module": SqliteHistory.__module__, "class": SqliteHistory.__name__, "config": {"base_dir": str(folder)}}
+    overrides = {"telemetry": {"enabled": False}, "storage": {"custom": storage}}
+    with dg.DagsterInstance.local_temp(str(folder), overrides=overrides) as instance:
         yield instance
 
 
