@@ -19,6 +19,10 @@ ANEW = "`finops publish` makes it anew from the warehouse"
 Identity = tuple[int, int, int]
 
 
+class NoCopy(FinopsError):
+    """There is nothing to show: the published copy is not there, is damaged, or another version's."""
+
+
 @dataclass(frozen=True)
 class Opened:
     """A way to ask one copy, which stays that copy while it is used."""
@@ -43,7 +47,7 @@ class NewestCopy:
     def reading(self) -> Iterator[Opened]:
         """
         Raises:
-            FinopsError: it is not there, or cannot be opened.
+            NoCopy: it is not there, or cannot be opened.
         """
         with self._free:
             identity = self._newest()
@@ -59,9 +63,7 @@ class NewestCopy:
         try:
             yield Opened(Remembering(cursor, memory), datetime.fromtimestamp(identity[1] / 1e9, UTC))
         except (duckdb.CatalogException, duckdb.IOException) as error:
-            raise FinopsError(
-                f"published copy {self.path} is not whole, or another version's ({error}); {ANEW}"
-            ) from error
+            raise NoCopy(f"published copy {self.path} is not whole, or another version's ({error}); {ANEW}") from error
         finally:
             cursor.close()
             with self._free:
@@ -78,7 +80,7 @@ class NewestCopy:
         try:
             found = self.path.stat()
         except OSError as error:
-            raise FinopsError(
+            raise NoCopy(
                 f"{self.path} is not there yet ({error.strerror}); run days first (`finops run FROM TO`), or {ANEW}"
             ) from error
         return found.st_ino, found.st_mtime_ns, found.st_size
@@ -90,7 +92,7 @@ class NewestCopy:
         try:
             connection = duckdb.connect(str(self.path), read_only=True)
         except duckdb.Error as error:
-            raise FinopsError(f"published copy {self.path} cannot be opened ({error}); {ANEW}") from error
+            raise NoCopy(f"published copy {self.path} cannot be opened ({error}); {ANEW}") from error
         connection.execute("SET timezone = 'UTC'")
         connection.execute("SET memory_limit = ?", [self._engine.memory_limit.replace(" ", "")])
         # Nothing but the copy and its facts can be read, whatever a query says.

@@ -30,7 +30,7 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.explore.asking import asked
 from finops_assets.explore.decisions import decide_owner, judge_anomaly
 from finops_assets.explore.exports import FORMATS, written
-from finops_assets.explore.newest_copy import NewestCopy
+from finops_assets.explore.newest_copy import NewestCopy, NoCopy
 from finops_assets.explore.pages.allocation import allocation_page
 from finops_assets.explore.pages.anomalies import anomalies
 from finops_assets.explore.pages.budgets import budgets
@@ -114,7 +114,7 @@ class Explorer:
                     render(name, question, page, self.said.get(request.query_params.get("said", ""), ""))
                 )
         except FinopsError as error:
-            return self._failed(request, error, 400)
+            return self._failed(request, error, _status(error))
 
     def _failed(self, request: Request, error: FinopsError, status: int) -> Response:
         return HTMLResponse(render_error(str(error), request.path_params.get("page", "overview")), status)
@@ -141,7 +141,7 @@ class Explorer:
             else:
                 raise FinopsError(f"nothing is decided on the page {name!r}")
         except FinopsError as error:
-            return self._failed(request, error, 400)
+            return self._failed(request, error, _status(error))
         token = secrets.token_urlsafe(8)
         self.said[token] = done
         while len(self.said) > MOST_SAID:
@@ -165,7 +165,7 @@ class Explorer:
                     raise FinopsError(f"the page {name} has no table {listed!r}")
                 content = written(listing, format, about(question, listing))
         except FinopsError as error:
-            return PlainTextResponse(str(error), 400)
+            return PlainTextResponse(str(error), _status(error))
         file = f"{name}-{listed}-{question.view.first}-{question.view.last}.{format}"
         return Response(
             content, media_type=FORMATS[format], headers={"content-disposition": f'attachment; filename="{file}"'}
@@ -211,3 +211,8 @@ async def _static(request: Request) -> Response:
     if name not in STATIC:
         return PlainTextResponse("no such file", 404)
     return Response(_file(name), media_type=STATIC[name], headers={"cache-control": "no-cache"})
+
+
+def _status(error: FinopsError) -> int:
+    """What is asked wrongly is the reader's to mend; that there is no copy is not."""
+    return 503 if isinstance(error, NoCopy) else 400

@@ -318,6 +318,7 @@ def commands() -> list[tuple[str, ...]]:
 
 
 STARTS_DAGSTER = ("demo", "run", "backfill", "publish", "prune", "owners suggest")
+SERVES = "explore"  # until it is stopped; what it says of a copy that is damaged or not there: explore/
 
 
 def test_no_command_ends_in_a_traceback_without_a_configuration(
@@ -353,7 +354,7 @@ def test_no_command_ends_in_a_traceback_where_nothing_was_run_or_all_is_damaged(
         for name in ("p.duckdb", "w.duckdb", "w.alerts.sqlite", "w.owners.sqlite", "w.anomalies.sqlite"):
             (tmp_path / name).write_bytes(content)
     for words in commands():
-        if " ".join(words).startswith(STARTS_DAGSTER):
+        if " ".join(words).startswith((*STARTS_DAGSTER, SERVES)):
             continue
         done = CliRunner().invoke(app, list(words), input="")
         assert done.exception is None or isinstance(done.exception, SystemExit), (words, done.exception)
