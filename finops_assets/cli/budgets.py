@@ -18,7 +18,7 @@ from finops_assets.cli.common import (
     write_table,
 )
 from finops_assets.cost.rollup import ROLLUP_TABLE
-from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, evaluations, unknown_owner
+from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, evaluations, most_serious_first, unknown_owner
 from finops_assets.evaluate.budgets.plan import Budget, label_of, read_budgets
 from finops_assets.evaluate.budgets.review import months_compared, review
 from finops_assets.evaluate.budgets.versions import CHANGES, changes
@@ -57,9 +57,7 @@ def budgets_status(format: FormatOption = "table", output: OutputOption = None, 
             return
         if table.empty:
             raise FinopsError("no budget is for a period that runs; see `finops budgets check`")
-        order = {"CRITICAL": 0, "WARNING": 1, "INFO": 2}
-        places = sorted(range(len(table)), key=lambda i: (order.get(table["severity"].iloc[i], 3), i))
-        table = table.iloc[places]
+        table = most_serious_first(table)
         out.print(
             f"up to {table['through'].iloc[0]}, budgets of version {table['budgets_version'].iloc[0]}", style="dim"
         )

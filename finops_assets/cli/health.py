@@ -8,6 +8,7 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, published, write_table
 from finops_assets.evaluate.health.figures import FIGURES, HEALTH_TABLE, page
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.values import exact_frame
 
 
 def health(format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None) -> None:
@@ -20,8 +21,7 @@ def health(format: FormatOption = "table", output: OutputOption = None, config: 
             raise FinopsError(
                 "the report is not there yet; it is made with the others, after the rollup (`finops run`)"
             )
-        # By Arrow: amounts stay decimals.
-        table = connection.sql(f"FROM reports.{HEALTH_TABLE}").to_arrow_table().to_pandas()
+        table = exact_frame(connection, f"FROM reports.{HEALTH_TABLE}")
         table["week"] = pd.to_datetime(table["week"])
         if format != "table":
             write_table(table, format, output)

@@ -44,7 +44,9 @@ from finops_assets.cost.attribution.owner_decisions import (
 from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
 from finops_assets.settings.model import Settings
+from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.spreadsheet import csv_cell
+from finops_assets.tables.values import exact_frame
 
 owners_app = typer.Typer(no_args_is_help=True, help="Owner suggestions for untagged resources, and decisions on them.")
 TABLE = "owner_suggestions"
@@ -281,11 +283,9 @@ def _decide(
 
 def _suggestions(config: Path | None) -> pd.DataFrame:
     with published(config) as connection:
-        if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [TABLE]).fetchall():
+        if not Warehouse.has(connection, TABLE):
             raise FinopsError("no owners were suggested yet; run `finops owners suggest`")
-        # By Arrow: amounts stay decimals.
-        table: pd.DataFrame = connection.sql(f"FROM {TABLE}").to_arrow_table().to_pandas()
-        return table
+        return exact_frame(connection, f"FROM {TABLE}")
 
 
 def _open_suggestions(settings: Settings, config: Path | None, dimension: str | None) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from finops_assets.cli.common import (
 from finops_assets.evaluate.governance.tags import aliases_yaml
 from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.values import exact_frame
 
 tags_app = typer.Typer(no_args_is_help=True, help="Tag governance: coverage, values and keys, and who owes what.")
 
@@ -98,6 +99,4 @@ def _table(config: Path | None, name: str) -> pd.DataFrame:
     with published(config) as connection:
         if not Warehouse.has(connection, name):
             raise FinopsError(f"there is no {name} yet; materialise it in Dagster, or run days (`finops run FROM TO`)")
-        # By Arrow: amounts stay decimals.
-        table: pd.DataFrame = connection.sql(f"FROM {name}").to_arrow_table().to_pandas()
-    return table
+        return exact_frame(connection, f"FROM {name}")

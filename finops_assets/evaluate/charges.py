@@ -12,7 +12,7 @@ import pandas as pd
 
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier, literal
-from finops_assets.cost.rollup import ROLLUP_TABLE, missing, provider_of
+from finops_assets.cost.rollup import OTHER, ROLLUP_TABLE, missing, provider_of
 from finops_assets.evaluate.reports import OF_CHARGES, Where, can_group_by, only_where, require_columns
 from finops_assets.focus.measures import EFFECTIVE, POSITIVE
 from finops_assets.storage.warehouse import FACTS
@@ -73,7 +73,7 @@ def _expressions(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, 
     return found | {
         "charge_date": "charge_date",
         "provider": provider_of(providers),
-        "ServiceCategory": "coalesce(ServiceCategory, 'Other')",
+        "ServiceCategory": f"coalesce(ServiceCategory, '{OTHER}')",
     }
 
 

@@ -62,30 +62,29 @@ def days_without(
     connection: duckdb.DuckDBPyConnection, period: Period, by: Iterable[str], rollup: str = ROLLUP_TABLE
 ) -> dict[str, list[date]]:
     """By dimension the days of a period that a relation like the rollup was not summed by it: built before it was one."""
-    found: dict[str, list[date]] = {}
-    for name in by:
-        if name in dimensions_of(connection, ROLLUP_TABLE) and name not in DIMENSIONS:
-            rows = connection.execute(
-                f"SELECT DISTINCT charge_date FROM {rollup} WHERE {identifier(name)} IS NULL AND charge_date >= $first"
-                " AND charge_date < $end ORDER BY 1",
-                {"first": period.first, "end": period.end},
-            ).fetchall()
-            if rows:
-                found[name] = [day for (day,) in rows]
-    return found
+    return _days_on_which("IS NULL", connection, period, by, rollup)
 
 
 def days_collapsed(
     connection: duckdb.DuckDBPyConnection, period: Period, by: Iterable[str], rollup: str = ROLLUP_TABLE
 ) -> dict[str, list[date]]:
     """By dimension the days of a period on which it has too many values, so that their cost is together (`rollup.TOO_MANY`)."""
+    return _days_on_which(f"= {literal(TOO_MANY)}", connection, period, by, rollup)
+
+
+def _days_on_which(
+    condition: str, connection: duckdb.DuckDBPyConnection, period: Period, by: Iterable[str], rollup: str
+) -> dict[str, list[date]]:
+    """By dimension besides those of every rollup the days with a row of which the condition, SQL that follows it, holds."""
+    asked = [name for name in by if name not in DIMENSIONS]
+    known = dimensions_of(connection, ROLLUP_TABLE) if asked else ()
     found: dict[str, list[date]] = {}
-    for name in by:
-        if name in dimensions_of(connection, ROLLUP_TABLE) and name not in DIMENSIONS:
+    for name in asked:
+        if name in known:
             rows = connection.execute(
-                f"SELECT DISTINCT charge_date FROM {rollup} WHERE {identifier(name)} = $too_many AND charge_date >= $first"
+                f"SELECT DISTINCT charge_date FROM {rollup} WHERE {identifier(name)} {condition} AND charge_date >= $first"
                 " AND charge_date < $end ORDER BY 1",
-                {"too_many": TOO_MANY, "first": period.first, "end": period.end},
+                {"first": period.first, "end": period.end},
             ).fetchall()
             if rows:
                 found[name] = [day for (day,) in rows]

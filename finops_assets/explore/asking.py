@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal, localcontext
 from functools import cached_property
+from textwrap import dedent
 from typing import Any, cast
 
 import duckdb
@@ -18,7 +19,7 @@ from finops_assets.base.period import Period
 from finops_assets.cost.accrual import ACCRUED, REPORTED_ACCRUALS, accrued_rollup
 from finops_assets.cost.coverage import BUILT, NOTHING, Coverage, coverage_of
 from finops_assets.cost.currency.conversion import CONVERTED_COST, converted_rollup
-from finops_assets.cost.restatements import REPORTED_NOW
+from finops_assets.cost.restatements import REPORTED_COST, REPORTED_NOW
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.charges import charge_columns, rollup_by
 from finops_assets.evaluate.comparison import Comparison, compare, latest_month, require_figures
@@ -27,7 +28,7 @@ from finops_assets.explore.address import REPORTING, View, ViewError, read_view
 from finops_assets.explore.newest_copy import Opened
 from finops_assets.explore.remembering import Answer, Remembering
 from finops_assets.settings.model import Settings
-from finops_assets.storage.warehouse import Warehouse
+from finops_assets.storage.warehouse import FACTS, Warehouse
 from finops_assets.tables.ddl import dimensions_of
 
 CHARGES = "charges"
@@ -62,9 +63,7 @@ class _Telling:
 
 
 def _dedented(query: str) -> str:
-    lines = [line for line in query.strip("\n").rstrip().splitlines() if line.strip()]
-    margin = min((len(line) - len(line.lstrip()) for line in lines), default=0)
-    return "\n".join(line[margin:] for line in lines)
+    return "\n".join(line for line in dedent(query).rstrip().splitlines() if line.strip())
 
 
 def _values(values: Any) -> str:
@@ -284,8 +283,8 @@ class Question:
 
     def _restated(self) -> str:
         rows = self.opened.execute(
-            """
-            SELECT count(DISTINCT charge_date), max(reported_to) FROM reported_cost
+            f"""
+            SELECT count(DISTINCT charge_date), max(reported_to) FROM {REPORTED_COST}
             WHERE reported_to IS NOT NULL AND charge_date >= $first AND charge_date < $end
             """,
             {"first": self.view.first, "end": self.view.end},
@@ -338,7 +337,7 @@ def _days(count: int) -> str:
 
 
 def _has_view(connection: duckdb.DuckDBPyConnection) -> bool:
-    return bool(connection.execute("SELECT 1 FROM duckdb_views() WHERE view_name = 'cloud_cost_facts'").fetchall())
+    return bool(connection.execute("SELECT 1 FROM duckdb_views() WHERE view_name = ?", [FACTS]).fetchall())
 
 
 def asked(settings: Settings, copy: Opened, parameters: Iterable[tuple[str, str]]) -> Question:

@@ -15,6 +15,7 @@ from finops_assets.evaluate.anomalies import history
 from finops_assets.explore.address import ViewError
 from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.values import exact_frame
 
 SUGGESTIONS = "owner_suggestions"
 LONGEST_NOTE = 500
@@ -24,9 +25,7 @@ def suggestions(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     """The published suggestions; none where nobody made any."""
     if not Warehouse.has(connection, SUGGESTIONS):
         return pd.DataFrame(columns=["source", "ResourceId", "dimension", "rank", "value", "BillingCurrency"])
-    # By Arrow: amounts stay decimals.
-    table: pd.DataFrame = connection.sql(f"FROM {SUGGESTIONS}").to_arrow_table().to_pandas()
-    return table
+    return exact_frame(connection, f"FROM {SUGGESTIONS}")
 
 
 def decide_owner(settings: Settings, connection: duckdb.DuckDBPyConnection, form: Mapping[str, str]) -> str:

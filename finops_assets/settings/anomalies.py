@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from finops_assets.settings.section import OneOrMore, Section
+from finops_assets.settings.section import OneOrMore, Section, others_apart
 
 
 class AnomalyLimits(Section):
@@ -33,11 +33,7 @@ class AnomalyLimits(Section):
     @model_validator(mode="before")
     @classmethod
     def _others_apart(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict) or "others" in raw:
-            return raw
-        own = {key: value for key, value in raw.items() if key in cls.model_fields}
-        others = {str(key): value for key, value in raw.items() if key not in own}
-        return {**own, "others": others} if others else own
+        return others_apart(raw, cls.model_fields)
 
     @model_validator(mode="after")
     def _says_of_what(self) -> AnomalyLimits:

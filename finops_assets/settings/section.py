@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
@@ -47,6 +48,15 @@ def file_form(value: object) -> object:
 
 def one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
+
+
+def others_apart(raw: Any, own: Collection[str]) -> Any:
+    """A mapping whose keys that are no setting of their own stand together under `others`."""
+    if not isinstance(raw, dict) or "others" in raw:
+        return raw
+    others = {str(key): value for key, value in raw.items() if key not in own}
+    kept = {key: value for key, value in raw.items() if key in own}
+    return {**kept, "others": others} if others else kept
 
 
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]

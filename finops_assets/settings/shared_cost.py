@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from finops_assets.settings.section import FilePath, Name, OneOrMore, Section, file_form
+from finops_assets.settings.section import FilePath, Name, OneOrMore, Section, file_form, others_apart
 
 SplitMethod = Literal["even", "fixed", "proportional", "metric", "benefit"]
 SplitPercent = Annotated[Decimal, Field(gt=0, le=100)]
@@ -36,11 +36,7 @@ class SharedWhat(Section):
     @model_validator(mode="before")
     @classmethod
     def _others_apart(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict) or "others" in raw:
-            return raw
-        own = {key: value for key, value in raw.items() if key in cls.model_fields}
-        others = {str(key): value for key, value in raw.items() if key not in own}
-        return {**own, "others": others} if others else own
+        return others_apart(raw, cls.model_fields)
 
     @property
     def conditions(self) -> Mapping[str, tuple[str, ...]]:

@@ -51,6 +51,12 @@ def _create(connection: duckdb.DuckDBPyConnection, declared: Table, database: st
             connection.execute(f"ALTER TABLE {full} ALTER COLUMN {column_name} SET DATA TYPE {each.kind}")
 
 
+def selected(connection: duckdb.DuckDBPyConnection, name: str, columns: Iterable[str]) -> str:
+    """SQL: columns of a table to select; NULL for one that a copy which an earlier version published does not have."""
+    held = {row[0] for row in connection.execute(f"DESCRIBE {name}").fetchall()}
+    return ", ".join(c if c in held else f"NULL AS {c}" for c in columns)
+
+
 def replace_all(connection: duckdb.DuckDBPyConnection, declared: Table, rows: pa.Table) -> None:
     """Make the table anew from rows that are typed as it is declared."""
     connection.execute(f"DROP TABLE IF EXISTS {declared.full_name}")

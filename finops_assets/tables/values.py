@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +19,12 @@ ARROW = {
     TEXT: pa.string(), MONEY: pa.decimal128(38, SCALE), NUMBER: pa.float64(), COUNT: pa.int64(), FLAG: pa.bool_(),
     DAY: pa.date32(), TIME: pa.timestamp("us"),
 }  # fmt: skip
+
+
+def exact_frame(connection: duckdb.DuckDBPyConnection, query: str) -> pd.DataFrame:
+    """The rows of a query for people; by Arrow, so that amounts stay decimals."""
+    rows: pd.DataFrame = connection.sql(query).to_arrow_table().to_pandas()
+    return rows
 
 
 def arrow_schema(declared: Table, names: Iterable[str] | None = None) -> pa.Schema:

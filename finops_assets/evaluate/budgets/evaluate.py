@@ -13,6 +13,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from finops_assets.alerts.alert import RANK
 from finops_assets.base.period import Period
 from finops_assets.evaluate.budgets.plan import Basis, Budget, owner_of
 from finops_assets.evaluate.budgets.versions import BUDGETS_TABLE, InForce, others_text
@@ -23,6 +24,7 @@ from finops_assets.focus.money import percent
 from finops_assets.settings.alerts import Severity
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations, values
+from finops_assets.tables.ddl import selected
 
 BUDGET_EVALUATIONS, STATUS = "budget_evaluations", "budget_status"
 # Late bills and restatements still come after a period's end, so it is judged for a week more.
@@ -282,11 +284,13 @@ def evaluations(connection: duckdb.DuckDBPyConnection, only_last: bool = True) -
     """The evaluations of the last night, or of all nights, in COLUMNS; amounts are Decimal."""
     if not Warehouse.has(connection, BUDGET_EVALUATIONS):
         return pd.DataFrame(columns=list(COLUMNS))
-    # A copy that was published by an earlier version has no column of other dimensions.
-    held = {row[0] for row in connection.execute(f"DESCRIBE {BUDGET_EVALUATIONS}").fetchall()}
-    columns = ", ".join(c if c in held else f"NULL AS {c}" for c in COLUMNS)
     rows = connection.execute(
-        f"SELECT {columns} FROM {BUDGET_EVALUATIONS} {f'WHERE {_LAST_NIGHT}' if only_last else ''} ORDER BY through, rowid"
+        f"SELECT {selected(connection, BUDGET_EVALUATIONS, COLUMNS)} FROM {BUDGET_EVALUATIONS} {f'WHERE {_LAST_NIGHT}' if only_last else ''} ORDER BY through, rowid"
     ).fetchall()
     # Objects, so that what is missing stays None in every column.
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
+
+
+def most_serious_first(found: pd.DataFrame) -> pd.DataFrame:
+    """Evaluations by severity, of one severity in their order; those that nobody could judge are last."""
+    return found.sort_values("severity", key=lambda severities: -severities.map(RANK).fillna(-1), kind="stable")

@@ -18,6 +18,7 @@ import pyarrow as pa
 from finops_assets.evaluate.budgets.plan import Budget
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations, values
+from finops_assets.tables.ddl import selected
 
 BUDGETS_TABLE, CHANGES = "budgets", "budget_changes"
 
@@ -95,8 +96,9 @@ def in_force(connection: duckdb.DuckDBPyConnection) -> list[InForce]:
     """The budgets as they are now, in their order; empty where none was ever entered."""
     if not Warehouse.has(connection, BUDGETS_TABLE):
         return []
-    # A copy that was published before other dimensions could be named has no column of them.
-    held = {row[0] for row in connection.execute(f"DESCRIBE {BUDGETS_TABLE}").fetchall()}
+    columns = (
+        "department", "team", "period", "basis", "currency", "amount", "threshold_percent", "since_version", "dimensions",
+    )  # fmt: skip
     return [
         InForce(
             Budget(
@@ -112,8 +114,7 @@ def in_force(connection: duckdb.DuckDBPyConnection) -> list[InForce]:
             since,
         )
         for department, team, period, basis, currency, amount, threshold, since, others in connection.execute(
-            "SELECT department, team, period, basis, currency, amount, threshold_percent, since_version,"
-            f" {'dimensions' if 'dimensions' in held else 'NULL'} FROM {BUDGETS_TABLE} ORDER BY rowid"
+            f"SELECT {selected(connection, BUDGETS_TABLE, columns)} FROM {BUDGETS_TABLE} ORDER BY rowid"
         ).fetchall()
     ]
 

@@ -28,6 +28,7 @@ from finops_assets.evaluate.governance.tags import RECENT_DAYS
 from finops_assets.evaluate.reports import EXACT, SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.focus.money import percent
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.ddl import selected
 from finops_assets.tables.declarations import DIMENSIONS
 
 COVERAGE, DEBT = "tag_coverage", "tag_debt"
@@ -450,7 +451,7 @@ def _budgets(
     held = f"budget IN (SELECT budget FROM {BUDGETS_TABLE})" if Warehouse.has(connection, BUDGETS_TABLE) else "true"
     rows = connection.execute(
         f"""
-        SELECT currency, department, team, {_others_of(connection, BUDGET_EVALUATIONS)}, basis, period_start, period_end, amount, spent, forecast, low80, high80,
+        SELECT currency, department, team, {selected(connection, BUDGET_EVALUATIONS, ["dimensions"])}, basis, period_start, period_end, amount, spent, forecast, low80, high80,
             low95, high95, severity, reason, problem, through, days_missing
         FROM {BUDGET_EVALUATIONS}
         WHERE period_start < $end AND period_end > $first AND (period_end <= $end OR through < $end)
@@ -504,12 +505,6 @@ def _accrued(connection: duckdb.DuckDBPyConnection, month: Period, end: date) ->
     for currency, day, cost in rows:
         found.setdefault(currency or "", []).append((day, cost))
     return found
-
-
-def _others_of(connection: duckdb.DuckDBPyConnection, table: str) -> str:
-    """SQL: the other dimensions that a row is of; a copy of an earlier version has no column of them."""
-    held = {row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()}
-    return "dimensions" if "dimensions" in held else "NULL"
 
 
 def _written(others: str | None) -> list[str]:
@@ -570,7 +565,7 @@ def _anomalies(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[st
         connection,
         ANOMALY_HISTORY,
         f"""
-        SELECT currency, ended, verdict, id, department, team, {_others_of(connection, ANOMALY_HISTORY)},
+        SELECT currency, ended, verdict, id, department, team, {selected(connection, ANOMALY_HISTORY, ["dimensions"])},
             ServiceCategory, ResourceId, CAST(first_day AS DATE), CAST(last_day AS DATE), kind, observed, expected, excess, cause, evidence, days
         FROM {ANOMALY_HISTORY} WHERE CAST(last_day AS DATE) >= $first AND CAST(first_day AS DATE) < $end
         ORDER BY currency, abs(excess) DESC, id

@@ -22,15 +22,13 @@ DAYS_BEFORE, DAYS_AFTER = 28, 7
 def anomalies(question: Question) -> Page:
     """Those of the file that verdicts go to, as `finops anomalies list` shows them: no copy is older than a verdict."""
     view = question.view
-    history = AnomalyHistory.beside(question.settings.warehouse)
-    found = [a for a in history.all(view.first) if a.first_day < view.end and a.key.currency == question.currency]
-    for column, value in (("department", "department"), ("team", "team"), ("ServiceCategory", "ServiceCategory")):
+    found = sorted(found_in(question), key=lambda a: (a.first_day, abs(a.excess)), reverse=True)
+    for column in ("department", "team", "ServiceCategory"):
         wanted = view.only.get(column)
-        found = [a for a in found if wanted is None or str(getattr(a.key, value)) in wanted]
-    table = history_table(sorted(found, key=lambda a: (a.first_day, abs(a.excess)), reverse=True))
-    states = [_state(a) for a in sorted(found, key=lambda a: (a.first_day, abs(a.excess)), reverse=True)]
+        found = [a for a in found if wanted is None or str(getattr(a.key, column)) in wanted]
+    table = history_table(found)
     listing = Listing(
-        "found", "Anomalies in these days", table.assign(state=states),
+        "found", "Anomalies in these days", table.assign(state=[_state(a) for a in found]),
         ("id", "first_day", "days", "department", "team", "ServiceCategory", "ResourceId", "excess", "percent", "score", "cause", "state"),
         Made(finops("anomalies", "list", "--since", str(view.first))),
         links={"id": lambda row: address("anomalies", view.changed(id=str(row["id"])))},
@@ -40,7 +38,7 @@ def anomalies(question: Question) -> Page:
     )  # fmt: skip
     if not view.id:
         return Page([listing], {}, {"one": None})
-    one = history.find(view.id)
+    one = AnomalyHistory.beside(question.settings.warehouse).find(view.id)
     drivers = pd.DataFrame(
         [
             {n: d[n] if n in ("facet", "name") else Decimal(d[n]) for n in ("facet", "name", "before", "now", "change")}
@@ -51,7 +49,7 @@ def anomalies(question: Question) -> Page:
     )  # fmt: skip
     moved = Listing(
         "drivers", "What moved most, a day", drivers, tuple(drivers.columns), Made(finops("anomalies", "show", one.id)),
-        amounts=("before", "now", "change"), empty="Nothing is known to have moved.", export=None,
+        amounts=("before", "now", "change"), empty="Nothing is known to have moved.",
     )  # fmt: skip
     parts = {
         "one": one, "cause": CAUSES[one.cause], "state": _state(one), "evidence": one.evidence,
@@ -59,6 +57,12 @@ def anomalies(question: Question) -> Page:
         "charges": address("teams", _around(question, one, 0).changed(id="", by=("ServiceName",) if question.has_charges else ())),
     }  # fmt: skip
     return Page([moved, listing], _series(question, one), parts)
+
+
+def found_in(question: Question) -> list[Anomaly]:
+    """The anomalies that touch the view's days, in its currency."""
+    found = AnomalyHistory.beside(question.settings.warehouse).all(question.view.first)
+    return [a for a in found if a.first_day < question.view.end and a.key.currency == question.currency]
 
 
 def _state(anomaly: Anomaly) -> str:

@@ -6,20 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from finops_assets.evaluate.budgets.evaluate import evaluations
+from finops_assets.evaluate.budgets.evaluate import evaluations, most_serious_first
 from finops_assets.evaluate.budgets.versions import CHANGES, changes
 from finops_assets.explore import charts
 from finops_assets.explore.asking import Question, finops
 from finops_assets.explore.listing import Listing, plain
-from finops_assets.explore.pages.overview import ORDER
 from finops_assets.explore.pages.page import Chart, Page, address
 
 
 def budgets(question: Question) -> Page:
     with question.made(finops("budgets", "status")) as made:
         table = evaluations(question.connection)
-    table = table[table["currency"] == question.currency]
-    table = table.iloc[sorted(range(len(table)), key=lambda i: (ORDER.get(table["severity"].iloc[i], 3), i))]
+    table = most_serious_first(table[table["currency"] == question.currency])
     with question.made(finops("budgets", "history")) as changed:
         history = changes(question.connection) if question.has(CHANGES) else pd.DataFrame()
 

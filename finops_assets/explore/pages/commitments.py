@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from finops_assets.cost.commitments import COMMITMENTS, commitments, unused_by_owner
+from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.reports import TEAMS_BY, savings_by
 from finops_assets.explore import charts
 from finops_assets.explore.address import ViewError
@@ -41,7 +42,7 @@ def commitment_page(question: Question) -> Page:
         Listing(
             "commitments", "Commitments, over all days held", table,
             ("name", "type", "provider", "purchase_billed_cost", "used_cost", "unused_cost", "utilisation_percent", "difference", "saved_against_list", "first_day", "last_day", "term_held"),
-            made[0], total=False, bar="used_cost", empty="No commitment is in this currency.",
+            made[0], bar="used_cost", empty="No commitment is in this currency.",
             note="Difference: what was paid less what was amortised of it; 0 once the whole term is held.",
         ),
         Listing(
@@ -70,7 +71,7 @@ def _covered(question: Question) -> float | None:
             SELECT sum(used_cost) FROM {COMMITMENTS}
             WHERE BillingCurrency = $currency AND charge_date >= $first AND charge_date < $end
         ), (
-            SELECT sum(positive_effective_cost) FROM daily_cost_by_team
+            SELECT sum(positive_effective_cost) FROM {ROLLUP_TABLE}
             WHERE BillingCurrency = $currency AND charge_date >= $first AND charge_date < $end
         )
         """,

@@ -54,6 +54,23 @@ def by_day(costs: pd.DataFrame) -> list[tuple[date, Decimal, Decimal | None]]:
     return [(day, add(spent), add(likes) if likes else None) for day, (spent, likes) in sorted(found.items())]
 
 
+def allocated(question: Question, ask: Callable[..., pd.DataFrame], *options: str) -> tuple[pd.DataFrame, Made]:
+    """What a function of the report on allocation says of the view's days, in its currency; `options`: the command's.
+
+    Raises:
+        ViewError: there is nothing yet.
+    """
+    view = question.view
+    if not question.has(ALLOCATED_COST):
+        raise ViewError("nothing was allocated yet; set `shared_cost` in finops.yaml and run days")
+    command = finops(
+        "report", "allocation", "--from", str(view.first), "--to", str(view.end), "--basis", view.basis, *options
+    )
+    with question.made(command, question.compared.notes) as made:
+        table = ask(question.connection, view.period, view.basis)
+    return table[table["currency"] == question.currency], made[0]
+
+
 def after_shared_cost(question: Question) -> tuple[Listing, Chart]:
     """What each team bears after shared cost, in all and by day.
 
@@ -66,13 +83,9 @@ def after_shared_cost(question: Question) -> tuple[Listing, Chart]:
             "after shared cost is known by department and team, in effective or billed cost and in the currencies of the"
             " bills; take the other filters away, or choose before shared cost"
         )
-    if not question.has(ALLOCATED_COST):
-        raise ViewError("nothing was allocated yet; set `shared_cost` in finops.yaml and run days")
-    days = ("--from", str(view.first), "--to", str(view.end), "--basis", view.basis)
-    with question.made(finops("report", "allocation", *days), question.compared.notes) as made:
-        table = allocation(question.connection, view.period, view.basis)
+    table, made = allocated(question, allocation)
     by_days = borne_by_day(question.opened, view.period, view.basis)
-    table, by_days = (each[each["currency"] == question.currency] for each in (table, by_days))
+    by_days = by_days[by_days["currency"] == question.currency]
     for column, values in view.only.items():
         table, by_days = table[table[column].isin(values)], by_days[by_days[column].isin(values)]
     split = "team" if "department" in view.only else "department"
@@ -83,7 +96,7 @@ def after_shared_cost(question: Question) -> tuple[Listing, Chart]:
 
     listing = Listing(
         "allocation", "What each team bears after shared cost", table,
-        ("department", "team", "showback", "given", "received", "chargeback", "change_percent"), made[0],
+        ("department", "team", "showback", "given", "received", "chargeback", "change_percent"), made,
         links={"team": own}, bar="chargeback", total=True, headings={"showback": "own", "chargeback": "borne"},
         note="A click on a team leads to its own cost, before shared cost.",
     )  # fmt: skip

@@ -12,6 +12,7 @@ from finops_assets.explore import charts
 from finops_assets.explore.asking import Question, finops
 from finops_assets.explore.listing import Listing
 from finops_assets.explore.pages.page import Chart, Page, address
+from finops_assets.tables.values import exact_frame
 
 MOST_DAYS = 120
 
@@ -94,10 +95,6 @@ def _reported(
     """A report as it was published."""
     with question.made(command) as made:
         there = question.has(table.rpartition(".")[2])
-        rows = (
-            question.connection.sql(f"SELECT * FROM {table} ORDER BY {order}").to_arrow_table().to_pandas()
-            if there
-            else pd.DataFrame()
-        )
+        rows = exact_frame(question.connection, f"SELECT * FROM {table} ORDER BY {order}") if there else pd.DataFrame()
     columns = shown or tuple(str(c) for c in rows.columns)
     return Listing(name, title, rows, columns if there else (), made[0])

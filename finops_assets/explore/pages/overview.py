@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from finops_assets.base.period import Period
-from finops_assets.evaluate.anomalies.history import AnomalyHistory
-from finops_assets.evaluate.budgets.evaluate import evaluations
+from finops_assets.evaluate.anomalies.history import Anomaly
+from finops_assets.evaluate.budgets.evaluate import evaluations, most_serious_first
 from finops_assets.evaluate.forecast.period import FORECAST
 from finops_assets.evaluate.reports import TEAMS_BY
 from finops_assets.explore import charts
 from finops_assets.explore.asking import Made, Question, finops, less
 from finops_assets.explore.listing import Listing, heading
+from finops_assets.explore.pages.anomalies import found_in
 from finops_assets.explore.pages.costs import after_shared_cost, by_day, costs_by, total
 from finops_assets.explore.pages.page import Chart, Page, address
 from finops_assets.focus.money import percent
 
 MOST_CHANGES, MOST_BUDGETS, MOST_ANOMALIES = 10, 5, 5
-ORDER = {"CRITICAL": 0, "WARNING": 1, "INFO": 2}
 
 
 def overview(question: Question) -> Page:
@@ -31,7 +32,8 @@ def overview(question: Question) -> Page:
     likes = by_day(days)
     borne = after_shared_cost(question) if view.shared == "after" else None
     spent, compared, before = total(groups)
-    moved = changes(question)
+    unusual = sorted(found_in(question), key=lambda a: -abs(a.excess))
+    moved = changes(question, unusual)
     forecast = _forecast(question)
     running = forecast is not None and Period(forecast["period_start"], forecast["period_end"]).first <= view.last
 
@@ -42,7 +44,7 @@ def overview(question: Question) -> Page:
         borne[0] if borne else costs_by("groups", question, by, groups, made[0], narrower),
         moved,
         _budgets(question),
-        _anomalies(question),
+        _anomalies(question, unusual),
     ]  # fmt: skip
     series = [(day, cost) for day, cost, _ in likes]
     found = {
@@ -70,13 +72,13 @@ def overview(question: Question) -> Page:
     return Page(listings, found, parts)
 
 
-def changes(question: Question) -> Listing:
+def changes(question: Question, anomalies: Sequence[Anomaly]) -> Listing:
     """The teams' services whose cost changed most over like days, and the anomalies that speak of them."""
     by = (*TEAMS_BY, "ServiceCategory")
     view = question.view
     with question.made(question.report(by), question.compared.notes) as made:
         costs = question.costs(by)
-    told = {(a.key.department, a.key.team, a.key.ServiceCategory): a for a in _found(question) if not a.key.ResourceId}
+    told = {(a.key.department, a.key.team, a.key.ServiceCategory): a for a in anomalies if not a.key.ResourceId}
     rows: list[dict[str, Any]] = []
     for row in costs.to_dict("records"):
         named = {str(column): value for column, value in row.items()}
@@ -96,16 +98,8 @@ def changes(question: Question) -> Listing:
     )  # fmt: skip
 
 
-def _found(question: Question) -> list[Any]:
-    """The anomalies that touch the period, in this currency, the largest first."""
-    everything = AnomalyHistory.beside(question.settings.warehouse).all(question.view.first)
-    found = [a for a in everything if a.first_day < question.view.end and a.key.currency == question.currency]
-    return sorted(found, key=lambda a: -abs(a.excess))
-
-
-def _anomalies(question: Question) -> Listing:
+def _anomalies(question: Question, largest: Sequence[Anomaly]) -> Listing:
     view = question.view
-    found = _found(question)[:MOST_ANOMALIES]
     rows = pd.DataFrame(
         [
             {
@@ -113,7 +107,7 @@ def _anomalies(question: Question) -> Listing:
                 "what": a.key.ResourceId or a.key.ServiceCategory, "excess": a.excess, "cause": a.cause,
                 "verdict": a.verdict,
             }
-            for a in found
+            for a in largest[:MOST_ANOMALIES]
         ],
         columns=["id", "first_day", "department", "team", "what", "excess", "cause", "verdict"], dtype="object",
     )  # fmt: skip
@@ -128,10 +122,9 @@ def _anomalies(question: Question) -> Listing:
 def _budgets(question: Question) -> Listing:
     with question.made(finops("budgets", "status")) as made:
         table = evaluations(question.connection)
-    table = table[(table["currency"] == question.currency)]
-    places = sorted(range(len(table)), key=lambda i: (ORDER.get(table["severity"].iloc[i], 3), i))
+    table = most_serious_first(table[table["currency"] == question.currency])
     return Listing(
-        "budgets", "Budgets, the most serious first", table.iloc[places].head(MOST_BUDGETS),
+        "budgets", "Budgets, the most serious first", table.head(MOST_BUDGETS),
         ("budget", "period_start", "period_end", "amount", "spent", "spent_percent", "forecast", "severity"), made[0],
         note="As of the last evaluation; a budget's own basis and period count, not those chosen above.",
         links={"budget": lambda row: address("budgets", question.view)},

@@ -6,6 +6,7 @@ import pandas as pd
 
 from finops_assets.cost.attribution.owner_decisions import OwnerDecisions, undecided
 from finops_assets.cost.rollup import ROLLUP_TABLE, missing
+from finops_assets.evaluate.page.gather import DEBT
 from finops_assets.evaluate.reports import untagged_by
 from finops_assets.explore import charts
 from finops_assets.explore.asking import Question, finops
@@ -13,8 +14,7 @@ from finops_assets.explore.decisions import SUGGESTIONS, suggestions
 from finops_assets.explore.listing import Listing
 from finops_assets.explore.pages.page import Chart, Page, address
 from finops_assets.tables.ddl import dimensions_of
-
-DEBT = "tag_debt"
+from finops_assets.tables.values import exact_frame
 
 
 def untagged(question: Question) -> Page:
@@ -64,11 +64,10 @@ def _debt(question: Question) -> Listing:
     """Who owes tags, over the last 30 days, as the last night counted it."""
     with question.made(finops("tags", "debt")) as made:
         rows = (
-            question.connection.sql(
-                f"SELECT * FROM {DEBT} ORDER BY positive_effective_cost DESC, department, dimension, account"
+            exact_frame(
+                question.connection,
+                f"SELECT * FROM {DEBT} ORDER BY positive_effective_cost DESC, department, dimension, account",
             )
-            .to_arrow_table()
-            .to_pandas()
             if question.has(DEBT)
             else pd.DataFrame(columns=["currency"])
         )

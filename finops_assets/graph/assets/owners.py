@@ -27,6 +27,7 @@ from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.keys import FACTS, ROLLUP
 from finops_assets.platform import Platform
 from finops_assets.storage.lake import Key
+from finops_assets.tables.values import exact_frame
 
 SUGGESTIONS, DECISIONS, ACCEPTANCE = "owner_suggestions", "owner_decisions", "owner_acceptance"
 IN_MAIN = {"schema": "main"}
@@ -154,9 +155,7 @@ def _standing(platform: Platform) -> pd.DataFrame:
     with platform.warehouse.reading() as connection:
         if not platform.warehouse.has(connection, SUGGESTIONS):
             return pd.DataFrame()
-        # By Arrow: amounts stay decimals.
-        table: pd.DataFrame = connection.sql(f"FROM {SUGGESTIONS}").to_arrow_table().to_pandas()
-    return table
+        return exact_frame(connection, f"FROM {SUGGESTIONS}")
 
 
 def owners_wait(platform: Platform) -> str:

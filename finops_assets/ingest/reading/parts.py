@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -293,14 +294,14 @@ def open_csv(
             _link(source, scope, path, key, text)
             seen = look(path)
         form = form_of(seen)
+        stage = partial(_staged, connection, source, scope, key, number, text, seen, again)
         try:
-            return _staged_even(connection, source, scope, key, number, text, seen, form, again)
+            return _evened(stage, form)
         except (NotUtf8, duckdb.InvalidInputException) as error:
             if form.encoding != "utf-8" or "utf-8" not in str(error):
                 raise
             require_windows_1252(text)
-        form = replace(form_of(seen), encoding=WINDOWS)
-        return _staged_even(connection, source, scope, key, number, text, seen, form, again)
+        return _evened(stage, replace(form_of(seen), encoding=WINDOWS))
     except NotCsv as error:
         raise DeliveryRefused(
             source, scope, f"is not a readable CSV ({error}); have it delivered again", file=key
@@ -313,28 +314,18 @@ def open_csv(
         again.unlink(missing_ok=True)
 
 
-def _staged_even(
-    connection: duckdb.DuckDBPyConnection,
-    source: str,
-    scope: str,
-    key: str,
-    number: int,
-    text: Path,
-    seen: Seen,
-    form: CsvForm,
-    again: Path,
-) -> Part:
+def _evened(stage: Callable[[CsvForm], Part], form: CsvForm) -> Part:
     """A file as it is; where the engine refuses its lines, as they are when all end alike and none has spaces alone.
 
     The proof is the same: every line has the header's fields, and another reader counts the same rows.
     """
     try:
-        return _staged(connection, source, scope, key, number, text, seen, form, again)
+        return stage(form)
     except duckdb.InvalidInputException as error:
         if "utf-8" in str(error):
             raise
         try:
-            part = _staged(connection, source, scope, key, number, text, seen, replace(form, uneven=True), again)
+            part = stage(replace(form, uneven=True))
         except duckdb.InvalidInputException:
             raise error from None
         if not any(repair.rule == LINE_ENDS for repair in part.counted):
@@ -350,8 +341,8 @@ def _staged(
     number: int,
     text: Path,
     seen: Seen,
-    form: CsvForm,
     again: Path,
+    form: CsvForm,
 ) -> Part:
     written = Rewritten(seen)
     if not form.plain:
@@ -376,7 +367,7 @@ def _staged(
     if rows != seen.lines - 1 and rows != (counted := count_rows(text, form.delimiter)):
         raise NotCsv(f"the engine reads {rows} rows, another reader {counted}")
     if form.plain and _marked(connection, target, names[0]):
-        return _staged(connection, source, scope, key, number, text, seen, replace(form, marked=True), again)
+        return _staged(connection, source, scope, key, number, text, seen, again, replace(form, marked=True))
     return Part(
         key,
         number,
