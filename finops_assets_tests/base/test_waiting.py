@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -159,7 +158,7 @@ def test_a_warehouse_that_somebody_has_open_is_waited_for_with_words_and_an_end(
     (project / "short.yaml").write_text(f"{config}wait_minutes: 0.01\n", encoding="utf-8")
     with somebody_who_has_it_open(project / "w.duckdb") as pid:
         result = CliRunner().invoke(app, ["publish", "-c", "short.yaml"])
-    name = Path(f"/proc/{os.getpid()}/comm").read_text(encoding="ascii").strip()
+        name = Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip()
     assert result.exit_code == 4, result.output
     assert f"process {pid} ({name}) has it open; close it, or point it at p.duckdb" in result.output
     with open_instance() as instance:
