@@ -107,6 +107,22 @@ class Dev:
         known = {run.run_id for run in before}
         return Counter(run.job_name for run in self.runs() if run.run_id not in known)
 
+    def told(self, before: Sequence[dg.DagsterRun] = ()) -> str:
+        """The same runs, for the message of a test that counted others: when, how they ended and why, what they made."""
+        known = {run.run_id for run in before}
+        with self.instance() as instance:
+            records = [r for r in instance.get_run_records() if r.dagster_run.run_id not in known]
+        lines = []
+        for record in reversed(records):
+            run = record.dagster_run
+            made = sorted(key.to_user_string() for key in run.asset_selection or ())
+            lines += [
+                f"{run.job_name} {run.run_id[:8]} {run.status.value} {record.start_time} to {record.end_time}:"
+                f" {dict(run.tags)} {made}",
+                self.failures(run.run_id),
+            ]
+        return "\n".join(lines)
+
     def materializations(self, asset: dg.AssetKey) -> int:
         with self.instance() as instance:
             return len(instance.fetch_materializations(asset, limit=1000).records)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.base.content import version_of
 from finops_assets.demo import Estate, Incident
+from finops_assets.graph.assets.follow import behind
+from finops_assets.graph.sensors import follow
 from finops_assets.graph.sensors.follow import NOTHING
 from finops_assets.graph.settings_in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform
@@ -50,24 +53,39 @@ def settle(graph: Graph) -> list[tuple[str, set[str]]]:
 
 
 @contextmanager
-def under_way(graph: Graph, job: str, tags: dict[str, str] | None = None) -> Iterator[None]:
+def under_way(graph: Graph, job: str, tags: dict[str, str] | None = None) -> Iterator[dg.DagsterRun]:
     """A run that has begun, elsewhere."""
     run = graph.instance.create_run_for_job(
         graph.defs.resolve_job_def(job), status=dg.DagsterRunStatus.STARTED, tags=tags or {}
     )
-    yield
+    yield run
     graph.instance.report_run_canceled(run)
 
 
-def test_one_change_is_one_run_of_each_stage_and_waits_for_what_is_under_way(graph: Graph, estate: Estate) -> None:
+def seen_half_done(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> dg.SensorResult:
+    """A look during which a run ends that had made a part of what is looked for."""
+    with monkeypatch.context() as patched, under_way(graph, "follow") as run:
+
+        def ends_meanwhile(*args: Any) -> dict[dg.AssetKey, str]:
+            found = behind(*args)
+            graph.instance.report_run_canceled(run)
+            return found
+
+        patched.setattr(follow, "behind", ends_meanwhile)
+        return graph.tick("follow")
+
+
+def test_one_change_is_one_run_of_each_stage_and_waits_for_what_is_under_way(
+    graph: Graph, estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert graph.tick("follow").skip_reason.skip_message == NOTHING, "no delivery was landed yet"
     first = settle(graph)
     # The days with charges, and those of the closed month that cost nothing: each day once, what follows them once.
     assert [job for job, _ in first] == ["land_aws", "land_azure", "land_gcp", "daily", "daily", "follow"]
     # The newest day is held: owners wait, all else is made, the published copy once.
-    follow = first[-1][1]
-    assert "published_warehouse" in follow
-    assert not follow & CORRELATION
+    followed = first[-1][1]
+    assert "published_warehouse" in followed
+    assert not followed & CORRELATION
     assert "raw/gcp:complete failed" in str(graph.tick("follow").skip_reason)
 
     estate.deliver("aws", "2026-09", generation=2, restate={FIRST: Decimal("1.5")})
@@ -85,6 +103,7 @@ def test_one_change_is_one_run_of_each_stage_and_waits_for_what_is_under_way(gra
     graph.perform(days)
     with under_way(graph, "daily", {"dagster/partition": str(LAST)}):
         assert "assets are behind; waits for daily" in str(graph.tick("follow").skip_reason)
+    assert "assets are behind; waits for follow" in str(seen_half_done(graph, monkeypatch).skip_reason)
     [after] = settle(graph)
     assert after[0] == "follow"
     assert "published_warehouse" in after[1]
@@ -96,9 +115,9 @@ def test_the_same_result_asks_for_nothing(graph: Graph, estate: Estate) -> None:
     assert settle(graph) == []
     # The same charges once more: the ledger has another generation, and no figure changed.
     estate.deliver("aws", "2026-09", generation=3, restate={FIRST: Decimal("1.5")})
-    [landed, follow] = settle(graph)
+    [landed, followed] = settle(graph)
     assert landed[0] == "land_aws"
-    assert follow == ("follow", {"reports/delivery_ledger", "reports/repairs", "published_warehouse"})
+    assert followed == ("follow", {"reports/delivery_ledger", "reports/repairs", "published_warehouse"})
 
 
 def test_owners_follow_once_the_newest_day_is_released(graph: Graph, estate: Estate) -> None:

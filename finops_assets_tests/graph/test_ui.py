@@ -64,7 +64,7 @@ def test_one_change_is_one_run_of_each_stage(dev: Dev, estate: Estate) -> None:
     estate.deliver("aws", "2026-09", generation=2, restate=moved)
     dev.settle(time.time())
     # Dagster knows one range as what a run is about: days apart are a run each.
-    assert dev.counted(before) == {"land_aws": 1, "daily": 2, "follow": 1}
+    assert dev.counted(before) == {"land_aws": 1, "daily": 2, "follow": 1}, dev.told(before)
     assert dev.materializations(PUBLISHED) == published + 1
     assert dev.materializations(PAGE) == pages + 1
     with duckdb.connect(str(dev.project / "p.duckdb"), read_only=True) as connection:
@@ -77,7 +77,7 @@ def test_a_backfill_with_the_same_result_publishes_nothing(dev: Dev) -> None:
     # A range, all of it in one run.
     dev.backfill(DAILY, GOOD)
     dev.settle(time.time())
-    assert dev.counted(before) == {"__ASSET_JOB": 1}
+    assert dev.counted(before) == {"__ASSET_JOB": 1}, dev.told(before)
     assert dev.materializations(PUBLISHED) == published
 
 
@@ -100,7 +100,7 @@ def test_one_partition_some_and_assets_without_any(dev: Dev) -> None:
     counted = dev.counted(before)
     assert counted.pop("__ASSET_JOB") == 7
     # A report and tables of owners that were made by hand are newer than what follows them: at most one run of it.
-    assert counted in ({}, {"follow": 1})
+    assert counted in ({}, {"follow": 1}), dev.told(before)
     assert dev.materializations(PUBLISHED) <= published + 1
 
 
@@ -124,7 +124,7 @@ def test_checks_one_all_of_a_day_and_of_many(dev: Dev) -> None:
     assert dev.verdicts("raw/gcp", "conforms") == passed
     assert dev.verdicts(FACTS, "conserved")[None] is True
     dev.settle(time.time())
-    assert dev.counted(before) == {"__ASSET_JOB": 6}
+    assert dev.counted(before) == {"__ASSET_JOB": 6}, dev.told(before)
     # Told of by day, as ever; of the runs that named no day nothing is left open.
     dev.wait_for(lambda: open_alerts(dev) == {f"check raw/gcp:complete {HELD}"}, f"open alerts: {open_alerts(dev)}")
 
@@ -209,7 +209,7 @@ def test_a_changed_finops_yaml_is_followed_in_place_or_told(dev: Dev) -> None:
     file.write_text(was, encoding="utf-8")
     dev.settle(time.time())
     dev.wait_for(lambda: "settings" not in all_alerts(dev), "the alert does not end")
-    assert dev.counted(before) == Counter()
+    assert dev.counted(before) == Counter(), dev.told(before)
 
 
 def all_alerts(dev: Dev) -> set[str]:

@@ -79,7 +79,7 @@ def follow_sensor(
         if not ended and before.looked_at and now - before.looked_at < timedelta(seconds=seconds):
             return dg.SensorResult(skip_reason="no run has ended since the last look")
         assert context.repository_def is not None
-        look = _Look(context.instance, platform, context.repository_def.asset_graph, now)
+        look = _Look(context.instance, platform, context.repository_def.asset_graph, now, _at_work(context.instance))
         waits, requests = look.days(daily.name, by_day)
         if not waits and not requests:
             waits, requests = look.followers(followers)
@@ -116,6 +116,8 @@ class _Look:
     platform: Platform
     graph: BaseAssetGraph  # type: ignore[type-arg]  # of whatever nodes
     now: datetime
+    before: Mapping[str, str]
+    """What was at work as the look began: who ends while it looks was seen half done."""
     remarks: list[str] = field(default_factory=list)
     """What is not asked for, and why."""
 
@@ -131,10 +133,10 @@ class _Look:
         every = sorted(set[date]().union(*changed.values()))
         if not every:
             return "", []
-        active = self._active()
+        active = _active(self.instance)
         landing = [run for run in active if _lands(run)]
         if landing:
-            return f"days have changed; waits for what is being landed: {_named(landing)}", []
+            return f"days have changed; waits for what is being landed: {_named(_by_id(landing))}", []
         live = {name: list(Ledger(lake, name).all_live()) for name, days in changed.items() if days}
         requests: list[dg.RunRequest] = []
         beside: list[dg.DagsterRun] = []
@@ -143,7 +145,7 @@ class _Look:
             beside += overlapping
             if not overlapping:
                 requests += self._days(job, by_day, days, changed, live)
-        waits = f"waits for the runs of the same days: {_named(beside)}" if beside else ""
+        waits = f"waits for the runs of the same days: {_named(_by_id(beside))}" if beside else ""
         return ("", requests) if requests else (waits, [])
 
     def _days(
@@ -186,17 +188,22 @@ class _Look:
         found = behind(self.instance, self.platform, self.graph, followers, waiting)
         if not found:
             return "", []
-        if active := self._active():
-            return f"{len(found)} assets are behind; waits for {_named(active)}", []
-        if backfills := self.instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])):
-            return f"{len(found)} assets are behind; waits for the backfill {backfills[0].backfill_id}", []
+        if at_work := {**self.before, **_at_work(self.instance)}:
+            return f"{len(found)} assets are behind; waits for {_named(at_work)}", []
         wanted = set(found).union(*(self.graph.get(key).execution_set_asset_keys for key in found))
         content = sorted((key.to_user_string(), made_from) for key, made_from in found.items())
         key = f"follow {digest(content)}"
         return "", list(asked(self.instance, key, JOB, {}, self.now, sorted(wanted)))
 
-    def _active(self) -> list[dg.DagsterRun]:
-        return list(self.instance.get_runs(dg.RunsFilter(statuses=ACTIVE)))
+
+def _active(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    return list(instance.get_runs(dg.RunsFilter(statuses=ACTIVE)))
+
+
+def _at_work(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Runs and backfills that are under way, by id, as they are named to people."""
+    backfills = instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
+    return _by_id(_active(instance)) | {b.backfill_id: f"the backfill {b.backfill_id}" for b in backfills}
 
 
 def _alike(chunks: Iterable[list[date]], changed: Mapping[str, set[date]]) -> Iterator[list[date]]:
@@ -231,6 +238,10 @@ def _overlap(run: dg.DagsterRun, days: Sequence[date]) -> bool:
     return bool(first and last and first <= days[-1].isoformat() and days[0].isoformat() <= last)
 
 
-def _named(runs: Sequence[dg.DagsterRun]) -> str:
-    shown = ", ".join(f"{run.job_name} {run.run_id[:8]}" for run in runs[:3])
-    return shown + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
+def _by_id(runs: Iterable[dg.DagsterRun]) -> dict[str, str]:
+    return {run.run_id: f"{run.job_name} {run.run_id[:8]}" for run in runs}
+
+
+def _named(at_work: Mapping[str, str]) -> str:
+    names = list(at_work.values())
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
