@@ -1,7 +1,8 @@
 """Dagster's history in SQLite, in the files in which Dagster has it, without what costs most of writing it.
 
-Dagster's own storage makes an engine for each event, so that SQLAlchemy compiles every statement anew, and each event is
-forced to the disk by itself. Here what SQLAlchemy knows of a file is kept, and a commit waits for no disk: after a kill all
+Dagster's own storage makes an engine for each event, so that SQLAlchemy compiles every statement anew; each event is
+forced to the disk by itself; and of each file that it opens or makes it asks Alembic, which reads all its migrations for
+that. Here what SQLAlchemy knows of a file is kept, a run's file is a copy of an empty one, and a commit waits for no disk: after a kill all
 that was committed is there; after a loss of power the last events may be missing, never a file broken. Money does not
 depend on them: what is built and published is known by the lake and the warehouse.
 """
@@ -9,21 +10,29 @@ depend on them: what is built and published is known by the lake and the warehou
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import dagster as dg
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
+from dagster._core.storage.sqlite import create_db_conn_string
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine, event
 
+from finops_assets.base.files import replacing
+from finops_assets.base.scratch import beside
+
 BUSY_SECONDS = 60
 KEPT_FILES = 64  # a run has a file of its own
+Opened = TypeVar("Opened", SqliteRunStorage, SqliteScheduleStorage)
 
 
 class SqliteHistory(DagsterSqliteStorage):
@@ -33,9 +42,9 @@ class SqliteHistory(DagsterSqliteStorage):
         super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]  # its own would make three storages, too
         self.base_dir, self._inst_data = base_dir, inst_data
         history = Path(base_dir, "history")
-        self._run_storage = _Runs.from_local(str(history))
+        self._run_storage = _opened(_Runs, history, "runs")
         self._event_log_storage = _Events(str(history / "runs"))
-        self._schedule_storage = _Schedules.from_local(str(Path(base_dir, "schedules")))
+        self._schedule_storage = _opened(_Schedules, Path(base_dir, "schedules"), "schedules")
 
     @classmethod
     def from_config_value(
@@ -45,6 +54,30 @@ class SqliteHistory(DagsterSqliteStorage):
 
 
 class _Events(SqliteEventLogStorage):
+    def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:
+        """The tables of a file, which is one run's or, `for_index_shard` or already there, the index of all."""
+        file = Path(str(engine.url.database))
+        if not for_index_shard and not file.exists():
+            self._copy_of_empty(file)
+        if not _has_version(file):
+            super()._initdb(engine, for_index_shard)
+
+    def _copy_of_empty(self, file: Path) -> None:
+        """Have a run's file as Dagster makes one, if no other process has made it meanwhile."""
+        empty = Path(self._base_dir).parent / f"empty_run-{dg.__version__}.sqlite"
+        if not empty.exists():
+            with replacing(empty) as temporary:
+                engine = create_engine(f"sqlite:///{temporary}")
+                super()._initdb(engine)
+                engine.dispose()
+        temporary = beside(file)
+        try:
+            shutil.copyfile(empty, temporary)
+            with suppress(FileExistsError):
+                os.link(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
     @contextmanager
     def _connect(self, shard: str) -> Generator[Connection, None, None]:
         with self._db_lock:
@@ -68,6 +101,22 @@ class _Schedules(SqliteScheduleStorage):
     def connect(self) -> Generator[Connection, None, None]:
         with _engine(self._conn_string, os.getpid()).begin() as connection:
             yield connection
+
+
+def _opened(kind: type[Opened], folder: Path, name: str) -> Opened:
+    """A storage of one file, made by Dagster if it is not there."""
+    if _has_version(folder / f"{name}.db"):
+        return kind(create_db_conn_string(str(folder), name))
+    return kind.from_local(str(folder))
+
+
+def _has_version(file: Path) -> bool:
+    """Has Alembic noted a version in this file? More Dagster does not ask, either."""
+    if not file.exists():
+        return False
+    with closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as connection, suppress(sqlite3.OperationalError):
+        return bool(connection.execute("SELECT version_num FROM alembic_version").fetchone())
+    return False
 
 
 @lru_cache(KEPT_FILES)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -84,6 +86,29 @@ def test_what_is_known_of_a_file_is_kept_and_a_commit_waits_for_no_disk(tmp_path
         with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
             assert connection.execute(text("PRAGMA synchronous")).scalar() == 1
             assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+
+
+def _schema(file: Path) -> set[tuple[str, ...]]:
+    with closing(sqlite3.connect(file)) as connection:
+        made = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+        return {*made, *connection.execute("SELECT version_num FROM alembic_version").fetchall()}
+
+
+def test_a_runs_file_is_a_copy_of_one_as_dagster_makes_it(tmp_path: Path) -> None:
+    made = {}
+    for ours in (False, True):
+        folder = tmp_path / str(ours)
+        folder.mkdir()
+        with dg.DagsterInstance.from_config(_home(folder, ours), "dagster.yaml") as instance:
+            for day in ("2026-09-01", "2026-09-02"):
+                _build(day, instance)
+            files = [folder / "state" / "history" / "runs" / f"{run.run_id}.db" for run in instance.get_runs()]
+        made[ours] = [_schema(file) for file in files]
+    assert made[True] == made[False]
+    assert not list((tmp_path / "True" / "state" / "history" / "runs").glob("*.tmp*")), "nothing is left beside them"
+    [empty] = (tmp_path / "True" / "state" / "history").glob("empty_run-*.sqlite")
+    with closing(sqlite3.connect(empty)) as connection:
+        assert connection.execute("SELECT count(*) FROM event_logs").fetchone() == (0,)
 
 
 def test_the_project_has_it() -> None:
