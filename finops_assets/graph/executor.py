@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dagster as dg
 from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
@@ -29,9 +29,11 @@ from dagster._utils.interrupts import pop_captured_interrupt
 
 from finops_assets.base.interrupts import interrupted_by
 from finops_assets.base.waiting import Wait, tell, teller, telling
+from finops_assets.graph.assets.report_tables import POOL
 from finops_assets.graph.dead_runs import describe, end_dead_runs, worked_on
 from finops_assets.graph.failures import why
 from finops_assets.graph.turns import take_turn
+from finops_assets.storage.warehouse import kept_open
 
 TRY_SECONDS, LOOK_SECONDS = 0.25, 1.0
 
@@ -109,23 +111,34 @@ class _OneProcess(Executor):
             raise
 
     def _steps(self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
-        with _Slots(job_context.instance, job_context.dagster_run, self._patience) as slots:
+        # All steps of a run that need it, one after the other, and most of them for a moment.
+        with (
+            kept_open() as let_go,
+            _Slots(job_context.instance, job_context.dagster_run, self._patience, let_go) as slots,
+        ):
             yield from inner_plan_execution_iterator(job_context, execution_plan, slots)
 
 
 class _Slots(InstanceConcurrencyContext):
     """Slots of pools, waited for with words and an end."""
 
-    def __init__(self, instance: dg.DagsterInstance, run: dg.DagsterRun, patience: float) -> None:
+    def __init__(
+        self, instance: dg.DagsterInstance, run: dg.DagsterRun, patience: float, let_go: Callable[[], None]
+    ) -> None:
         super().__init__(instance, run)
+        self._let_go = let_go
         self._patience = patience
         self._waits: dict[str, Wait] = {}
         self._next_look: dict[str, float] = {}
 
     def claim(self, concurrency_key: str, step_key: str, step_priority: int = 0) -> bool:
+        if concurrency_key != POOL:
+            self._let_go()
         if super().claim(concurrency_key, step_key, step_priority):
             self._waits.pop(step_key, None)
             return True
+        # Who has the slot may be waiting for the warehouse.
+        self._let_go()
         if pop_captured_interrupt():
             raise DagsterExecutionInterruptedError
         now = time.time()

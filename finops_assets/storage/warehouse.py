@@ -11,7 +11,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from functools import partial
@@ -37,6 +37,9 @@ FOOTERS = "facts_footers"
 """A table of earlier versions: what stood in the footers of the lake's facts."""
 
 
+_KEPT: list[dict[Path, duckdb.DuckDBPyConnection]] = []
+
+
 class Warehouse:
     """The pipeline's file and its published copy."""
 
@@ -55,6 +58,8 @@ class Warehouse:
         """
         connection = self._connect()
         try:
+            if _KEPT and self.path not in _KEPT[-1]:
+                _KEPT[-1][self.path] = duckdb.connect(str(self.path))
             yield connection
         finally:
             connection.close()
@@ -174,12 +179,24 @@ class Warehouse:
             facts.let_go(note, now)
         return self.published
 
-    @staticmethod
     def _write_copy(
-        connection: duckdb.DuckDBPyConnection, target: Path, facts: str | None, dimensions: Iterable[str]
+        self, connection: duckdb.DuckDBPyConnection, target: Path, facts: str | None, dimensions: Iterable[str]
     ) -> None:
         """Write a new file with every declared table, every view, and a view over these facts."""
         connection.execute(f"ATTACH {literal(str(target))} AS published (STORAGE_VERSION {literal(PUBLISHED_STORAGE)})")
+        [own] = connection.execute("SELECT current_database()").fetchone() or [""]
+        try:
+            # Each of some hundred statements would otherwise be forced to the disk by itself.
+            with self.transaction(connection):
+                self._fill_copy(connection, own, facts, dimensions)
+        finally:
+            connection.execute(f"USE {identifier(own)}")
+            connection.execute("DETACH published")
+
+    @staticmethod
+    def _fill_copy(
+        connection: duckdb.DuckDBPyConnection, own: str, facts: str | None, dimensions: Iterable[str]
+    ) -> None:
         for schema, table in connection.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name <> 'published' ORDER BY ALL"
         ).fetchall():
@@ -197,7 +214,6 @@ class Warehouse:
             )
         views = "SELECT sql FROM duckdb_views() WHERE NOT internal AND database_name <> 'published'"
         # Their texts name no database: in the copy they read the copy's tables.
-        [own] = connection.execute("SELECT current_database()").fetchone() or [""]
         connection.execute("USE published")
         for (text,) in connection.execute(views).fetchall():
             connection.execute(text)
@@ -215,7 +231,6 @@ class Warehouse:
                 known = declarations.facts_table(dimensions)
             if known:
                 ddl.comment(connection, known, "published")
-        connection.execute("DETACH published")
 
     def _rolled_up(
         self, connection: duckdb.DuckDBPyConnection
@@ -239,6 +254,25 @@ def _dimensions(
     if not known.by_dimensions or known.schema != "main":
         return list(dimensions)
     return [*dimensions, *ddl.dimensions_of(connection, known.name)]
+
+
+@contextmanager
+def kept_open() -> Iterator[Callable[[], None]]:
+    """Within the block a warehouse that was opened stays open in this process, until what is yielded is called or the
+    block ends: to open it again then costs a fiftieth. Whoever waits for another process lets go before.
+    """
+    kept: dict[Path, duckdb.DuckDBPyConnection] = {}
+
+    def let_go() -> None:
+        while kept:
+            kept.popitem()[1].close()
+
+    _KEPT.append(kept)
+    try:
+        yield let_go
+    finally:
+        _KEPT.remove(kept)
+        let_go()
 
 
 def facts_folder(published: Path) -> Path:

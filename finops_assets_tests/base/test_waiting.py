@@ -256,6 +256,8 @@ def test_a_slot_that_dagster_gave_to_nobody_is_given_to_whoever_waits(history: d
 
     from finops_assets.graph.executor import _Slots
 
-    with _Slots(history, run, patience=1.0) as slots:
+    let_go: list[str] = []
+    with _Slots(history, run, 1.0, lambda: let_go.append("warehouse")) as slots:
         assert not slots.claim("pool", "nothing")
+        assert let_go, "who has the slot may wait for the warehouse"
         assert storage.claim_concurrency_slot("pool", run.run_id, "nothing").is_claimed

@@ -18,7 +18,8 @@ import pytest
 from finops_assets.base.errors import WaitedTooLong
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.published_facts import PublishedFacts
-from finops_assets.storage.warehouse import ROLLED_UP, Warehouse, facts_folder
+from finops_assets.storage.warehouse import ROLLED_UP, Warehouse, facts_folder, kept_open
+from finops_assets.tables import ddl
 
 T = "sparse_groups"
 DAY, OTHER = date(2026, 9, 1), date(2026, 9, 2)
@@ -49,6 +50,45 @@ def hold(path: Path) -> subprocess.Popen[str]:
 
 def let_go(process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=20)
+
+
+def others_can_open(path: Path) -> bool:
+    tried = [sys.executable, "-c", HOLD, str(path)]
+    ended = subprocess.run(tried, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 0 or "Conflicting lock" in ended.stderr, ended.stderr
+    return ended.returncode == 0
+
+
+def test_a_run_keeps_open_what_it_has_opened_until_it_lets_go(tmp_path: Path) -> None:
+    warehouse = warehouse_at(tmp_path)
+    with kept_open() as close:
+        assert others_can_open(warehouse.path), "it was not opened yet"
+        assert rows(warehouse) == [(DAY, 1)]
+        assert not others_can_open(warehouse.path)
+        close()
+        assert others_can_open(warehouse.path)
+        assert rows(Warehouse(warehouse.path, warehouse.published)) == [(DAY, 1)]
+        assert not others_can_open(warehouse.path)
+    assert others_can_open(warehouse.path)
+
+
+def test_a_copy_that_fails_leaves_a_warehouse_that_is_kept_open_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse, lake = warehouse_at(tmp_path), Lake(tmp_path / "lake")
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with kept_open():
+        with monkeypatch.context() as patched:
+            patched.setattr(ddl, "comment", fails)
+            with pytest.raises(OSError, match="no space"):
+                warehouse.publish(lake)
+        assert not warehouse.published.exists()
+        assert rows(warehouse) == [(DAY, 1)]
+        warehouse.publish(lake)
+    assert warehouse.is_published()
 
 
 def test_days_are_replaced_as_a_whole(tmp_path: Path) -> None:
