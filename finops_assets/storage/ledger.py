@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -231,22 +231,35 @@ def shown_state(generation: Generation, at: datetime) -> str:
     return "final" if at >= end + FINAL_AFTER else "complete"
 
 
-def remark(generation: Generation, first_day: date | None) -> str:
-    """What there is to say of a live delivery: that it holds nothing, or rows of days before the platform's first.
-
-    These are landed, and in no figure.
+def remark(generation: Generation, first_day: date | None, at: datetime | None = None) -> str:
+    """What there is to say of a live delivery: that it holds nothing, or rows of days that are in no figure, because they
+    lie before the platform's first or after today (UTC).
     """
-    if generation.state == "live" and not generation.rows:
-        return "holds no rows"
-    early = {day: totals for day, totals in generation.days.items() if first_day and day < first_day}
-    if generation.state != "live" or not early:
+    if generation.state != "live":
         return ""
-    rows = sum(totals.rows for totals in early.values())
-    cost = ", ".join(f"{amount.normalize():f} {code}" for code, amount in sorted(total_cost(early.values()).items()))
-    when = f"{min(early)}" if len(early) == 1 else f"{min(early)} to {max(early)}"
-    return (
-        f"{rows:,} {'row' if rows == 1 else 'rows'} of {when} ({cost}) lie before first_day {first_day}: in no figure"
-    )
+    if not generation.rows:
+        return "holds no rows"
+    early = [(day, totals) for day, totals in generation.days.items() if first_day and day < first_day]
+    said = [_lie(early, f"before first_day {first_day}: in no figure")] if early else []
+    return "; ".join([*said, *([late] if (late := rows_after_today([generation], at)) else [])])
+
+
+def rows_after_today(live: Iterable[Generation], at: datetime | None = None) -> str:
+    """What deliveries hold of days that have not come yet (UTC), in words; empty if nothing. One wrong digit of a year can
+    put cost there.
+    """
+    today = (at or now()).date()
+    late = [(day, totals) for generation in live for day, totals in generation.days.items() if day > today]
+    return _lie(late, "after today: in no figure until then. Is their ChargePeriodStart right?") if late else ""
+
+
+def _lie(days: Sequence[tuple[date, DayTotals]], where: str) -> str:
+    rows = sum(totals.rows for _, totals in days)
+    first, last = min(day for day, _ in days), max(day for day, _ in days)
+    sums = sorted(total_cost(totals for _, totals in days).items())
+    cost = ", ".join(f"{amount.normalize():f} {code}" for code, amount in sums)
+    when = f"{first}" if first == last else f"{first} to {last}"
+    return f"{rows:,} {'row' if rows == 1 else 'rows'} of {when} ({cost}) {'lies' if rows == 1 else 'lie'} {where}"
 
 
 def ledger_table(
@@ -279,7 +292,7 @@ def ledger_table(
                         "first_day": min(g.days, default=None),
                         "last_day": max(g.days, default=None),
                         "days_changed": len(g.changed),
-                        "reason": g.reason or remark(g, first_day),
+                        "reason": g.reason or remark(g, first_day, moment),
                     }
                 )
     return pd.DataFrame(rows, columns=LEDGER_COLUMNS)

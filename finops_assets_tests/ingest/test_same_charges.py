@@ -6,7 +6,7 @@ import gzip
 import re
 import shlex
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -21,7 +21,7 @@ from finops_assets.ingest import landing
 from finops_assets.ingest.raw_days import changed_days, compose_days
 from finops_assets.platform import Platform
 from finops_assets.settings.load import parse_settings
-from finops_assets.storage.ledger import Ledger
+from finops_assets.storage.ledger import Ledger, rows_after_today
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 
 pytestmark = pytest.mark.slow  # by its time, not by what it needs
@@ -380,6 +380,19 @@ def test_what_lies_before_the_first_day_is_told(make_site: MakeSite) -> None:
     text = "2 rows of 2026-08-15 to 2026-08-16 (-80 USD) lie before first_day 2026-09-01: in no figure"
     assert said == [f"bill: landed a.csv, 3 rows, 3 days; {text}"]
     assert text in say(site)
+
+
+def test_what_lies_after_today_is_told_until_its_day_has_come(site: Site) -> None:
+    (site.folder / "finops.yaml").write_text(site.text)
+    site.put_csv("a.csv", machine(1), focus_row("2062-06-03") | {"BilledCost": "3.5", "EffectiveCost": "3.5"})
+    [landed] = site.land()
+    assert len(landed.changed) == 2
+    ledger = Ledger(site.platform.lake, "bill")
+    text = "1 row of 2062-06-03 (3.5 USD) lies after today: in no figure until then. Is their ChargePeriodStart right?"
+    assert text in say(site)
+    assert rows_after_today(ledger.all_live()) == text
+    assert rows_after_today(ledger.all_live(), datetime(2062, 6, 2, 23, tzinfo=UTC)) == text
+    assert rows_after_today(ledger.all_live(), datetime(2062, 6, 3, tzinfo=UTC)) == ""
 
 
 def test_a_source_that_was_taken_out_is_told_until_its_cost_has_left(site: Site) -> None:

@@ -8,7 +8,8 @@ import tempfile
 import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from finops_assets.judge.conformance.report import (
 )
 from finops_assets.judge.conformance.rules import rules_of
 from finops_assets.settings.engine import EngineSettings
+from finops_assets.storage.ledger import DayTotals, Generation, Ledger
 from finops_assets_tests.conftest import Row, Site, csv_text, focus_row
 from finops_assets_tests.places import SHARED
 from finops_assets_tests.running import Graph, settings_for, small_estate
@@ -448,6 +450,17 @@ def test_what_cannot_be_judged_is_told_by_the_name_that_was_given(
     assert "'nosuch' is no source of finops.yaml (allowed: aws), and no file or folder here" in said
 
 
+def conformance_checks(instance: dg.DagsterInstance) -> list[dg.AssetCheckEvaluation]:
+    """What was ever said of the asset's checks."""
+    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    events = (
+        r.event_log_entry.get_dagster_event().asset_check_evaluation_data
+        for run in instance.get_runs()
+        for r in instance.get_records_for_run(run.run_id, of_type=kind).records
+    )
+    return [e for e in events if e.asset_key == CONFORMANCE]
+
+
 def test_the_estate_keeps_to_focus_and_the_asset_says_so(tmp_path: Path) -> None:
     first, last = date(2026, 9, 1), date(2026, 9, 3)
     small_estate(tmp_path, first, last)
@@ -455,25 +468,21 @@ def test_the_estate_keeps_to_focus_and_the_asset_says_so(tmp_path: Path) -> None
         graph = Graph(settings_for(tmp_path, first), instance)
         assert graph.run(first, last).success
         graph.publish()
-        checks = [
-            e.event_specific_data
-            for run in instance.get_runs()
-            for e in (
-                r.event_log_entry.dagster_event
-                for r in instance.get_records_for_run(
-                    run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
-                ).records
-            )
-            if e is not None and getattr(e.event_specific_data, "asset_key", None) == CONFORMANCE
-        ]
-        assert {(c.check_name, c.passed, c.severity) for c in checks} == {
+        assert {(c.check_name, c.passed, c.severity) for c in conformance_checks(instance)} == {
             (f"{s}_keeps_to_focus", True, dg.AssetCheckSeverity.WARN) for s in ("aws", "azure", "gcp")
         }
         with duckdb.connect(str(graph.settings.published), read_only=True) as connection:
             held = connection.execute(
                 "SELECT source, count(*), min(state), max(state), min(judged) FROM reports.conformance GROUP BY 1 ORDER BY 1"
             ).fetchall()
+        late = {date(2062, 9, 1): DayTotals(1, {"EUR": Decimal("2.5")}, {"EUR": Decimal("2.5")}, "f")}
+        far = Generation("late", "1", "live", datetime.now(UTC), files=(("late.csv", 1, "e"),), rows=1, days=late)
+        Ledger(graph.platform.lake, "gcp").enter(far)
+        graph.publish()
+        failed = [c for c in conformance_checks(instance) if not c.passed]
     assert [(s, n, low, high) for s, n, low, high, _ in held] == [
         (s, 3, "passed", "passed") for s in ("aws", "azure", "gcp")
     ]
+    assert [c.check_name for c in failed] == ["gcp_keeps_to_focus"]
+    assert "1 row of 2062-09-01 (2.5 EUR) lies after today: in no figure until then" in str(failed[0].description)
     assert all(judged > 90 for *_, judged in held)

@@ -12,6 +12,7 @@ from finops_assets.graph.keys import raw_key
 from finops_assets.judge.conformance.report import keep_judged, kept_findings
 from finops_assets.platform import Platform
 from finops_assets.settings.model import Settings
+from finops_assets.storage.ledger import Ledger, rows_after_today
 
 CONFORMANCE = dg.AssetKey(["reports", "conformance"])
 # What a provider still changes. Older days stand as they were judged; `finops conformance` judges any range anew.
@@ -41,7 +42,10 @@ def conformance_asset(settings: Settings) -> dg.AssetsDefinition:
             dg.AssetCheckSpec(
                 conformance_check(source.name),
                 asset=CONFORMANCE,
-                description=f"No rule of FOCUS is broken in the newest days of {source.name}. Warns, holds nothing.",
+                description=(
+                    f"No rule of FOCUS is broken in the newest days of {source.name}, and no charge lies after today. Warns,"
+                    " holds nothing."
+                ),
             )
             for source in settings.sources
         ],
@@ -58,12 +62,13 @@ def conformance_asset(settings: Settings) -> dg.AssetsDefinition:
             tables.append(table)
             recent = table[table["charge_date"].isin(newest)]
             broken = recent[(recent["state"] == "failed") & (recent["severity"] == "error")]
+            late = rows_after_today(Ledger(lake, source.name).all_live())
             checks.append(
                 dg.AssetCheckResult(
                     check_name=conformance_check(source.name),
-                    passed=broken.empty,
+                    passed=broken.empty and not late,
                     severity=dg.AssetCheckSeverity.WARN,
-                    description=_told(source.name, len(newest), broken),
+                    description=_told(source.name, len(newest), broken) + (late and f"; {late}"),
                     metadata={"broken": shown(_by_rule(broken))},
                 )
             )
