@@ -25,7 +25,7 @@ from finops_assets.base.text import command
 from finops_assets.base.uris import DATA_SUFFIXES
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.specification import detect_version
-from finops_assets.ingest.conversion.convert import in_focus
+from finops_assets.ingest.conversion.convert import in_focus, written_once
 from finops_assets.ingest.layouts.delivery import Delivery
 from finops_assets.ingest.layouts.layouts import known_manifests, newest_deliveries
 from finops_assets.ingest.layouts.metadata import stated_version
@@ -473,6 +473,8 @@ def _split(
             raise DeliveryRefused(source.name, delivery.scope, "lists no files: an empty delivery is not a success")
         opened = open_export(connection, source.name, delivery.scope, root, [f.key for f in delivery.files], workspace)
         export = in_focus(connection, source, delivery, opened)
+        if export is not opened:
+            export = written_once(connection, export, workspace)
         written = how_written(connection, export)
         _require_charge_period(connection, source, delivery, export, written)
         marketplace = marketplace_charges(connection, export)

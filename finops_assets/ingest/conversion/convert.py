@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 
 from finops_assets.base.errors import DeliveryRefused
-from finops_assets.base.sql import identifier
+from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.specification import canonical_name
 from finops_assets.ingest.conversion import arithmetic, aws, azure, gcp, oci
 from finops_assets.ingest.conversion.mapping import Dialect, dialects, native_layouts, service_macros
@@ -23,6 +24,7 @@ from finops_assets.ingest.conversion.split_cost import split_costs
 from finops_assets.ingest.layouts.delivery import Delivery
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
 from finops_assets.settings.sources import Source
+from finops_assets.storage.duck import ROW_GROUP_ROWS, one_file
 from finops_assets.storage.repair import Repair
 
 _BY_TYPE = "gcp-focus-view"
@@ -93,6 +95,23 @@ def converted(
     types = {str(name): str(kind) for name, kind, *_ in described if name not in said_of_rows}
     said = () if mapping.native else _said(connection, export, source, mapping)
     return ExportTable(sql, types, (*export.counted, *given.counted, *said), notes, given.left_out)
+
+
+def written_once(connection: duckdb.DuckDBPyConnection, export: ExportTable, folder: Path) -> ExportTable:
+    """A converted export as a file below `folder`: whoever looks at its rows would convert them, each time anew.
+
+    It stays as it was where a file of Parquet would bring another type back.
+    """
+    file = folder / "converted.parquet"
+    connection.execute(
+        f"COPY ({export.sql}) TO {literal(str(file))} (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+    )
+    read = f"SELECT * FROM read_parquet({literal(one_file(file))}, hive_partitioning = false)"
+    before, after = (connection.execute(f"DESCRIBE {sql}").fetchall() for sql in (export.sql, read))
+    if [column[:2] for column in before] != [column[:2] for column in after]:
+        file.unlink()
+        return export
+    return replace(export, sql=read)
 
 
 def native_bill(source: SourceColumns, export: ExportTable) -> Dialect | None:
