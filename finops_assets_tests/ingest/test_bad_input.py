@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from finops_assets.base.errors import DeliveryRefused, FinopsError, LakeError
 from finops_assets.cost.rollup import rollup_totals
-from finops_assets.ingest.landing import FLUSH_ROWS, write_days
+from finops_assets.ingest.slices import FLUSH_ROWS, write_days
 from finops_assets.judge.gates.facts import judge_facts
 from finops_assets.judge.gates.rollup import judge_rollup
 from finops_assets.judge.gates.verdict import Verdict
