@@ -35,7 +35,7 @@ from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, Expor
 from finops_assets.ingest.reading.spelling import EMPTY_ROW, Spelling, how_written
 from finops_assets.ingest.repairs import condensed, counts, row_repairs
 from finops_assets.ingest.same_charges import Sample, Shared, may_share, samples, shared
-from finops_assets.ingest.slices import canonical_rows, write_days
+from finops_assets.ingest.slices import canonical_rows, write_slices
 from finops_assets.ingest.tag_register import enter_tag_sets, raw_tags, read_tag_sets
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.gates import Plausibility
@@ -475,7 +475,7 @@ def _split(
         marketplace = marketplace_charges(connection, export)
         tags = raw_tags(export)
         met = read_tag_sets(connection, export, tags)
-        write_days(connection, canonical_rows(export, tags.join, written, marketplace), folder)
+        write_slices(connection, canonical_rows(export, tags.join, met, written, marketplace), folder)
         days = slice_totals(connection, folder, [n for n in export.other_columns if not _OF_THE_EXPORT.search(n)])
         rows = sum(day.rows for day in days.values())
         # What a converter leaves out is held by another set of the delivery; it is counted, never silent.

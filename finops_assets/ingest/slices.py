@@ -1,71 +1,363 @@
-"""A delivery's rows in the lake's form, split: one folder of Parquet a charge day."""
+"""A delivery's rows in the lake's form, split: one folder of Parquet a charge day.
+
+Most columns of most exports stay as they were written. Where the files can be read as they lie, such a column goes from file
+to file by its dictionary, and the engine makes the others, some hundred thousand rows at a time: a quarter of what it costs
+to have the engine write everything (docs/reference/performance.md). What that way cannot carry, the engine writes whole.
+Both give the same rows in the same types.
+"""
 
 from __future__ import annotations
 
 import shutil
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from finops_assets.base.sql import identifier, literal
-from finops_assets.ingest.reading.export_table import all_columns, map_column, repairs_json
+from finops_assets.ingest.reading.export_table import CanonicalColumn, all_columns, map_column, repairs_json
 from finops_assets.ingest.reading.participants import with_participants
-from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
+from finops_assets.ingest.reading.parts import READ_AHEAD_BYTES
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, PlainFile
 from finops_assets.ingest.reading.spelling import AS_SPECIFIED, Spelling
-from finops_assets.storage.duck import threads
+from finops_assets.ingest.tag_register import MetTagSets
+from finops_assets.storage.duck import one_file, threads
 
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
 # written. Memory is what limits it: a row takes 1 to 2 KB, as text from a CSV more; then it is tried with half as many.
 FLUSH_ROWS, LEAST_FLUSH_ROWS = 10_000, 600
 # Level 3, the default, makes files 4 % smaller and costs 9 % more (docs/reference/performance.md).
-COMPRESSION = "COMPRESSION zstd, COMPRESSION_LEVEL 1"
+COMPRESSION_LEVEL = 1
+COMPRESSION = f"COMPRESSION zstd, COMPRESSION_LEVEL {COMPRESSION_LEVEL}"
+# By chunks a row takes some 300 bytes until it is written: most of it are places in dictionaries.
+CHUNK_ROWS, BUFFERED_ROWS = 131_072, 300_000
+TAGS = ("Tags", "AllocatedTags", "tag_set_id")
+ROW = "finops_row"
+"""A row's place in its chunk."""
+EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class CanonicalRows:
+    """An export's rows in the lake's form. Every row in gives exactly one row out."""
+
+    export: ExportTable
+    columns: tuple[CanonicalColumn, ...]
+    """All but the tags, over the export's rows (alias e)."""
+    tag_join: str
+    """SQL: which row of `met_tags` (alias t) is of a row."""
+    met: MetTagSets
+
+    @property
+    def sql(self) -> str:
+        """All of them."""
+        tags = {name: f't."{name}"' for name in TAGS}
+        return self.made(f"({self.export.sql})", self.columns, tags, self.export.other_columns)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that are written, in their order."""
+        return [*(c.name for c in self.columns), *TAGS, SOURCE_FILE, SOURCE_ROW, "repairs", *self.export.other_columns]
+
+    def made(
+        self, rows: str, columns: Sequence[CanonicalColumn], tags: Mapping[str, str], others: Sequence[str]
+    ) -> str:
+        """SQL: these columns, and the day, of a relation with the export's columns.
+
+        The inner query reads: canonical columns, and beside each what was found where it may need repair.
+        The outer one says what was repaired.
+        """
+        notes = self.export.notes
+        said = [
+            ("not_a_tag_set", "Tags", "bad_tags IS NOT NULL", "bad_tags"),
+            ("not_a_tag_set", "AllocatedTags", "bad_allocated_tags IS NOT NULL", "bad_allocated_tags"),
+            *((n.rule, n.column, f"note_{i} IS NOT NULL", f"note_{i}") for i, n in enumerate(notes)),
+        ]
+        read = [
+            *(f"{c.sql} AS {c.name}" for c in columns),
+            *(f"{c.found} AS {c.found_name}" for c in columns if c.found),
+            *(f"e.{identifier(name)}" for name in others),
+            *(f"CAST({note.found} AS VARCHAR) AS note_{i}" for i, note in enumerate(notes)),
+            *(f"{sql} AS {name}" for name, sql in tags.items()),
+            "t.bad_tags, t.bad_allocated_tags",
+            f"e.{SOURCE_FILE}, CAST(e.{SOURCE_ROW} AS BIGINT) AS {SOURCE_ROW}",
+        ]
+        kept = [*(c.name for c in columns), *tags, SOURCE_FILE, SOURCE_ROW]
+        return f"""
+            SELECT {", ".join(kept)},
+                {repairs_json(columns, said)} AS repairs,
+                {"".join(f"{identifier(name)}, " for name in others)}
+                CAST(ChargePeriodStart AS DATE) AS charge_date
+            FROM (
+                SELECT {", ".join(read)}
+                FROM {rows} e LEFT JOIN met_tags t ON {self.tag_join}
+            )
+        """
 
 
 def canonical_rows(
-    export: ExportTable, tag_join: str, written: Spelling = AS_SPECIFIED, marketplace: str = "false"
-) -> str:
-    """SQL: an export's rows in the lake's form. Every row in gives exactly one row out.
+    export: ExportTable, tag_join: str, met: MetTagSets, written: Spelling = AS_SPECIFIED, marketplace: str = "false"
+) -> CanonicalRows:
+    """An export's rows in the lake's form.
 
     `written` tells how the files write what is not as FOCUS says, `marketplace` is SQL (over the rows, alias e) of a
     charge that the publisher sells through the provider.
-
-    The inner query reads: canonical columns, and beside each what was found where it may need repair.
-    The outer one says what was repaired.
     """
     columns = {}
     for column in all_columns():
-        if column.name not in ("Tags", "AllocatedTags"):
+        if column.name not in TAGS:
             name = export.focus_columns.get(column.name)
             columns[column.name] = map_column(column, name, export.types[name] if name else "", written)
-    mapped = [*(columns | with_participants(columns, export.focus_columns, marketplace)).values()]
-    found = [f"{m.found} AS {m.found_name}" for m in mapped if m.found]
-    bad_tags = [
-        ("not_a_tag_set", "Tags", "bad_tags IS NOT NULL", "bad_tags"),
-        ("not_a_tag_set", "AllocatedTags", "bad_allocated_tags IS NOT NULL", "bad_allocated_tags"),
-    ]
-    bad_tags += [(n.rule, n.column, f"note_{i} IS NOT NULL", f"note_{i}") for i, n in enumerate(export.notes)]
-    notes = "".join(f"CAST({note.found} AS VARCHAR) AS note_{i}, " for i, note in enumerate(export.notes))
-    others = [f"e.{identifier(name)}" for name in export.other_columns]
-    kept = [*(m.name for m in mapped), "Tags", "AllocatedTags", "tag_set_id", SOURCE_FILE, SOURCE_ROW]
-    return f"""
-        SELECT {", ".join(kept)},
-            {repairs_json(mapped, bad_tags)} AS repairs,
-            {"".join(f"{identifier(name)}, " for name in export.other_columns)}
-            CAST(ChargePeriodStart AS DATE) AS charge_date
-        FROM (
-            SELECT {", ".join(f"{m.sql} AS {m.name}" for m in mapped)},
-                {"".join(f"{f}, " for f in found)}
-                {"".join(f"{o}, " for o in others)}
-                {notes}
-                t."Tags" AS Tags, t."AllocatedTags" AS AllocatedTags, t.tag_set_id, t.bad_tags, t.bad_allocated_tags,
-                e.{SOURCE_FILE}, CAST(e.{SOURCE_ROW} AS BIGINT) AS {SOURCE_ROW}
-            FROM ({export.sql}) e LEFT JOIN met_tags t ON {tag_join}
+    columns |= with_participants(columns, export.focus_columns, marketplace)
+    return CanonicalRows(export, tuple(columns.values()), tag_join, met)
+
+
+def write_slices(connection: duckdb.DuckDBPyConnection, rows: CanonicalRows, folder: Path) -> None:
+    """One folder of Parquet a charge day below `folder`, which is made."""
+    folder.mkdir()
+    try:
+        written = _by_chunks(connection, rows, folder)
+    except (pa.ArrowNotImplementedError, duckdb.NotImplementedException):
+        written = False
+    if not written:
+        shutil.rmtree(folder)
+        write_days(connection, rows.sql, folder)
+
+
+# ---- by chunks ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _AsWritten:
+    """The columns that stay as they were written: name in the lake -> name in the files."""
+
+    names: Mapping[str, str]
+    without_empty: frozenset[str]
+    """Those in which an empty text is no value."""
+
+
+def _by_chunks(connection: duckdb.DuckDBPyConnection, rows: CanonicalRows, folder: Path) -> bool:
+    """Write the days, if the files can be read as they lie and give the same types; what there is after False is to be dropped."""
+    files = [(file, pq.read_schema(file.path)) for file in rows.export.files]
+    if not files:
+        return False
+    as_written = _as_written(rows, [schema for _, schema in files])
+    made = [c for c in rows.columns if c.name not in as_written.names]
+    others = [name for name in rows.export.other_columns if name not in as_written.names]
+    tags = {name: _numbered(rows.met.canonical[name]) for name in TAGS}
+    days = _Days(folder, threads(connection))
+    with _in_order(connection):
+        for file, schema in files:
+            relation = _of_one_file(rows.export, file, schema)
+            query = rows.made(relation, made, {"tag_place": "t.place", ROW: f"e.{ROW}"}, others)
+            texts = _Texts(file.path, schema, sorted(set(as_written.names.values()) & set(schema.names)))
+            seen = 0
+            with closing(connection.sql(query).to_arrow_reader(CHUNK_ROWS)) as reader, closing(texts):
+                for batch in reader:
+                    found = pa.table(batch)
+                    if not np.array_equal(found[ROW].to_numpy(), np.arange(seen, seen + len(found))):
+                        return False
+                    seen += len(found)
+                    chunk = texts.next(len(found))
+                    columns = dict(zip(found.column_names, found.columns))
+                    columns |= {n: _as_it_is(chunk, source, as_written) for n, source in as_written.names.items()}
+                    place = columns.pop("tag_place")
+                    columns |= {n: _of_numbers(numbers.take(place), held) for n, (numbers, held) in tags.items()}
+                    day = columns["charge_date"].cast(pa.int32()).to_numpy()
+                    days.add(day, pa.table([columns[name] for name in rows.names], names=rows.names))
+    days.flush()
+    return _same_types(connection, rows, folder)
+
+
+@contextmanager
+def _in_order(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Let the engine give rows in the order of the file: several threads give them in theirs."""
+    before = threads(connection)
+    connection.execute("SET threads = 1")
+    connection.execute("SET preserve_insertion_order = true")
+    try:
+        yield
+    finally:
+        connection.execute("SET preserve_insertion_order = false")
+        connection.execute("SET threads = ?", [before])
+
+
+def _as_written(rows: CanonicalRows, schemas: Sequence[pa.Schema]) -> _AsWritten:
+    """The text columns of which the lake has what the files have."""
+    export, of_lake = rows.export, {}
+    texts = {
+        name
+        for name, kind in export.types.items()
+        if kind == "VARCHAR"
+        and all(pa.types.is_string(s.field(name).type) for s in schemas if name in s.names)
+        and any(name in s.names for s in schemas)
+    }
+    without_empty = set()
+    of_sql = {f"e.{identifier(name)}": (name, False) for name in texts}
+    of_sql |= {f"nullif(e.{identifier(name)}, '')": (name, True) for name in texts}
+    for column in rows.columns:
+        if column.found is None and column.sql in of_sql:
+            of_lake[column.name], empty_is_none = of_sql[column.sql]
+            if empty_is_none:
+                without_empty.add(column.name)
+    of_lake |= {name: name for name in export.other_columns if name in texts}
+    return _AsWritten(of_lake, frozenset(without_empty))
+
+
+class _Texts:
+    """Columns of text of a Parquet file, as dictionaries, so many rows at a time."""
+
+    def __init__(self, path: Path, schema: pa.Schema, names: Sequence[str]) -> None:
+        self._names = names
+        self._file = pq.ParquetFile(path, read_dictionary=names, pre_buffer=False, buffer_size=READ_AHEAD_BYTES)
+        self._batches = self._file.iter_batches(CHUNK_ROWS, columns=names)
+        self._read: deque[pa.RecordBatch] = deque()
+
+    def next(self, count: int) -> pa.Table:
+        """The next `count` rows; a table without columns where no text is asked for."""
+        if not self._names:
+            return pa.table({})
+        taken = []
+        while count:
+            batch = self._read.popleft() if self._read else next(self._batches)
+            if len(batch) > count:
+                self._read.appendleft(batch.slice(count))
+            taken.append(batch.slice(0, count))
+            count -= len(taken[-1])
+        return pa.Table.from_batches(taken)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _of_one_file(export: ExportTable, file: PlainFile, schema: pa.Schema) -> str:
+    """SQL: one file's rows with the export's columns, and their place in the file."""
+    read = f"read_parquet({literal(one_file(file.path))}, hive_partitioning = false, file_row_number = true)"
+    added = [f"file_row_number AS {ROW}"]
+    if file.key is not None:
+        added += [f"{literal(file.key)} AS {SOURCE_FILE}", f"file_row_number + 1 AS {SOURCE_ROW}"]
+    held = {*schema.names, SOURCE_FILE, SOURCE_ROW}
+    added += [f"CAST(NULL AS {kind}) AS {identifier(name)}" for name, kind in export.types.items() if name not in held]
+    return f"(SELECT * EXCLUDE (file_row_number), {', '.join(added)} FROM {read})"
+
+
+def _as_it_is(chunk: pa.Table, name: str, as_written: _AsWritten) -> pa.ChunkedArray:
+    column = chunk[name] if name in chunk.column_names else pa.chunked_array([pa.nulls(len(chunk), _TEXT)])
+    if name not in as_written.without_empty:
+        return column
+    return pa.chunked_array([_without_empty(array) for array in column.chunks], _TEXT)
+
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+
+
+def _numbered(texts: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
+    """Texts as numbers, null for null, and what has each number."""
+    numbers = np.cumsum(texts.is_valid().to_numpy()) - 1
+    return pa.array(numbers.astype(np.int32), mask=texts.is_null().to_numpy()), texts.drop_null().combine_chunks()
+
+
+def _of_numbers(numbers: pa.ChunkedArray, texts: pa.Array) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(each, texts) for each in numbers.chunks], _TEXT)
+
+
+def _without_empty(array: pa.DictionaryArray) -> pa.DictionaryArray:
+    empty = pc.index(array.dictionary, "").as_py()
+    if empty < 0:
+        return array
+    indices = pc.if_else(pc.equal(array.indices, empty), pa.scalar(None, pa.int32()), array.indices)
+    return pa.DictionaryArray.from_arrays(indices, array.dictionary)
+
+
+def _same_types(connection: duckdb.DuckDBPyConnection, rows: CanonicalRows, folder: Path) -> bool:
+    """Does the engine read from what was written what it would have written itself?"""
+    file = next(folder.glob("charge_date=*/*.parquet"), None)
+    if file is None:
+        return True
+    read = f"SELECT * FROM read_parquet({literal(one_file(file))}, hive_partitioning = false)"
+    after, before = (connection.execute(f"DESCRIBE {sql}").fetchall() for sql in (read, rows.sql))
+    return [column[:2] for column in before if column[0] != "charge_date"] == [column[:2] for column in after]
+
+
+@dataclass
+class _Days:
+    """Rows by day until so many are there; then they are written."""
+
+    folder: Path
+    workers: int
+    _tables: dict[int, list[pa.Table]] = field(default_factory=dict)
+    _rows: int = 0
+    _files: int = 0
+
+    def add(self, day: np.ndarray, table: pa.Table) -> None:
+        """Take rows, of which `day` says the days since 1970."""
+        if bool((np.diff(day) < 0).any()):
+            order = np.argsort(day, kind="stable")
+            table, day = table.unify_dictionaries().combine_chunks().take(pa.array(order)), day[order]
+        bounds = [0, *(np.flatnonzero(np.diff(day)) + 1).tolist(), len(day)]
+        for begin, end in pairwise(bounds):
+            if end > begin:
+                self._tables.setdefault(int(day[begin]), []).append(table.slice(begin, end - begin))
+        self._rows += len(day)
+        if self._rows >= BUFFERED_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            list(pool.map(self._write, self._tables.items()))
+        self._tables.clear()
+        self._rows, self._files = 0, self._files + 1
+
+    def _write(self, of_day: tuple[int, Iterable[pa.Table]]) -> None:
+        day, tables = of_day
+        table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+        folder = self.folder / f"charge_date={EPOCH + timedelta(days=day)}"
+        folder.mkdir(exist_ok=True)
+        columns = [_of_what_it_needs(column.chunk(0)) if column.num_chunks else column for column in table.columns]
+        # Nobody asks a slice for its least and largest values, and amounts have too many for a dictionary.
+        texts = [name for name, column in zip(table.column_names, columns) if not pa.types.is_decimal(column.type)]
+        pq.write_table(
+            pa.table(columns, names=table.column_names),
+            folder / f"data_{self._files}.parquet",
+            compression="zstd",
+            compression_level=COMPRESSION_LEVEL,
+            row_group_size=CHUNK_ROWS,
+            use_dictionary=[name for name in texts if name != SOURCE_ROW],
+            write_statistics=False,
+            store_schema=False,
         )
-    """
+
+
+def _of_what_it_needs(array: pa.Array) -> pa.Array:
+    """The same values, without those of a dictionary that stand in no row: all of them would be written."""
+    if not isinstance(array, pa.DictionaryArray) or len(array.dictionary) < 2:
+        return array
+    indices = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
+    used = np.zeros(len(array.dictionary), dtype=bool)
+    used[indices] = True
+    if used.all():
+        return array
+    places = (np.cumsum(used) - 1).astype(np.int32)
+    mask = array.indices.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
+    return pa.DictionaryArray.from_arrays(pa.array(places[indices], mask=mask), array.dictionary.filter(pa.array(used)))
+
+
+# ---- by the engine ------------------------------------------------------------------------------
 
 
 def write_days(connection: duckdb.DuckDBPyConnection, rows: str, folder: Path) -> None:
-    """One Parquet file a charge day, within the engine's memory."""
+    """The same of rows in SQL, within the engine's memory."""
     flush = FLUSH_ROWS // threads(connection)
     while True:
         folder.mkdir()

@@ -65,12 +65,14 @@ class MetTagSets:
 
     register: pa.Table
     duplicated_keys: int
+    canonical: pa.Table
+    """tag_set_id, Tags and AllocatedTags of every row of `met_tags`, in the order of its `place`."""
 
 
 def read_tag_sets(connection: duckdb.DuckDBPyConnection, export: ExportTable, tags: RawTags) -> MetTagSets:
     """Parse every distinct tag set of an export, once; leaves the join table `met_tags` in the connection.
 
-    `met_tags`: k0…kn as `tags.keys`, tag_set_id, "Tags" and "AllocatedTags" canonical, bad_tags and
+    `met_tags`: k0…kn as `tags.keys`, place (its row, from 0), tag_set_id, "Tags" and "AllocatedTags" canonical, bad_tags and
     bad_allocated_tags (the text as written where it is not a tag set).
     """
     grouped = ", ".join(f"{key} AS k{i}" for i, key in enumerate(tags.keys)) or "0 AS k0"
@@ -110,7 +112,10 @@ def read_tag_sets(connection: duckdb.DuckDBPyConnection, export: ExportTable, ta
         table["bad_allocated_tags"].append(row[width + 1] if allocated.problem else None)
     fields = [pa.field(f"k{i}", pa.uint64()) for i in range(width)]
     fields += [pa.field(name, pa.string()) for name in list(table)[width:]]
-    connection.register("met_tags_arrow", pa.table(table, schema=pa.schema(fields)))
+    table["place"] = list(range(len(table["k0"])))
+    fields.append(pa.field("place", pa.int32()))
+    canonical = pa.table(table, schema=pa.schema(fields))
+    connection.register("met_tags_arrow", canonical)
     connection.execute("CREATE OR REPLACE TEMP TABLE met_tags AS SELECT * FROM met_tags_arrow")
     connection.unregister("met_tags_arrow")
     idents = list(register)
@@ -124,6 +129,7 @@ def read_tag_sets(connection: duckdb.DuckDBPyConnection, export: ExportTable, ta
             schema=REGISTER_SCHEMA,
         ),
         duplicated_keys,
+        canonical.select(["tag_set_id", "Tags", "AllocatedTags"]),
     )
 
 

@@ -34,8 +34,8 @@ def connect(engine: EngineSettings, spill: Path) -> duckdb.DuckDBPyConnection:
 
 def threads(connection: duckdb.DuckDBPyConnection) -> int:
     """How many threads a connection works with."""
-    row = connection.execute("SELECT current_setting('threads')").fetchone()
-    return int(row[0]) if row else 1
+    [(count,)] = connection.execute("SELECT current_setting('threads')").fetchall()
+    return int(count)
 
 
 def one_file(path: Path | str) -> str:

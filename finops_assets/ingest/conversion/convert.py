@@ -22,7 +22,7 @@ from finops_assets.ingest.conversion.named_sql import NamedSql
 from finops_assets.ingest.conversion.source_columns import NULL_TEXT, SourceColumns, fields
 from finops_assets.ingest.conversion.split_cost import split_costs
 from finops_assets.ingest.layouts.delivery import Delivery
-from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, PlainFile
 from finops_assets.settings.sources import Source
 from finops_assets.storage.duck import ROW_GROUP_ROWS, one_file
 from finops_assets.storage.repair import Repair
@@ -111,7 +111,7 @@ def written_once(connection: duckdb.DuckDBPyConnection, export: ExportTable, fol
     if [column[:2] for column in before] != [column[:2] for column in after]:
         file.unlink()
         return export
-    return replace(export, sql=read)
+    return replace(export, sql=read, files=(PlainFile(file, None),))
 
 
 def native_bill(source: SourceColumns, export: ExportTable) -> Dialect | None:

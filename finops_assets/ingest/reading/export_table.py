@@ -25,7 +25,7 @@ from finops_assets.ingest.reading.parts import (
     open_csv,
     open_parquet,
 )
-from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, PlainFile
 from finops_assets.ingest.reading.spelling import (
     AS_SPECIFIED,
     ASSUMED,
@@ -89,13 +89,14 @@ def open_export(
         if focus:
             folded[focus] = name
     counted = tuple(repair for part in parts for repair in part.counted)
+    files, plain = tuple(PlainFile(part.file, None if part.staged else part.key) for part in parts), sql
     if set(nulls) == {""}:
-        return ExportTable(sql, types, counted)
+        return ExportTable(sql, types, counted, files=files)
     columns_of_text = [name for name, kind in types.items() if kind == "VARCHAR" and name != SOURCE_FILE]
     sql, words = without_null_words(connection, sql, columns_of_text, [one_file(part.file) for part in parts])
     names = [name for name in types if name not in (SOURCE_FILE, SOURCE_ROW)]
     sql, empty = without_empty_rows(connection, sql, names, folded.get("ChargePeriodStart"))
-    return ExportTable(sql, types, (*counted, *words, *empty))
+    return ExportTable(sql, types, (*counted, *words, *empty), files=files if sql == plain else ())
 
 
 def _together(parts: Sequence[Part], keys: Sequence[str]) -> str:
@@ -188,8 +189,9 @@ def _decimal(name: str, value: str, kind: str, written: Spelling) -> CanonicalCo
     unread = ("not_a_number", f"({found} IS NOT NULL AND {name} IS NULL)")
     if kind in ("DOUBLE", "FLOAT"):
         # 17 digits reach beyond 18 places only below 0.01.
-        small = f"abs({found}) < 1e-2 AND NOT {money.plain_double(found)}"
-        fine = ("rounded", f"({small} AND {money.was_too_fine(f'CAST({found} AS VARCHAR)')})")
+        plain = f"{money.plain_double(found)} OR {money.plain_double(found, 12)}"
+        fine_text = money.was_too_fine(f"CAST({found} AS VARCHAR)")
+        fine = ("rounded", f"CASE WHEN abs({found}) < 1e-2 AND NOT ({plain}) THEN {fine_text} ELSE false END")
         return CanonicalColumn(name, money.decimal_from_double(value), value, (unread, fine))
     if _scale(kind) <= money.SCALE:
         return CanonicalColumn(name, f"TRY_CAST({value} AS {money.DECIMAL})", value, (unread,))

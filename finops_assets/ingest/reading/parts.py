@@ -47,7 +47,7 @@ from finops_assets.storage.repair import Repair
 LONGEST_LINE = 16 << 20
 LONGEST_NAME = 10_000
 # Of each column the other reader has so much in memory, not the whole of it.
-READ_AHEAD_BYTES, ROWS_AT_ONCE = 1 << 20, 4_096
+READ_AHEAD_BYTES, ROWS_AT_ONCE = 1 << 20, 32_768
 DIGITS = 7
 OURS = frozenset(
     {
@@ -60,6 +60,7 @@ OURS = frozenset(
         "filename",
         "file_row_number",
         "finops_path",
+        "finops_row",
     }
     | {"bad_tags", "bad_allocated_tags"}
 )
@@ -181,8 +182,14 @@ def _require_read_by_another(source: str, scope: str, path: Path, key: str) -> N
     was changed on the way for another figure.
     """
     try:
+        # A text as its place in a dictionary is read as well, and for half the cost.
+        texts = [field.name for field in pq.read_schema(path) if pa.types.is_string(field.type)]
         with pq.ParquetFile(
-            path, page_checksum_verification=True, pre_buffer=False, buffer_size=READ_AHEAD_BYTES
+            path,
+            page_checksum_verification=True,
+            pre_buffer=False,
+            buffer_size=READ_AHEAD_BYTES,
+            read_dictionary=texts,
         ) as file:
             for _ in file.iter_batches(batch_size=ROWS_AT_ONCE, use_threads=False):
                 pass

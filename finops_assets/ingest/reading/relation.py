@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from finops_assets.focus.specification import canonical_name
 from finops_assets.storage.repair import Repair
@@ -24,6 +25,15 @@ class Note:
 
 
 @dataclass(frozen=True)
+class PlainFile:
+    """A Parquet file whose rows are an export's as they stand there."""
+
+    path: Path
+    key: str | None
+    """The file as it was delivered; None: one of ours, in which each row has its source_file and source_row."""
+
+
+@dataclass(frozen=True)
 class ExportTable:
     """Export files as one SQL relation: `sql` selects all columns as written, plus source_file and source_row."""
 
@@ -35,6 +45,8 @@ class ExportTable:
     """What conversion to FOCUS has to say of single rows."""
     left_out: int = 0
     """Rows that conversion left out because another set of the same delivery holds their cost."""
+    files: tuple[PlainFile, ...] = ()
+    """The files that `sql` puts together, for another reader than the engine; none where it does more than that."""
 
     @property
     def focus_columns(self) -> dict[str, str]:
