@@ -32,9 +32,14 @@ class CanonicalTags:
         return None if self.tags is None else canonical_json(self.tags)
 
 
+# Made once: json.loads and json.dumps make a new one for each set.
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+_PAIR = json.JSONEncoder()
+
+
 def canonical_json(tags: dict[str, TagValue]) -> str:
     """A JSON object with sorted keys and no spaces."""
-    return json.dumps(tags, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return _CANONICAL.encode(tags)
 
 
 def canonical_tags(text: str | None) -> CanonicalTags:
@@ -49,29 +54,24 @@ def canonical_tags(text: str | None) -> CanonicalTags:
         return CanonicalTags(None)
     if text.startswith('"'):
         text = "{" + text + "}"
-    repeated = 0
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal repeated
-        result = dict(items)
-        repeated += len(items) - len(result)
-        return result
-
     try:
-        parsed = json.loads(text, object_pairs_hook=pairs, parse_constant=_no_constant, parse_float=_finite)
+        parsed = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         return CanonicalTags(None, problem=f"is not JSON: {error}")
     if parsed is None:
         return CanonicalTags(None)
+    repeated = 0
     if isinstance(parsed, list):
         entries: dict[str, Any] = {}
         for item in parsed:
             folded = {k.casefold(): v for k, v in item.items()} if isinstance(item, dict) else {}
             if "key" not in folded:
                 return CanonicalTags(None, problem="is a list whose items are not {key, value} objects")
-            repeated += str(folded["key"]) in entries
+            repeated += item.repeated + (str(folded["key"]) in entries)
             entries[str(folded["key"])] = folded.get("value")
         parsed = entries
+    elif isinstance(parsed, _Object):
+        repeated = parsed.repeated
     if not isinstance(parsed, dict):
         return CanonicalTags(None, problem=f"is JSON, but {type(parsed).__name__}, not an object of keys and values")
     nested = next((k for k, v in parsed.items() if isinstance(v, (dict, list))), None)
@@ -91,12 +91,29 @@ def _finite(text: str) -> float:
     return value
 
 
+class _Object(dict[str, Any]):
+    """A JSON object, in which the last of equal keys counts."""
+
+    repeated: int
+
+
+def _object(items: list[tuple[str, Any]]) -> _Object:
+    read = _Object(items)
+    read.repeated = len(items) - len(read)
+    return read
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
+
+
 def _whole(value: Any) -> Any:
     """Text without half of a surrogate pair, which a cut-off emoji leaves behind and no file can hold."""
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def tag_set_id(tags: str | None, allocated_tags: str | None) -> str:
     """The id of a canonical tag set: 128 bits of SHA-256 over both parts, as 32 hex digits."""
-    digest = hashlib.sha256(json.dumps([allocated_tags, tags]).encode())
+    digest = hashlib.sha256(_PAIR.encode([allocated_tags, tags]).encode())
     return digest.hexdigest()[:32]
