@@ -14,6 +14,16 @@ from typer.core import TyperCommand, TyperGroup
 
 # Name -> module of this folder, what it has there (a function, or a group's app), and the first sentences of its help.
 COMMANDS = {
+    "init": (
+        "init",
+        "init",
+        "Look at the places of the bills and write a project's files: finops.yaml, dagster.yaml, workspace.yaml, budgets.csv.",
+    ),
+    "ui": (
+        "ui",
+        "ui",
+        "Dagster's UI, with its daemon and sensors, on the project of this folder, until it is stopped.",
+    ),
     "demo": (
         "run",
         "demo",

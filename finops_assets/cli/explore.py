@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from typing import Annotated
 
 import typer
 
 from finops_assets.base.errors import FinopsError, install
+from finops_assets.base.listening import listening
 from finops_assets.cli.common import ConfigOption, explained, out
 from finops_assets.settings.load import load_settings
 
@@ -30,7 +30,7 @@ def explore(
             raise FinopsError(
                 f"the explorer needs {error.name}, which is not installed: {install('explore')}"
             ) from error
-        with _listening(host, port) as listener:
+        with listening(host, port) as listener:
             address, taken, *_ = listener.getsockname()
             shown = f"[{address}]" if ":" in address else address
             out.print(f"http://{shown}:{taken}/ shows {settings.published}; end it with Ctrl-C.", soft_wrap=True)
@@ -50,18 +50,3 @@ def _require_loopback(host: str) -> None:
             f"--host: found {host}; the explorer has no sign-in yet, so it listens on this machine alone (127.0.0.1, ::1)."
             " From another machine: ssh -L 8070:127.0.0.1:8070 HOST"
         )
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        made.bind((host, port))
-        made.listen(128)
-    except OSError as error:
-        made.close()
-        raise FinopsError(
-            f"port {port} of {host} cannot be had: {error.strerror}; choose another with --port"
-        ) from error
-    return made
