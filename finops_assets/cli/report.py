@@ -57,6 +57,7 @@ from finops_assets.evaluate.reports import (
     savings_by,
     untagged_by,
 )
+from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, units_of
 from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.ddl import dimensions_of
@@ -337,6 +338,30 @@ def report_allocation(
         for text in kept(connection, period):
             say("note", text)
         _say(_missing(connection, period, ALLOCATED_COST))
+
+
+@report_app.command("units")
+def report_units(
+    first: FromOption = None, end: ToOption = None,
+    grain: Annotated[Literal["day", "week", "month"], typer.Option(help="A row a")] = "month",
+    format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """What one of something costs: an order, a customer, a request. By default all months."""
+    with explained(), published(config) as connection:
+        if not Warehouse.has(connection, UNIT_COSTS):
+            raise FinopsError(
+                "no unit cost was made yet; set `unit_metrics` and `unit_costs` in finops.yaml and run days"
+            )
+        table = units_of(connection, grain, first.date() if first else None, end.date() if end else None)
+        write_table(table, format, output)
+        gaps = table[(table["days_without_quantity"] > 0) | (table["days_without_cost"] > 0)]
+        for (unit_cost, metric), rows in gaps.groupby(["unit_cost", "metric"], sort=True):
+            say(
+                "note",
+                f"{unit_cost}: days count of which quantity and cost are known; not up to"
+                f" {rows['days_without_quantity'].max()} days a period without {metric},"
+                f" {rows['days_without_cost'].max()} without every source's cost",
+            )
 
 
 @report_app.command("html")

@@ -22,6 +22,7 @@ from finops_assets.graph.assets.page import page_asset
 from finops_assets.graph.assets.raw import raw_asset
 from finops_assets.graph.assets.reports import report_assets
 from finops_assets.graph.assets.sparse import sparse_asset
+from finops_assets.graph.assets.unit_costs import unit_cost_assets
 from finops_assets.graph.keys import CONVERTED
 from finops_assets.platform import Platform
 
@@ -63,10 +64,10 @@ def stages_of(platform: Platform, days: dg.PartitionsDefinition[str]) -> Stages:
     anomalies, health = anomaly_assets(settings.owner), health_asset(settings.owner)
     governance = [governance_assets(settings.owner), sparse_asset(settings)]
     shared = allocation_assets(settings) if settings.shared_cost else []
-    forecast = forecast_asset(settings.owner)
+    forecast, units = forecast_asset(settings.owner), unit_cost_assets(settings)
     published_after = [
         *([CONVERTED] if settings.currency else []),
-        *_keys((*budgets, *anomalies, *governance, *shared, health)),
+        *_keys((*budgets, *anomalies, *governance, *shared, *units, health)),
     ]
     return Stages(
         deliveries=[deliveries_asset(source, settings.owner) for source in settings.sources],
@@ -74,7 +75,7 @@ def stages_of(platform: Platform, days: dg.PartitionsDefinition[str]) -> Stages:
         raw=[raw_asset(source, days, settings.owner) for source in settings.sources],
         accepted_owners=accepted_spec(settings.owner),
         daily=daily_assets(platform, days),
-        evaluation=[forecast, *budgets, *anomalies, *governance, *shared],
+        evaluation=[forecast, *budgets, *anomalies, *governance, *shared, *units],
         reports=[
             *report_assets(settings.owner, published_after, tuple(settings.dimensions)),
             conformance_asset(settings),

@@ -47,7 +47,11 @@ def cross_mistakes(raw: Mapping[str, Any], base: Path) -> list[tuple[tuple[str |
     dimensions = _mapping(raw.get("dimensions"))
     found += _alias_mistakes(dimensions)
     found += _policy_mistakes(_mapping(raw.get("tag_policy")), {str(d) for d in dimensions}, set(names))
-    found += _shared_mistakes(list_of(raw.get("shared_cost")), {str(d) for d in dimensions})
+    if raw.get("unit_costs") and not raw.get("unit_metrics"):
+        needed = "needs unit_metrics: a CSV with date, metric and quantity, or a table of the warehouse"
+        found.append((("unit_costs",), needed))
+    for rules in ("shared_cost", "unit_costs"):
+        found += _selection_mistakes(rules, list_of(raw.get(rules)), {str(d) for d in dimensions})
     found += _anomaly_mistakes(_mapping(raw.get("anomalies")), {str(d) for d in dimensions})
     found += rule_mistakes(list_of(raw.get("attribution_rules")), {str(d) for d in dimensions}, set(names))
     for i, item in enumerate(list_of(raw.get("acknowledged"))):
@@ -291,7 +295,9 @@ DECIDE_FIGURES = frozenset(
 """The columns without which money, its currency or its time is not known."""
 
 
-def _shared_mistakes(rules: list[Any], dimensions: set[str]) -> list[tuple[tuple[str | int, ...], str]]:
+def _selection_mistakes(
+    setting: str, rules: list[Any], dimensions: set[str]
+) -> list[tuple[tuple[str | int, ...], str]]:
     known = {*SharedWhat.model_fields, *dimensions} - {"others"}
     found: list[tuple[tuple[str | int, ...], str]] = []
     for i, rule in enumerate(rules):
@@ -299,7 +305,7 @@ def _shared_mistakes(rules: list[Any], dimensions: set[str]) -> list[tuple[tuple
             if str(name) not in known:
                 hint = meant(name, sorted(known))
                 said = f"is not a known setting{hint} (allowed: {', '.join(sorted(known))})"
-                found.append((("shared_cost", i, "cost", name), said))
+                found.append(((setting, i, "cost", name), said))
     return found
 
 

@@ -21,6 +21,7 @@ from finops_assets.settings.section import FilePath, Name, Section, file_form
 from finops_assets.settings.shared_cost import SharedCosts
 from finops_assets.settings.sources import Source
 from finops_assets.settings.tag_policy import TagPolicy
+from finops_assets.settings.unit_costs import UnitCosts, UnitMetrics
 
 
 class Settings(Section):
@@ -61,6 +62,10 @@ class Settings(Section):
     shared_cost: SharedCosts = ()
     """In order: a later rule may split what an earlier one gave."""
     anomalies: Anomalies = Anomalies()
+    unit_metrics: Annotated[UnitMetrics, BeforeValidator(file_form)] | None = None
+    """How much of what there was, by day: orders, customers, requests."""
+    unit_costs: UnitCosts = ()
+    """Which cost is set against which of these quantities."""
 
     @property
     def counted(self) -> tuple[Source, ...]:

@@ -248,6 +248,15 @@ _SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
     "month_3": (MONEY, "the period's cost at the rate of the last whole month", _CURRENCY),
     "suggested_amount": (MONEY, "amount that would fit", _CURRENCY),
     "why": (TEXT, "why it does not fit"),
+    # Unit costs.
+    "unit_cost": (TEXT, "unit cost of finops.yaml"),
+    "metric": (TEXT, "what was counted, as unit_metrics calls it"),
+    "grain": (TEXT, "day, week (from Monday) or month"),
+    "quantity": (MONEY, "how much of it there was on the days that count"),
+    "effective_per_unit": (MONEY, "effective cost of one, at 18 places; null where nothing was counted", _CURRENCY),
+    "billed_per_unit": (MONEY, "billed cost of one, at 18 places; null where nothing was counted", _CURRENCY),
+    "days_without_quantity": (COUNT, "days of the period, from the metric's first to its last, without a quantity"),
+    "days_without_cost": (COUNT, "days of the period that a source's cost is missing from: held, awaited, or not run"),
     # Forecast.
     "series": (TEXT, "total, service, provider or a dimension"),
     "key": (TEXT, "which of them"),
@@ -580,6 +589,17 @@ ALL = (
         "series key currency period_start period_end actual_to_date forecast low80 high80 low95 high95 days_missing method"
         " history_days refused",
         method="how the series is expected",
+    ),
+    _table(
+        "unit_costs",
+        "What one of something costs, by day, week and month: cost of a selection by a quantity. Days count of which both are"
+        " known.",
+        "unit_cost metric dimensions grain period_start period_end currency effective_cost billed_cost quantity"
+        " effective_per_unit billed_per_unit days days_without_quantity days_without_cost",
+        dimensions="whose quantity and cost it is, as a JSON object; null: of all",
+        days="days that count: quantity and cost are known",
+        effective_cost="effective cost of the days that count; null where none does",
+        billed_cost="billed cost of the days that count; null where none does",
     ),
     _table(
         "anomaly_history",

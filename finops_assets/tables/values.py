@@ -21,9 +21,11 @@ ARROW = {
 }  # fmt: skip
 
 
-def exact_frame(connection: duckdb.DuckDBPyConnection, query: str) -> pd.DataFrame:
+def exact_frame(
+    connection: duckdb.DuckDBPyConnection, query: str, bound: Mapping[str, object] | None = None
+) -> pd.DataFrame:
     """The rows of a query for people; by Arrow, so that amounts stay decimals."""
-    rows: pd.DataFrame = connection.sql(query).to_arrow_table().to_pandas()
+    rows: pd.DataFrame = connection.sql(query, params=bound).to_arrow_table().to_pandas()
     return rows
 
 

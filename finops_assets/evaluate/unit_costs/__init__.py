@@ -1,0 +1,1 @@
+"""What a unit costs: quantities, and cost of a selection by each."""

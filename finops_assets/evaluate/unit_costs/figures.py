@@ -1,0 +1,156 @@
+"""Cost of a selection of the rollup by a quantity: a day, a week, a month.
+
+Only days count of which both are known: the quantity, and the cost of every source. A day without a quantity is a gap,
+not a zero, and so is one that a source is missing from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Literal
+
+import duckdb
+import pandas as pd
+
+from finops_assets.base.period import days_between
+from finops_assets.base.sql import identifier
+from finops_assets.cost.coverage import BUILT, coverage_of
+from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.evaluate.unit_costs.quantities import Of, Quantity
+from finops_assets.settings.unit_costs import UnitCost
+from finops_assets.tables.declarations import table
+from finops_assets.tables.values import exact_frame
+
+UNIT_COSTS = "unit_costs"
+COLUMNS = tuple(column.name for column in table(UNIT_COSTS).columns)
+Grain = Literal["day", "week", "month"]
+GRAINS: tuple[Grain, ...] = ("day", "week", "month")
+_GRAIN = Decimal(1).scaleb(-18)
+_EXACT = Context(prec=80)
+
+
+@dataclass(frozen=True)
+class _Cost:
+    effective: Decimal
+    billed: Decimal
+
+
+def unit_costs(
+    connection: duckdb.DuckDBPyConnection, costs: Sequence[UnitCost], quantities: Iterable[Quantity]
+) -> pd.DataFrame:
+    """The table `unit_costs`: a row a unit cost, whose quantity it is, period and currency. Amounts are Decimal."""
+    by_metric: dict[str, dict[Of, dict[date, Decimal]]] = {}
+    for quantity in quantities:
+        by_metric.setdefault(quantity.metric, {}).setdefault(quantity.of, {})[quantity.day] = quantity.amount
+    known = _whole_days(connection)
+    rows = [
+        row
+        for cost in costs
+        for of, amounts in sorted(by_metric.get(cost.metric, {}).items())
+        for row in _rows(cost, of, amounts, _by_day(connection, cost, of), known)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
+
+
+def units_of(
+    connection: duckdb.DuckDBPyConnection, grain: Grain, first: date | None = None, end: date | None = None
+) -> pd.DataFrame:
+    """The table's rows of a grain whose period begins from `first` to before `end`; all where neither is given."""
+    return exact_frame(
+        connection,
+        f"FROM {UNIT_COSTS} WHERE grain = $grain AND period_start >= coalesce($first, period_start)"
+        " AND period_start < coalesce($end, period_start + INTERVAL 1 DAY)"
+        " ORDER BY unit_cost, dimensions NULLS FIRST, currency, period_start",
+        {"grain": grain, "first": first, "end": end},
+    )
+
+
+def _whole_days(connection: duckdb.DuckDBPyConnection) -> set[date]:
+    """The days with the cost of every source."""
+    built = {day for (day,) in connection.execute(f"SELECT DISTINCT charge_date FROM {ROLLUP_TABLE}").fetchall()}
+    covered = coverage_of(connection)
+    missing = {c.day for c in covered if c.state != BUILT}
+    return (built | {c.day for c in covered}) - missing
+
+
+def _by_day(connection: duckdb.DuckDBPyConnection, cost: UnitCost, of: Of) -> dict[str, dict[date, _Cost]]:
+    """Currency -> day -> what the selection cost."""
+    conditions: list[tuple[str, Sequence[str]]] = [*(cost.cost.conditions.items() if cost.cost else ())]
+    conditions += [(name, [value]) for name, value in of]
+    where = " AND ".join(f"list_contains(?, {identifier(column)})" for column, _ in conditions) or "true"
+    found: dict[str, dict[date, _Cost]] = {}
+    for currency, day, effective, billed in connection.execute(
+        f"SELECT BillingCurrency, charge_date, sum(effective_cost), sum(billed_cost) FROM {ROLLUP_TABLE} WHERE {where}"
+        " GROUP BY ALL",
+        [list(names) for _, names in conditions],
+    ).fetchall():
+        found.setdefault(currency, {})[day] = _Cost(effective, billed)
+    return found
+
+
+def _rows(
+    cost: UnitCost,
+    of: Of,
+    amounts: Mapping[date, Decimal],
+    by_currency: Mapping[str, Mapping[date, _Cost]],
+    known: set[date],
+) -> Iterator[dict[str, object]]:
+    if not known:
+        return
+    first, last = min(amounts), min(max(amounts), max(known))
+    for grain in GRAINS:
+        for start, end in _periods(grain, first, last):
+            days = [day for day in days_between(start, end) if first <= day <= last]
+            both = [day for day in days if day in known and day in amounts]
+            for currency, of_day in sorted(by_currency.items()):
+                quantity = sum((amounts[day] for day in both), Decimal(0)) if both else None
+                spent = [of_day[day] for day in both if day in of_day]
+                effective = sum((c.effective for c in spent), Decimal(0)) if both else None
+                billed = sum((c.billed for c in spent), Decimal(0)) if both else None
+                yield {
+                    "unit_cost": cost.name,
+                    "metric": cost.metric,
+                    "dimensions": json.dumps(dict(of), ensure_ascii=False) if of else None,
+                    "grain": grain,
+                    "period_start": start,
+                    "period_end": end,
+                    "currency": currency,
+                    "effective_cost": effective,
+                    "billed_cost": billed,
+                    "quantity": quantity,
+                    "effective_per_unit": _divided(effective, quantity),
+                    "billed_per_unit": _divided(billed, quantity),
+                    "days": len(both),
+                    "days_without_quantity": sum(day not in amounts for day in days),
+                    "days_without_cost": sum(day not in known for day in days),
+                }
+
+
+def _divided(amount: Decimal | None, quantity: Decimal | None) -> Decimal | None:
+    """At 18 places, ties to even; unknown where nothing was counted."""
+    if amount is None or not quantity:
+        return None
+    return _EXACT.divide(amount, quantity).quantize(_GRAIN, ROUND_HALF_EVEN, _EXACT)
+
+
+def _periods(grain: Grain, first: date, last: date) -> Iterator[tuple[date, date]]:
+    """The periods that hold these days; ends exclusive."""
+    start = first
+    if grain == "week":
+        start -= timedelta(days=start.weekday())
+    elif grain == "month":
+        start = start.replace(day=1)
+    while start <= last:
+        match grain:
+            case "day":
+                end = start + timedelta(days=1)
+            case "week":
+                end = start + timedelta(days=7)
+            case "month":
+                end = (start + timedelta(days=32)).replace(day=1)
+        yield start, end
+        start = end
