@@ -271,7 +271,8 @@ def _heading(name: str) -> str:
 
 
 def show(table: pd.DataFrame, limit: int | None = None) -> None:
-    """A table for the eye: short headings, two decimals; amounts behind a percentage only in the other formats.
+    """A table for the eye: short headings, two decimals, six of one unit's cost; amounts behind a percentage only in the other
+    formats.
 
     At most `limit` rows, the first of each currency alike, if it has several.
     """
@@ -287,7 +288,8 @@ def show(table: pd.DataFrame, limit: int | None = None) -> None:
         table = table.groupby("currency", sort=False).head(max(1, limit // table["currency"].nunique()))
     elif limit:
         table = table.head(limit)
-    rows = [[cell(value) for value in row] for row in table.itertuples(index=False)]
+    places = [6 if str(name).endswith("_per_unit") else 2 for name in table.columns]
+    rows = [[cell(value, p) for value, p in zip(row, places)] for row in table.itertuples(index=False)]
     headings = [visible(_heading(str(name))) for name in table.columns]
     fixed = [len(table) > 0 and not isinstance(table[name].iloc[0], str) for name in table.columns]
     widths = _fitting([max(map(len, each)) for each in zip(headings, *rows)], fixed, out.width)
@@ -313,10 +315,10 @@ def _fitting(widths: list[int], fixed: list[bool], width: int) -> list[int]:
     return widths
 
 
-def cell(value: object) -> str:
+def cell(value: object, places: int = 2) -> str:
     match value:
         case Decimal():
-            return f"{value:,.2f}"
+            return f"{value:,.{places}f}"
         case datetime():
             return "" if pd.isna(value) else f"{value:%Y-%m-%d %H:%M}"
         case None:

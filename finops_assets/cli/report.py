@@ -358,9 +358,8 @@ def report_units(
         for (unit_cost, metric), rows in gaps.groupby(["unit_cost", "metric"], sort=True):
             say(
                 "note",
-                f"{unit_cost}: days count of which quantity and cost are known; not up to"
-                f" {rows['days_without_quantity'].max()} days a period without {metric},"
-                f" {rows['days_without_cost'].max()} without every source's cost",
+                f"{unit_cost}: days count that have both; periods lack up to {rows['days_without_quantity'].max()} days of"
+                f" {metric} and up to {rows['days_without_cost'].max()} of a source's cost",
             )
 
 

@@ -167,7 +167,9 @@ def test_the_asset_makes_it_and_the_report_shows_it(site: Site) -> None:
     [row] = pd.read_csv(io.StringIO(done.stdout), dtype=str).to_dict("records")
     assert Decimal(row["effective_per_unit"]) == Decimal("0.5")
     assert (row["days"], row["days_without_quantity"]) == ("2", "1")
-    assert "not up to 1 days a period without orders" in " ".join(done.stderr.split())
+    assert "periods lack up to 1 days of orders and up to 0 of a source's cost" in " ".join(done.stderr.split())
+    shown = CliRunner().invoke(app, [word if word != "csv" else "table" for word in command])
+    assert "0.500000" in shown.stdout
     (site.folder / "units.csv").unlink()
     with dg.DagsterInstance.ephemeral() as instance:
         broken = Graph(site.platform.settings, instance)
