@@ -54,12 +54,15 @@ class _Telling:
 
     def execute(self, query: str, values: Any = None) -> Answer:
         if not any(word in query for word in _OF_THE_DATABASE):
-            self.asked.append(_dedented(query) + (f"\n-- {_values(values)}" if values else ""))
+            self._note(query, values)
         return self.connection.execute(query, values)
 
-    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
-        self.asked.append(_dedented(query))
-        return self.connection.sql(query)
+    def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
+        self._note(query, params)
+        return self.connection.sql(query, params=params)
+
+    def _note(self, query: str, values: Any) -> None:
+        self.asked.append(_dedented(query) + (f"\n-- {_values(values)}" if values else ""))
 
 
 def _dedented(query: str) -> str:

@@ -311,6 +311,33 @@ def used_of(rows: pd.DataFrame, currency: str) -> Spec:
     )  # fmt: skip
 
 
+def per_unit(rows: pd.DataFrame, grain: str, currency: str) -> Spec:
+    """What one costs, period after period; a period of which it is not known is a gap in the line."""
+    values = []
+    for row in rows.sort_values("period_start").to_dict("records"):
+        one, start = plain(row["effective_per_unit"]), plain(row["period_start"])
+        day = f"{start:%Y-%m-%d}"
+        of = f"{rounded(row['effective_cost'])} {currency} for {row['quantity']:,f}" if one is not None else "not known"
+        says = (
+            f"{'week of ' if grain == 'week' else ''}{day}: {f'{one:,.6f} {currency}, ' if one is not None else ''}{of}"
+        )
+        values.append({"day": day, "cost": None if one is None else float(one), "says": says})
+    return _chart(
+        150,
+        [
+            {
+                "data": {"values": values},
+                "mark": {"type": "line", "point": True, "color": "var(--s1)", "invalid": "break-paths-show-path-domains"},
+                "encoding": {
+                    "x": {"field": "day", "type": "temporal", "timeUnit": _unit(grain == "week"), "axis": _DAY_AXIS},
+                    "y": {"field": "cost", "type": "quantitative", "axis": {"title": f"{currency} of one", "tickCount": 4}},
+                    "tooltip": {"field": "says"}, "description": {"field": "says"},
+                },
+            }
+        ],
+    )  # fmt: skip
+
+
 def budgets(rows: pd.DataFrame, currency: str) -> Spec:
     """Spent and expected of each budget in percent of it; the budget itself is the line at 100."""
     bars, points = [], []

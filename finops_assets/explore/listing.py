@@ -84,8 +84,10 @@ class Listing:
         said = column(name)
         return said.meaning if said.meaning != f"{name}, as given" else ""
 
-    def kind(self, name: str) -> Literal["amount", "number", "share", "count", "day", "time", "text"]:
+    def kind(self, name: str) -> Literal["amount", "unit", "number", "share", "count", "day", "time", "text"]:
         """How a column is shown: by its type, else by what stands in it."""
+        if name.endswith("_per_unit"):
+            return "unit"
         if name in self.amounts:
             return "amount"
         if name == "confidence":
@@ -166,6 +168,8 @@ def cell(value: Any, kind: str, unnamed: bool = False) -> Markup:
     match kind:
         case "amount":
             return amount(value)
+        case "unit":
+            return Markup('<data value="{0}" title="{0}">{1}</data>').format(f"{value:f}", f"{value:,.6f}")
         case "number":
             return Markup("{}").format(f"{value:,.1f}".replace("-", "−"))
         case "share":

@@ -75,9 +75,9 @@ class Remembering:
         asked = self.connection.execute(query, values) if values is not None else self.connection.execute(query)
         return self.memory.keep(key, asked.fetchall(), list(asked.description or ()))
 
-    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
+    def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
         """For a table by Arrow, in which amounts stay decimals."""
-        return self.connection.sql(query)
+        return self.connection.sql(query, params=params)
 
 
 def _cells(rows: Rows) -> int:

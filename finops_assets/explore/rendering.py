@@ -23,7 +23,7 @@ from finops_assets.explore.pages.page import Page, address
 
 NAMES = {
     "overview": "Overview", "teams": "Teams", "untagged": "Untagged", "budgets": "Budgets", "anomalies": "Anomalies",
-    "commitments": "Commitments", "allocation": "Allocation", "data": "Data",
+    "commitments": "Commitments", "allocation": "Allocation", "units": "Units", "data": "Data",
 }  # fmt: skip
 OF_COST = ("overview", "teams")
 """Pages of cost in every split, before and after shared cost."""

@@ -39,13 +39,14 @@ from finops_assets.explore.pages.data import data
 from finops_assets.explore.pages.overview import overview
 from finops_assets.explore.pages.page import Make, Page
 from finops_assets.explore.pages.teams import teams
+from finops_assets.explore.pages.units import units
 from finops_assets.explore.pages.untagged import untagged
 from finops_assets.explore.rendering import about, render, render_error
 from finops_assets.settings.model import Settings
 
 PAGES: Mapping[str, Make] = {
     "overview": overview, "teams": teams, "untagged": untagged, "budgets": budgets, "anomalies": anomalies,
-    "commitments": commitment_page, "allocation": allocation_page, "data": data,
+    "commitments": commitment_page, "allocation": allocation_page, "units": units, "data": data,
 }  # fmt: skip
 MOST_SAID, LARGEST_FORM = 100, 20_000
 STATIC = {"explore.css": "text/css", "explore.js": "text/javascript"}

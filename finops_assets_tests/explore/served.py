@@ -31,6 +31,7 @@ from finops_assets.graph.assets.budgets import budget_assets
 from finops_assets.graph.assets.forecast import forecast_asset
 from finops_assets.graph.assets.governance import governance_assets
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
+from finops_assets.graph.assets.unit_costs import unit_cost_assets
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
@@ -54,6 +55,9 @@ sources:
   - {{name: gcp, provider: Google Cloud, uri: exports/gcp, layout: files}}
 dimensions: {{team: {{keys: [team]}}, department: {{keys: [dept]}}, environment: {{keys: [env]}}}}
 budgets: budgets.csv
+unit_metrics: units.csv
+unit_costs:
+  - {{name: cost_per_order, metric: orders, cost: {{department: shop}}}}
 currency: {{reporting: EUR, rates: rates.csv}}
 shared_cost:
   - {{name: untagged, cost: {{team: __untagged__}}, method: proportional}}
@@ -67,6 +71,11 @@ BUDGETS = (
 )
 RATES = "date,from,to,rate,source\n" + "".join(
     f"{FIRST + timedelta(days=n)},USD,EUR,0.8{n:02},test\n" for n in range((LAST - FIRST).days + 1)
+)
+
+
+UNITS = "date,metric,quantity,team\n" + "".join(
+    f"{FIRST + timedelta(days=n)},orders,{n + 3},web\n" for n in range((LAST - FIRST).days) if n != 40
 )
 
 
@@ -139,6 +148,7 @@ def evaluate(platform: Platform) -> None:
     assets = [
         forecast_asset(settings.owner), *budget_assets(settings.budgets, settings.owner),
         *anomaly_assets(settings.owner), governance_assets(settings.owner), *allocation_assets(settings),
+        *unit_cost_assets(settings),
     ]  # fmt: skip
     with dg.DagsterInstance.ephemeral() as instance:
         resources = {"platform": platform, IO_MANAGER: ReportTables(database=str(settings.warehouse))}
@@ -197,6 +207,7 @@ def served(folder: Path) -> Iterator[Served]:
     config.write_text(SETTINGS, encoding="utf-8")
     (folder / "budgets.csv").write_text(BUDGETS, encoding="utf-8")
     (folder / "rates.csv").write_text(RATES, encoding="utf-8")
+    (folder / "units.csv").write_text(UNITS, encoding="utf-8")
     platform = Platform(parse_settings(SETTINGS, config))
     deliver(folder, LAST + timedelta(days=1))
     build(platform, FIRST, LAST + timedelta(days=1))

@@ -271,6 +271,7 @@ def test_a_decision_from_another_site_is_not_heard(here: Served) -> None:
         ("allocation", "borne", ("report", "allocation")),
         ("allocation", "moves", ("report", "allocation", "--by-rule")),
         ("commitments", "savings", ("report", "savings")),
+        ("units", "periods", ("report", "units", "--grain", "day")),
         ("untagged", "shares", ("report", "untagged")),
         ("budgets", "status", ("budgets", "status")),
         ("data", "restatements", ("restatements",)),
@@ -290,6 +291,19 @@ def test_every_page_says_what_its_command_prints(
         "return [document.title, document.querySelectorAll('h1').length, document.documentElement.lang]"
     )
     assert titles[1:] == [1, "en"]
+
+
+def test_what_one_costs_is_drawn_and_exact(here: Served, browser: Browser) -> None:
+    open_page(browser, here, f"/units?{OCTOBER}&currency=USD")
+    one = browser.run("return [...document.querySelectorAll('#months td.unit data')].map(d => d.value)")
+    said = [row for row in here.rows("report", "units") if row["currency"] == "USD"]
+    assert [Decimal(value) for value in one[::2]] == [Decimal(row["effective_per_unit"]) for row in said]
+    assert len(one) == 4, "two months, effective and billed"
+    # 5 October is held, of 11 October nobody counted: neither is in October, or drawn.
+    assert [(row["days_without_quantity"], row["days_without_cost"]) for row in said] == [("0", "0"), ("1", "1")]
+    assert browser.run("return document.querySelector('h3, figcaption, .vega').closest('figure').innerText").startswith(
+        "cost_per_order, team web"
+    )
 
 
 def test_a_newer_copy_is_taken_without_a_restart(here: Served, browser: Browser) -> None:

@@ -12,7 +12,7 @@ from finops_assets.explore.server import application
 from finops_assets.settings.load import parse_settings
 from finops_assets_tests.explore.served import SETTINGS
 
-PAGES = ("/", "/teams", "/untagged", "/budgets", "/anomalies", "/commitments", "/allocation", "/data")
+PAGES = ("/", "/teams", "/untagged", "/budgets", "/anomalies", "/commitments", "/allocation", "/units", "/data")
 
 
 def _answer(app: Any, path: str) -> tuple[int, str]:
