@@ -41,6 +41,8 @@ COMPRESSION_LEVEL = 1
 COMPRESSION = f"COMPRESSION zstd, COMPRESSION_LEVEL {COMPRESSION_LEVEL}"
 # By chunks a row takes some 300 bytes until it is written: most of it are places in dictionaries.
 CHUNK_ROWS, BUFFERED_ROWS = 131_072, 300_000
+# So many days' files are kept open: a process may often have 256.
+OPEN_DAYS = 100
 TAGS = ("Tags", "AllocatedTags", "tag_set_id")
 ROW = "finops_row"
 """A row's place in its chunk."""
@@ -175,7 +177,7 @@ def _by_chunks(connection: duckdb.DuckDBPyConnection, rows: CanonicalRows, folde
                     columns |= {n: _of_numbers(numbers.take(place), held) for n, (numbers, held) in tags.items()}
                     day = columns["charge_date"].cast(pa.int32()).to_numpy()
                     days.add(day, pa.table([columns[name] for name in rows.names], names=rows.names))
-    days.flush()
+    days.finish()
     return _same_types(connection, rows, folder)
 
 
@@ -291,13 +293,18 @@ def _same_types(connection: duckdb.DuckDBPyConnection, rows: CanonicalRows, fold
 
 @dataclass
 class _Days:
-    """Rows by day until so many are there; then they are written."""
+    """Rows by day until so many are there; then they are written, as row groups of the day's one file.
+
+    A day of one file is linked when days are composed, a day of several is written once more. Several come about only
+    where more than `OPEN_DAYS` days are mixed, or a delivery's files have a column in different types.
+    """
 
     folder: Path
     workers: int
     _tables: dict[int, list[pa.Table]] = field(default_factory=dict)
+    _writers: dict[int, pq.ParquetWriter] = field(default_factory=dict)
     _rows: int = 0
-    _files: int = 0
+    _flushes: int = 0
 
     def add(self, day: np.ndarray, table: pa.Table) -> None:
         """Take rows, of which `day` says the days since 1970."""
@@ -310,29 +317,52 @@ class _Days:
                 self._tables.setdefault(int(day[begin]), []).append(table.slice(begin, end - begin))
         self._rows += len(day)
         if self._rows >= BUFFERED_ROWS:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        """Write what there is."""
+    def finish(self) -> None:
+        """Write what there is, and end every file."""
+        self._flush()
+        self._close([*self._writers])
+
+    def _flush(self) -> None:
+        if len(self._writers.keys() | self._tables.keys()) > OPEN_DAYS:
+            self._close([day for day in self._writers if day not in self._tables])
         with ThreadPoolExecutor(self.workers) as pool:
             list(pool.map(self._write, self._tables.items()))
         self._tables.clear()
-        self._rows, self._files = 0, self._files + 1
+        self._rows, self._flushes = 0, self._flushes + 1
+
+    def _close(self, days: Iterable[int]) -> None:
+        for day in days:
+            self._writers.pop(day).close()
 
     def _write(self, of_day: tuple[int, Iterable[pa.Table]]) -> None:
         day, tables = of_day
         table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+        columns = [_of_what_it_needs(column.chunk(0)) if column.num_chunks else column for column in table.columns]
+        table = pa.table(columns, names=table.column_names)
+        writer = self._writers.pop(day, None)
+        if writer is not None and not writer.schema.equals(table.schema):
+            writer.close()
+            writer = None
+        if writer is None:
+            writer = self._open(day, table.schema)
+        writer.write_table(table, row_group_size=CHUNK_ROWS)
+        if len(self._writers) < OPEN_DAYS:
+            self._writers[day] = writer
+        else:
+            writer.close()
+
+    def _open(self, day: int, schema: pa.Schema) -> pq.ParquetWriter:
         folder = self.folder / f"charge_date={EPOCH + timedelta(days=day)}"
         folder.mkdir(exist_ok=True)
-        columns = [_of_what_it_needs(column.chunk(0)) if column.num_chunks else column for column in table.columns]
         # Nobody asks a slice for its least and largest values, and amounts have too many for a dictionary.
-        texts = [name for name, column in zip(table.column_names, columns) if not pa.types.is_decimal(column.type)]
-        pq.write_table(
-            pa.table(columns, names=table.column_names),
-            folder / f"data_{self._files}.parquet",
+        texts = [column.name for column in schema if not pa.types.is_decimal(column.type)]
+        return pq.ParquetWriter(
+            folder / f"data_{self._flushes}.parquet",
+            schema,
             compression="zstd",
             compression_level=COMPRESSION_LEVEL,
-            row_group_size=CHUNK_ROWS,
             use_dictionary=[name for name in texts if name != SOURCE_ROW],
             write_statistics=False,
             store_schema=False,

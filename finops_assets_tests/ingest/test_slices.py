@@ -144,7 +144,32 @@ def test_both_ways_give_the_same_rows(case: str, tmp_path: Path, monkeypatch: py
     assert types == expected_types
     assert rows == expected
     assert len(rows) == ours["rows"]
+    assert {len(list(day.iterdir())) for day in folder.iterdir()} == {1}, "a day of several files is written once more"
     assert any(rule.startswith("dialect") for rule in map(str, ours["repairs"])) == (case == "a dialect")
+
+
+def test_more_days_than_files_may_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(slices, "BUFFERED_ROWS", 15)
+    opened: list[Any] = []
+    most_open: list[int] = []
+
+    make = pq.ParquetWriter
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        opened.append(make(*args, **kwargs))
+        most_open.append(sum(writer.is_open for writer in opened))
+        return opened[-1]
+
+    monkeypatch.setattr(pq, "ParquetWriter", counted)
+    monkeypatch.setattr(slices, "threads", lambda _: 1)
+    monkeypatch.setattr(slices, "OPEN_DAYS", 2)
+    ours, folder = landed(tmp_path / "ours", as_parquet)
+    assert max(most_open) == 3, "two that stay, and the one that is written"
+    monkeypatch.setattr(slices, "OPEN_DAYS", 100)
+    theirs, other = landed(tmp_path / "theirs", as_parquet)
+    assert ours == theirs
+    assert content(folder) == content(other)
 
 
 def test_a_dictionary_keeps_what_stands_in_rows() -> None:
