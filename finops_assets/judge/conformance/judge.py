@@ -167,7 +167,9 @@ def _counts(
 
     wanted = [(counted(judged), counted(broken)) for _, judged, broken in asked]
     aggregates = ", ".join(
-        "count(*)" if c == "true" else "0" if c == "false" else f"count(*) FILTER ({c})" for c in position
+        # A sum, because the engine counts under FILTER at twice the cost.
+        "count(*)" if c == "true" else "0" if c == "false" else f"sum(CASE WHEN {c} THEN 1 ELSE 0 END)"
+        for c in position
     )
     counts: dict[date | None, list[tuple[int, int]]] = {day: [(0, 0)] * len(asked) for day in data.present}
     found = connection.execute(f"SELECT charge_date, {aggregates} FROM {data.rows} GROUP BY charge_date").fetchall()
