@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 
 TagValue = str | int | float | bool | None
@@ -34,12 +35,17 @@ class CanonicalTags:
 
 # Made once: json.loads and json.dumps make a new one for each set.
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-_PAIR = json.JSONEncoder()
 
 
 def canonical_json(tags: dict[str, TagValue]) -> str:
     """A JSON object with sorted keys and no spaces."""
-    return _CANONICAL.encode(tags)
+    texts: dict[str, Any] = tags
+    try:
+        # Text by text, as nearly all are: an encoder of objects is made anew for each of them.
+        pairs = [f"{encode_basestring(k)}:{encode_basestring(v)}" for k, v in sorted(texts.items())]
+        return "{" + ",".join(pairs) + "}"
+    except TypeError:  # a value that is no text
+        return _CANONICAL.encode(tags)
 
 
 def canonical_tags(text: str | None) -> CanonicalTags:
@@ -50,7 +56,7 @@ def canonical_tags(text: str | None) -> CanonicalTags:
     value counts, and the repetition is counted. An empty object is no tags, and so is what `NO_TAGS` lists.
     """
     text = (text or "").strip()
-    if text.strip("\"' ").casefold() in NO_TAGS:
+    if not text.startswith("{") and text.strip("\"' ").casefold() in NO_TAGS:
         return CanonicalTags(None)
     if text.startswith('"'):
         text = "{" + text + "}"
@@ -77,7 +83,9 @@ def canonical_tags(text: str | None) -> CanonicalTags:
     nested = next((k for k, v in parsed.items() if isinstance(v, (dict, list))), None)
     if nested is not None:
         return CanonicalTags(None, problem=f"has an object or list as the value of {nested!r}")
-    return CanonicalTags({_whole(k): _whole(v) for k, v in parsed.items()} or None, repeated)
+    if not text.isascii() or "\\u" in text:
+        parsed = {_whole(k): _whole(v) for k, v in parsed.items()}
+    return CanonicalTags(parsed or None, repeated)
 
 
 def _no_constant(name: str) -> float:
@@ -115,5 +123,7 @@ def _whole(value: Any) -> Any:
 
 def tag_set_id(tags: str | None, allocated_tags: str | None) -> str:
     """The id of a canonical tag set: 128 bits of SHA-256 over both parts, as 32 hex digits."""
-    digest = hashlib.sha256(_PAIR.encode([allocated_tags, tags]).encode())
+    # As json.dumps writes a list of both.
+    pair = ", ".join(["null" if part is None else encode_basestring_ascii(part) for part in (allocated_tags, tags)])
+    digest = hashlib.sha256(f"[{pair}]".encode())
     return digest.hexdigest()[:32]
