@@ -271,7 +271,8 @@ def kept_open() -> Iterator[Callable[[], None]]:
     try:
         yield let_go
     finally:
-        _KEPT.remove(kept)
+        # By what it is: two that hold nothing are equal.
+        _KEPT[:] = [each for each in _KEPT if each is not kept]
         let_go()
 
 
