@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -184,5 +183,5 @@ def _text(value: str) -> str:
 def _shipped(name: str) -> str:
     """A file of the project's own folder: in an installed package it lies beside the code."""
     packed = files("finops_assets") / "project" / name
-    beside = Path(os.path.dirname(__file__)).parents[1] / name
+    beside = Path(__file__).parents[2] / name
     return packed.read_text(encoding="utf-8") if packed.is_file() else beside.read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +20,7 @@ from finops_assets.settings.shared_cost import SharedMetric
 
 HEADER = ("date", "department", "team", "quantity")
 MISTAKES_SHOWN = 20
-_QUANTITY = re.compile(r"^\d{1,20}(\.\d{1,18})?$")
+QUANTITY = re.compile(r"^\d{1,20}(\.\d{1,18})?$")
 
 Quantities = dict[date, dict[Owner, Decimal]]
 
@@ -51,29 +51,25 @@ def read_quantities(file: Path) -> Quantities:
     Raises:
         MetricError: with every mistake.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MetricError(str(file), [Mistake("(file)", f"cannot be read: {error}")]) from error
-    reader = csv.reader(io.StringIO(text))
-    header = [name.strip().lower() for name in next(reader, [])]
+    lines = lines_of(file)
+    _, names = next(lines, (1, []))
+    header = [name.strip().lower() for name in names]
     if sorted(header) != sorted(HEADER):
         raise MetricError(
             str(file), [Mistake("(header)", f"found {','.join(header)!r}; allowed: {','.join(HEADER)}", 1)]
         )
     result: Quantities = {}
     mistakes: list[Mistake] = []
-    for cells in reader:
+    for line, cells in lines:
         if not any(cell.strip() for cell in cells):
             continue
-        line = reader.line_num
         row = {n: c.strip() for n, c in zip(header, cells, strict=False)}
         before = len(mistakes)
         try:
             day = date.fromisoformat(row.get("date", ""))
         except ValueError:
             mistakes.append(Mistake("date", f"found {row.get('date', '')!r}; allowed: a UTC day as 2026-10-15", line))
-        if not _QUANTITY.match(row.get("quantity", "")):
+        if not QUANTITY.match(row.get("quantity", "")):
             found = row.get("quantity", "")
             mistakes.append(Mistake("quantity", f"found {found!r}; allowed: 0 or more, digits with a point", line))
         owner = (normal_value(row.get("department", "")), normal_value(row.get("team", "")))
@@ -89,14 +85,38 @@ def read_quantities(file: Path) -> Quantities:
     return result
 
 
-def _from_table(connection: duckdb.DuckDBPyConnection, table: str) -> Quantities:
+def lines_of(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """The lines of a CSV, each with its number in the file.
+
+    Raises:
+        MetricError: it cannot be read.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MetricError(str(file), [Mistake("(file)", f"cannot be read: {error}")]) from error
+    reader = csv.reader(io.StringIO(text))
+    for cells in reader:
+        yield reader.line_num, cells
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> tuple[str, list[str]]:
+    """A table of the warehouse as SQL names it, and its columns.
+
+    Raises:
+        MetricError: it is not there.
+    """
     name = ".".join(identifier(part) for part in table.split("."))
     try:
-        columns = [row[0] for row in connection.execute(f"DESCRIBE {name}").fetchall()]
+        return name, [str(row[0]) for row in connection.execute(f"DESCRIBE {name}").fetchall()]
     except duckdb.Error as error:
         raise MetricError(
             table, [Mistake("(table)", "is not in the warehouse; materialise its asset first")]
         ) from error
+
+
+def _from_table(connection: duckdb.DuckDBPyConnection, table: str) -> Quantities:
+    name, columns = columns_of(connection, table)
     day = "charge_date" if "charge_date" in columns else "date"
     if missing := {day, "department", "team", "quantity"} - set(columns):
         raise MetricError(table, [Mistake("(columns)", f"has no {', '.join(sorted(missing))}")])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,12 +12,11 @@ import duckdb
 
 from finops_assets.base.errors import Mistake
 from finops_assets.base.sql import identifier
-from finops_assets.evaluate.allocation.metric import MetricError
+from finops_assets.evaluate.allocation.metric import QUANTITY, MetricError, columns_of, lines_of
 from finops_assets.focus.normal import normal_value
 from finops_assets.settings.unit_costs import UnitMetrics
 
 NEEDED = ("date", "metric", "quantity")
-_QUANTITY = re.compile(r"^\d{1,20}(\.\d{1,18})?$")
 
 Of = tuple[tuple[str, str], ...]
 """Dimension and value, each, in the order of finops.yaml."""
@@ -76,34 +72,23 @@ def read_quantities(
 
 
 def _of_file(file: Path) -> tuple[list[str], list[tuple[int | None, dict[str, str]]]]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MetricError(str(file), [Mistake("(file)", f"cannot be read: {error}")]) from error
-    reader = csv.reader(io.StringIO(text))
-    header = [name.strip() for name in next(reader, [])]
+    lines = lines_of(file)
+    _, names = next(lines, (1, []))
+    header = [name.strip() for name in names]
     rows: list[tuple[int | None, dict[str, str]]] = []
-    for cells in reader:
+    for line, cells in lines:
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(header):
-            raise MetricError(
-                str(file), [Mistake("(line)", f"has {len(cells)} cells, the header {len(header)}", reader.line_num)]
-            )
-        rows.append((reader.line_num, {n: cell.strip() for n, cell in zip(header, cells)}))
+            raise MetricError(str(file), [Mistake("(line)", f"has {len(cells)} cells, the header {len(header)}", line)])
+        rows.append((line, {n: cell.strip() for n, cell in zip(header, cells)}))
     return header, rows
 
 
 def _of_table(
     connection: duckdb.DuckDBPyConnection, table: str, dimensions: Sequence[str]
 ) -> tuple[list[str], list[tuple[int | None, dict[str, str]]]]:
-    name = ".".join(identifier(part) for part in table.split("."))
-    try:
-        held = [str(row[0]) for row in connection.execute(f"DESCRIBE {name}").fetchall()]
-    except duckdb.Error as error:
-        raise MetricError(
-            table, [Mistake("(table)", "is not in the warehouse; materialise its asset first")]
-        ) from error
+    name, held = columns_of(connection, table)
     header = [column for column in held if column in (*NEEDED, *dimensions)]
     if not header:
         return header, []
@@ -126,7 +111,7 @@ def _quantity(
         mistakes.append(Mistake("date", f"found {row['date']!r}; allowed: a UTC day as 2026-10-15", line))
     if not row["metric"]:
         mistakes.append(Mistake("metric", "is empty", line))
-    if not _QUANTITY.match(row["quantity"]):
+    if not QUANTITY.match(row["quantity"]):
         found = row["quantity"]
         said = f"found {found!r}; allowed: 0 or more, digits with a point; where it is not known, leave out the row"
         mistakes.append(Mistake("quantity", said, line))
