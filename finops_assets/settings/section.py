@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from finops_assets.base.secrets import without_secrets
 
@@ -57,6 +57,21 @@ def others_apart(raw: Any, own: Collection[str]) -> Any:
     others = {str(key): value for key, value in raw.items() if key not in own}
     kept = {key: value for key, value in raw.items() if key in own}
     return {**kept, "others": others} if others else kept
+
+
+class FileOrTable(Section):
+    """Rows in a CSV, or in a table of the warehouse."""
+
+    file: FilePath | None = None
+    """A CSV."""
+    table: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)?$")] | None = None
+    """A table of the warehouse."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.file is None) == (self.table is None):
+            raise ValueError("needs a file or a table, not both")
+        return self
 
 
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]

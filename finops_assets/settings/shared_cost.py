@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from finops_assets.settings.section import FilePath, Name, OneOrMore, Section, file_form, others_apart
+from finops_assets.settings.section import FileOrTable, Name, OneOrMore, Section, file_form, others_apart
 
 SplitMethod = Literal["even", "fixed", "proportional", "metric", "benefit"]
 SplitPercent = Annotated[Decimal, Field(gt=0, le=100)]
@@ -51,19 +51,8 @@ class SharedWhat(Section):
         return self
 
 
-class SharedMetric(Section):
+class SharedMetric(FileOrTable):
     """Quantities by day and team: a CSV with date, department, team, quantity, or a table of the warehouse with these."""
-
-    file: FilePath | None = None
-    """A CSV."""
-    table: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)?$")] | None = None
-    """A table of the warehouse."""
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> SharedMetric:
-        if (self.file is None) == (self.table is None):
-            raise ValueError("needs a file or a table, not both")
-        return self
 
 
 class SharedCost(Section):

@@ -7,23 +7,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from finops_assets.settings.section import FilePath, Name, Section
+from finops_assets.settings.section import FileOrTable, Name, Section
 from finops_assets.settings.shared_cost import SharedWhat
 
 
-class UnitMetrics(Section):
+class UnitMetrics(FileOrTable):
     """Quantities by day: date, metric, quantity, and any dimensions of finops.yaml. docs/guides/unit-costs.md"""
-
-    file: FilePath | None = None
-    """A CSV."""
-    table: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)?$")] | None = None
-    """A table of the warehouse, which an asset of yours makes."""
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> UnitMetrics:
-        if (self.file is None) == (self.table is None):
-            raise ValueError("needs a file or a table, not both")
-        return self
 
 
 class UnitCost(Section):
