@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from finops_assets.evaluate.page.file import page_path
 from finops_assets.evaluate.reports import SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
+from finops_assets.settings.model import Settings
 
 FromDay = Annotated[datetime, typer.Argument(metavar="FROM", formats=["%Y-%m-%d"])]
 ToDay = Annotated[datetime, typer.Argument(metavar="TO", formats=["%Y-%m-%d"])]
@@ -55,10 +57,21 @@ def backfill(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
             raise typer.Exit(HELD_CODE)
 
 
-def publish(config: ConfigOption = None) -> None:
+def publish(
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="postgresql://USER@HOST/DATABASE",
+            help="Make nothing anew, but bring a copy in PostgreSQL to what is published; the password is PGPASSWORD's or ~/.pgpass's",
+        ),
+    ] = None,
+    schema: Annotated[str, typer.Option(help="With --to: the schema there, which is this copy's alone")] = "finops",
+    config: ConfigOption = None,
+) -> None:
     """Make evaluations, reports and the published copy anew from the days that are built.
 
-    For what changed besides the bills: budgets, rules of shared cost, quantities, policy.
+    For what changed besides the bills: budgets, rules of shared cost, quantities, policy. With --to nothing is made anew:
+    a PostgreSQL database gets what is published, all but single charges, in one transaction.
 
     Exits with 0 if all is published, 1 on an error, 4 if somebody else had what it needs for longer than wait_minutes
     (finops.yaml), 130 or 143 if it was interrupted (SIGINT, SIGTERM).
@@ -70,6 +83,9 @@ def publish(config: ConfigOption = None) -> None:
         from finops_assets.graph.run_range import publish as publish_days
 
         settings = load_settings(config)
+        if to is not None:
+            _copy_to(to, schema, settings, config)
+            return
         again = "Go on with: finops publish"
         with working(again) as terminal, open_instance() as instance, terminal.status("reports"):
             errors, warned = publish_days(build_definitions(settings), instance)
@@ -77,6 +93,25 @@ def publish(config: ConfigOption = None) -> None:
         if errors:
             raise FinopsError("\n".join(errors))
         out.print(f"Published: {settings.published}", soft_wrap=True, highlight=False)
+
+
+def _copy_to(address: str, schema: str, settings: Settings, config: Path | None) -> None:
+    from finops_assets.storage.postgres_copy import bring_up_to_date
+
+    with working("Go on with the same command") as terminal, terminal.status("copying"):
+        replaced = bring_up_to_date(
+            settings.published, partial(published, config), address, schema, settings.wait_minutes
+        )
+    for each in replaced:
+        days = f"{each.days} days, " if each.days else ""
+        out.print(f"  {each.table}: {days}{each.rows} rows", soft_wrap=True, highlight=False)
+    out.print(
+        f"Schema {schema} is what is published: {len(replaced)} tables were brought up to date."
+        if replaced
+        else f"Schema {schema} is what is published already.",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def demo(config: ConfigOption = None) -> None:

@@ -200,9 +200,8 @@ class Served:
             return content
 
 
-@contextmanager
-def served(folder: Path) -> Iterator[Served]:
-    """The platform built, evaluated and published, and `finops explore` on it as a process."""
+def published_platform(folder: Path) -> Platform:
+    """The platform built, evaluated and published."""
     config = folder / "finops.yaml"
     config.write_text(SETTINGS, encoding="utf-8")
     (folder / "budgets.csv").write_text(BUDGETS, encoding="utf-8")
@@ -214,6 +213,14 @@ def served(folder: Path) -> Iterator[Served]:
     evaluate(platform)
     suggest(platform)
     platform.warehouse.publish(platform.lake, platform.settings.dimensions)
+    return platform
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Served]:
+    """That platform, and `finops explore` on it as a process."""
+    platform = published_platform(folder)
+    config = folder / "finops.yaml"
     command = [str(Path(sys.executable).with_name("finops")), "explore", "--port", "0", "--config", str(config)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
