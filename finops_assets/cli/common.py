@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +26,7 @@ from finops_assets.base.text import json_text, visible
 from finops_assets.cli.exit_codes import WAITED
 from finops_assets.evaluate.comparison import Comparison
 from finops_assets.settings.load import load_settings
+from finops_assets.tables.envelope import NOTHING_SAID, About, envelope
 from finops_assets.tables.spreadsheet import csv_text
 from finops_assets.tables.values import typed
 
@@ -148,11 +149,13 @@ def not_built(config: Path | None, refused: Iterable[str]) -> str:
     return f". finops.yaml has {', '.join(names)}, but no day was built with it: run days (`finops run FROM TO`)"
 
 
-def emit(table: pd.DataFrame, compared: Comparison, format: Format, output: Path | None) -> None:
-    """A report with the period it is of, and what it is compared with."""
+def emit(
+    table: pd.DataFrame, compared: Comparison, format: Format, output: Path | None, basis: str | None = None
+) -> None:
+    """A report with the period it is of, and what it is compared with. `basis`: which cost, where it is one."""
     if format == "table":
         title("", compared)
-    write_table(table, format, output)
+    write_table(table, format, output, About(compared.period, basis, coverage=compared.coverage))
 
 
 def write_text(text: str, output: Path | None) -> None:
@@ -170,8 +173,8 @@ def write_text(text: str, output: Path | None) -> None:
         raise FinopsError(f"{output}: cannot be written: {error.strerror}") from error
 
 
-def write_table(table: pd.DataFrame, format: Format, output: Path | None) -> None:
-    """A table in a format, to a file or standard output.
+def write_table(table: pd.DataFrame, format: Format, output: Path | None, about: About = NOTHING_SAID) -> None:
+    """A table in a format, to a file or standard output; JSON says what it is about, too.
 
     In every format but the table for the eye amounts are exact, columns have the types that `tables` declares whatever
     the values are, and what is not known is null (empty in CSV).
@@ -185,24 +188,10 @@ def write_table(table: pd.DataFrame, format: Format, output: Path | None) -> Non
             case "csv":
                 target.write(csv_text(rows).encode())
             case "json":
-                records = [{k: _json(v) for k, v in row.items()} for row in rows.to_pylist()]
-                target.write(
-                    (json_text(json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False)) + "\n").encode()
-                )
+                told = json.dumps(envelope(rows, about), indent=1, ensure_ascii=False, allow_nan=False)
+                target.write(f"{json_text(told)}\n".encode())
             case "parquet":
                 pq.write_table(rows, target, compression="zstd")
-
-
-def _json(value: object) -> object:
-    match value:
-        case Decimal():
-            return f"{value:f}"
-        case datetime():
-            return f"{value.isoformat()}Z"
-        case date():
-            return value.isoformat()
-        case _:
-            return value
 
 
 def title(text: str, compared: Comparison) -> None:

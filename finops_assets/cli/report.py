@@ -61,6 +61,7 @@ from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, units_of
 from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.ddl import dimensions_of
+from finops_assets.tables.envelope import About
 
 COMMITMENT_FIGURES = [
     "CommitmentDiscountId", "currency", "purchase_billed_cost", "used_cost", "unused_cost", "difference",
@@ -147,7 +148,7 @@ def _report_cost_centers(
         table = _checked(
             config, lambda: cost_by(connection, period, _columns(by), COST_CENTERS, basis, where=_where(where))
         )
-        emit(table, _compared(connection, period), format, output)
+        emit(table, _compared(connection, period), format, output, basis)
         _say_built_without(connection, period, by, ROLLUP_TABLE)
         if format == "table":
             shares = ", ".join(f"{share:.1f} % of {c}" for c, share in sparse_shares(connection, period).items())
@@ -165,7 +166,7 @@ def report_sparse(
         period = _period(connection, ROLLUP_TABLE, first, end)
         if format == "table":
             out.print(str(period), style="dim", highlight=False)
-        write_table(sparse_report(connection, period), format, output)
+        write_table(sparse_report(connection, period), format, output, _about(connection, period, "effective"))
         _say(_missing(connection, period, ROLLUP_TABLE))
 
 
@@ -198,7 +199,8 @@ def report_charges(
         period = _period(connection, ROLLUP_TABLE, first, end)
         providers = load_settings(config).providers
         table = _checked(config, lambda: charges(connection, period, providers, _where(where), most=most))
-        write_table(table[[c for c in CHARGES_SHOWN if c in table]] if format == "table" else table, format, output)
+        shown = table[[c for c in CHARGES_SHOWN if c in table]] if format == "table" else table
+        write_table(shown, format, output, _about(connection, period))
         _say(_missing(connection, period, ROLLUP_TABLE))
 
 
@@ -213,7 +215,7 @@ def report_untagged(
         period = _period(connection, rollup, first, end, days=True)
         reported = rollup if as_of else REPORTED_NOW
         table = _checked(config, lambda: untagged_by(connection, period, _columns(by), rollup, reported))
-        emit(table, _compared(connection, period, reported), format, output)
+        emit(table, _compared(connection, period, reported), format, output, "effective")
         _say_built_without(connection, period, ",".join(can_group_by(connection, rollup)), rollup)
 
 
@@ -244,8 +246,13 @@ def _report_cost(
         table = _checked(
             config, lambda: cost_by(connection, period, _columns(by), asked, basis, reported, only, compared)
         )
-        emit(table, compared, format, output)
+        emit(table, compared, format, output, basis)
         _say_built_without(connection, period, by, rollup)
+
+
+def _about(connection: duckdb.DuckDBPyConnection, period: Period, basis: str | None = None) -> About:
+    """What a report on a period is made of."""
+    return About(period, basis, coverage=_compared(connection, period).coverage)
 
 
 def _converted(
@@ -274,7 +281,7 @@ def report_savings(
         table = _checked(config, lambda: savings_by(connection, period, _columns(by)))
         if format == "table":
             out.print(str(period), style="dim", highlight=False)
-        write_table(table, format, output)
+        write_table(table, format, output, _about(connection, period, "billed"))
         _say(_missing(connection, period, ROLLUP_TABLE))
         _say_built_without(connection, period, by, ROLLUP_TABLE, before=False)
 
@@ -334,7 +341,7 @@ def report_allocation(
         if format == "table":
             out.print(f"{period}, {basis} cost", style="dim", highlight=False)
         table = moves(connection, period, basis) if by_rule else allocation(connection, period, basis)
-        write_table(table, format, output)
+        write_table(table, format, output, _about(connection, period, basis))
         for text in kept(connection, period):
             say("note", text)
         _say(_missing(connection, period, ALLOCATED_COST))

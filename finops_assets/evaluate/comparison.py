@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import pairwise
+from typing import Any
 
 import duckdb
 
@@ -165,6 +166,25 @@ class Comparison:
         if unpaired := self.unpaired:
             found.append(f"not compared, as the other month has no such day: {_listed(unpaired)}")
         return found
+
+    @property
+    def coverage(self) -> dict[str, Any]:
+        """The same for programs: which days of the period are in its figures, and which of which source are not."""
+        within = set(self.period.days)
+        lacking = {
+            name: {source: kept for source, days in of.items() if (kept := [day for day in days if day in within])}
+            for name, of in (("late", self.late), ("outdated", self.outdated))
+        }
+        return {
+            "whole": not self.missing and not lacking["late"] and not lacking["outdated"],
+            "days": self.days,
+            "days_in_period": len(self.period.days),
+            "days_compared": self.days_before,
+            "days_missing": list(self.missing),
+            "sources_late": lacking["late"],
+            "sources_outdated": lacking["outdated"],
+            "notes": self.notes,
+        }
 
 
 def no_figures(name: str, period: Period, gaps: list[date]) -> str:

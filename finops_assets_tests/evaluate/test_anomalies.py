@@ -406,7 +406,7 @@ def test_list_show_resolve_and_rates(site: Site, tmp_path: Path) -> None:
     shown = run("show", anomaly.id[:6])
     assert "price (the same quantities cost more, or less)" in shown
     assert "name of price" in shown
-    assert json.loads(run("list", "--format", "json"))[0]["observed"]
+    assert json.loads(run("list", "--format", "json"))["rows"][0]["observed"]
     run("resolve", anomaly.id, "--verdict", "confirmed", "--by", "ann", "--note", "new contract")
     judged = of_team(site, "price")
     assert (judged.verdict, judged.judged_by, judged.note, judged.ended) == (

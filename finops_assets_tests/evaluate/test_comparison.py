@@ -238,7 +238,7 @@ def test_a_source_that_takes_over_is_no_new_beginning() -> None:
 
 def test_every_format_says_the_same(project: Path, tmp_path: Path) -> None:
     asked = ("teams", "--by", "provider", "--from", "2026-10-01", "--to", "2026-11-01")
-    rows = json.loads(report(project, *asked, "-f", "json").stdout)
+    rows = json.loads(report(project, *asked, "-f", "json").stdout)["rows"]
     table = report(project, *asked)
     assert "29 of 31 days; compared over 28 like days" in table.stdout
     assert "2 of 31 days of this period have no figures" in table.stderr
@@ -265,7 +265,7 @@ def test_every_format_says_the_same(project: Path, tmp_path: Path) -> None:
     assert frame["days_before"].tolist() == [r["days_before"] for r in rows]
     assert frame["effective_cost_before"].isna().tolist() == [r["effective_cost_before"] is None for r in rows]
     for bases in (("--basis", "billed"), ("--as-of", "2026-11-02")):
-        same = json.loads(report(project, *asked, *bases, "-f", "json").stdout)
+        same = json.loads(report(project, *asked, *bases, "-f", "json").stdout)["rows"]
         assert [r["days_before"] for r in same] == [r["days_before"] for r in rows]
 
 
@@ -289,7 +289,7 @@ def test_a_time_that_is_not_there_is_null_in_json(tmp_path: Path) -> None:
         }
     )
     write_table(table.assign(share_percent=[float("nan"), 1.5]), "json", tmp_path / "t.json")
-    first, second = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    first, second = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))["rows"]
     assert first == {
         "seen_at": "2026-10-01T05:00:00Z", "charge_date": "2026-10-01", "effective_cost": "0.000000000000000001", "share_percent": None,
     }  # fmt: skip

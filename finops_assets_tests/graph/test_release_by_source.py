@@ -198,7 +198,7 @@ def test_finops_run_counts_status_shows_and_backfill_asks_for_what_is_held_only(
     shown = CliRunner().invoke(app, ["status"])
     assert shown.exit_code == 3
     assert f"held gcp {BAD}: raw/gcp:complete failed" in shown.output
-    rows = json.loads(CliRunner().invoke(app, ["status", "--format", "json"]).output)
+    rows = json.loads(CliRunner().invoke(app, ["status", "--format", "json"]).output)["rows"]
     assert [(row["charge_date"], row["source"], row["state"]) for row in rows] == [(str(BAD), "gcp", "held")]
 
 

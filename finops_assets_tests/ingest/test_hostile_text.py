@@ -180,6 +180,6 @@ def test_a_csv_holds_no_formula_and_json_every_character(finops: CliRunner, tmp_
     teams = [row["team"] for row in csv.DictReader(io.StringIO(asked(finops, "report", "teams", "-f", "csv")))]
     assert "'=cmd|'/c calc'!a1" in teams
     assert not [team for team in teams if team.startswith(("=", "+", "-", "@"))]
-    written = {row["team"] for row in json.loads(asked(finops, "report", "teams", "-f", "json"))}
+    written = {row["team"] for row in json.loads(asked(finops, "report", "teams", "-f", "json"))["rows"]}
     assert "=cmd|'/c calc'!a1" in written
     assert "\x1b[31mred\x1b[0m\x07" in written

@@ -408,7 +408,7 @@ def test_the_command_judges_a_file_without_finops_yaml(tmp_path: Path, monkeypat
     assert "CAU-BilledCost-NULL (1.0)  1 of 1 rows" in bad.output
     assert "warning CAU-BillingPeriodEnd-EXCLUSIVE" in bad.output
     assert Path("j.xml").is_file()
-    rows = json.loads(run(app, ["conformance", "bad.csv", "-f", "json", "--fail-on", "never"]).stdout)
+    rows = json.loads(run(app, ["conformance", "bad.csv", "-f", "json", "--fail-on", "never"]).stdout)["rows"]
     assert {r["state"] for r in rows} == {"failed", "passed", "not_judged"}
     for arguments, says in (
         (["conformance", "none.csv"], "none.csv"),

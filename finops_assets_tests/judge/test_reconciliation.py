@@ -664,7 +664,7 @@ def test_finops_reconcile_invoice(books: Books) -> None:
     assert books.finops("reconcile", "invoice", str(bad), "--tolerance-amount", "3")[0] == 0
     code, text = books.finops("reconcile", "invoice", str(bad), "--part", "parts", "--format", "json")
     assert code == 1
-    assert {p["value"]: p["billed"] for p in json.loads(text) if p["dimension"] == "SubAccountId"} == {
+    assert {p["value"]: p["billed"] for p in json.loads(text)["rows"] if p["dimension"] == "SubAccountId"} == {
         "prod": "10.000000000000000000",
         "dev": "3.000000000000000000",
     }

@@ -156,7 +156,7 @@ def test_json_and_csv_say_what_is_unknown_by_nothing(tmp_path: Path) -> None:
         }
     )
     write_table(rows, "json", file)
-    assert json.loads(file.read_text(encoding="utf-8")) == [
+    assert json.loads(file.read_text(encoding="utf-8"))["rows"] == [
         {"team": "=1+1", "effective_cost": "0.000000000000000001", "change_percent": None, "charge_date": "2026-09-01",
          "restated_at": None},
         {"team": None, "effective_cost": None, "change_percent": 1.5, "charge_date": None,
