@@ -14,14 +14,17 @@ from finops_assets.settings.load import load_settings
 
 
 def explore(
-    host: Annotated[str, typer.Option(help="The address to listen on; loopback alone")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; loopback alone, where nobody signs in")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0: any that is free")] = 8_070,
     config: ConfigOption = None,
 ) -> None:
     """The published copy as pages in a browser: who spent what, since when, and what it is made of."""
     with explained():
         settings = load_settings(config)
-        _require_loopback(host)
+        if settings.explore.sign_in is None:
+            _require_loopback(host)
         try:
             import uvicorn
 
@@ -35,7 +38,14 @@ def explore(
             shown = f"[{address}]" if ":" in address else address
             out.print(f"http://{shown}:{taken}/ shows {settings.published}; end it with Ctrl-C.", soft_wrap=True)
             server = uvicorn.Server(
-                uvicorn.Config(application(settings), log_level="warning", access_log=False, server_header=False)
+                # Who is believed about whom is said in finops.yaml, not by a header.
+                uvicorn.Config(
+                    application(settings),
+                    log_level="warning",
+                    access_log=False,
+                    server_header=False,
+                    proxy_headers=False,
+                )
             )
             server.run([listener])
 
@@ -47,6 +57,6 @@ def _require_loopback(host: str) -> None:
         loopback = host == "localhost"
     if not loopback:
         raise FinopsError(
-            f"--host: found {host}; the explorer has no sign-in yet, so it listens on this machine alone (127.0.0.1, ::1)."
-            " From another machine: ssh -L 8070:127.0.0.1:8070 HOST"
+            f"--host: found {host}; nobody signs in, so the explorer listens on this machine alone (127.0.0.1, ::1)."
+            " Set explore.sign_in in finops.yaml (docs/guides/access.md), or come by ssh -L 8070:127.0.0.1:8070 HOST"
         )

@@ -11,14 +11,15 @@ import typer
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.period import days_between
-from finops_assets.cli.common import ConfigOption, explained, out, say
+from finops_assets.cli.common import ConfigOption, explained, out, published, say
 from finops_assets.cli.exit_codes import HELD_CODE
 from finops_assets.cost.coverage import BUILT, PREVIOUS, coverage_of
 from finops_assets.evaluate.focus_export import ExportVersion, FocusExport, export_focus
+from finops_assets.explore.reach import group_reach, hand_out
 from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
 
-export_app = typer.Typer(no_args_is_help=True, help="The attributed facts, for other tools.")
+export_app = typer.Typer(no_args_is_help=True, help="Facts and tables, for other tools and for one group alone.")
 SHOWN = 6
 
 
@@ -67,6 +68,26 @@ def export_focus_command(
             say(c.state, f"{c.day}, {c.source} {what}: {c.reason}", out, "  ")
     if export.held or export.missing or parts:
         raise typer.Exit(HELD_CODE)
+
+
+@export_app.command("group")
+def export_group(
+    group: Annotated[str, typer.Argument(help="A group of `access` in finops.yaml")],
+    target: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The DuckDB file to write; one that is there is replaced")
+    ],
+    config: ConfigOption = None,
+) -> None:
+    """Write what one group sees of the published copy as a DuckDB file of its own: for its BI tool, and nothing beside it."""
+    with explained():
+        settings = load_settings(config)
+        reach = group_reach(settings.access, group)
+        with published(config):
+            pass  # it is there, and can be opened
+        if target.absolute() in (settings.published.absolute(), settings.warehouse.absolute()):
+            raise FinopsError(f"{target} is the platform's own file; give another name")
+        hand_out(settings.published, reach, settings.dimensions, target.absolute())
+        out.print(f"{target} holds what {group} sees: {reach.told()}.", highlight=False, soft_wrap=True)
 
 
 def _tell(export: FocusExport, target: Path) -> None:

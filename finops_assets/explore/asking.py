@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal, localcontext
 from functools import cached_property
@@ -26,6 +26,7 @@ from finops_assets.evaluate.comparison import Comparison, compare, latest_month,
 from finops_assets.evaluate.reports import EXACT, Where, can_group_by, cost_by
 from finops_assets.explore.address import REPORTING, View, ViewError, read_view
 from finops_assets.explore.newest_copy import Opened
+from finops_assets.explore.reach import Reach
 from finops_assets.explore.remembering import Answer, Remembering
 from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import FACTS, Warehouse
@@ -41,6 +42,7 @@ class Made:
     """What a figure was made of: the command that prints it, and the statements that were asked."""
 
     command: str
+    """Empty where no command prints the same: it would tell of the cost of others, too."""
     statements: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -109,6 +111,11 @@ class Question:
         return cast(duckdb.DuckDBPyConnection, self._telling)
 
     @property
+    def reach(self) -> Reach:
+        """Whose cost the reader may see."""
+        return self.copy.reach
+
+    @property
     def published_at(self) -> datetime:
         return self.copy.published_at
 
@@ -122,7 +129,12 @@ class Question:
         before = len(self._telling.asked)
         found: list[Made] = []
         yield found
-        found.append(Made(shown_by, tuple(dict.fromkeys(self._telling.asked[before:])), tuple(notes)))
+        statements = tuple(dict.fromkeys(self._telling.asked[before:]))
+        found.append(replace(self.told_by(shown_by), statements=statements, notes=tuple(notes)))
+
+    def told_by(self, command: str) -> Made:
+        """What is not asked of the copy, by the command that prints it."""
+        return Made(command if self.reach.whole else "")
 
     def has(self, table: str) -> bool:
         return Warehouse.has(self.connection, table)

@@ -9,10 +9,10 @@ from typing import cast, get_args
 import duckdb
 import pandas as pd
 
-from finops_assets.base.processes import account_name
 from finops_assets.cost.attribution.owner_decisions import OwnerDecisions, Verdict, decide
 from finops_assets.evaluate.anomalies import history
 from finops_assets.explore.address import ViewError
+from finops_assets.explore.reach import Reach
 from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.values import exact_frame
@@ -28,8 +28,10 @@ def suggestions(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     return exact_frame(connection, f"FROM {SUGGESTIONS}")
 
 
-def decide_owner(settings: Settings, connection: duckdb.DuckDBPyConnection, form: Mapping[str, str]) -> str:
-    """Accept or reject a suggested owner; what was done, in a sentence.
+def decide_owner(
+    settings: Settings, connection: duckdb.DuckDBPyConnection, form: Mapping[str, str], by: str | None
+) -> str:
+    """Accept or reject a suggested owner, as decided by somebody; what was done, in a sentence.
 
     Raises:
         FinopsError: the decision is not whole, or cannot be kept.
@@ -42,7 +44,7 @@ def decide_owner(settings: Settings, connection: duckdb.DuckDBPyConnection, form
         raise ViewError(f"found source {about[0]!r}; allowed: {', '.join(s.name for s in settings.sources)}")
     decision = decide(
         suggestions(connection), tuple(settings.dimensions), about, cast(Verdict, verdict), datetime.now(UTC),
-        form.get("value", "").strip() or None, form.get("by", "").strip() or account_name(), None,
+        form.get("value", "").strip() or None, by, None,
         form.get("note", "").strip()[:LONGEST_NOTE],
     )  # fmt: skip
     new = OwnerDecisions.beside(settings.warehouse).enter([decision])
@@ -50,8 +52,8 @@ def decide_owner(settings: Settings, connection: duckdb.DuckDBPyConnection, form
     return f"{verdict}: {what}" if new else f"{what} was {verdict} already"
 
 
-def judge_anomaly(settings: Settings, form: Mapping[str, str]) -> str:
-    """Say whether an anomaly was one; what was done, in a sentence.
+def judge_anomaly(settings: Settings, form: Mapping[str, str], reach: Reach, by: str | None) -> str:
+    """Say whether an anomaly within reach was one, as judged by somebody; what was done, in a sentence.
 
     Raises:
         FinopsError: there is no such anomaly or verdict, or it cannot be kept.
@@ -59,8 +61,8 @@ def judge_anomaly(settings: Settings, form: Mapping[str, str]) -> str:
     verdict = form.get("verdict", "")
     if verdict not in get_args(history.Verdict):
         raise ViewError(f"found verdict {verdict!r}; allowed: {', '.join(get_args(history.Verdict))}")
-    judged = history.AnomalyHistory.beside(settings.warehouse).judge(
-        form.get("id", ""), cast(history.Verdict, verdict), datetime.now(UTC), form.get("by", "").strip() or account_name(),
+    judged = history.AnomalyHistory.beside(settings.warehouse, reach.sees).judge(
+        form.get("id", ""), cast(history.Verdict, verdict), datetime.now(UTC), by,
         form.get("note", "").strip()[:LONGEST_NOTE],
     )  # fmt: skip
     return f"{judged.id} {judged.key.name}, {judged.first_day}: {verdict}"

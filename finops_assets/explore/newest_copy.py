@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.explore.reach import ALL, Reach, narrow
 from finops_assets.explore.remembering import Memory, Remembering
 from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import facts_folder
@@ -29,13 +31,17 @@ class Opened:
 
     connection: Remembering
     published_at: datetime
+    reach: Reach = ALL
+    """Whose cost is in it: nothing else can be asked of the connection."""
 
 
 class NewestCopy:
-    """One open copy for all requests. Whoever reads keeps what he reads; who comes after a newer copy reads that one."""
+    """One open copy for all requests of one reach. Whoever reads keeps what he reads; who comes after a newer copy reads
+    that one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, reach: Reach = ALL) -> None:
         self.path = settings.published
+        self.reach = reach
         self._engine = settings.engine
         self._free = threading.Condition()
         self._readers = 0
@@ -61,7 +67,7 @@ class NewestCopy:
             cursor, memory = self._connection.cursor(), self._memory
             self._readers += 1
         try:
-            yield Opened(Remembering(cursor, memory), datetime.fromtimestamp(identity[1] / 1e9, UTC))
+            yield Opened(Remembering(cursor, memory), datetime.fromtimestamp(identity[1] / 1e9, UTC), self.reach)
         except (duckdb.CatalogException, duckdb.IOException) as error:
             raise NoCopy(f"published copy {self.path} is not whole, or another version's ({error}); {ANEW}") from error
         finally:
@@ -90,13 +96,35 @@ class NewestCopy:
             self._connection.close()
             self._connection = self._identity = None
         try:
-            connection = duckdb.connect(str(self.path), read_only=True)
+            connection = duckdb.connect(str(self.path), read_only=True) if self.reach.whole else duckdb.connect()
+            connection.execute("SET timezone = 'UTC'")
+            connection.execute("SET memory_limit = ?", [self._engine.memory_limit.replace(" ", "")])
+            if not self.reach.whole:
+                narrow(connection, self.path, self.reach, facts_of_its_own=False)
         except duckdb.Error as error:
             raise NoCopy(f"published copy {self.path} cannot be opened ({error}); {ANEW}") from error
-        connection.execute("SET timezone = 'UTC'")
-        connection.execute("SET memory_limit = ?", [self._engine.memory_limit.replace(" ", "")])
         # Nothing but the copy and its facts can be read, whatever a query says.
         connection.execute("SET allowed_directories = ?", [[str(facts_folder(self.path))]])
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         self._connection, self._identity, self._memory = connection, identity, Memory()
+
+
+MOST_COPIES = 32
+
+
+class Copies:
+    """A copy for each reach; those that were asked longest ago are let go of."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._copies: OrderedDict[Reach, NewestCopy] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, reach: Reach) -> NewestCopy:
+        with self._lock:
+            found = self._copies.setdefault(reach, NewestCopy(self._settings, reach))
+            self._copies.move_to_end(reach)
+            while len(self._copies) > MOST_COPIES:
+                self._copies.popitem(last=False)
+            return found

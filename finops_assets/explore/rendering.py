@@ -12,7 +12,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from finops_assets.base.period import Period, next_month
-from finops_assets.base.processes import account_name
 from finops_assets.evaluate.reports import Basis
 from finops_assets.explore.address import REPORTING, View
 from finops_assets.explore.asking import CHARGES, Question
@@ -20,6 +19,8 @@ from finops_assets.explore.charts import Spec
 from finops_assets.explore.exports import FORMATS
 from finops_assets.explore.listing import Listing, amount, cell, heading, label, named
 from finops_assets.explore.pages.page import Page, address
+from finops_assets.explore.people import Person
+from finops_assets.settings.access import OpenIdSignIn
 
 NAMES = {
     "overview": "Overview", "teams": "Teams", "untagged": "Untagged", "budgets": "Budgets", "anomalies": "Anomalies",
@@ -31,6 +32,8 @@ OF_BASIS = (*OF_COST, "untagged", "allocation")
 """Pages whose figures are in the cost that is chosen."""
 OF_FILTERS = (*OF_COST, "anomalies")
 """Pages that filters narrow."""
+OF_ALL = ("untagged", "commitments")
+"""Pages whose figures are no one team's: they are for those who see all cost."""
 SPLITS = (
     ("department", "team"), ("department",), ("team",), ("environment",), ("provider",), ("SubAccountName",),
     ("ServiceCategory",), ("ServiceName",), ("RegionName",), ("ChargeCategory",), ("source",),
@@ -46,22 +49,23 @@ def _environment() -> Environment:
     made.globals |= {
         "address": address, "amount": amount, "cell": cell, "named": named, "heading": heading, "label": label,
         "pages": NAMES, "formats": list(FORMATS), "days": days_told, "spec": _spec, "bases": get_args(Basis),
-        "reporting_word": REPORTING, "of_cost": OF_COST, "of_basis": OF_BASIS, "of_filters": OF_FILTERS, "who": account_name,
+        "reporting_word": REPORTING, "of_cost": OF_COST, "of_basis": OF_BASIS, "of_filters": OF_FILTERS, "of_all": OF_ALL,
     }  # fmt: skip
     return made
 
 
-def render(name: str, question: Question, page: Page, said: str = "") -> str:
-    """A page as HTML."""
+def render(name: str, question: Question, page: Page, person: Person, said: str = "") -> str:
+    """A page as HTML, for who asks."""
     view = question.view
     return _environment().get_template(f"{name}.html.jinja").render(
-        name=name, q=question, view=view, page=page, charts=page.charts, said=said, presets=presets(question),
+        name=name, q=question, view=view, page=page, charts=page.charts, said=said, person=person,
+        signs_out=isinstance(question.settings.explore.sign_in, OpenIdSignIn), presets=presets(question),
         splits=_splits(question), **page.parts,
     )  # fmt: skip
 
 
-def render_error(text: str, name: str) -> str:
-    return _environment().get_template("error.html.jinja").render(text=text, name=name)
+def render_error(text: str, name: str, title: str = "This cannot be shown") -> str:
+    return _environment().get_template("error.html.jinja").render(text=text, name=name, title=title)
 
 
 def about(question: Question, listing: Listing) -> Mapping[str, str]:

@@ -1,4 +1,6 @@
-"""The explorer's server: addresses to pages, files and decisions. On loopback alone, as long as nobody signs in."""
+"""The explorer's server: addresses to pages, files, decisions and the API, each for who asks. Where nobody signs in it is
+for loopback alone.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -23,14 +25,15 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.explore.api import api, status_of
 from finops_assets.explore.asking import asked
 from finops_assets.explore.decisions import decide_owner, judge_anomaly
 from finops_assets.explore.exports import FORMATS, written
-from finops_assets.explore.newest_copy import NewestCopy, NoCopy
+from finops_assets.explore.newest_copy import Copies, Opened
 from finops_assets.explore.pages.allocation import allocation_page
 from finops_assets.explore.pages.anomalies import anomalies
 from finops_assets.explore.pages.budgets import budgets
@@ -41,7 +44,11 @@ from finops_assets.explore.pages.page import Make, Page
 from finops_assets.explore.pages.teams import teams
 from finops_assets.explore.pages.units import units
 from finops_assets.explore.pages.untagged import untagged
-from finops_assets.explore.rendering import about, render, render_error
+from finops_assets.explore.people import NotAllowed, Person, of_this_machine
+from finops_assets.explore.reach import ALL
+from finops_assets.explore.rendering import OF_ALL, about, render, render_error
+from finops_assets.explore.sign_in import Known, OpenId, person_of, sessions
+from finops_assets.settings.access import OpenIdSignIn
 from finops_assets.settings.model import Settings
 
 PAGES: Mapping[str, Make] = {
@@ -49,6 +56,7 @@ PAGES: Mapping[str, Make] = {
     "commitments": commitment_page, "allocation": allocation_page, "units": units, "data": data,
 }  # fmt: skip
 MOST_SAID, LARGEST_FORM = 100, 20_000
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 STATIC = {"explore.css": "text/css", "explore.js": "text/javascript"}
 HEADERS = {
     # Nothing of another host, no script but ours, and in no frame of others.
@@ -90,15 +98,15 @@ class Explorer:
     """The pages of one platform."""
 
     settings: Settings
-    copy: NewestCopy
-    said: OrderedDict[str, str] = field(default_factory=OrderedDict)
-    """What was done, until the page that says so is asked for again: token -> sentence."""
+    copies: Copies
+    said: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
+    """What was done, until the page that says so is asked for again: who did it, token -> sentence."""
 
     def prepare(self) -> None:
         """Ask once what the first page asks; what goes wrong is told where it is asked for."""
-        with suppress(FinopsError, duckdb.Error), self.copy.reading() as opened:
+        with suppress(FinopsError, duckdb.Error), self.copies.of(ALL).reading() as opened:
             question = asked(self.settings, opened, ())
-            render("overview", question, overview(question))
+            render("overview", question, overview(question), of_this_machine())
 
     async def show(self, request: Request) -> Response:
         name = request.path_params.get("page", "overview")
@@ -107,15 +115,28 @@ class Explorer:
         return await run_in_threadpool(self._show, request, name)
 
     def _show(self, request: Request, name: str) -> Response:
+        person = person_of(request)
         try:
-            with self.copy.reading() as opened:
+            with self._reading(person, name) as opened:
                 question = asked(self.settings, opened, request.query_params.multi_items())
                 page = PAGES[name](question)
-                return HTMLResponse(
-                    render(name, question, page, self.said.get(request.query_params.get("said", ""), ""))
-                )
+                said = self.said.get((person.name, request.query_params.get("said", "")), "")
+                return HTMLResponse(render(name, question, page, person, said))
         except FinopsError as error:
-            return self._failed(request, error, _status(error))
+            return self._failed(request, error, status_of(error))
+
+    def _reading(self, person: Person, page: str) -> AbstractContextManager[Opened]:
+        """The copy of what a person may see.
+
+        Raises:
+            NotAllowed: the page tells of what is no one team's.
+        """
+        if page in OF_ALL and not person.reach.whole:
+            raise NotAllowed(
+                f"the page {page} tells of all cost, and {person.name} sees that of {person.reach.told()}; whoever runs the"
+                " platform can give more in `access` of finops.yaml"
+            )
+        return self.copies.of(person.reach).reading()
 
     def _failed(self, request: Request, error: FinopsError, status: int) -> Response:
         return HTMLResponse(render_error(str(error), request.path_params.get("page", "overview")), status)
@@ -123,7 +144,9 @@ class Explorer:
     async def decide(self, request: Request) -> Response:
         """A decision of a form; only such that stand on our own pages are heard."""
         origin = urlsplit(request.headers.get("origin", ""))
-        if origin.netloc != request.headers.get("host"):
+        # A proxy in front may have put its own name for this server into Host.
+        own = {request.headers.get("host"), urlsplit(self.settings.explore.url or "").netloc} - {"", None}
+        if origin.netloc not in own:
             return PlainTextResponse("decisions are taken on the explorer's own pages", 403)
         body = await request.body()
         if len(body) > LARGEST_FORM:
@@ -132,19 +155,20 @@ class Explorer:
         return await run_in_threadpool(self._decide, request, form)
 
     def _decide(self, request: Request, form: Mapping[str, str]) -> Response:
-        name = request.path_params["page"]
+        name, person = request.path_params["page"], person_of(request)
+        by = person.name if person.signed_in else form.get("by", "").strip() or person.name or None
         try:
             if name == "anomalies":
-                done = judge_anomaly(self.settings, form)
+                done = judge_anomaly(self.settings, form, person.reach, by)
             elif name == "untagged":
-                with self.copy.reading() as opened:
-                    done = decide_owner(self.settings, cast(duckdb.DuckDBPyConnection, opened.connection), form)
+                with self._reading(person, name) as opened:
+                    done = decide_owner(self.settings, cast(duckdb.DuckDBPyConnection, opened.connection), form, by)
             else:
                 raise FinopsError(f"nothing is decided on the page {name!r}")
         except FinopsError as error:
-            return self._failed(request, error, _status(error))
+            return self._failed(request, error, status_of(error))
         token = secrets.token_urlsafe(8)
-        self.said[token] = done
+        self.said[person.name, token] = done
         while len(self.said) > MOST_SAID:
             self.said.popitem(last=False)
         shown = [pair for pair in parse_qsl(form.get("view", "")) if pair[0] != "said"]
@@ -158,7 +182,7 @@ class Explorer:
         try:
             if name not in PAGES or format not in FORMATS:
                 raise FinopsError(f"found {name}/{listed}.{format}; formats: {', '.join(FORMATS)}")
-            with self.copy.reading() as opened:
+            with self._reading(person_of(request), name) as opened:
                 question = asked(self.settings, opened, request.query_params.multi_items())
                 page: Page = PAGES[name](question)
                 listing = page.listing(listed)
@@ -166,7 +190,7 @@ class Explorer:
                     raise FinopsError(f"the page {name} has no table {listed!r}")
                 content = written(listing, format, about(question, listing))
         except FinopsError as error:
-            return PlainTextResponse(str(error), _status(error))
+            return PlainTextResponse(str(error), status_of(error))
         file = f"{name}-{listed}-{question.view.first}-{question.view.last}.{format}"
         return Response(
             content, media_type=FORMATS[format], headers={"content-disposition": f'attachment; filename="{file}"'}
@@ -174,27 +198,44 @@ class Explorer:
 
 
 def application(settings: Settings) -> Starlette:
-    """The explorer as an ASGI application."""
-    explorer = Explorer(settings, NewestCopy(settings))
+    """The explorer as an ASGI application.
+
+    Raises:
+        ConfigError: a secret that signing in, or a token, needs is not in the environment.
+    """
+    explorer = Explorer(settings, Copies(settings))
     # Three seconds of work, and what every page asks, before somebody waits for it.
     threading.Thread(target=vega, daemon=True).start()
     threading.Thread(target=explorer.prepare, daemon=True).start()
-    routes = [
-        Route("/", explorer.show),
-        Route("/static/vega.js", _vega),
-        Route("/static/{name}", _static),
-        Route("/{page}/decide", explorer.decide, methods=["POST"]),
-        Route("/{page}/{listing}.{format}", explorer.export),
-        Route("/{page}", explorer.show),
+    sign_in = settings.explore.sign_in
+    open_id = OpenId.of(settings, sign_in) if isinstance(sign_in, OpenIdSignIn) else None
+    site = urlsplit(settings.explore.url or "").hostname
+    middleware = [
+        Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, *([site] if site else [])]),
+        Middleware(_Headers),
+        Middleware(GZipMiddleware, minimum_size=2_000, compresslevel=4),
+        *([sessions(settings)] if open_id else []),
+        Middleware(Known, settings=settings),
     ]
-    return Starlette(
-        routes=routes,
-        middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"]),
-            Middleware(_Headers),
-            Middleware(GZipMiddleware, minimum_size=2_000, compresslevel=4),
+    inner = Starlette(
+        routes=[
+            *(open_id.routes() if open_id else []),
+            Route("/", explorer.show),
+            Route("/static/vega.js", _vega),
+            Route("/static/{name}", _static),
+            Mount("/api/v1", app=api(settings, explorer.copies)),
+            Route("/{page}/decide", explorer.decide, methods=["POST"]),
+            Route("/{page}/{listing}.{format}", explorer.export),
+            Route("/{page}", explorer.show),
         ],
+        middleware=middleware,
     )
+    # Whoever looks whether the server lives has no name, and calls it by its number.
+    return Starlette(routes=[Route("/health", _health), Mount("/", app=inner)])
+
+
+async def _health(request: Request) -> Response:
+    return PlainTextResponse("ok")
 
 
 async def _vega(request: Request) -> Response:
@@ -212,8 +253,3 @@ async def _static(request: Request) -> Response:
     if name not in STATIC:
         return PlainTextResponse("no such file", 404)
     return Response(_file(name), media_type=STATIC[name], headers={"cache-control": "no-cache"})
-
-
-def _status(error: FinopsError) -> int:
-    """What is asked wrongly is the reader's to mend; that there is no copy is not."""
-    return 503 if isinstance(error, NoCopy) else 400

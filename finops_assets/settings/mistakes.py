@@ -61,6 +61,28 @@ def cross_mistakes(raw: Mapping[str, Any], base: Path) -> list[tuple[tuple[str |
             )
     found += _conforms_mistakes(_mapping(raw.get("conforms")), set(names))
     found += _channel_mistakes(list_of(_mapping(raw.get("alerts")).get("channels")), set(names))
+    found += _access_mistakes(_mapping(raw.get("explore")), {str(group) for group in _mapping(raw.get("access"))})
+    return found
+
+
+def _access_mistakes(explore: Mapping[str, Any], groups: set[str]) -> list[tuple[tuple[str | int, ...], str]]:
+    """Sign-in without anybody who may see something, and tokens of groups that are nobody's."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    if explore.get("sign_in") and not groups:
+        needed = "needs access beside it: which group sees whose cost, as `access: {finance: all, leads: [payments]}`"
+        found.append((("explore", "sign_in"), needed))
+    names: set[str] = set()
+    for i, token in enumerate(list_of(explore.get("tokens"))):
+        if not isinstance(token, dict):
+            continue
+        if (name := str(token.get("name"))) in names:
+            found.append((("explore", "tokens", i, "name"), f"found {name!r} again; names are unique"))
+        names.add(name)
+        wanted = token.get("groups")
+        for group in [wanted] if isinstance(wanted, str) else list_of(wanted):
+            if str(group) not in groups:
+                allowed = ", ".join(sorted(groups)) or "(`access` names no group)"
+                found.append((("explore", "tokens", i, "groups"), f"found {group!r}; allowed: {allowed}"))
     return found
 
 

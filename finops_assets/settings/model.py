@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from finops_assets.base.waiting import PATIENCE_MINUTES
+from finops_assets.settings.access import Access, Explore
 from finops_assets.settings.alerts import Alerts, Night
 from finops_assets.settings.anomalies import Anomalies
 from finops_assets.settings.attribution import AttributionRule, Dimension, SparseGroups
@@ -66,6 +67,9 @@ class Settings(Section):
     """How much of what there was, by day: orders, customers, requests."""
     unit_costs: UnitCosts = ()
     """Which cost is set against which of these quantities."""
+    explore: Explore = Explore()
+    access: Access = Field(default_factory=dict)
+    """Which group sees whose cost."""
 
     @property
     def counted(self) -> tuple[Source, ...]:

@@ -111,7 +111,7 @@ def test_reports_in_every_format_agree(finops: CliRunner, tmp_path: Path) -> Non
     assert "note 1 of 4 days of this period have no figures" in table.output
     assert "2026-09-03" in table.output
     csv = finops.invoke(app, ["report", "teams", "--format", "csv"])
-    rows = json.loads(finops.invoke(app, ["report", "teams", "--format", "json"]).stdout)
+    rows = json.loads(finops.invoke(app, ["report", "teams", "--format", "json"]).stdout)["rows"]
     parquet = tmp_path / "teams.parquet"
     assert finops.invoke(app, ["report", "teams", "-f", "parquet", "-o", str(parquet)]).exit_code == 0
     frame = pd.read_parquet(parquet)
@@ -120,9 +120,9 @@ def test_reports_in_every_format_agree(finops: CliRunner, tmp_path: Path) -> Non
 
 
 def test_report_by_day_service_and_untagged(finops: CliRunner) -> None:
-    by_day = json.loads(finops.invoke(app, ["report", "services", "--by", "charge_date", "-f", "json"]).stdout)
+    by_day = json.loads(finops.invoke(app, ["report", "services", "--by", "charge_date", "-f", "json"]).stdout)["rows"]
     assert {r["charge_date"][:10] for r in by_day} == {"2026-09-01", "2026-09-02", "2026-09-04"}
-    untagged = json.loads(finops.invoke(app, ["report", "untagged", "-f", "json"]).stdout)
+    untagged = json.loads(finops.invoke(app, ["report", "untagged", "-f", "json"]).stdout)["rows"]
     assert {r["provider"] for r in untagged} >= {"AWS", "Microsoft"}
 
 
@@ -260,7 +260,7 @@ def test_a_delivery_that_no_manifest_vouches_for_is_marked(tmp_path: Path, monke
     platform = Platform(load_settings())
     for source in platform.settings.sources:
         land_source(platform.lake, platform.settings.engine, source, FIRST)
-    rows = json.loads(CliRunner().invoke(app, ["deliveries", "-f", "json"]).stdout)
+    rows = json.loads(CliRunner().invoke(app, ["deliveries", "-f", "json"]).stdout)["rows"]
     assert {r["source"]: r["verified"] for r in rows} == {"aws": True, "gcp": False}
     lines = CliRunner().invoke(app, ["deliveries"]).output.splitlines()
     assert "verified" in lines[0]
@@ -318,7 +318,7 @@ def commands() -> list[tuple[str, ...]]:
 
 
 STARTS_DAGSTER = ("demo", "run", "backfill", "publish", "prune", "owners suggest")
-SERVES = ("explore", "ui")  # until they are stopped: explore/, cli/test_init.py
+SERVES = ("explore", "mcp", "ui")  # until they are stopped: explore/, cli/test_init.py
 
 
 def test_no_command_ends_in_a_traceback_without_a_configuration(

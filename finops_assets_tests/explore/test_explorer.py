@@ -214,7 +214,7 @@ def test_an_address_that_cannot_be_shown_says_why(here: Served, browser: Browser
 def test_it_listens_on_this_machine_alone(here: Served) -> None:
     refused = CliRunner().invoke(app, ["explore", "--host", "0.0.0.0", "-c", str(here.config)])
     assert refused.exit_code == 1
-    assert "no sign-in yet" in refused.stderr
+    assert "nobody signs in" in refused.stderr
 
 
 def test_what_is_decided_in_place_is_recorded_as_the_commands_record_it(here: Served, browser: Browser) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -148,16 +148,21 @@ class Anomaly:
         return float(self.excess / self.expected * 100) if self.expected > 0 else None
 
 
-class AnomalyHistory:
-    """The file, opened for each use."""
+Seen = Callable[[str, str], bool]
 
-    def __init__(self, path: Path) -> None:
+
+class AnomalyHistory:
+    """The file, opened for each use. `seen` says of a department and team whether their anomalies are to be read and judged;
+    by default all are."""
+
+    def __init__(self, path: Path, seen: Seen | None = None) -> None:
         self.path = path
+        self._seen = seen
 
     @classmethod
-    def beside(cls, warehouse: Path) -> AnomalyHistory:
+    def beside(cls, warehouse: Path, seen: Seen | None = None) -> AnomalyHistory:
         """The history of the platform that has this warehouse."""
-        return cls(warehouse.with_name(f"{warehouse.stem}.anomalies.sqlite"))
+        return cls(warehouse.with_name(f"{warehouse.stem}.anomalies.sqlite"), seen)
 
     def all(self, since: date | None = None) -> list[Anomaly]:
         """Every anomaly that lasted until `since` or longer, the newest first."""
@@ -168,7 +173,8 @@ class AnomalyHistory:
                 "SELECT * FROM anomalies WHERE last_day >= ? ORDER BY first_day DESC, id",
                 [since.isoformat() if since else ""],
             ).fetchall()
-        return [_anomaly(row) for row in rows]
+        found = [_anomaly(row) for row in rows]
+        return found if self._seen is None else [a for a in found if self._seen(a.key.department, a.key.team)]
 
     def put(self, anomalies: Iterable[Anomaly]) -> int:
         """Enter or replace anomalies by their id, all or none; a verdict that was given meanwhile stays."""

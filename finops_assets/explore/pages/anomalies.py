@@ -12,7 +12,7 @@ from finops_assets.evaluate.anomalies.drivers import CAUSES
 from finops_assets.evaluate.anomalies.history import ENDED, Anomaly, AnomalyHistory, history_table
 from finops_assets.explore import charts
 from finops_assets.explore.address import View
-from finops_assets.explore.asking import Made, Question, finops
+from finops_assets.explore.asking import Question, finops
 from finops_assets.explore.listing import Listing
 from finops_assets.explore.pages.page import Chart, Page, address
 
@@ -30,7 +30,7 @@ def anomalies(question: Question) -> Page:
     listing = Listing(
         "found", "Anomalies in these days", table.assign(state=[_state(a) for a in found]),
         ("id", "first_day", "days", "department", "team", "ServiceCategory", "ResourceId", "excess", "percent", "score", "cause", "state"),
-        Made(finops("anomalies", "list", "--since", str(view.first))),
+        question.told_by(finops("anomalies", "list", "--since", str(view.first))),
         links={"id": lambda row: address("anomalies", view.changed(id=str(row["id"])))},
         note="Excess: what its days cost above (or below, −) what was expected; accrued cost. The newest first.",
         empty="No anomaly touches these days, in this currency and with these filters.", form="verdict",
@@ -38,7 +38,7 @@ def anomalies(question: Question) -> Page:
     )  # fmt: skip
     if not view.id:
         return Page([listing], {}, {"one": None})
-    one = AnomalyHistory.beside(question.settings.warehouse).find(view.id)
+    one = _history(question).find(view.id)
     drivers = pd.DataFrame(
         [
             {n: d[n] if n in ("facet", "name") else Decimal(d[n]) for n in ("facet", "name", "before", "now", "change")}
@@ -48,7 +48,7 @@ def anomalies(question: Question) -> Page:
         dtype="object",
     )  # fmt: skip
     moved = Listing(
-        "drivers", "What moved most, a day", drivers, tuple(drivers.columns), Made(finops("anomalies", "show", one.id)),
+        "drivers", "What moved most, a day", drivers, tuple(drivers.columns), question.told_by(finops("anomalies", "show", one.id)),
         amounts=("before", "now", "change"), empty="Nothing is known to have moved.",
     )  # fmt: skip
     parts = {
@@ -61,8 +61,13 @@ def anomalies(question: Question) -> Page:
 
 def found_in(question: Question) -> list[Anomaly]:
     """The anomalies that touch the view's days, in its currency."""
-    found = AnomalyHistory.beside(question.settings.warehouse).all(question.view.first)
+    found = _history(question).all(question.view.first)
     return [a for a in found if a.first_day < question.view.end and a.key.currency == question.currency]
+
+
+def _history(question: Question) -> AnomalyHistory:
+    """The file that verdicts go to, as the reader may see it."""
+    return AnomalyHistory.beside(question.settings.warehouse, question.reach.sees)
 
 
 def _state(anomaly: Anomaly) -> str:

@@ -68,7 +68,11 @@ def allocated(question: Question, ask: Callable[..., pd.DataFrame], *options: st
     )
     with question.made(command, question.compared.notes) as made:
         table = ask(question.connection, view.period, view.basis)
-    return table[table["currency"] == question.currency], made[0]
+    table = table[table["currency"] == question.currency]
+    if {"department", "team"} <= set(table.columns):
+        # Of those who bear what a team gave, no more is known here than that.
+        table = table[[question.reach.sees(*owner) for owner in zip(table["department"], table["team"])]]
+    return table, made[0]
 
 
 def after_shared_cost(question: Question) -> tuple[Listing, Chart]:
@@ -86,6 +90,7 @@ def after_shared_cost(question: Question) -> tuple[Listing, Chart]:
     table, made = allocated(question, allocation)
     by_days = borne_by_day(question.opened, view.period, view.basis)
     by_days = by_days[by_days["currency"] == question.currency]
+    by_days = by_days[[question.reach.sees(*owner) for owner in zip(by_days["department"], by_days["team"])]]
     for column, values in view.only.items():
         table, by_days = table[table[column].isin(values)], by_days[by_days[column].isin(values)]
     split = "team" if "department" in view.only else "department"

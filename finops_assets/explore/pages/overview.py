@@ -13,11 +13,12 @@ from finops_assets.evaluate.budgets.evaluate import evaluations, most_serious_fi
 from finops_assets.evaluate.forecast.period import FORECAST
 from finops_assets.evaluate.reports import TEAMS_BY
 from finops_assets.explore import charts
-from finops_assets.explore.asking import Made, Question, finops, less
+from finops_assets.explore.asking import Question, finops, less
 from finops_assets.explore.listing import Listing, heading
 from finops_assets.explore.pages.anomalies import found_in
 from finops_assets.explore.pages.costs import after_shared_cost, by_day, costs_by, total
 from finops_assets.explore.pages.page import Chart, Page, address
+from finops_assets.explore.reach import Reach
 from finops_assets.focus.money import percent
 
 MOST_CHANGES, MOST_BUDGETS, MOST_ANOMALIES = 10, 5, 5
@@ -113,7 +114,7 @@ def _anomalies(question: Question, largest: Sequence[Anomaly]) -> Listing:
     )  # fmt: skip
     return Listing(
         "anomalies", "Anomalies in these days", rows, tuple(rows.columns),
-        Made(finops("anomalies", "list", "--since", str(view.first))),
+        question.told_by(finops("anomalies", "list", "--since", str(view.first))),
         links={"id": lambda row: address("anomalies", view.changed(id=str(row["id"])))},
         empty="No anomaly touches these days.",
     )  # fmt: skip
@@ -133,15 +134,16 @@ def _budgets(question: Question) -> Listing:
 
 
 def _forecast(question: Question) -> dict[str, Any] | None:
-    """Of everything in this currency, as the last night made it; None where there is none."""
-    if not question.has(FORECAST):
+    """Of all that the reader may see in this currency, as the last night made it; None where there is none."""
+    series = _forecast_series(question.reach)
+    if series is None or not question.has(FORECAST):
         return None
     rows = question.connection.execute(
         f"""
         SELECT period_start, period_end, actual_to_date, forecast, low80, high80, low95, high95, days_missing, refused
-        FROM {FORECAST} WHERE series = 'total' AND currency = $currency
+        FROM {FORECAST} WHERE series = $series AND key = $key AND currency = $currency
         """,
-        {"currency": question.currency},
+        {"series": series[0], "key": series[1], "currency": question.currency},
     ).fetchall()
     names = (
         "period_start", "period_end", "actual_to_date", "forecast", "low80", "high80", "low95", "high95", "days_missing",
@@ -149,6 +151,14 @@ def _forecast(question: Question) -> dict[str, Any] | None:
     )  # fmt: skip
     if not rows:
         return None
-    found = dict(zip(names, rows[0]))
-    found["command"] = finops("forecast", "--period", f"{found['period_start']:%Y-%m}")
-    return found
+    return dict(zip(names, rows[0]))
+
+
+def _forecast_series(reach: Reach) -> tuple[str, str] | None:
+    """Series and key of the forecast of all that is in reach; None where no one series is that."""
+    if reach.owners is None:
+        return "total", "total"
+    if len(reach.owners) != 1:
+        return None
+    [(department, team)] = reach.owners
+    return ("department", department) if team is None else ("team", f"{department} / {team}")

@@ -1,0 +1,156 @@
+"""The questions that programs and assistants ask: exact rows in one envelope, by the functions of the pages and commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+import pandas as pd
+
+from finops_assets.evaluate.anomalies.history import history_table
+from finops_assets.evaluate.budgets.evaluate import evaluations, most_serious_first
+from finops_assets.evaluate.forecast.period import FORECAST
+from finops_assets.evaluate.reports import TEAMS_BY
+from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, Grain, units_of
+from finops_assets.explore.address import ViewError
+from finops_assets.explore.asking import Question, asked, finops
+from finops_assets.explore.newest_copy import NewestCopy
+from finops_assets.explore.pages.anomalies import found_in
+from finops_assets.settings.model import Settings
+from finops_assets.tables.envelope import About, envelope
+from finops_assets.tables.values import exact_frame, typed
+
+MOST_ROWS = 100_000
+LEDGER = "reports.delivery_ledger"
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What every question may say. Days are UTC, `end` is exclusive; what is left out is as on a page."""
+
+    first: date | None = None
+    end: date | None = None
+    basis: str = ""
+    currency: str = ""
+    where: Sequence[str] = ()
+    """COLUMN=VALUE; of one column twice: either value."""
+
+    def parameters(self, by: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+        """As an address says it.
+
+        Raises:
+            ViewError: a filter that is none.
+        """
+        yield "from", str(self.first or "")
+        yield "to", str(self.end or "")
+        yield "basis", self.basis
+        yield "currency", self.currency
+        yield "by", ",".join(by)
+        for text in self.where:
+            column, there, value = text.partition("=")
+            if not there or not column.strip():
+                raise ViewError(f"where: found {text!r}; a filter is COLUMN=VALUE")
+            yield f"is.{column.strip()}", value
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The questions to the copy of one reach.
+
+    Each raises FinopsError where it cannot be answered, with why and what is allowed.
+    """
+
+    settings: Settings
+    copy: NewestCopy
+
+    def columns(self) -> Answer:
+        """What cost can be split and filtered by, in which currencies it is billed, and which days there are figures of."""
+        with self._question(Asked()) as question:
+            first, last = question.span
+            rows = pd.DataFrame(
+                [(name, "charges" if name in question.charge_groups else "rollup") for name in question.groups],
+                columns=["column", "found_in"],
+            )
+            answer = _answer(question, rows, None, About())
+            answer["currencies"] = question.currencies + (["reporting"] if question.reporting else [])
+            answer["first_day"], answer["last_day"] = str(first), str(last)
+            return answer
+
+    def costs(self, of: Asked, by: Sequence[str] = TEAMS_BY) -> Answer:
+        """What was spent, beside the like days of the period before; the largest first."""
+        by = tuple(dict.fromkeys(name.strip() for name in by if name.strip()))
+        with self._question(of, by) as question:
+            rows = question.exported(question.costs(by))
+            return _answer(question, rows, question.report(by), _of_period(question, question.view.basis))
+
+    def coverage(self, of: Asked) -> Answer:
+        """How each source's days stand: built, awaited or held, why, and what the figures have of them."""
+        with self._question(of) as question:
+            rows = pd.DataFrame(
+                [(c.day, c.source, c.state, c.since, c.shown, c.reason) for c in question.coverage],
+                columns=["charge_date", "source", "state", "since", "shown", "reason"],
+            )
+            about = replace(_of_period(question, None), currency=None)
+            return _answer(question, rows, finops("status", "--format", "json"), about)
+
+    def budgets(self) -> Answer:
+        """Each budget as the last night judged it, the most serious first."""
+        with self._question(Asked()) as question:
+            rows = most_serious_first(evaluations(question.connection))
+            return _answer(question, rows, finops("budgets", "status", "--format", "json"), About())
+
+    def forecast(self) -> Answer:
+        """What the running month will have cost, as the last night expected it."""
+        with self._question(Asked()) as question:
+            if not question.has(FORECAST):
+                raise ViewError("nothing is forecast yet; run days (`finops run FROM TO`)")
+            rows = exact_frame(question.opened, f"SELECT * FROM {FORECAST} ORDER BY series, key, currency")
+            return _answer(question, rows, finops("forecast", "--format", "json"), About(basis="accrued"))
+
+    def anomalies(self, of: Asked) -> Answer:
+        """What nobody expected, on days of the period, the newest first."""
+        with self._question(of) as question:
+            rows = history_table(sorted(found_in(question), key=lambda a: (a.first_day, a.id), reverse=True))
+            command = finops("anomalies", "list", "--since", str(question.view.first), "--format", "json")
+            return _answer(question, rows, command, _of_period(question, "accrued"))
+
+    def deliveries(self) -> Answer:
+        """Every delivery of every source, the newest first, and what became of it."""
+        with self._question(Asked()) as question:
+            if not question.has(LEDGER.rpartition(".")[2]):
+                raise ViewError("the ledger is not published yet; run days (`finops run FROM TO`)")
+            rows = exact_frame(question.opened, f"SELECT * FROM {LEDGER} ORDER BY seen_at DESC, source, scope")
+            return _answer(question, rows, finops("deliveries", "--format", "json"), About())
+
+    def unit_costs(self, of: Asked, grain: Grain = "month") -> Answer:
+        """What one of something cost: an order, a customer, a request."""
+        with self._question(of) as question:
+            if not question.has(UNIT_COSTS):
+                raise ViewError("no unit cost is known: set unit_metrics and unit_costs in finops.yaml, and run days")
+            view = question.view
+            rows = units_of(question.connection, grain, view.first, view.end)
+            days = ("--from", str(view.first), "--to", str(view.end))
+            command = finops("report", "units", "--grain", grain, *days, "--format", "json")
+            return _answer(question, rows, command, replace(_of_period(question, None), currency=None))
+
+    @contextmanager
+    def _question(self, of: Asked, by: Sequence[str] = ()) -> Iterator[Question]:
+        with self.copy.reading() as opened:
+            yield asked(self.settings, opened, of.parameters(by))
+
+
+def _of_period(question: Question, basis: str | None) -> About:
+    """What figures of the question's period are made of."""
+    coverage = {**question.compared.coverage, "notes": question.made_of}
+    return About(question.period, basis, question.currency, coverage)
+
+
+def _answer(question: Question, rows: pd.DataFrame, command: str | None, about: About) -> Answer:
+    if len(rows) > MOST_ROWS:
+        raise ViewError(f"found {len(rows):,} rows; at most {MOST_ROWS:,} are answered at once: ask for less")
+    shown = question.told_by(command or "").command or None
+    return envelope(typed(rows), replace(about, published_at=question.published_at, command=shown))
