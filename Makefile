@@ -11,7 +11,7 @@ READY := .venv/.ready
 # Each process of Dagster would compile every module anew: 4 s of CPU instead of 1.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo ui emulators test test-long test-fast test-engines faults lint format docs figures site bench lock clean
+.PHONY: help demo ui emulators test test-long test-fast test-engines test-integrations faults lint format docs figures site bench lock clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -52,6 +52,13 @@ test-engines: $(READY) ## the work on other engines: chDB, fakesnow, and a Spark
 		$(BIN)/uv pip install --quiet -p .venv/fakesnow "fakesnow==0.12.1" "snowflake-connector-python<5" "pyarrow>=24"; }
 	FINOPS_TEST_ENGINES=1 $(BIN)/python -m pytest -n 2 -rs finops_assets_tests/cost/engines
 
+test-integrations: $(READY) ## the dbt package by the real dbt, which it installs
+	# Apart, because it pins what we have in other versions.
+	test -x .venv/dbt/bin/dbt || { $(BIN)/uv venv --quiet .venv/dbt && \
+		$(BIN)/uv pip install --quiet --compile-bytecode -p .venv/dbt "dbt-core==1.11.16" "dbt-duckdb==1.11.1" "dbt-postgres==1.11.0" \
+			"dagster-dbt==0.29.27" "dagster==1.13.27" "duckdb==2.0.0"; }
+	$(BIN)/python -m pytest -n 2 -rs finops_assets_tests/integrations
+
 faults: $(READY) ## kill, starve, hinder and feed it with bad input: hours; a table, JSON, docs/reference/reliability.md
 	$(BIN)/python -m finops_assets_tests.faults --docs docs/reference/reliability.md
 
@@ -69,6 +76,7 @@ docs: $(READY)   ## write anew what the code writes of the docs: docs/reference,
 	$(BIN)/python -m tools.reference
 	$(BIN)/python -m finops_assets.ingest.conversion.coverage docs/guides/native-bills.md
 	$(BIN)/python -m tools.architecture
+	$(BIN)/python -m tools.integrations
 
 figures: $(READY) ## the figures of the docs, from benchmarks/results
 	$(BIN)/python -m tools.figures

@@ -1,0 +1,15 @@
+"""What the tests of other people's tools share: a published copy, made once for a file of tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from finops_assets_tests.published import published_with_reports
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published copy of a platform with two currencies, and a day of a source that a gate holds."""
+    return published_with_reports(tmp_path_factory.mktemp("published")).settings.published

@@ -1,0 +1,1 @@
+"""Writes what is made from the declared tables for other tools: `python -m tools.integrations`."""
