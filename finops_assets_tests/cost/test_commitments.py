@@ -190,7 +190,10 @@ def test_every_format_but_the_table_is_exact_and_plain(tmp_path: Path, format: A
         return
     text = file.read_text(encoding="utf-8")
     assert "E-" not in text
-    found = [r["effective_cost"] for r in (json.loads(text)["rows"] if format == "json" else csv.DictReader(io.StringIO(text)))]
+    found = [
+        r["effective_cost"]
+        for r in (json.loads(text)["rows"] if format == "json" else csv.DictReader(io.StringIO(text)))
+    ]
     assert [Decimal(v) for v in found] == FINE
 
 
