@@ -37,6 +37,7 @@ from finops_assets.cost.sparse import COST_CENTERS, SPARSE, SPARSE_GROUPS, spars
 from finops_assets.evaluate.allocation.balance import ALLOCATED_COST
 from finops_assets.evaluate.allocation.report import allocation, kept, moves
 from finops_assets.evaluate.charges import charges, rollup_by
+from finops_assets.evaluate.clusters import CLUSTER_NODES, clusters_report, nodes_report
 from finops_assets.evaluate.comparison import (
     Comparison,
     compare,
@@ -406,6 +407,27 @@ def _say(notes: list[str]) -> None:
     """On standard error, so that no format is disturbed."""
     for text in notes:
         say("note", text)
+
+
+@report_app.command("clusters")
+def report_clusters(
+    first: FromOption = None, end: ToOption = None,
+    nodes: Annotated[bool, typer.Option("--nodes", help="A row a node and day")] = False,
+    format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """What became of the charges of clusters' nodes: split by what ran on them, or not, and why. By default the latest month."""
+    with explained(), published(config) as connection:
+        if not Warehouse.has(connection, CLUSTER_NODES):
+            raise FinopsError(
+                "nothing is known of clusters: name their usage in `clusters:` of finops.yaml (docs/guides/clusters.md),"
+                " run days (`finops run FROM TO`), and publish"
+            )
+        period = _period(connection, ROLLUP_TABLE, first, end)
+        table = nodes_report(connection, period) if nodes else clusters_report(connection, period)
+        if format == "table":
+            out.print(str(period), style="dim", highlight=False)
+        write_table(table, format, output)
+        _say(_missing(connection, period, ROLLUP_TABLE))
 
 
 def _columns(by: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from finops_assets.base.sql import identifier
 from finops_assets.cost.restatements import as_of_relation
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.focus.measures import EFFECTIVE
-from finops_assets.focus.money import DECIMAL, SCALE
+from finops_assets.focus.money import DECIMAL, in_units, of_units
 from finops_assets.storage.duck import columns_of
 from finops_assets.tables.ddl import dimensions_of
 from finops_assets.tables.declarations import key
@@ -36,20 +36,6 @@ LONGEST = "INTERVAL 3660 DAY"
 LONG = "ChargePeriodEnd > ChargePeriodStart + INTERVAL 1 DAY"
 APPORTIONED = f"({LONG} AND ChargePeriodEnd <= ChargePeriodStart + {LONGEST})"
 
-_UNITS = f"CAST(1{'0' * SCALE} AS DECIMAL({SCALE + 1}, 0))"
-_UNIT = f"CAST(0.{'0' * (SCALE - 1)}1 AS DECIMAL({SCALE}, {SCALE}))"
-
-
-def _units(amount: str) -> str:
-    """SQL: an amount in units of its last place, as an integer. Exact for every DECIMAL(38, 18)."""
-    whole = f"trunc({amount})"
-    return f"(CAST({whole} AS HUGEINT) * CAST({_UNITS} AS HUGEINT) + CAST(({amount} - {whole}) * {_UNITS} AS HUGEINT))"
-
-
-def _amount(units: str) -> str:
-    """SQL: the amount of so many units."""
-    return f"CAST(CAST({units} AS DECIMAL(38, 0)) * {_UNIT} AS {DECIMAL})"
-
 
 def parts_query(charges: str) -> str:
     """SQL: a relation with starts, ends (UTC, exclusive) and cost, a row for each UTC day touched: accrual_date, part.
@@ -62,7 +48,7 @@ def parts_query(charges: str) -> str:
     upto = "quotient * {0} + (remainder * {0}) // length"
     return f"""
         SELECT * EXCLUDE (starts, ends, cost, length, units, quotient, remainder, day_start, day_end),
-            {_amount(f"{upto.format('day_end')} - ({upto.format('day_start')})")} AS part
+            {of_units(f"{upto.format('day_end')} - ({upto.format('day_start')})")} AS part
         FROM (
             SELECT *,
                 CAST(greatest(epoch_us(CAST(accrual_date AS TIMESTAMP)) - epoch_us(starts), 0) AS HUGEINT) AS day_start,
@@ -72,7 +58,7 @@ def parts_query(charges: str) -> str:
                     CAST(unnest(generate_series(CAST(starts AS DATE), CAST(ends - INTERVAL 1 MICROSECOND AS DATE),
                         INTERVAL 1 DAY)) AS DATE) AS accrual_date
                 FROM (
-                    SELECT *, {_units("cost")} AS units, CAST(epoch_us(ends) - epoch_us(starts) AS HUGEINT) AS length
+                    SELECT *, {in_units("cost")} AS units, CAST(epoch_us(ends) - epoch_us(starts) AS HUGEINT) AS length
                     FROM {charges}
                 )
             )

@@ -10,13 +10,14 @@ from datetime import date
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.tag_sets import attribution
 from finops_assets.cost.attribution.versions import keep_version
+from finops_assets.cost.clusters.split import split_days, split_stamp
 from finops_assets.cost.engines.choose import engine_of
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.day_files import stamp_of
 from finops_assets.storage.lake import Key, Lake, LakeChanged, Layer, source_and_day
 from finops_assets.storage.ledger import Ledger
 
-LAYERS: tuple[Layer, ...] = ("unreleased", "facts")
+LAYERS: tuple[Layer, ...] = ("unreleased", "facts", "nodes")
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,15 @@ def attribute_days(lake: Lake, engine: EngineSettings, rules: Rules, keys: Itera
     if stale:
         lake.fetch([lake.day_file("raw", *key) for key in stale])
         keep_version(lake, rules)
+        split = frozenset(split_days(lake, engine, rules.clusters, stale) if rules.clusters else ())
+        # After the split, which enters the tags of what ran on nodes.
         resolved = attribution(lake, rules, sorted({s for s, _ in stale}))
-        engine_of(engine, lake).attribute(rules, resolved, {key: stamps[key] for key in stale})
+        by_layer: dict[Layer, list[Key]] = {"raw": [key for key in stale if key not in split], "split": sorted(split)}
+        for layer, of_layer in by_layer.items():
+            if of_layer:
+                engine_of(engine, lake).attribute(rules, resolved, {key: stamps[key] for key in of_layer}, layer)
+        for key in split:
+            lake.remove(lake.day_file("split", *key).parent)
     written = set(stale)
     return [FactsDay(*key, key in written) for key in work]
 
@@ -94,6 +102,7 @@ def _stamps(lake: Lake, layer: Layer, keys: Sequence[Key]) -> dict[Key, str | No
 
 
 def facts_stamp(lake: Lake, rules: Rules, source: str, day: date) -> str:
-    """What a facts file is built from: the content of the raw day and the version of the rules."""
+    """What a facts file is built from: the content of the raw day, the version of the rules, and what ran on nodes."""
     totals = Ledger(lake, source).day_totals(day)
-    return f"{rules.version} {totals.fingerprint if totals else 'unknown'}"
+    usage = split_stamp(lake, rules.clusters, day)
+    return f"{rules.version} {totals.fingerprint if totals else 'unknown'}{usage and f' {usage}'}"

@@ -175,3 +175,18 @@ def shows_point(text: str, point: Point) -> str:
 def percent(part: Decimal, whole: Decimal) -> float:
     """part of whole in percent; NaN where the whole is not positive."""
     return float(part / whole * 100) if whole > 0 else float("nan")
+
+
+_UNITS = f"CAST(1{'0' * SCALE} AS DECIMAL({SCALE + 1}, 0))"
+_UNIT = f"CAST(0.{'0' * (SCALE - 1)}1 AS DECIMAL({SCALE}, {SCALE}))"
+
+
+def in_units(amount: str) -> str:
+    """SQL: an amount in units of its last place, as an integer. Exact for every DECIMAL(38, 18)."""
+    whole = f"trunc({amount})"
+    return f"(CAST({whole} AS HUGEINT) * CAST({_UNITS} AS HUGEINT) + CAST(({amount} - {whole}) * {_UNITS} AS HUGEINT))"
+
+
+def of_units(units: str) -> str:
+    """SQL: the amount of so many units."""
+    return f"CAST(CAST({units} AS DECIMAL(38, 0)) * {_UNIT} AS {DECIMAL})"

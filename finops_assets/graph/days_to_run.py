@@ -17,6 +17,7 @@ from finops_assets.graph.day_verdicts import held_days
 from finops_assets.graph.keys import FACTS, ROLLUP, raw_key
 from finops_assets.ingest.landing import unknown_deliveries
 from finops_assets.ingest.raw_days import changed_days
+from finops_assets.ingest.usage.landing import new_usage
 from finops_assets.judge.warehouse_behind import differing
 from finops_assets.platform import Platform
 from finops_assets.storage.day_files import facts_rules
@@ -25,7 +26,7 @@ from finops_assets.storage.day_files import facts_rules
 def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, end: date) -> list[date]:
     """The days from `first` to before `end` that are not what a run now would make of them.
 
-    All of them if a source has a delivery that was not landed yet; else those that the sensors would ask for
+    All of them if a source, or a cluster's usage, has a delivery that was not landed yet; else those that the sensors would ask for
     (also to convert them),
     those whose facts are missing or were attributed under other rules, unless they were judged since and
     are held, and those that this host's warehouse does not hold as the ledger has them, or not by every dimension.
@@ -33,6 +34,8 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
     wanted = days_between(first, end)
     settings = platform.settings
     if any(unknown_deliveries(platform.lake, source, settings.first_day) for source in settings.sources):
+        return wanted
+    if any(new_usage(platform.lake, cluster) for cluster in settings.clusters):
         return wanted
     changed = {d for source in settings.sources for d in changed_days(platform.lake, source, first, end)}
     with platform.warehouse.reading() as connection:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from finops_assets.graph.keys import CONVERTED
+from finops_assets.graph.assets.deliveries import deliveries_key
+from finops_assets.graph.keys import CONVERTED, usage_key
 from finops_assets.graph.sensors.deliveries import landing_job
 from finops_assets.graph.sensors.follow import following_job
 from finops_assets.graph.sensors.rates import conversion_job
@@ -18,7 +19,7 @@ from finops_assets.settings.model import Settings
 
 @dataclass(frozen=True)
 class Jobs:
-    """Every job; `landing` by source, `convert` where there is a reporting currency."""
+    """Every job; `landing` by source and cluster, `convert` where there is a reporting currency."""
 
     daily: UnresolvedAssetJobDefinition
     following: UnresolvedAssetJobDefinition
@@ -47,9 +48,12 @@ def jobs_of(settings: Settings, stages: Stages) -> Jobs:
             *stages.correlation,
             "published_warehouse",
         ),
-        land_all=_job("export_check", "Land what is new of every source.", *stages.deliveries),
+        land_all=_job("export_check", "Land what is new of every source.", *stages.deliveries, *stages.usage),
         convert=conversion_job(CONVERTED) if settings.currency else None,
-        landing={source.name: landing_job(source) for source in settings.sources},
+        landing={
+            **{source.name: landing_job(source.name, deliveries_key(source.name)) for source in settings.sources},
+            **{cluster.name: landing_job(cluster.name, usage_key(cluster.name)) for cluster in settings.clusters},
+        },
     )
 
 

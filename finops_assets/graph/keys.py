@@ -19,6 +19,11 @@ def raw_key(source: str) -> dg.AssetKey:
     return dg.AssetKey(["raw", source])
 
 
+def usage_key(cluster: str) -> dg.AssetKey:
+    """What ran on a cluster, as landed."""
+    return dg.AssetKey(["usage", cluster])
+
+
 def raw_check_keys(source: str) -> list[dg.AssetCheckKey]:
     """The gates of a source's days."""
     return [dg.AssetCheckKey(raw_key(source), gate) for gate in raw.GATES]

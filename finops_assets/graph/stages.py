@@ -23,6 +23,7 @@ from finops_assets.graph.assets.raw import raw_asset
 from finops_assets.graph.assets.reports import report_assets
 from finops_assets.graph.assets.sparse import sparse_asset
 from finops_assets.graph.assets.unit_costs import unit_cost_assets
+from finops_assets.graph.assets.usage import cluster_nodes_asset, usage_asset
 from finops_assets.graph.keys import CONVERTED
 from finops_assets.platform import Platform
 
@@ -32,6 +33,7 @@ class Stages:
     """What is there, from the deliveries to the published file."""
 
     deliveries: list[dg.AssetsDefinition]
+    usage: list[dg.AssetsDefinition]
     ledger: dg.AssetsDefinition
     raw: list[dg.AssetsDefinition]
     accepted_owners: dg.AssetSpec
@@ -45,6 +47,7 @@ class Stages:
         """All of them."""
         given: list[dg.AssetsDefinition | dg.AssetSpec] = [
             *self.deliveries,
+            *self.usage,
             self.ledger,
             *self.raw,
             self.accepted_owners,
@@ -65,12 +68,14 @@ def stages_of(platform: Platform, days: dg.PartitionsDefinition[str]) -> Stages:
     governance = [governance_assets(settings.owner), sparse_asset(settings)]
     shared = allocation_assets(settings) if settings.shared_cost else []
     forecast, units = forecast_asset(settings.owner), unit_cost_assets(settings)
+    nodes = [cluster_nodes_asset(settings)] if settings.clusters else []
     published_after = [
         *([CONVERTED] if settings.currency else []),
-        *_keys((*budgets, *anomalies, *governance, *shared, *units, health)),
+        *_keys((*budgets, *anomalies, *governance, *shared, *units, *nodes, health)),
     ]
     return Stages(
         deliveries=[deliveries_asset(source, settings.owner) for source in settings.sources],
+        usage=[usage_asset(cluster, settings.owner) for cluster in settings.clusters],
         ledger=ledger_asset(settings),
         raw=[raw_asset(source, days, settings.owner) for source in settings.sources],
         accepted_owners=accepted_spec(settings.owner),
@@ -78,6 +83,7 @@ def stages_of(platform: Platform, days: dg.PartitionsDefinition[str]) -> Stages:
         evaluation=[forecast, *budgets, *anomalies, *governance, *shared, *units],
         reports=[
             *report_assets(settings.owner, published_after, tuple(settings.dimensions)),
+            *nodes,
             conformance_asset(settings),
             repairs_asset(settings),
             health,

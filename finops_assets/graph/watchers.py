@@ -8,7 +8,7 @@ from finops_assets.graph.jobs import Jobs
 from finops_assets.graph.keys import CONVERTED, FACTS, ROLLUP
 from finops_assets.graph.sensors.alerts import alerts_sensor
 from finops_assets.graph.sensors.dead_runs import dead_runs_sensor
-from finops_assets.graph.sensors.deliveries import source_sensor
+from finops_assets.graph.sensors.deliveries import source_sensor, usage_sensor
 from finops_assets.graph.sensors.follow import follow_sensor
 from finops_assets.graph.sensors.owners import accepted_owners_sensor
 from finops_assets.graph.sensors.rates import rates_sensor
@@ -25,6 +25,7 @@ def sensors_of(platform: Platform, stages: Stages, jobs: Jobs) -> list[dg.Sensor
     rates = [rates_sensor(settings.currency, jobs.convert, seconds)] if settings.currency and jobs.convert else []
     return [
         *(source_sensor(source, jobs.landing[source.name], seconds) for source in settings.sources),
+        *(usage_sensor(cluster, jobs.landing[cluster.name], seconds) for cluster in settings.clusters),
         follow_sensor(jobs.daily, jobs.following, stages.followers, by_day, seconds),
         *rates,
         alerts_sensor(platform),

@@ -44,6 +44,7 @@ def cross_mistakes(raw: Mapping[str, Any], base: Path) -> list[tuple[tuple[str |
                 hint = meant(gap, columns())
                 found.append((("sources", i, "known_gaps", j), f"found {gap!r}, which is no FOCUS column{hint}"))
     found += _place_mistakes(raw, sources, base)
+    found += _cluster_mistakes(list_of(raw.get("clusters")), set(names), base)
     dimensions = _mapping(raw.get("dimensions"))
     found += _alias_mistakes(dimensions)
     found += _policy_mistakes(_mapping(raw.get("tag_policy")), {str(d) for d in dimensions}, set(names))
@@ -126,6 +127,34 @@ def _place_mistakes(
                 continue
             found.append((loc, f"found {shown!r} for source {name!r}, {said}; one cost would be counted twice"))
         places.append((name, layout, place))
+    return found
+
+
+def _cluster_mistakes(clusters: list[Any], sources: set[str], base: Path) -> list[tuple[tuple[str | int, ...], str]]:
+    """Usage whose place cannot be understood, or whose name a source has: both name a job and a sensor."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    for i, cluster in enumerate(clusters):
+        if not isinstance(cluster, dict):
+            continue
+        name, uri = str(cluster.get("name")), cluster.get("uri")
+        if name in sources:
+            found.append((("clusters", i, "name"), f"found {name!r}, which a source has; names are unique"))
+        if not isinstance(uri, str):
+            continue
+        loc = ("clusters", i, "uri")
+        if without_secrets(uri) != uri:
+            found.append(
+                (
+                    loc,
+                    f"found {without_secrets(uri)!r} with credentials in it; take them out: they come from the"
+                    " provider's own chain (environment, profile, role)",
+                )
+            )
+            continue
+        try:
+            place_of(uri, base)
+        except ValueError as error:
+            found.append((loc, str(error)))
     return found
 
 

@@ -14,6 +14,7 @@ from finops_assets.settings.alerts import Alerts, Night
 from finops_assets.settings.anomalies import Anomalies
 from finops_assets.settings.attribution import AttributionRule, Dimension, SparseGroups
 from finops_assets.settings.budgets import BudgetFile
+from finops_assets.settings.clusters import Clusters
 from finops_assets.settings.currency import Currency
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.gates import Acknowledgement, Conforms, Plausibility
@@ -37,6 +38,8 @@ class Settings(Section):
     published: FilePath
     """The DuckDB file for people and BI tools, replaced at once whenever something is published."""
     sources: tuple[Source, ...] = Field(min_length=1)
+    clusters: Clusters = ()
+    """What ran on the nodes of Kubernetes clusters: their charges are split by it. docs/guides/clusters.md"""
     dimensions: Mapping[Name, Dimension] = Field(min_length=1)
     placeholders: tuple[str, ...] = ("none", "null", "n/a", "unknown")
     """Tag values that name nobody, besides those that are empty."""

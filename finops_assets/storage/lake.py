@@ -2,9 +2,12 @@
 
     landing/source=<s>/scope=<p>/generation=<g>/charge_date=<d>/…   the live slices of each delivery
     raw/source=<s>/charge_date=<d>/data.parquet                     a day of a source: union of its slices
+    split/source=<s>/charge_date=<d>/data.parquet                   the same, nodes' charges split, while facts are made
+    nodes/source=<s>/charge_date=<d>/data.parquet                   which nodes of clusters were found in a day, which not
     unreleased/source=<s>/charge_date=<d>/data.parquet              the same rows, attributed, until the gates pass them
     facts/source=<s>/charge_date=<d>/data.parquet                   attributed rows that have passed their gates
     ledger/<s>/…json                                                what was delivered, what a day holds
+    usage/name=<n>/file=<f>/charge_date=<d>/data.parquet            what ran on clusters, as delivered
     tag_sets/…parquet                                               every distinct tag set, and its attribution
 
 A file is written beside its place and renamed over it: a reader never sees half a day, two writers
@@ -33,7 +36,7 @@ import duckdb
 from finops_assets.base.errors import LakeError
 from finops_assets.base.scratch import beside_many, drop_abandoned, scratch_name
 
-Layer = Literal["raw", "unreleased", "facts"]
+Layer = Literal["raw", "split", "unreleased", "facts", "nodes"]
 Key = tuple[str, date]
 """(source, day)"""
 DATA = "data.parquet"

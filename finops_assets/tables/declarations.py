@@ -346,6 +346,18 @@ _SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
     "failing": (COUNT, "rows that break it"),
     "says": (TEXT, "what the rule asks"),
     "reference": (TEXT, "place in the specification"),
+    # Clusters.
+    "cluster": (TEXT, "Kubernetes cluster, as its usage or the tags of the charge name it"),
+    "node": (TEXT, "node, as its cluster calls it"),
+    "provider_id": (TEXT, "node, as the provider calls it, by its cluster"),
+    "matched_by": (TEXT, "by what the bill's resource was found: provider id, or name"),
+    "idle_cost": (MONEY, "of its split effective cost what nobody used", _CURRENCY),
+    "idle_percent": (PERCENT, "idle of split effective cost", "%"),
+    "unsplit_cost": (MONEY, "of its effective cost what is not split: charges of more than a day, or split by the provider", _CURRENCY),
+    "nodes": (COUNT, "machines that the bill charges, or usage names"),
+    "pods": (COUNT, "pods that ran on it on the day"),
+    "usage_hours": (NUMBER, "hours of the day that usage tells of", "hours"),
+    "usage_cost": (MONEY, "cost that the cluster's exporter gives it, at prices of its own: no cost of a bill", "the exporter's currency"),
     # Health.
     "figure": (TEXT, "which figure"),
     "of": (TEXT, "of whom; all for everyone"),
@@ -758,6 +770,17 @@ ALL = (
         state="failed, known_gap, passed or not_judged",
         judged="rows or columns that were judged",
         reason="why it is a known gap, or was not judged",
+    ),
+    _table(
+        "reports.cluster_nodes",
+        "Nodes of clusters by day: charges that were split by what ran on them, charges without usage, usage without charges.",
+        "charge_date cluster node provider_id source ResourceId state matched_by currency billed_cost effective_cost idle_cost"
+        " unsplit_cost pods usage_hours usage_cost",
+        source="source whose bill charges it; null where none does",
+        state="split; no usage: charged, and no usage tells what ran on it; no charge: usage of a node that no bill charges;"
+        " no node named: usage that names none; claimed twice: another entry of clusters has usage of it",
+        billed_cost="billed cost of the resource on the day",
+        effective_cost="effective cost of the resource on the day",
     ),
     _table(
         "reports.health",

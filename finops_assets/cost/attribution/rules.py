@@ -14,6 +14,7 @@ from finops_assets.cost.attribution.row_rules import DimensionValue, Matcher, Ow
 from finops_assets.focus.normal import normal_key, normal_value
 from finops_assets.focus.tags import TagValue
 from finops_assets.settings.attribution import AttributionRule, Condition
+from finops_assets.settings.clusters import Cluster
 from finops_assets.settings.model import Settings
 
 __all__ = ["Rules", "TagValue", "resolve"]
@@ -32,6 +33,8 @@ class Rules:
     placeholders: frozenset[str]
     row_rules: tuple[RowRule, ...] = ()
     owners: tuple[OwnerRule, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
+    """By whose usage charges of nodes are split before anything is attributed."""
     _of_day: dict[object, RulesOfDay] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -45,6 +48,7 @@ class Rules:
                 for d, body in settings.dimensions.items()
             },
             placeholders=frozenset(normal_value(p) for p in settings.placeholders) | {""},
+            clusters=settings.clusters,
         )
         return replace(
             rules,
@@ -93,14 +97,16 @@ class Rules:
     @cached_property
     def version(self) -> str:
         """A hash of everything that decides, so that a change of rules is a change of version."""
-        if not self.row_rules and not self.owners:
+        if not self.row_rules and not self.owners and not self.clusters:
             return self.tags_version
-        return _hash([self.tags_version, *self.described()])
+        return _hash([self.tags_version, *self.described(), *self.described_clusters()])
 
     @cached_property
     def configured_version(self) -> str:
         """The version of finops.yaml's rules alone, whatever owners were accepted."""
-        return self.tags_version if not self.row_rules else _hash([self.tags_version, self.described()[0]])
+        if not self.row_rules and not self.clusters:
+            return self.tags_version
+        return _hash([self.tags_version, self.described()[0], *self.described_clusters()])
 
     @cached_property
     def owners_version(self) -> str | None:
@@ -132,6 +138,10 @@ class Rules:
             for owner in self.owners
         ]
         return rules, owners
+
+    def described_clusters(self) -> list[list[str]]:
+        """How charges of nodes are split, as JSON; which files say so is told by the stamp of each day."""
+        return [[cluster.name, cluster.idle] for cluster in self.clusters]
 
     def of_day(self, source: str, day: date) -> RulesOfDay:
         """The rules on rows that may apply to a source's rows of a day."""

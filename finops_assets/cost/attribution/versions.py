@@ -49,6 +49,7 @@ def keep_version(lake: Lake, rules: Rules) -> None:
         "placeholders": sorted(rules.placeholders),
         "attribution_rules": row_rules,
         "accepted_owners": owners,
+        **({"clusters": clusters} if (clusters := rules.described_clusters()) else {}),
     }
     with lake.replacing(file, blind=True) as temporary:
         temporary.write_text(json.dumps(body, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -100,6 +101,8 @@ def difference(before: Version, after: Version) -> list[str]:
     kept = [[name for name in each if name in rules[1 - i]] for i, each in enumerate(rules)]
     if kept[0] != kept[1]:
         said.append("rules in another order")
+    if before.body.get("clusters", []) != after.body.get("clusters", []):
+        said.append("clusters, or who bears what is idle on them, changed")
     owners = [{json.dumps(o, sort_keys=True) for o in v.body["accepted_owners"]} for v in (before, after)]
     for count, what in ((len(owners[1] - owners[0]), "accepted"), (len(owners[0] - owners[1]), "withdrawn or changed")):
         if count:

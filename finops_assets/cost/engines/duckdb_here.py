@@ -40,7 +40,7 @@ class DuckDBHere:
     def __init__(self, lake: Lake, bounds: EngineSettings) -> None:
         self.lake, self.bounds = lake, bounds
 
-    def attribute(self, rules: Rules, resolved: pa.Table, stamps: Mapping[Key, str]) -> None:
+    def attribute(self, rules: Rules, resolved: pa.Table, stamps: Mapping[Key, str], layer: Layer = "raw") -> None:
         """Two days at a time."""
         with self.lake.workspace() as workspace, connect(self.bounds, workspace / "spill") as connection:
             connection.execute("SET preserve_insertion_order = true")
@@ -49,7 +49,7 @@ class DuckDBHere:
 
             def build(key: Key) -> None:
                 with connection.cursor() as cursor:
-                    _build_day(cursor, self.lake, rules, texts, *key, stamps[key])
+                    _build_day(cursor, self.lake, rules, texts, layer, *key, stamps[key])
 
             # Small days are bound by latency, not by the processor: two at a time fill it.
             with ThreadPoolExecutor(2) as pool:
@@ -78,11 +78,12 @@ def _build_day(
     lake: Lake,
     rules: Rules,
     texts: TagTexts,
+    layer: Layer,
     source: str,
     day: date,
     stamp: str,
 ) -> None:
-    raw_file = lake.day_file("raw", source, day)
+    raw_file = lake.day_file(layer, source, day)
     raw = f"read_parquet({literal(one_file(raw_file))}, hive_partitioning = false, file_row_number = true)"
     of_day = rules.of_day(source, day)
     if of_day:

@@ -73,9 +73,9 @@ class Elsewhere:
     def name(self) -> str:
         return self.remote.name
 
-    def attribute(self, rules: Rules, resolved: pa.Table, stamps: Mapping[Key, str]) -> None:
+    def attribute(self, rules: Rules, resolved: pa.Table, stamps: Mapping[Key, str], layer: Layer = "raw") -> None:
         """As many days at a time as the engine is best given."""
-        write_facts(self.remote, self.lake, rules, resolved, stamps)
+        write_facts(self.remote, self.lake, rules, resolved, stamps, layer)
 
     def rows(
         self, layer: Layer, keys: Iterable[Key], query: Query, here: duckdb.DuckDBPyConnection
@@ -97,13 +97,20 @@ class Elsewhere:
         return [key for key in keys if self.lake.holds(self.lake.day_file(layer, *key))]
 
 
-def write_facts(engine: Remote, lake: Lake, rules: Rules, resolved: pa.Table, stamps: Mapping[Key, str]) -> None:
-    """Attribute the raw days that have a stamp here, each replaced as a whole; `resolved` are their tag sets."""
+def write_facts(
+    engine: Remote,
+    lake: Lake,
+    rules: Rules,
+    resolved: pa.Table,
+    stamps: Mapping[Key, str],
+    layer: Layer = "raw",
+) -> None:
+    """Attribute the days of a layer that have a stamp here, each replaced as a whole; `resolved` are their tag sets."""
     texts = TagTexts(lake)
     with _given(engine, resolved) as attribution:
         for of_day, keys in _under_same_rules(rules, stamps, engine.at_once):
             with ExitStack() as given:
-                raw = given.enter_context(shown(engine, "raw", keys))
+                raw = given.enter_context(shown(engine, layer, keys))
                 query = facts_query(rules, raw, attribution, also=PLACED)
                 if of_day:
                     met = answer(engine, combinations_query(of_day, raw))

@@ -34,8 +34,8 @@ class Engine(Protocol):
     def rows_at_once(self) -> int:
         """Of how many facts it is best asked at a time."""
 
-    def attribute(self, rules: Rules, resolved: pa.Table, stamps: Mapping[Key, str]) -> None:
-        """Build the facts of these raw days, each whole or not at all, and let them wait for their gates.
+    def attribute(self, rules: Rules, resolved: pa.Table, stamps: Mapping[Key, str], layer: Layer = "raw") -> None:
+        """Build the facts of these days of a layer, each whole or not at all, and let them wait for their gates.
 
         `resolved`: what the rules give each tag set. A stamp says what a day's facts are built from
         (`facts.facts_stamp`) and stays with them.

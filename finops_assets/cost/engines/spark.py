@@ -107,7 +107,7 @@ class Spark:
         """
         files = self.lake.fetch([self.lake.day_file(layer, *key) for key in keys])
         columns = {**_FOCUS, **_ORIGIN}
-        if layer != "raw":
+        if layer not in ("raw", "split"):
             # Focus, then the dimensions, all of them texts.
             columns = {name: columns.get(name, StringType()) for name in pq.read_schema(files[0]).names}
         for file in files:

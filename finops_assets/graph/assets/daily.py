@@ -18,6 +18,7 @@ from finops_assets.graph.assets.conversion import converted_check_specs, convert
 from finops_assets.graph.assets.days_run import DaysRun
 from finops_assets.graph.assets.describe import cost_by_currency, cost_figures, facts_lineage, rollup_lineage, schema_of
 from finops_assets.graph.assets.report_tables import POOL
+from finops_assets.graph.assets.usage import land_before_facts
 from finops_assets.graph.day_verdicts import HELD_BEFORE, held_back, holds, record, record_whole
 from finops_assets.graph.keys import (
     ACCEPTED,
@@ -28,6 +29,7 @@ from finops_assets.graph.keys import (
     ROLLUP,
     raw_check_keys,
     raw_key,
+    usage_key,
 )
 from finops_assets.graph.partitions import RANGE_RUNS
 from finops_assets.graph.run_days import names_days, run_days
@@ -89,7 +91,7 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
         specs=[
             dg.AssetSpec(
                 FACTS,
-                deps=[*sources, ACCEPTED],
+                deps=[*sources, ACCEPTED, *(usage_key(cluster.name) for cluster in settings.clusters)],
                 skippable=True,
                 partitions_def=days,
                 group_name="facts",
@@ -142,6 +144,8 @@ def daily_assets(platform: Platform, days: dg.PartitionsDefinition[str]) -> dg.A
         selected = context.selected_asset_keys
         checks = context.selected_asset_check_keys
         told: dict[dg.AssetKey, list[Verdict]] = {}
+        if FACTS in selected:
+            land_before_facts(context, platform)
         run = _choose(context.instance, platform, run_days(op, () if selected else checks))
         if FACTS in selected or any(key.asset_key == FACTS for key in checks):
             _build_and_judge_facts(context, platform, run, told)

@@ -14,6 +14,7 @@ from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGra
 
 from finops_assets.base.content import version_of
 from finops_assets.graph.keys import DATA_VERSION
+from finops_assets.ingest.usage.landing import usage_days, usage_fingerprint
 from finops_assets.platform import Platform
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import ledger_table
@@ -55,6 +56,13 @@ class Versions:
             case ["deliveries", source]:
                 table = ledger_table(self._platform.lake, [source])
                 return "" if table.empty else version_of(table.drop(columns=["seen_at"]))
+            case ["usage", cluster]:
+                return version_of(
+                    [
+                        (day, usage_fingerprint(self._platform.lake, cluster, day))
+                        for day in usage_days(self._platform.lake, cluster)
+                    ]
+                )
             case ["raw", source]:
                 return _raw_version(self._platform.lake, source)
         made = self._newest.get(key)

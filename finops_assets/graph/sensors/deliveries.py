@@ -1,4 +1,4 @@
-"""One sensor per source: lands what is new. It lists manifests and reads the ledger, never data.
+"""One sensor per source, and per cluster: lands what is new. It lists manifests and reads the ledger, never data.
 
 The days that changed by it are asked for by the sensor `follow`.
 """
@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from finops_assets.graph.assets.deliveries import deliveries_key
 from finops_assets.graph.settings_in_force import SettingsChanged, in_force
 from finops_assets.ingest.landing import unknown_deliveries
+from finops_assets.ingest.usage.landing import new_usage
 from finops_assets.platform import Platform
+from finops_assets.settings.clusters import Cluster
 from finops_assets.settings.sources import Source
 from finops_assets.storage.ledger import Ledger
 
@@ -28,12 +29,12 @@ ACTIVE = [
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=6)
 
 
-def landing_job(source: Source) -> UnresolvedAssetJobDefinition:
-    """The job that a source's sensor asks for."""
+def landing_job(name: str, lands: dg.AssetKey) -> UnresolvedAssetJobDefinition:
+    """The job that the sensor of a source, or of a cluster's usage, asks for."""
     return dg.define_asset_job(
-        f"land_{source.name}",
-        selection=dg.AssetSelection.assets(deliveries_key(source.name)),
-        description=f"Land new deliveries of {source.name}.",
+        f"land_{name}",
+        selection=dg.AssetSelection.assets(lands),
+        description=f"Land new deliveries of {name}.",
     )
 
 
@@ -54,6 +55,31 @@ def source_sensor(source: Source, job: UnresolvedAssetJobDefinition, seconds: in
             return dg.SensorResult(skip_reason=str(changed))
         requests = list(_landing(context.instance, platform, source, datetime.now(UTC)))
         return dg.SensorResult(run_requests=requests, skip_reason=None if requests else f"nothing new of {source.name}")
+
+    return watch
+
+
+def usage_sensor(cluster: Cluster, job: UnresolvedAssetJobDefinition, seconds: int) -> dg.SensorDefinition:
+    """The sensor of one cluster's usage."""
+
+    @dg.sensor(
+        name=f"watch_{cluster.name}",
+        job=job,
+        minimum_interval_seconds=seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Lists the usage files of {cluster.name} and lands what is new; the days and reports follow.",
+    )
+    def watch(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
+        try:
+            platform = in_force(platform)
+        except SettingsChanged as changed:
+            return dg.SensorResult(skip_reason=str(changed))
+        seen = [(file.key, file.etag) for file in new_usage(platform.lake, cluster)]
+        key, job_name = f"land {cluster.name} {digest(seen)}", f"land_{cluster.name}"
+        requests = list(asked(context.instance, key, job_name, {}, datetime.now(UTC))) if seen else []
+        return dg.SensorResult(
+            run_requests=requests, skip_reason=None if requests else f"nothing new of {cluster.name}"
+        )
 
     return watch
 

@@ -21,6 +21,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from finops_assets.base.period import consecutive
+from finops_assets.cost.clusters.split import split_stamp, usage_changed_days
 from finops_assets.graph.assets.follow import behind
 from finops_assets.graph.assets.owners import SUGGESTIONS, owners_wait
 from finops_assets.graph.checks.shadow import shadow_check_key
@@ -130,7 +131,12 @@ class _Look:
             source.name: set(changed_days(lake, source, settings.first_day, self.now.date(), of_all))
             for source in settings.sources
         }
-        every = sorted(set[date]().union(*changed.values()))
+        split_anew = {
+            day
+            for source in settings.counted
+            for day in usage_changed_days(lake, settings.clusters, source.name, settings.first_day, self.now.date())
+        }
+        every = sorted(split_anew.union(*changed.values()))
         if not every:
             return "", []
         active = _active(self.instance)
@@ -140,11 +146,11 @@ class _Look:
         live = {name: list(Ledger(lake, name).all_live()) for name, days in changed.items() if days}
         requests: list[dg.RunRequest] = []
         beside: list[dg.DagsterRun] = []
-        for days in _alike(consecutive(every, DAYS_PER_RUN), changed):
+        for days in _alike(consecutive(every, DAYS_PER_RUN), [*changed.values(), split_anew]):
             overlapping = [run for run in active if _overlap(run, days)]
             beside += overlapping
             if not overlapping:
-                requests += self._days(job, by_day, days, changed, live)
+                requests += self._days(job, by_day, days, changed, live, days[0] in split_anew)
         waits = f"waits for the runs of the same days: {_named(_by_id(beside))}" if beside else ""
         return ("", requests) if requests else (waits, [])
 
@@ -155,14 +161,18 @@ class _Look:
         days: list[date],
         changed: Mapping[str, set[date]],
         live: Mapping[str, list[Generation]],
+        split_anew: bool,
     ) -> Iterator[dg.RunRequest]:
         sources = [s for s in self.platform.settings.sources if days[0] in changed[s.name]]
         content = []
         for s in sources:
             calendar = Calendar(live[s.name], s.cadence)
             content += [[s.name, *_content(live[s.name], day, calendar, self.now)] for day in days]
+        if split_anew:
+            lake, clusters = self.platform.lake, self.platform.settings.clusters
+            content += [["usage", f"{day} {split_stamp(lake, clusters, day)}"] for day in days]
         assets = [raw_key(s.name) for s in sources]
-        if any(s.shadow_of is None for s in sources):
+        if split_anew or any(s.shadow_of is None for s in sources):
             assets += by_day
         checks = {key for asset in assets for key in self.graph.get_check_keys_for_assets({asset})}
         checks |= {shadow_check_key(s) for s in _compared(self.platform.settings.shadows, sources)}
@@ -206,10 +216,10 @@ def _at_work(instance: dg.DagsterInstance) -> dict[str, str]:
     return _by_id(_active(instance)) | {b.backfill_id: f"the backfill {b.backfill_id}" for b in backfills}
 
 
-def _alike(chunks: Iterable[list[date]], changed: Mapping[str, set[date]]) -> Iterator[list[date]]:
+def _alike(chunks: Iterable[list[date]], changed: Collection[set[date]]) -> Iterator[list[date]]:
     """Days in runs of which the same sources have changed: a source that has not delivered a day is not judged on it."""
     for chunk in chunks:
-        for _, days in groupby(chunk, lambda day: [day in of_source for of_source in changed.values()]):
+        for _, days in groupby(chunk, lambda day: [day in of_source for of_source in changed]):
             yield list(days)
 
 
@@ -227,7 +237,7 @@ def _compared(shadows: Sequence[Source], sources: Sequence[Source]) -> list[Sour
 
 def _lands(run: dg.DagsterRun) -> bool:
     if run.asset_selection:
-        return any(key.path[0] == "deliveries" for key in run.asset_selection)
+        return any(key.path[0] in ("deliveries", "usage") for key in run.asset_selection)
     return run.job_name.startswith("land_") or run.job_name == "export_check"
 
 

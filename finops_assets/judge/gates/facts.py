@@ -7,23 +7,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import duckdb
 
 from finops_assets.base.sql import identifier
 from finops_assets.base.text import money
+from finops_assets.cost.clusters.split import METHOD, SUMMED
 from finops_assets.focus.measures import EFFECTIVE
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.judge.gates.figures import Figures
 from finops_assets.judge.gates.verdict import Figure, OfSource, Verdict
 from finops_assets.platform import Platform
-from finops_assets.storage.day_files import facts_relation, judged_layer
+from finops_assets.storage.day_files import facts_relation, judged_layer, raw_relation
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Key
 
 CONSERVED, WITHIN, ADVICE = "conserved", "untagged_within_threshold", "untagged_below_warning"
 GATES = {
-    CONSERVED: "Rows, billed and effective cost by source and currency equal raw, to the last digit.",
+    CONSERVED: "Rows, billed and effective cost by source and currency equal raw, to the last digit; so do all amounts of"
+    " each charge of a cluster's node and the parts that it was split into.",
     WITHIN: "Positive effective cost without a required dimension stays within the threshold that blocks.",
     ADVICE: "Positive effective cost without a required dimension stays below the threshold that warns.",
 }
@@ -46,18 +50,29 @@ def _totals(found: Iterable[tuple[Any, ...]]) -> Totals:
     return {(day, source, currency): tuple(figures) for day, source, currency, *figures in found}
 
 
-def totals_query(relation: str) -> str:
-    """SQL: charge_date, source, currency, rows, billed and effective cost of a relation of raw rows or of facts."""
+def totals_query(relation: str, split: bool = False) -> str:
+    """SQL: charge_date, source, currency, rows, billed and effective cost of a relation of raw rows or of facts.
+
+    `split`: charges of nodes may be; then the parts of a row are counted as the one row of the bill that they are.
+    """
+    rows = "count(*)"
+    if split:
+        ours = f"AllocatedMethodId LIKE '{METHOD}%'"
+        origin = f"concat({SOURCE_FILE}, '#', CAST({SOURCE_ROW} AS VARCHAR))"
+        rows = f"count(CASE WHEN {ours} THEN NULL ELSE 1 END) + count(DISTINCT CASE WHEN {ours} THEN {origin} END)"
     return f"""
-        SELECT charge_date, source, coalesce(BillingCurrency, '') AS currency, count(*) AS row_count,
+        SELECT charge_date, source, coalesce(BillingCurrency, '') AS currency, {rows} AS row_count,
             coalesce(sum(BilledCost), 0) AS billed_cost, coalesce(sum(EffectiveCost), 0) AS effective_cost
         FROM {relation} GROUP BY 1, 2, 3
     """
 
 
 def _conserved(asked: Figures, judged: list[Key]) -> Iterator[Verdict]:
-    raw = _totals(asked.of_keys("raw", judged, totals_query))
-    facts = _totals(asked.to_judge(judged, totals_query))
+    clusters = bool(asked.platform.rules.clusters)
+    query = partial(totals_query, split=clusters)
+    raw = _totals(asked.of_keys("raw", judged, query))
+    facts = _totals(asked.to_judge(judged, query))
+    torn = _torn(asked, judged) if clusters else {}
     for day in _days_of(judged):
         keys = sorted(k for k in raw.keys() | facts.keys() if k[0] == day)
         problems: dict[str, list[str]] = {}
@@ -67,6 +82,9 @@ def _conserved(asked: Figures, judged: list[Key]) -> Iterator[Verdict]:
                 if a != b:
                     text = f"source {key[1]}, {key[2]}: {what} raw {a}, facts {b}, difference {b - a}"
                     problems.setdefault(key[1], []).append(text)
+        for source, other in torn:
+            if other == day:
+                problems.setdefault(source, []).append(f"source {source}: {torn[source, other]}")
         yield Verdict(
             CONSERVED,
             day,
@@ -82,6 +100,44 @@ def _conserved(asked: Figures, judged: list[Key]) -> Iterator[Verdict]:
             else "",
             of_sources=tuple(OfSource(source, "; ".join(texts)) for source, texts in problems.items()),
         )
+
+
+def _torn(asked: Figures, judged: Iterable[Key]) -> dict[Key, str]:
+    """Of split days those on which the parts of a row are not the row: how many rows, and the first of them."""
+    lake, found = asked.platform.lake, {}
+    for key in judged:
+        raw, facts = lake.day_file("raw", *key), lake.day_file(judged_layer(lake, key), *key)
+        if len(lake.fetch([raw, facts])) < 2 or not lake.holds(lake.day_file("nodes", *key)):
+            continue
+        differing = asked.connection.execute(torn_query(raw_relation([raw]), facts_relation([facts]))).fetchone()
+        if differing and differing[0]:
+            rows, first, what = differing
+            found[key] = f"the parts of {rows} rows are not the row of the bill, first {first}: {what}"
+    return found
+
+
+def torn_query(raw: str, facts: str) -> str:
+    """SQL: how many rows have parts whose amounts are not theirs to the last digit, which is the first, and what of it."""
+    origin = f"{SOURCE_FILE}, {SOURCE_ROW}"
+    sums = ", ".join(f"sum({name}) AS {name}, count({name}) AS {name}_parts" for name in SUMMED)
+    # A part of nothing is nothing: what a row does not say, no part of it does.
+    wrong = " ".join(
+        f"WHEN p.{name} IS DISTINCT FROM r.{name} OR p.{name}_parts NOT IN (0, p.parts) THEN concat('{name} ',"
+        f" coalesce(CAST(r.{name} AS VARCHAR), 'null'), ', its parts ', coalesce(CAST(p.{name} AS VARCHAR), 'null'))"
+        for name in SUMMED
+    )
+    return f"""
+        WITH parts AS (
+            SELECT {origin}, count(*) AS parts, {sums} FROM {facts} WHERE AllocatedMethodId LIKE '{METHOD}%' GROUP BY ALL
+        ),
+        compared AS (
+            SELECT p.{SOURCE_FILE}, p.{SOURCE_ROW},
+                CASE WHEN r.{SOURCE_ROW} IS NULL THEN 'no such row in the raw day' {wrong} END AS wrong
+            FROM parts p LEFT JOIN {raw} AS r USING ({origin})
+        )
+        SELECT count(*), min(concat({SOURCE_FILE}, ' row ', CAST({SOURCE_ROW} AS VARCHAR))), min(wrong)
+        FROM compared WHERE wrong IS NOT NULL
+    """
 
 
 def _untagged(
