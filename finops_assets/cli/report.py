@@ -426,7 +426,7 @@ def report_clusters(
         table = nodes_report(connection, period) if nodes else clusters_report(connection, period)
         if format == "table":
             out.print(str(period), style="dim", highlight=False)
-        write_table(table, format, output)
+        write_table(table, format, output, _about(connection, period, "effective"))
         _say(_missing(connection, period, ROLLUP_TABLE))
 
 
