@@ -24,6 +24,8 @@ from finops_assets.tables.envelope import About, envelope
 from finops_assets.tables.values import exact_frame, typed
 
 MOST_ROWS = 100_000
+DAY = "charge_date"
+"""What cost can be split by, and is not filtered by: days are asked for as a period."""
 LEDGER = "reports.delivery_ledger"
 Answer = dict[str, Any]
 
@@ -72,7 +74,7 @@ class Answers:
         with self._question(Asked()) as question:
             first, last = question.span
             rows = pd.DataFrame(
-                [(name, "charges" if name in question.charge_groups else "rollup") for name in question.groups],
+                [(name, "charges" if name in question.charge_groups else "rollup") for name in (DAY, *question.groups)],
                 columns=["column", "found_in"],
             )
             answer = _answer(question, rows, None, About())
@@ -83,7 +85,7 @@ class Answers:
     def costs(self, of: Asked, by: Sequence[str] = TEAMS_BY) -> Answer:
         """What was spent, beside the like days of the period before; the largest first."""
         by = tuple(dict.fromkeys(name.strip() for name in by if name.strip()))
-        with self._question(of, by) as question:
+        with self._question(of, [name for name in by if name != DAY]) as question:
             rows = question.exported(question.costs(by))
             return _answer(question, rows, question.report(by), _of_period(question, question.view.basis))
 

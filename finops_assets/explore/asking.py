@@ -204,7 +204,10 @@ class Question:
             )
         if view.currency != REPORTING and view.currency not in self.currencies:
             raise ViewError(f"currency: found {view.currency!r}; billed in: {', '.join(self.currencies)}")
-        unknown = [c for c in (*view.by, *view.only) if c not in self.groups and c != CHARGES]
+        # Single charges are split by nothing else.
+        unknown = [
+            c for c in (*view.by, *view.only) if c not in self.groups and (c != CHARGES or view.by != (CHARGES,))
+        ]
         if unknown:
             known = ", ".join(self.groups[:12]) + ("" if len(self.groups) <= 12 else ", …")
             raise ViewError(f"{view.basis} cost is not known by {', '.join(unknown)}; it is by: {known}")

@@ -47,7 +47,7 @@ from finops_assets.explore.pages.untagged import untagged
 from finops_assets.explore.people import NotAllowed, Person, of_this_machine
 from finops_assets.explore.reach import ALL
 from finops_assets.explore.rendering import OF_ALL, about, render, render_error
-from finops_assets.explore.sign_in import Known, OpenId, person_of, sessions
+from finops_assets.explore.sign_in import OpenId, known, person_of, sessions
 from finops_assets.settings.access import OpenIdSignIn
 from finops_assets.settings.model import Settings
 
@@ -215,7 +215,7 @@ def application(settings: Settings) -> Starlette:
         Middleware(_Headers),
         Middleware(GZipMiddleware, minimum_size=2_000, compresslevel=4),
         *([sessions(settings)] if open_id else []),
-        Middleware(Known, settings=settings),
+        known(settings),
     ]
     inner = Starlette(
         routes=[

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hmac
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
+import httpx2
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.starlette_client import OAuth
 from starlette.middleware import Middleware
@@ -27,7 +28,7 @@ from finops_assets.base.errors import ConfigError, Mistake
 from finops_assets.explore.people import NotAllowed, Person, of_this_machine
 from finops_assets.explore.reach import reach_of
 from finops_assets.explore.rendering import render_error
-from finops_assets.settings.access import HeaderSignIn, OpenIdSignIn
+from finops_assets.settings.access import HeaderSignIn, OpenIdSignIn, Token
 from finops_assets.settings.model import Settings
 
 SHORTEST_SECRET = 32
@@ -46,13 +47,10 @@ def person_of(request: Request) -> Person:
 class Known:
     """Lets through who is known, with `person` in the request's state; sends others to sign in, or away."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, tokens: Sequence[tuple[str, Token]]) -> None:
         self.app = app
         self.settings = settings
-        self.tokens = tuple(
-            (_secret(token.env, f"explore.tokens of finops.yaml, {token.name}"), token.name, token.groups)
-            for token in settings.explore.tokens
-        )
+        self.tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(OPEN):
@@ -97,10 +95,10 @@ class Known:
         return Person(name, reach)
 
     def _of_token(self, given: str) -> Person | None:
-        for secret, name, groups in self.tokens:
+        for secret, token in self.tokens:
             if hmac.compare_digest(secret.encode(), given.encode()):
-                reach = reach_of(self.settings.access, groups)
-                return Person(name, reach) if reach else None
+                reach = reach_of(self.settings.access, token.groups)
+                return Person(token.name, reach) if reach else None
         return None
 
     @staticmethod
@@ -193,7 +191,7 @@ class OpenId:
             answer: Response = await self.oauth.provider.authorize_redirect(
                 request, f"{self.settings.explore.url}{SIGNED_IN}"
             )
-        except (httpx.HTTPError, KeyError, ValueError, RuntimeError) as error:
+        except (httpx2.HTTPError, KeyError, ValueError, RuntimeError) as error:
             return self._unreachable(error)
         return answer
 
@@ -206,7 +204,7 @@ class OpenId:
         except OAuthError as error:
             said = f"signing in did not succeed ({error.error}{f': {error.description}' if error.description else ''})"
             return HTMLResponse(render_error(f"{said}; try again", "overview"), 401)
-        except (httpx.HTTPError, KeyError, ValueError, RuntimeError) as error:
+        except (httpx2.HTTPError, KeyError, ValueError, RuntimeError) as error:
             return self._unreachable(error)
         back = _own_page(request.session.get("back", ""))
         request.session.clear()
@@ -232,6 +230,19 @@ class OpenId:
             " explore.sign_in.issuer in finops.yaml"
         )
         return HTMLResponse(render_error(text, "overview"), 502)
+
+
+def known(settings: Settings) -> Middleware:
+    """Who asks is known, or sent away.
+
+    Raises:
+        ConfigError: a token is not in the environment.
+    """
+    tokens = [
+        (_secret(token.env, f"explore.tokens[{place}].env"), token)
+        for place, token in enumerate(settings.explore.tokens)
+    ]
+    return Middleware(Known, settings=settings, tokens=tokens)
 
 
 def sessions(settings: Settings) -> Middleware:

@@ -372,7 +372,11 @@ _SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
     "deliveries": (TEXT, "what each channel was told, as JSON"),
     # Kept by the pipeline for itself.
     "stamp": (TEXT, "hash of what the day was made from"),
-    # Of commands alone.
+    # Of commands and pages alone.
+    "built": (COUNT, "days that are built"),
+    "awaited": (COUNT, "days whose bill is not due yet"),
+    "held": (COUNT, "days that a gate holds"),
+    "outdated": (COUNT, "days that show their last good version"),
     "by": (TEXT, "what would give the new value"),
     "from": (TEXT, "value now"),
     "to": (TEXT, "value then"),

@@ -200,14 +200,14 @@ class Served:
             return content
 
 
-def published_platform(folder: Path) -> Platform:
-    """The platform built, evaluated and published."""
+def published_platform(folder: Path, more: str = "") -> Platform:
+    """The platform built, evaluated and published. `more`: of finops.yaml."""
     config = folder / "finops.yaml"
-    config.write_text(SETTINGS, encoding="utf-8")
+    config.write_text(SETTINGS + more, encoding="utf-8")
     (folder / "budgets.csv").write_text(BUDGETS, encoding="utf-8")
     (folder / "rates.csv").write_text(RATES, encoding="utf-8")
     (folder / "units.csv").write_text(UNITS, encoding="utf-8")
-    platform = Platform(parse_settings(SETTINGS, config))
+    platform = Platform(parse_settings(SETTINGS + more, config))
     deliver(folder, LAST + timedelta(days=1))
     build(platform, FIRST, LAST + timedelta(days=1))
     evaluate(platform)

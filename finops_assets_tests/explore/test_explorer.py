@@ -15,8 +15,11 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
+import hypothesis
 import pyarrow.parquet as pq
 import pytest
+import schemathesis
+from hypothesis import given
 from typer.testing import CliRunner
 
 from finops_assets.cli import app
@@ -304,6 +307,26 @@ def test_what_one_costs_is_drawn_and_exact(here: Served, browser: Browser) -> No
     assert browser.run("return document.querySelector('h3, figcaption, .vega').closest('figure').innerText").startswith(
         "cost_per_order, team web"
     )
+
+
+def test_whatever_the_description_of_the_api_allows_is_answered_as_it_says(here: Served) -> None:
+    described = schemathesis.openapi.from_url(f"{here.address}/api/v1/openapi.json")
+    operations = [found.ok() for found in described.get_all_operations()]
+    assert {operation.path for operation in operations} >= {
+        "/costs",
+        "/coverage",
+        "/budgets",
+        "/anomalies",
+        "/deliveries",
+    }
+    for operation in operations:
+
+        @given(case=operation.as_strategy())
+        @hypothesis.settings(max_examples=20, deadline=None, derandomize=True, database=None)
+        def ask(case: schemathesis.Case) -> None:
+            case.call_and_validate()
+
+        ask()
 
 
 def test_a_newer_copy_is_taken_without_a_restart(here: Served, browser: Browser) -> None:

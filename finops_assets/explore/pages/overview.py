@@ -13,7 +13,7 @@ from finops_assets.evaluate.budgets.evaluate import evaluations, most_serious_fi
 from finops_assets.evaluate.forecast.period import FORECAST
 from finops_assets.evaluate.reports import TEAMS_BY
 from finops_assets.explore import charts
-from finops_assets.explore.asking import Question, finops, less
+from finops_assets.explore.asking import CHARGES, Question, finops, less
 from finops_assets.explore.listing import Listing, heading
 from finops_assets.explore.pages.anomalies import found_in
 from finops_assets.explore.pages.costs import after_shared_cost, by_day, costs_by, total
@@ -26,7 +26,8 @@ MOST_CHANGES, MOST_BUDGETS, MOST_ANOMALIES = 10, 5, 5
 
 def overview(question: Question) -> Page:
     view, currency = question.view, question.currency
-    by = view.by or ("provider",)
+    by = view.by if view.by != (CHARGES,) else ()
+    by = by or ("provider",)
     with question.made(question.report(by), question.compared.notes) as made:
         groups = question.costs(by)
     days = question.costs(("charge_date", by[0]))
