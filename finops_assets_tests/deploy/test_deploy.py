@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ import yaml
 
 from finops_assets_tests.docs.pages import blocks
 from finops_assets_tests.emulators import free_port, server
+from finops_assets_tests.nginx import nginx
 from finops_assets_tests.places import PROJECT
 
 DEPLOY = PROJECT / "deploy"
@@ -43,11 +43,11 @@ def test_what_compose_mounts_and_builds_from_is_there() -> None:
 def test_compose_opens_nothing_beyond_loopback_and_writes_to_its_volumes_alone() -> None:
     services = composed()["services"]
     ports = [port for service in services.values() for port in service.get("ports", ())]
-    assert ports == ["127.0.0.1:3000:3000"]
+    assert ports == ["127.0.0.1:3000:3000", "127.0.0.1:8070:8070"]
     ours = {name: service for name, service in services.items() if name != "postgres"}
     assert all(s["read_only"] and s["cap_drop"] == ["ALL"] for s in ours.values())
     assert ours["explorer"]["profiles"] == ["explorer"]
-    assert "--host" not in ours["explorer"]["command"]
+    assert ours["explorer"]["environment"]["DAGSTER_PG_HOST"] == "postgres"
 
 
 @pytest.mark.slow
@@ -75,9 +75,6 @@ def test_the_service_of_systemd_is_valid(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_nginx_asks_for_a_password_and_does_not_pass_it_on(tmp_path: Path) -> None:
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin")
-    if nginx is None:
-        pytest.skip("nginx is not installed")
     behind, before = free_port(), free_port()
     echo = (
         "import sys; from wsgiref.simple_server import make_server\n"
@@ -86,24 +83,10 @@ def test_nginx_asks_for_a_password_and_does_not_pass_it_on(tmp_path: Path) -> No
         "    return [f\"{environ.get('HTTP_AUTHORIZATION', '')}|{environ['PATH_INFO']}\".encode()]\n"
         "make_server('127.0.0.1', int(sys.argv[1]), app).serve_forever()\n"
     )
-    written = (DEPLOY / "nginx" / "finops.conf").read_text(encoding="utf-8")
-    # Where it listens and lies is the test's; without TLS, which needs a certificate.
-    written = re.sub(r"^ *ssl_certificate.*\n", "", written, flags=re.MULTILINE)
-    written = written.replace("listen 443 ssl", f"listen 127.0.0.1:{before}").replace(":3000", f":{behind}")
-    written = written.replace("/etc/nginx/finops.htpasswd", str(tmp_path / "htpasswd"))
-    (tmp_path / "htpasswd").write_text("anna:{PLAIN}a word\n")
-    tmp_path.chmod(0o755)
-    temporary = "".join(
-        f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (tmp_path / "nginx.conf").write_text(
-        f"{'user root;' if os.geteuid() == 0 else ''}\ndaemon off;\npid {tmp_path}/pid;\nerror_log {tmp_path}/log;\n"
-        f"events {{}}\nhttp {{\naccess_log off;\n{temporary}{written}}}\n"
-    )
     asked = f"http://127.0.0.1:{before}/runs"
     with (
         server([sys.executable, "-c", echo, str(behind)], behind),
-        server([nginx, "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "log")], before),
+        nginx(tmp_path, "finops.example.com", before, {3000: behind}, "anna:{PLAIN}a word\n"),
     ):
         with pytest.raises(urllib.error.HTTPError, match="401") as refused:
             urllib.request.urlopen(asked, timeout=10)

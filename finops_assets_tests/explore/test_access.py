@@ -27,7 +27,9 @@ from finops_assets.evaluate.anomalies.history import AnomalyHistory
 from finops_assets.explore.server import PAGES, application
 from finops_assets.platform import Platform
 from finops_assets.settings.load import parse_settings
+from finops_assets_tests.emulators import free_port, server
 from finops_assets_tests.explore.served import BACKWARDS, SETTINGS, published_platform
+from finops_assets_tests.nginx import nginx
 
 OCTOBER = "from=2026-10-01&to=2026-10-18"
 SITE = "http://127.0.0.1:8070"
@@ -237,6 +239,31 @@ def test_only_the_proxy_is_believed(
         assert answer.status_code == status, path
         assert says in answer.text
     assert TestClient(asker.app, SITE, client=client).get("/health").text == "ok"
+
+
+@pytest.mark.slow
+def test_behind_the_nginx_of_deploy_each_sees_what_his_groups_see(platform: Platform, tmp_path: Path) -> None:
+    explorer, before = free_port(), free_port()
+    config = tmp_path / "finops.yaml"
+    behind = "explore: {url: 'http://costs.example.com', sign_in: {kind: header, proxies: [127.0.0.1]}}\n"
+    access = "access: {finance: all, search-leads: [shop/web]}\n"
+    text = f"{SETTINGS}{access}{behind}".replace("published: p.duckdb", f"published: {platform.settings.published}")
+    config.write_text(text, encoding="utf-8")
+    command = [str(Path(sys.executable).with_name("finops")), "explore", "--port", str(explorer), "-c", str(config)]
+    passwords = "anna:{PLAIN}a word\nbob:{PLAIN}b word\ncy:{PLAIN}c word\n"
+
+    def seen(who: str, path: str = f"/teams?{OCTOBER}") -> httpx2.Response:
+        headers = {"host": "costs.example.com", "x-forwarded-groups": "finance"}
+        return httpx2.get(f"http://127.0.0.1:{before}{path}", headers=headers, auth=(who, f"{who[0]} word"), timeout=60)
+
+    with server(command, explorer), nginx(tmp_path, "costs.example.com", before, {8070: explorer}, passwords):
+        assert "Runner" in seen("anna", f"/teams?{OCTOBER}&by=ServiceName").text
+        own = seen("bob", f"/teams?{OCTOBER}&by=ServiceName")
+        assert own.status_code == 200
+        assert "Runner" not in own.text
+        assert seen("cy").status_code == 403
+        assert seen("dan").status_code == 401
+        assert seen("dan", "/api/v1/costs").status_code == 403
 
 
 def test_a_token_sees_what_its_groups_see_and_opens_no_page(platform: Platform, served_by_header: Starlette) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
@@ -323,7 +324,7 @@ def test_whatever_the_description_of_the_api_allows_is_answered_as_it_says(here:
 
         @given(case=operation.as_strategy())
         @hypothesis.settings(max_examples=20, deadline=None, derandomize=True, database=None)
-        def ask(case: schemathesis.Case) -> None:
+        def ask(case: schemathesis.Case[Any]) -> None:
             case.call_and_validate()
 
         ask()
