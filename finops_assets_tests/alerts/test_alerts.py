@@ -314,6 +314,7 @@ alerts:
     )
 
 
+@pytest.mark.long
 def test_a_healed_day_is_resolved_told_and_published(tmp_path: Path, inbox: Inbox) -> None:
     small_estate(tmp_path, BAD, BAD, incidents=[Incident("gcp", BAD, "incomplete")])
     with persistent_instance(tmp_path / "dagster") as instance:
@@ -752,6 +753,7 @@ def test_late_sources(tmp_path: Path) -> None:
     assert late("2026-09-01T08:00:00+00:00") == {}, "nothing is due before the first day"
 
 
+@pytest.mark.long
 def test_untagged_cost_is_told_by_source_to_those_who_want_that_source(tmp_path: Path, inbox: Inbox) -> None:
     gate = f"check cloud_cost_facts:untagged_within_threshold {BAD}"
     small_estate(tmp_path, BAD, BAD, incidents=[Incident(s, BAD, "untagged") for s in ("aws", "azure")])
@@ -780,6 +782,7 @@ def test_untagged_cost_is_told_by_source_to_those_who_want_that_source(tmp_path:
         assert [(m["event"], m["source"]) for m in inbox.taken if m["key"].startswith(gate)] == [("resolved", "azure")]
 
 
+@pytest.mark.long
 def test_a_refused_delivery_is_one_alert_with_the_days_that_it_holds_and_delays(tmp_path: Path, inbox: Inbox) -> None:
     estate = small_estate(tmp_path, FIRST, LAST, deliver=False)
     estate.deliver("gcp", "2026-09", through=BAD)

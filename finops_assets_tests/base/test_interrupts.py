@@ -36,6 +36,7 @@ def interrupted_query() -> Iterator[Callable[[], None]]:
         signal.signal(number, handler)
 
 
+@pytest.mark.long
 def test_a_query_that_is_interrupted_outside_a_run_ends_the_command_as_interrupted(
     interrupted_query: Callable[[], None],
 ) -> None:

@@ -94,6 +94,7 @@ def claimed(instance: dg.DagsterInstance) -> set[str]:
     return {slot.run_id for info in infos for slot in info.claimed_slots}
 
 
+@pytest.mark.long
 def test_a_run_killed_and_one_interrupted_leave_nothing_that_the_next_waits_for(project: Path) -> None:
     with open_instance() as instance:
         with finops(project, "run", str(FIRST), END) as process:
@@ -150,6 +151,7 @@ def somebody_who_has_it_open(file: Path) -> Iterator[int]:
             process.kill()
 
 
+@pytest.mark.long
 def test_a_warehouse_that_somebody_has_open_is_waited_for_with_words_and_an_end(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

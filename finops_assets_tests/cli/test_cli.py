@@ -158,6 +158,7 @@ def test_config_check_reads_the_files_that_are_named(tmp_path: Path) -> None:
     assert "budgets.csv: 2 mistakes" in result.output.replace("\n", "")
 
 
+@pytest.mark.long
 def test_a_backfill_judges_held_days_by_the_limits_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_estate(tmp_path, FIRST, date(2026, 9, 2), incidents=[Incident("azure", FIRST, "untagged")])
     settings = (
@@ -184,6 +185,7 @@ def test_a_backfill_judges_held_days_by_the_limits_of_now(tmp_path: Path, monkey
     assert (code, "nothing to run" in said) == (0, True), said
 
 
+@pytest.mark.long
 def test_what_comes_after_a_source_that_cannot_be_read_does_not_run_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +221,7 @@ def test_what_comes_after_a_source_that_cannot_be_read_does_not_run_and_says_so(
     assert any("Dependencies for step attribute_and_roll_up failed: ['raw__gcp']" in line for line in log)
 
 
+@pytest.mark.long
 def test_what_is_missing_of_a_source_that_is_not_required_is_told_in_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +342,7 @@ def test_no_command_ends_in_a_traceback_without_a_configuration(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("content", [None, b"garbage" * 1_000, b""])
 def test_no_command_ends_in_a_traceback_where_nothing_was_run_or_all_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
@@ -376,6 +380,7 @@ def test_the_program_says_its_version_and_its_exit_codes() -> None:
         assert code in told
 
 
+@pytest.mark.long
 def test_where_no_source_is_required_all_goes_on_and_nothing_is_critical(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,6 +415,7 @@ def test_where_no_source_is_required_all_goes_on_and_nothing_is_critical(
     assert set(told.values()) == {"WARNING"}
 
 
+@pytest.mark.long
 def test_suggesting_owners_waits_with_exit_code_3_while_the_newest_day_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,6 +170,7 @@ def test_a_yearly_licence_becomes_365_days_and_only_reached_ones_are_actuals(sit
     assert set(rest["team"]) == {"core"}
 
 
+@pytest.mark.long
 def test_a_restated_licence_changes_its_own_parts_and_keeps_what_was_reported(site: Site) -> None:
     site.put_csv("jan.csv", licence("2026-01-01", "2026-01-05", "40"), licence("2026-01-02", "2026-01-06", "4"))
     site.run_all("2026-01-01", "2026-01-02", "2026-01-03")

@@ -101,6 +101,7 @@ def test_usage_whose_purchase_was_before_the_platform_began(site: Site) -> None:
     assert row["saved_against_list"] is None
 
 
+@pytest.mark.long
 def test_currencies_stand_apart_and_a_restated_day_is_replaced(site: Site) -> None:
     site.put_csv("a.csv", usage("2026-01-01", "1"), usage("2026-01-01", "2", BillingCurrency="EUR"))
     site.run_all("2026-01-01")
@@ -151,6 +152,7 @@ def filled(rows: Iterable[Row]) -> list[Row]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the specification's examples are not here")
 @pytest.mark.parametrize(
     ("files", "purchased", "used", "unused"),

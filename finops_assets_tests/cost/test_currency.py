@@ -267,6 +267,7 @@ def converted(graph: Graph, columns: str, extra: str = "") -> list[tuple[Any, ..
         return connection.execute(f"SELECT {columns} FROM {CONVERTED} {extra} ORDER BY ALL").fetchall()
 
 
+@pytest.mark.long
 def test_a_missing_rate_holds_the_converted_day_only_and_its_arrival_releases_it(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -299,6 +300,7 @@ def test_a_missing_rate_holds_the_converted_day_only_and_its_arrival_releases_it
     } == {(day, date(2026, 8, 26) if day < DAYS[2] else DAYS[2]) for day in DAYS}
 
 
+@pytest.mark.long
 def test_every_row_keeps_its_original_and_the_rate_that_made_it(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     deliver(tmp_path)
     write(tmp_path, rate("2026-09-01", "1.0834"))
@@ -319,6 +321,7 @@ def test_every_row_keeps_its_original_and_the_rate_that_made_it(tmp_path: Path, 
         assert shown == convert(Decimal(1), factor)
 
 
+@pytest.mark.long
 def test_figures_follow_a_restated_bill_and_a_changed_rate(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     deliver(tmp_path)
     write(tmp_path, *(rate(f"{day}", "1.25") for day in DAYS))
@@ -358,6 +361,7 @@ def asks(sensor: Any, graph: Graph) -> list[Any]:
         return list(sensor(context).run_requests or [])
 
 
+@pytest.mark.long
 def test_a_rate_table_that_cannot_be_read_holds_converted_figures_and_nothing_else(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -379,6 +383,7 @@ def test_a_held_rollup_day_is_held_for_the_converted_figures_too(tmp_path: Path,
     assert "held before it" in run.verdicts(f"{CONVERTED}:rates_present")[FIRST].description
 
 
+@pytest.mark.long
 def test_without_a_reporting_currency_nothing_is_different(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     deliver(tmp_path)
     text = config().partition("currency:")[0]
@@ -387,6 +392,7 @@ def test_without_a_reporting_currency_nothing_is_different(tmp_path: Path, insta
     assert graph.run(FIRST).success
 
 
+@pytest.mark.long
 def test_reports_in_the_reporting_currency(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def test_a_dimension_that_comes_is_there_for_days_that_run_again_and_null_before
     assert untagged["untagged_department_percent"] == 100
 
 
+@pytest.mark.long
 def test_history_stays_comparable_over_a_change_of_dimensions(before: Site) -> None:
     """A day that is summed by more or by fewer names has moved by nothing; what it was reported by stays told."""
     wider = build(replace(before, extra=OWN), ONE, TWO)
@@ -127,6 +128,7 @@ def test_history_stays_comparable_over_a_change_of_dimensions(before: Site) -> N
     assert [(str(r.charge_date), r.moved) for r in moved.itertuples()] == [(TWO, Decimal(5))]
 
 
+@pytest.mark.long
 def test_a_dimension_that_goes_collapses_day_by_day(before: Site) -> None:
     wide = build(replace(before, extra=OWN), ONE, TWO)
     with wide.platform.warehouse.writing() as connection:
@@ -161,6 +163,7 @@ def test_a_dimension_with_too_many_values_is_not_summed_by(before: Site, monkeyp
     assert "order has too many values to be summed by on 2 of the days" in " ".join(done.stderr.split())
 
 
+@pytest.mark.long
 def test_commands_say_which_names_there_are_and_which_days_lack_one(before: Site) -> None:
     def say(site: Site, *arguments: str) -> str:
         done = CliRunner().invoke(app, [*arguments, "--config", str(site.folder / "finops.yaml")])

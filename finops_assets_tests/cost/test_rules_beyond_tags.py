@@ -371,6 +371,7 @@ def ruled(tmp_path_factory: pytest.TempPathFactory) -> Ruled:
     return Ruled(tmp_path_factory.mktemp("ruled"))
 
 
+@pytest.mark.long
 def test_on_the_estate_rules_attribute_rightly_and_conserve_rows_and_money(ruled: Ruled) -> None:
     totals = "SELECT source, count(*), sum(BilledCost), sum(EffectiveCost) FROM {facts} GROUP BY 1 ORDER BY 1"
     before, total_before = ruled.untagged(ruled.plain), ruled.rows(totals)
@@ -480,6 +481,7 @@ def test_the_statements_of_rules_are_rendered_for_other_engines(dialect: str) ->
         assert sqlglot.parse_one(rendered(statement, dialect), read=dialect)
 
 
+@pytest.mark.long
 def test_dagster_calls_facts_out_of_date_when_rules_or_accepted_owners_changed(make_site: MakeSite) -> None:
     site = make_site(extra="")
     site.put_csv("a.csv", focus_row(ResourceId="i-1", Tags=""))

@@ -424,6 +424,7 @@ def test_untagged_day_has_lost_its_tags_and_its_owners(estate: Estate, written: 
     assert rows == [(0, 0, 0, True)]
 
 
+@pytest.mark.long
 def test_day_without_rows_is_absent_and_no_other_day_changes(
     written: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
@@ -453,6 +454,7 @@ def test_normal_days_are_mostly_tagged(estate: Estate, source: str) -> None:
     assert 0.01 < sum(normal) / len(normal) < 0.15
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("create_new", [False, True])
 def test_through_gives_the_days_so_far_and_later_the_rest(
@@ -477,6 +479,7 @@ def test_through_gives_the_days_so_far_and_later_the_rest(
             assert first_files == data_files(tmp_path, source)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", SOURCES)
 def test_restatement_changes_the_usage_of_its_day_and_nothing_else(
     written: duckdb.DuckDBPyConnection, tmp_path: Path, source: str
@@ -496,6 +499,7 @@ def test_restatement_changes_the_usage_of_its_day_and_nothing_else(
     assert days(con, source, other_rows) == days(written, source, f"{before} AND {other_rows}")
 
 
+@pytest.mark.long
 def test_a_smaller_delivery_leaves_no_stale_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from finops_assets.demo import deliver
     from finops_assets.demo.rows import chunks
@@ -573,6 +577,7 @@ def test_wrong_requests_say_what_is_allowed(make: Callable[[], object], message:
         make()
 
 
+@pytest.mark.long
 def test_an_estate_that_nobody_closes_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -422,6 +422,7 @@ def test_list_show_resolve_and_rates(site: Site, tmp_path: Path) -> None:
     assert wrong.exit_code == 1
 
 
+@pytest.mark.long
 def test_a_restated_day_is_looked_at_again_and_nothing_is_told_twice(tmp_path: Path) -> None:
     site = Site(tmp_path, extra="anomalies: {resource_floor: 1000}\n")
     first, calm = date(2026, 8, 1), EVENT - timedelta(days=1)
@@ -444,6 +445,7 @@ def test_a_restated_day_is_looked_at_again_and_nothing_is_told_twice(tmp_path: P
     assert len(history(site).all()) == 1
 
 
+@pytest.mark.long
 def test_a_costly_resource_is_a_series_of_its_own(tmp_path: Path) -> None:
     dimension = "  environment: {keys: [env]}\n"
     site = Site(tmp_path, extra=dimension + "anomalies: {resource_floor: 90}\n")
@@ -473,6 +475,7 @@ def test_a_costly_resource_is_a_series_of_its_own(tmp_path: Path) -> None:
     assert [(a.id, a.ended) for a in again.changed] == [(anomaly.id, "limits")], "not restated: told apart otherwise"
 
 
+@pytest.mark.long
 def test_the_estates_runaway_resource_is_found_and_named(tmp_path: Path) -> None:
     first, last = date(2026, 10, 1), date(2026, 10, 31)
     incidents = tuple(Incident("aws", date(2026, 10, day), "surge") for day in (28, 29, 30))
@@ -497,6 +500,7 @@ def test_the_estates_runaway_resource_is_found_and_named(tmp_path: Path) -> None
     assert runaway["ResourceId"] in surge.drivers[0]["name"]
 
 
+@pytest.mark.long
 def test_held_days_and_late_providers_are_gaps(tmp_path: Path) -> None:
     site = Site(tmp_path)
     deliver(site, None, date(2026, 8, 1), EVENT - timedelta(days=1))

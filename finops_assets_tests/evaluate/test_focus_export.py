@@ -100,6 +100,7 @@ def test_it_holds_what_the_facts_hold(platform: Platform, exported: tuple[Path, 
     assert not list(target.rglob(".tmp-*"))
 
 
+@pytest.mark.long
 def test_it_keeps_to_the_version_that_it_names(exported: tuple[Path, FocusExport], tmp_path: Path) -> None:
     target, export = exported
     findings = judge_files([str(target)], EngineSettings(), tmp_path, export.version)
@@ -133,6 +134,7 @@ def test_a_single_source_keeps_all_its_columns(platform: Platform, tmp_path: Pat
     assert breaks(findings, "warning") == []
 
 
+@pytest.mark.long
 def test_it_is_read_back_as_a_source(platform: Platform, exported: tuple[Path, FocusExport], tmp_path: Path) -> None:
     target, export = exported
     text = (
@@ -236,6 +238,7 @@ def test_what_the_provider_left_out_is_told(site: Site, tmp_path: Path) -> None:
     assert found == [("Cloud", "USD", Decimal("1.25"))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("release", ["whole_day", "by_source"])
 def test_the_command_leaves_what_is_held_out_and_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str

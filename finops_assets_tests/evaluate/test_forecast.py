@@ -236,6 +236,7 @@ def test_few_past_forecasts_do_not_make_the_wide_interval_as_narrow_as_the_other
     assert (made.half[0.95] > 1.5 * made.half[0.80]).all()
 
 
+@pytest.mark.long
 def test_the_asset_writes_the_table_and_the_command_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, last = date(2026, 8, 29), date(2026, 9, 12)
     small_estate(tmp_path, first, last, rows=600)

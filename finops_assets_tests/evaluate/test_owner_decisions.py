@@ -326,6 +326,7 @@ def waits(result: dg.ExecuteInProcessResult) -> str:
     return str(result.asset_materializations_for_node("owner_suggestions")[0].metadata["not made anew"].value)
 
 
+@pytest.mark.long
 def test_the_stage_says_why_it_does_not_run_and_runs_when_the_day_is_healed(tmp_path: Path) -> None:
     small_estate(tmp_path, FIRST, LAST, incidents=[Incident("gcp", LAST, "incomplete")])
     with dg.DagsterInstance.ephemeral() as instance:

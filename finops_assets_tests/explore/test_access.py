@@ -31,6 +31,7 @@ from finops_assets_tests.emulators import free_port, server
 from finops_assets_tests.explore.served import BACKWARDS, SETTINGS, published_platform
 from finops_assets_tests.nginx import nginx
 
+pytestmark = pytest.mark.slow
 OCTOBER = "from=2026-10-01&to=2026-10-18"
 SITE = "http://127.0.0.1:8070"
 KEY = "k" * 32
@@ -241,7 +242,6 @@ def test_only_the_proxy_is_believed(
     assert TestClient(asker.app, SITE, client=client).get("/health").text == "ok"
 
 
-@pytest.mark.slow
 def test_behind_the_nginx_of_deploy_each_sees_what_his_groups_see(platform: Platform, tmp_path: Path) -> None:
     explorer, before = free_port(), free_port()
     config = tmp_path / "finops.yaml"

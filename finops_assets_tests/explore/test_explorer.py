@@ -67,6 +67,7 @@ def total(rows: list[dict[str, str]], column: str, currency: str = "USD") -> Dec
     return sum((Decimal(row[column]) for row in rows if row["currency"] == currency), Decimal(0))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("basis", "currency"), [("effective", "USD"), ("billed", "EUR"), ("accrued", "USD"), ("billed", "reporting")]
 )
@@ -92,6 +93,7 @@ def test_the_total_on_the_screen_is_that_of_finops_report(
     assert total(here.rows(*shlex.split(command)[1:]), f"{basis}_cost", code) == Decimal(browser.run(SPENT))
 
 
+@pytest.mark.long
 def test_clicks_narrow_down_to_single_charges_and_the_address_brings_the_view_back(
     here: Served, browser: Browser
 ) -> None:
@@ -168,6 +170,7 @@ def test_a_held_day_is_marked_in_the_charts_that_it_touches(here: Served, browse
     assert "Next: have it delivered again" in browser.run("return document.querySelector('#open').innerText")
 
 
+@pytest.mark.long
 def test_nothing_is_asked_of_another_host_and_no_text_acts(here: Served, browser: Browser) -> None:
     asked: list[str] = []
     for page in ("overview", "teams", "teams?by=ResourceName", "teams?by=charges", "untagged", "budgets", "data"):
@@ -269,6 +272,7 @@ def test_a_decision_from_another_site_is_not_heard(here: Served) -> None:
     assert OwnerDecisions.beside(here.platform.settings.warehouse).all() == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("page", "table", "command"),
     [
@@ -330,6 +334,7 @@ def test_whatever_the_description_of_the_api_allows_is_answered_as_it_says(here:
         ask()
 
 
+@pytest.mark.long
 def test_a_newer_copy_is_taken_without_a_restart(here: Served, browser: Browser) -> None:
     """Stands last: it changes what the others look at."""
     open_page(browser, here, f"/teams?{OCTOBER}")

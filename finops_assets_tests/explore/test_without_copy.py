@@ -42,6 +42,7 @@ def _answer(app: Any, path: str) -> tuple[int, str]:
     return int(sent[0]["status"]), body.decode()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("content", [None, b"garbage" * 1_000, b""])
 def test_every_page_says_what_is_wrong_with_the_copy_and_what_to_do(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:

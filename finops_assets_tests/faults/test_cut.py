@@ -55,6 +55,7 @@ def test_after_kills_one_after_another_the_next_run_ends_at_the_truth_and_nothin
     without_faults([kills.chain(tmp_path, SEED)])
 
 
+@pytest.mark.long
 def test_hostile_text_is_text_wherever_it_comes_out(tmp_path: Path) -> None:
     without_faults([hostile.texts(tmp_path, SEED, few=True)])
 

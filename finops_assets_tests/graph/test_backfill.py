@@ -30,6 +30,7 @@ SYNC = {
 
 
 # All three are Dagster's own: a call of its backfill, and event loops that its test workspace leaves behind.
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources`:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -22,6 +22,7 @@ PATIENCE_SECONDS = 300
 RAW, FACTS, ROLLUP = dg.AssetKey(["raw", "aws"]), dg.AssetKey("cloud_cost_facts"), dg.AssetKey("daily_cost_by_team")
 
 
+@pytest.mark.long
 def test_a_delivery_dropped_into_a_bucket_flows_and_a_bad_day_is_held(
     tmp_path: Path,
     s3_endpoint: str,  # noqa: F811

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from finops_assets.graph.sensors.dead_runs import dead_runs_sensor
 from finops_assets_tests.dev import started
@@ -33,6 +34,7 @@ with open_instance() as instance:
 """
 
 
+@pytest.mark.long
 def test_the_daemon_ends_a_run_whose_process_was_killed_and_frees_its_slot(tmp_path: Path) -> None:
     shipped = PROJECT
     (tmp_path / "dagster.yaml").write_text((shipped / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")

@@ -75,6 +75,7 @@ def seen_half_done(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> dg.SensorRe
         return graph.tick("follow")
 
 
+@pytest.mark.long
 def test_one_change_is_one_run_of_each_stage_and_waits_for_what_is_under_way(
     graph: Graph, estate: Estate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +110,7 @@ def test_one_change_is_one_run_of_each_stage_and_waits_for_what_is_under_way(
     assert "published_warehouse" in after[1]
 
 
+@pytest.mark.long
 def test_the_same_result_asks_for_nothing(graph: Graph, estate: Estate) -> None:
     graph.run(FIRST, LAST)
     graph.publish()
@@ -120,6 +122,7 @@ def test_the_same_result_asks_for_nothing(graph: Graph, estate: Estate) -> None:
     assert followed == ("follow", {"reports/delivery_ledger", "reports/repairs", "published_warehouse"})
 
 
+@pytest.mark.long
 def test_owners_follow_once_the_newest_day_is_released(graph: Graph, estate: Estate) -> None:
     healed = small_estate(estate.root.parent, FIRST, LAST, deliver=False)
     healed.deliver("gcp", "2026-09", generation=2)

@@ -44,6 +44,7 @@ INCOMPLETE = Incident("gcp", BAD, "incomplete")
 UNTAGGED = Incident("azure", BAD, "untagged")
 
 
+@pytest.mark.long
 def test_a_run_that_is_only_planned_takes_nothing_from_the_verdict_there_is(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -97,6 +98,7 @@ def test_range_run_holds_the_bad_day_only(tmp_path: Path, instance: dg.DagsterIn
     }
 
 
+@pytest.mark.long
 def test_a_bad_facts_day_keeps_its_facts_and_is_not_rolled_up(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     graph, _ = graph_with(tmp_path, instance, UNTAGGED)
     run = graph.run(FIRST, LAST)
@@ -134,6 +136,7 @@ def _lenient(settings: Settings) -> TagPolicy:
     return TagPolicy(required=("department", "team"), thresholds=dict.fromkeys(settings.dimensions, everything))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("incident", [INCOMPLETE, UNTAGGED], ids=["raw gate", "facts gate"])
 def test_separate_runs_by_hand_do_not_slip_past(
     tmp_path: Path, instance: dg.DagsterInstance, incident: Incident
@@ -158,6 +161,7 @@ def test_a_day_never_judged_is_held(tmp_path: Path, instance: dg.DagsterInstance
     assert "has never judged this day" in run.failure()
 
 
+@pytest.mark.long
 def test_raw_without_its_checks_leaves_an_old_verdict_that_does_not_count(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -173,6 +177,7 @@ def test_raw_without_its_checks_leaves_an_old_verdict_that_does_not_count(
     assert "judged an older version" in run.failure()
 
 
+@pytest.mark.long
 def test_the_check_alone_releases_a_day_after_its_limit_was_changed(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -211,6 +216,7 @@ def whole(graph: Graph, asset: str | list[str], check: str) -> dg.AssetCheckEval
     return record.event.dagster_event.asset_check_evaluation_data
 
 
+@pytest.mark.long
 def test_checks_executed_without_a_day_judge_the_newest_and_all_that_are_held(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +255,7 @@ def test_a_run_without_a_day_builds_nothing_and_says_so(tmp_path: Path, instance
     assert run.materialized("raw/aws") == []
 
 
+@pytest.mark.long
 def test_a_source_that_is_not_required_warns_and_the_day_flows(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     graph, _ = graph_with(tmp_path, instance, INCOMPLETE, not_required=["gcp"])
     run = graph.run(FIRST, LAST)
@@ -268,6 +275,7 @@ def test_a_held_day_flows_once_it_is_delivered_whole(tmp_path: Path, instance: d
     assert graph.built() == set(DAYS)
 
 
+@pytest.mark.long
 def test_a_held_restatement_leaves_the_good_version_standing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     graph, _ = graph_with(tmp_path, instance)
     graph.run(FIRST, LAST)
@@ -279,6 +287,7 @@ def test_a_held_restatement_leaves_the_good_version_standing(tmp_path: Path, ins
     assert graph.rollup() == before
 
 
+@pytest.mark.long
 def test_running_twice_changes_nothing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     graph, _ = graph_with(tmp_path, instance)
     graph.run(FIRST, LAST)
@@ -290,6 +299,7 @@ def test_running_twice_changes_nothing(tmp_path: Path, instance: dg.DagsterInsta
     assert {f: f.stat().st_mtime_ns for f in (tmp_path / "lake").rglob("data.parquet")} == files
 
 
+@pytest.mark.long
 def test_dagster_calls_days_out_of_date_when_rules_or_raw_changed(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     graph, _ = graph_with(tmp_path, instance)
     graph.run(FIRST, LAST)
@@ -317,6 +327,7 @@ def _partitions(graph: Graph) -> dg.PartitionsDefinition[str]:
     return partitions
 
 
+@pytest.mark.long
 def test_a_backfill_of_scattered_days_holds_the_bad_one_in_its_own_run(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:

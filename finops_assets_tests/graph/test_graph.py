@@ -116,6 +116,7 @@ def test_raw_keeps_extension_columns(ran: tuple[Graph, Estate]) -> None:
         assert column in names
 
 
+@pytest.mark.long
 def test_a_delivery_is_read_once_whatever_days_are_run(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +137,7 @@ def test_a_delivery_is_read_once_whatever_days_are_run(
     assert sum(r[0] for r in graph.rollup("row_count")) == sum(n for n, _, _ in estate.totals().values())
 
 
+@pytest.mark.long
 def test_only_new_tag_sets_are_resolved_and_rules_reach_back_without_the_exports(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -212,6 +214,7 @@ def test_reports_are_tables_in_the_warehouse(ran: tuple[Graph, Estate]) -> None:
     assert 0 < untagged[1] <= untagged[0] < 100
 
 
+@pytest.mark.long
 def test_reports_take_figures_larger_than_their_first(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     """The I/O manager keeps the types of a table's first figures; a later month is larger."""
     estate = small_estate(tmp_path, FIRST, LAST)

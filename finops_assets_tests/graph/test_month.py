@@ -219,6 +219,7 @@ def manifests_come_late(four: Watched) -> Iterator[None]:
         path.write_bytes(content)
 
 
+@pytest.mark.long
 def test_create_new_next_to_overwrite_changes_nothing(watched: Watched) -> None:
     for source in SOURCES:
         watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22))
@@ -230,6 +231,7 @@ def test_create_new_next_to_overwrite_changes_nothing(watched: Watched) -> None:
     watched.check_totals()
 
 
+@pytest.mark.long
 def test_a_vanished_file_waits_and_the_last_good_delivery_stands(watched: Watched, tmp_path: Path) -> None:
     for source in SOURCES:
         watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22))
@@ -253,6 +255,7 @@ def test_a_vanished_file_waits_and_the_last_good_delivery_stands(watched: Watche
     assert watched.states("gcp", "2026-09") == ["superseded", "live"]
 
 
+@pytest.mark.long
 def test_a_backfill_runs_what_the_sensors_would_ask_for(watched: Watched, tmp_path: Path) -> None:
     for source in SOURCES:
         watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22))
@@ -274,6 +277,7 @@ def test_a_backfill_runs_what_the_sensors_would_ask_for(watched: Watched, tmp_pa
     assert days_to_run(platform, instance, FIRST, date(2026, 9, 23)) == [date(2026, 9, 21)]
 
 
+@pytest.mark.long
 def test_a_delivery_that_lost_days_is_refused_until_it_is_accepted(watched: Watched) -> None:
     for source in SOURCES:
         watched.estate.deliver(source, "2026-09", through=date(2026, 9, 24))
@@ -322,6 +326,7 @@ def test_a_landing_that_failed_is_asked_for_again_later(watched: Watched, monkey
     assert again.run_key == str(request.run_key).replace("attempt 1", "attempt 2")
 
 
+@pytest.mark.long
 def test_what_moved_since_it_was_reported(watched: Watched) -> None:
     from finops_assets.base.period import Period
     from finops_assets.cost.restatements import REPORTED_COST, as_of_relation, restatements

@@ -90,6 +90,7 @@ def history(folder: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+@pytest.mark.long
 def test_days_are_built_bad_ones_held_and_old_runs_pruned(tmp_path: Path, home: Path) -> None:
     small_estate(tmp_path, FIRST, LAST, incidents=[Incident("aws", BAD, "incomplete")])
     with history(home) as instance:

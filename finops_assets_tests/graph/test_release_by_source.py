@@ -57,6 +57,7 @@ def providers(graph: Graph, day: date) -> set[str]:
     return {provider for (d, provider) in graph.rollup("charge_date, provider") if d == day}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("incident", "check"),
     [(INCOMPLETE, "raw/gcp:complete"), (UNTAGGED, f"{FACTS}:untagged_within_threshold")],
@@ -98,6 +99,7 @@ def test_the_others_of_a_day_flow_and_every_place_says_who_is_missing(
         assert last.verdicts(f"{FACTS}:{ALL_IN}")[BAD].passed is False
 
 
+@pytest.mark.long
 def test_what_was_attributed_and_is_held_waits_beside_the_facts_and_a_new_limit_releases_it(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -117,6 +119,7 @@ def test_what_was_attributed_and_is_held_waits_beside_the_facts_and_a_new_limit_
     assert released.verdicts(f"{ROLLUP}:{ALL_IN}")[BAD].passed
 
 
+@pytest.mark.long
 def test_a_held_restatement_keeps_the_last_good_version_and_the_day_says_so(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -144,6 +147,7 @@ def test_a_held_restatement_keeps_the_last_good_version_and_the_day_says_so(
     assert cost == rolled > Decimal(0)
 
 
+@pytest.mark.long
 def test_a_day_of_which_everything_is_held_fails_its_run(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     incidents = [Incident(source, BAD, "incomplete") for source in SOURCES]
     small_estate(tmp_path, FIRST, LAST, incidents=incidents)
@@ -156,6 +160,7 @@ def test_a_day_of_which_everything_is_held_fails_its_run(tmp_path: Path, instanc
     assert {coverage(graph)[source, BAD].state for source in SOURCES} == {"held"}
 
 
+@pytest.mark.long
 def test_a_source_that_was_not_run_for_a_day_is_awaited_beside_the_others(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -170,6 +175,7 @@ def test_a_source_that_was_not_run_for_a_day_is_awaited_beside_the_others(
         assert compare(connection, Period(FIRST, date(2026, 9, 4))).late == {"gcp": DAYS}
 
 
+@pytest.mark.long
 def test_whole_day_holds_the_others_and_says_that_they_wait(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     small_estate(tmp_path, FIRST, LAST, incidents=[INCOMPLETE])
     graph = Graph(settings_for(tmp_path, FIRST, "release: whole_day\n"), instance)
@@ -233,6 +239,7 @@ def test_a_day_without_a_source_is_a_gap_of_its_provider_for_forecast_and_anomal
     assert known == {"AWS": set(DAYS), "Google Cloud": {FIRST, LAST}, "Microsoft": set(DAYS)}
 
 
+@pytest.mark.long
 def test_a_day_rolled_up_from_older_facts_is_not_taken_for_one_of_the_newest_bill(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:

@@ -17,6 +17,7 @@ from finops_assets_tests.running import Graph, persistent_instance, settings_for
 FIRST, LAST = date(2026, 9, 1), date(2026, 9, 2)
 
 
+@pytest.mark.long
 def test_superseded_runs_go_and_days_and_verdicts_stay(tmp_path: Path) -> None:
     small_estate(tmp_path, FIRST, LAST)
     with persistent_instance(tmp_path / "dagster") as instance:

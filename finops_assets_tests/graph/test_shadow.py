@@ -97,6 +97,7 @@ def test_a_bad_day_of_a_shadow_holds_nothing(shadowed: Graph, tmp_path: Path) ->
     assert shadowed.built() == {FIRST, LAST}
 
 
+@pytest.mark.long
 def test_without_the_flag_its_days_are_out_of_date_and_come_into_the_bill(shadowed: Graph, tmp_path: Path) -> None:
     shadowed.run(FIRST, LAST)
     counted = Graph(settings(tmp_path, new=""), shadowed.instance)
@@ -109,6 +110,7 @@ def test_without_the_flag_its_days_are_out_of_date_and_come_into_the_bill(shadow
     assert billed(counted) == [(FIRST, Decimal(20), 2), (LAST, Decimal("39.5"), 2)]
 
 
+@pytest.mark.long
 def test_the_old_source_leaves_the_bill_when_it_becomes_the_shadow(shadowed: Graph, tmp_path: Path) -> None:
     """How a pipeline is turned off: the new one counts from now on, the old one stays for comparison."""
     shadowed.run(FIRST, LAST)
@@ -120,6 +122,7 @@ def test_the_old_source_leaves_the_bill_when_it_becomes_the_shadow(shadowed: Gra
     assert days_to_run(swapped.platform, shadowed.instance, FIRST, date(2026, 9, 3)) == []
 
 
+@pytest.mark.long
 def test_its_sensor_asks_for_raw_alone_and_that_of_its_source_has_it_judged_anew(
     shadowed: Graph, tmp_path: Path
 ) -> None:

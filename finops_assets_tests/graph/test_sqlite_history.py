@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
+import pytest
 import yaml
 from sqlalchemy import text
 
@@ -55,6 +56,7 @@ def test_a_history_of_dagsters_own_storage_is_carried_on_and_can_go_back(tmp_pat
         assert all(instance.all_logs(run.run_id) for run in runs)
 
 
+@pytest.mark.long
 def test_what_was_committed_outlives_a_kill(tmp_path: Path) -> None:
     home = _home(tmp_path, True)
     died = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, home], check=False, timeout=120)

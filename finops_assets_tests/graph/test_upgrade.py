@@ -32,6 +32,7 @@ def left(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_what_an_earlier_version_left_is_read_and_carried_on(left: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         graph = Graph(load_settings(left / "finops.yaml"), instance)

@@ -116,6 +116,7 @@ CANNOT_BE_READ = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", CANNOT_BE_READ)
 def test_a_delivery_that_cannot_be_read_is_refused_and_what_was_landed_stays(site: Site, what: str) -> None:
     name, content, reason = CANNOT_BE_READ[what]
@@ -310,6 +311,7 @@ def test_finer_money_is_rounded_half_to_even_and_kept_as_written(site: Site) -> 
     assert failed(site.judge(D1)) == set()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "found", "kept", "rule"),
     [
@@ -669,6 +671,7 @@ def test_a_lake_without_permission_is_said_with_advice(site: Site) -> None:
         site.run(D1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("call", "number", "advice"),
     [
@@ -902,6 +905,7 @@ def test_recency_metadata_says_which_days_are_complete_and_is_read_anew(site: Si
     assert failed(site.judge(D1, D2, D3)) == set()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "content",
     [
@@ -1058,6 +1062,7 @@ bills = st.lists(
 )
 
 
+@pytest.mark.long
 @settings(
     max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

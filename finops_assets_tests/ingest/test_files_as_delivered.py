@@ -65,6 +65,7 @@ def said(landed: list[Generation]) -> dict[tuple[str, str], tuple[int, str | Non
 # ---- names --------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
 def test_a_file_name_is_no_pattern(site: Site, ending: str) -> None:
     names = ["bill [1]", "bill 1", "a*", "ab", "q?", "qx", "{a,b}", "it's", 'a "b"', "two\nlines", "-rf", "\\*", "[!a]"]
@@ -398,6 +399,7 @@ WRITTEN: dict[str, tuple[bytes, dict[tuple[str, str], tuple[int, str | None]]]] 
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("how", WRITTEN)
 def test_a_csv_says_how_it_is_written(site: Site, how: str, packed: bool) -> None:

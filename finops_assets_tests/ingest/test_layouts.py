@@ -830,6 +830,7 @@ INSIDE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layout", INSIDE)
 @pytest.mark.parametrize("folder", ["export", "with [1] brackets", "data"])
 def test_inspect_finds_an_export_from_its_own_folder_from_above_and_from_inside(

@@ -249,6 +249,7 @@ def test_cur_line_items_become_charges(tmp_path: Path) -> None:
         assert cur.one("ChargePeriodEnd", where="x_LineItemType = 'RIFee'") == ("2026-10-01 00:00:00",)
 
 
+@pytest.mark.long
 def test_cur_what_negation_leaves_over_stays_billed_and_is_said(make_site: Callable[..., Site]) -> None:
     site = make_site(layout="aws-cur")
     rows = [
@@ -271,6 +272,7 @@ def covered(cost: str, plan: str, hour: str = "00", **more: str) -> Row:
     return cur_row("SavingsPlanCoveredUsage", cost, **{"savingsPlan/SavingsPlanEffectiveCost": "1"}, **at, **more)
 
 
+@pytest.mark.long
 def test_cur_covered_usage_that_nothing_negates_keeps_what_it_says_and_is_told(make_site: Callable[..., Site]) -> None:
     """A report that was filtered of its negations: nothing is moved from row to row."""
     site = make_site(layout="aws-cur")
@@ -293,6 +295,7 @@ def test_cur_covered_usage_that_nothing_negates_keeps_what_it_says_and_is_told(m
     ]
 
 
+@pytest.mark.long
 def test_cur_a_negation_that_names_no_plan_is_of_its_currency(make_site: Callable[..., Site]) -> None:
     site = make_site(layout="aws-cur")
     site.put_csv(
@@ -384,6 +387,7 @@ def test_cur_2_in_csv_has_its_maps_as_json(tmp_path: Path) -> None:
         assert (note.rule, note.column) == ("not_a_tag_set", "Tags")
 
 
+@pytest.mark.long
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
@@ -564,6 +568,7 @@ def put_run(site: Site, kind: str, run: str, rows: list[Row], submitted: str = "
     site.put(f"{folder}/manifest.json", json.dumps(body))
 
 
+@pytest.mark.long
 def test_azure_a_period_waits_for_both_runs_and_a_new_run_replaces_it(make_site: Callable[..., Site]) -> None:
     site = make_site(layout="azure-actual-amortized")
     actual, amortized = azure_sets()
@@ -712,6 +717,7 @@ def test_google_nested_parquet_with_credits_and_labels(tmp_path: Path, money: pa
         assert place == ("shop", "europe-west1", "europe-west1-b", "Compute")
 
 
+@pytest.mark.long
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
@@ -817,6 +823,7 @@ SAMPLES: dict[str, Callable[[], list[Row]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layout", [*SAMPLES, "gcp-detailed"])
 def test_closed_lists_hold_only_allowed_values_and_every_broken_rule_is_listed(
     make_site: Callable[..., Site], layout: str
@@ -847,6 +854,7 @@ def test_closed_lists_hold_only_allowed_values_and_every_broken_rule_is_listed(
     assert verdict.passed, verdict.message
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layout", sorted(native_layouts()))
 def test_a_bill_with_no_more_columns_than_it_needs_is_read(make_site: Callable[..., Site], layout: str) -> None:
     known = {"lineItem/LineItemType": "Usage", "ChargeType": "Usage", "invoice.month": "202609"}
@@ -884,6 +892,7 @@ def test_a_native_layout_refuses_what_is_not_of_it(
     assert said in str(refused.reason)
 
 
+@pytest.mark.long
 def test_what_is_no_number_or_too_fine_is_found_as_in_any_export(make_site: Callable[..., Site]) -> None:
     site = make_site(layout="azure-actual-amortized")
     site.put_csv("a.csv", azure_row("Usage", "0.12345678901234567850"), azure_row("Usage", "free"))
@@ -901,6 +910,7 @@ def azure_days(*written: str, period: tuple[str, str] = ("01/09/2026", "30/09/20
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rows", "days", "rule"),
     [
@@ -944,6 +954,7 @@ def test_azure_dates_that_contradict_each_other_are_not_read(make_site: Callable
 # ---- layouts -------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("prefix", ["", "deep/"])
 @pytest.mark.parametrize(
     "key", ["acme/20260901-20261001/as-1/acme-1.csv", "acme/acme/year=2026/month=9/acme-00001.csv"]
@@ -967,6 +978,7 @@ def test_legacy_reports_are_read_by_the_newest_manifest(make_site: Callable[...,
     assert waiting.state == "waiting"
 
 
+@pytest.mark.long
 def test_legacy_data_before_its_manifest_waits_and_then_counts_once(make_site: Callable[..., Site]) -> None:
     site = make_site(layout="aws-cur")
     for assembly, cost in (("v1", "9.99"), ("v2", "1.10")):
@@ -995,6 +1007,7 @@ def test_azure_parts_before_their_manifest_wait(make_site: Callable[..., Site]) 
     assert "part_0_0001.csv is a part of an export whose manifest.json is not there" in (waits.reason or "")
 
 
+@pytest.mark.long
 def test_files_that_were_taken_one_by_one_are_replaced_by_the_period_that_holds_them(
     make_site: Callable[..., Site],
 ) -> None:
@@ -1024,6 +1037,7 @@ def put_data_export(site: Site, table: pa.Table) -> None:
     site.put("metadata/BILLING_PERIOD=2026-09/cur-Manifest.json", json.dumps(body))
 
 
+@pytest.mark.long
 def test_cur_2_by_its_data_export_and_the_focus_layout_says_what_to_set(make_site: Callable[..., Site]) -> None:
     site = make_site(layout="aws-cur")
     put_data_export(site, cur2_table())
@@ -1144,6 +1158,7 @@ def test_an_export_that_speaks_no_dialect_is_left_alone(tmp_path: Path) -> None:
 # ---- real bills ----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not NATIVE.is_dir(), reason="the native bills are not here")
 @pytest.mark.parametrize(
     ("file", "layout", "rows", "total", "currency"),

@@ -239,6 +239,7 @@ PARTS: dict[str, tuple[list[Row], list[Row]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("first", "second"), PARTS.values(), ids=PARTS.keys())
 def test_parts_of_a_day_are_no_copies(make_site: MakeSite, first: list[Row], second: list[Row]) -> None:
     site = make_site()
@@ -270,6 +271,7 @@ def test_scopes_that_share_nothing_are_not_read_again(make_site: MakeSite, monke
     assert states(site)["b.csv"] == "live"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("there", "copied"), [(3000, 8), (8, 3000), (600, 600)])
 def test_a_small_copy_in_a_large_scope_is_found(make_site: MakeSite, there: int, copied: int) -> None:
     site = make_site()
@@ -337,6 +339,7 @@ def test_a_scope_is_taken_as_it_is_shown(told: Site) -> None:
 # ---- what changes a day ---------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("before", "after", "changes"),
     [

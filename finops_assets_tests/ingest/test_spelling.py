@@ -83,6 +83,7 @@ def written(amount: Decimal, point: str, grouped: bool, sign: str, accounting: b
     return f"{spaces}{signed}{spaces}"
 
 
+@pytest.mark.long
 @examples
 @given(
     st.lists(amounts, min_size=1, max_size=8),
@@ -708,6 +709,7 @@ def test_the_command_and_the_asset_show_the_same(site: Site) -> None:
 # ---- the specification's own examples, through the whole path ----------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the specification's examples are not here")
 def test_the_examples_of_the_specification_land_with_their_exact_totals(site: Site) -> None:
     expected: dict[str, tuple[int, Decimal, Decimal]] = {}

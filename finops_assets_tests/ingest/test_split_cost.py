@@ -48,6 +48,7 @@ def pod(team: str, split: str, unused: str, cost: str = "0", hour: int = 5, pare
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cost", ["0", ""])
 def test_containers_get_their_part_of_the_instance_with_their_tags(make_site: Callable[..., Site], cost: str) -> None:
     site = make_site(layout="aws-cur")
@@ -92,6 +93,7 @@ def test_an_instance_of_several_rows_loses_what_was_billed_and_what_was_amortise
         ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rows", "amount"),
     [
@@ -133,6 +135,7 @@ def test_a_report_of_parquet_with_doubles(tmp_path: Path) -> None:
         assert Decimal(container) == Decimal("0.1") + Decimal(repr(0.2 / 3))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_no_sum_moves_by_a_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Hours of several instance rows, of odd costs, with containers whose parts come to less, to all, or to none."""

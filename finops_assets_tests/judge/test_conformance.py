@@ -309,6 +309,7 @@ def test_the_official_sample_is_not_what_it_samples(tmp_path: Path) -> None:
     assert not {"CAU-BilledCost-NULL", "CAU-BilledCost-TYPE", "CAU-Tags-FORMAT"} & failing.keys()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the specification's examples are not there")
 def test_the_specifications_own_examples_are_judged_whatever_they_hold(tmp_path: Path) -> None:
     traps: dict[str, int] = {}
@@ -461,6 +462,7 @@ def conformance_checks(instance: dg.DagsterInstance) -> list[dg.AssetCheckEvalua
     return [e for e in events if e.asset_key == CONFORMANCE]
 
 
+@pytest.mark.long
 def test_the_estate_keeps_to_focus_and_the_asset_says_so(tmp_path: Path) -> None:
     first, last = date(2026, 9, 1), date(2026, 9, 3)
     small_estate(tmp_path, first, last)

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 BY_NAME = {defect.name: defect for defect in DEFECTS}
 
 
+@pytest.mark.long
 def test_money_is_held_where_it_must_be_and_nowhere_else(tmp_path: Path) -> None:
     draw = random.Random(12)
     cut = [d for right, count in (("built", 1), ("day held", 2)) for d in draw.sample(

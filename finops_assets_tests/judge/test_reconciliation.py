@@ -629,6 +629,7 @@ def cur(cost: str, **changes: str) -> Row:
     } | changes
 
 
+@pytest.mark.long
 def test_a_cost_and_usage_report_is_compared_with_the_focus_export(books: Books) -> None:
     books.deliver("a", charge(billed="10.1"), charge(billed="1.9", ChargeCategory="Tax", ResourceId=""))
     tax = cur("1.9", **{"lineItem/LineItemType": "Tax", "lineItem/ResourceId": ""})

@@ -22,6 +22,7 @@ FIRST, HELD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)
 GOOD = [FIRST, LAST]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("release", "built"), [("whole_day", GOOD), ("by_source", [FIRST, HELD, LAST])], ids=["whole day", "by source"]
 )
@@ -55,6 +56,7 @@ def behind(graph: Graph) -> list[date]:
     return days_to_run(graph.platform, instance, FIRST, LAST + timedelta(days=1))
 
 
+@pytest.mark.long
 def test_a_warehouse_of_three_dimensions_is_read_and_its_days_are_asked_for(tmp_path: Path) -> None:
     """As the version before this one left it: its tables knew department, team and environment alone."""
     small_estate(tmp_path, FIRST, FIRST)

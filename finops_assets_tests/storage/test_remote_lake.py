@@ -244,6 +244,7 @@ def local(estate: Estate, tmp_path_factory: pytest.TempPathFactory) -> tuple[lis
     return figures
 
 
+@pytest.mark.long
 def test_a_lake_on_a_store_gives_the_figures_of_a_local_one_and_a_second_host_reads_them(
     estate: Estate, local: tuple[list[Any], list[Any]], tmp_path: Path, place: Place
 ) -> None:
@@ -280,6 +281,7 @@ def store_of(platform: Platform) -> Any:
     return lake.store
 
 
+@pytest.mark.long
 def test_what_one_host_restates_the_other_sees_and_never_its_own_old_copy(hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     a.put("bill.csv", DAY, BilledCost="1.5")
@@ -405,6 +407,7 @@ class Killed(BaseException):
     """The process is no more."""
 
 
+@pytest.mark.long
 def test_a_host_killed_between_upload_and_ledger_leaves_the_last_good_state(
     hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -434,6 +437,7 @@ def test_a_host_killed_between_upload_and_ledger_leaves_the_last_good_state(
     assert a.costs("facts", DAY) == [Decimal("3.5")]
 
 
+@pytest.mark.long
 def test_a_host_killed_between_a_day_and_its_record_is_asked_for_the_day_again(
     two: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -645,6 +649,7 @@ def test_no_account_or_no_package_is_said_with_the_lake(tmp_path: Path, monkeypa
 # ---- the graph -------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_graph_runs_on_it_and_another_hosts_sensors_ask_for_nothing(
     s3: Place, estate: Estate, tmp_path: Path
 ) -> None:

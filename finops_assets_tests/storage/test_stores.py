@@ -199,6 +199,7 @@ def test_the_packages_own_variables_name_the_endpoint(
     assert store.read("a.csv") == b"one"
 
 
+@pytest.mark.long
 def test_no_providers_package_is_imported_until_its_store_is_opened() -> None:
     program = (
         "import sys, finops_assets.definitions, finops_assets.storage.stores.s3, finops_assets.storage.stores.gcs,"
@@ -333,6 +334,7 @@ def told(generations: dict[str, list[Generation]]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["s3", "azure", "gcs"])
 def test_landing_from_a_store_is_landing_from_a_local_folder(
     estate: Estate, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -241,6 +241,7 @@ def test_days_rolled_up_before_that_was_recorded_are_published_as_they_lie(tmp_p
     assert asked(warehouse, "SELECT charge_date, EffectiveCost FROM cloud_cost_facts") == [(DAY, 5)]
 
 
+@pytest.mark.long
 def test_a_kill_at_any_point_of_publishing_leaves_the_old_or_the_new_copy(tmp_path: Path) -> None:
     """A child process ends without a word at its n-th link or rename, for every n that there is."""
     warehouse, lake = Warehouse(tmp_path / "w.duckdb", tmp_path / "p.duckdb"), Lake(tmp_path / "lake")

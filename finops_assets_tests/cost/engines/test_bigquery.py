@@ -50,6 +50,7 @@ def engine_of(expected: Expected, most_bytes: int = BILLED) -> Iterator[BigQuery
         yield BigQuery(client, "p.finops", InBucket(expected.platform.lake.root), most_bytes)
 
 
+@pytest.mark.long
 def test_what_is_asked_of_bigquery_gives_what_duckdb_gives(service: Service, expected: Expected) -> None:
     with engine_of(expected) as engine:
         expected.reached_by(engine)

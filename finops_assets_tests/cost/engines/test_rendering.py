@@ -48,6 +48,7 @@ def test_no_statement_is_left_out(site: Site) -> None:
     assert set(statements(site.platform.rules)) == {*STATEMENTS} - {*OWN}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_every_statement_is_rendered_and_read_again(site: Site, name: str, dialect: str) -> None:
