@@ -40,11 +40,18 @@ def main() -> int:
     scratch = asked.keep or Path(tempfile.mkdtemp(prefix="faults-"))
     scratch.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
+    mark = {"seed": asked.seed, "points": asked.points, "minutes": asked.minutes, "files": asked.files}
     began = time.monotonic()
     until = began + 60 * asked.budget
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:7.0f} s  {text}", file=sys.stderr, flush=True)
+
+    def keep() -> None:
+        """After each campaign: hours are behind it."""
+        result = write_json(asked.json, rows, mark)
+        if asked.docs:
+            write_docs(asked.docs, result)
 
     try:
         for name in asked.only or CAMPAIGNS:
@@ -62,14 +69,8 @@ def main() -> int:
                     rows += together.together(scratch, asked.seed, asked.minutes, say)
                 case "files":
                     rows += files.files(scratch, asked.seed, asked.files, say, until=until)
+            keep()
     finally:
-        result = write_json(
-            asked.json,
-            rows,
-            {"seed": asked.seed, "points": asked.points, "minutes": asked.minutes, "files": asked.files},
-        )
-        if asked.docs:
-            write_docs(asked.docs, result)
         if not asked.keep:
             shutil.rmtree(scratch, ignore_errors=True)
     print(as_markdown(row.as_json() for row in rows))
