@@ -52,11 +52,20 @@ test-engines: $(READY) ## the work on other engines: chDB, fakesnow, and a Spark
 		$(BIN)/uv pip install --quiet -p .venv/fakesnow "fakesnow==0.12.1" "snowflake-connector-python<5" "pyarrow>=24"; }
 	FINOPS_TEST_ENGINES=1 $(BIN)/python -m pytest -n 2 -rs finops_assets_tests/cost/engines
 
-test-integrations: $(READY) ## the dbt package by the real dbt, which it installs
+SUPERSET := FLASK_APP=superset FINOPS_SUPERSET_DB=$(CURDIR)/.venv/superset/making.db \
+	SUPERSET_CONFIG_PATH=$(CURDIR)/finops_assets_tests/integrations/superset_config.py .venv/superset/bin/superset
+
+test-integrations: $(READY) ## the dbt package and the dashboards by the real dbt and Superset, which it installs
 	# Apart, because it pins what we have in other versions.
 	test -x .venv/dbt/bin/dbt || { $(BIN)/uv venv --quiet .venv/dbt && \
 		$(BIN)/uv pip install --quiet --compile-bytecode -p .venv/dbt "dbt-core==1.11.16" "dbt-duckdb==1.11.1" "dbt-postgres==1.11.0" \
 			"dagster-dbt==0.29.27" "dagster==1.13.27" "duckdb==2.0.0"; }
+	test -x .venv/superset/bin/superset || { $(BIN)/uv venv --quiet .venv/superset && \
+		$(BIN)/uv pip install --quiet --compile-bytecode -p .venv/superset "apache-superset==6.1.0" "flask-caching==2.3.1" \
+			"cachelib==0.13.0" "duckdb-engine==0.17.0" "duckdb==2.0.0" psycopg2-binary rich cachetools; }
+	# Its own database takes a minute to make: each test takes a copy.
+	test -f .venv/superset/finops_test.db || { $(SUPERSET) db upgrade && $(SUPERSET) init && \
+		mv .venv/superset/making.db .venv/superset/finops_test.db; } > .venv/superset/made.log 2>&1
 	$(BIN)/python -m pytest -n 2 -rs finops_assets_tests/integrations
 
 faults: $(READY) ## kill, starve, hinder and feed it with bad input: hours; a table, JSON, docs/reference/reliability.md

@@ -8,6 +8,9 @@ import pytest
 
 from finops_assets_tests.published import published_with_reports
 
+# Of Superset's environment: nothing of them can be imported here.
+collect_ignore = ["superset_config.py", "superset_look.py"]
+
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
