@@ -91,7 +91,7 @@ def is_right(rows: list[tuple[Any, ...]], published: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not (BINARIES / "dbt").exists(), reason="dbt is not installed: make test-integrations")
 class TestDbt:
     def test_the_models_are_exact_and_say_what_is_missing(self, published: Path, package: Package) -> None:

@@ -27,7 +27,7 @@ from finops_assets_tests.explore.served import FIRST, HELD, SPIKE
 from finops_assets_tests.postgres import PASSWORD, USER, postgres  # noqa: F401
 from finops_assets_tests.published import published_with_reports
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
