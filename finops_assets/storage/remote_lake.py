@@ -43,7 +43,7 @@ from finops_assets.storage.stores.store import (
 
 COPIES = ".copies.sqlite"
 PROBE = ".conditions"
-HERE_ALONE = "unreleased/"
+HERE_ALONE = ("unreleased/", "split/")
 """What stays on the machine that made it: the store gets facts when they have passed their gates."""
 ABANDONED_AFTER = timedelta(days=1)
 """How old a generation that nobody entered must be before it is removed: a landing that runs is younger."""

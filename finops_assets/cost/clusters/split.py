@@ -9,10 +9,9 @@ AllocatedResourceId, AllocatedResourceName, AllocatedTags); source_file and sour
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -20,27 +19,18 @@ import pyarrow as pa
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.accrual import LONG
 from finops_assets.cost.clusters.nodes import cluster_of_tags, keys_of_charge, keys_of_node
+from finops_assets.cost.clusters.shares import IDLE_METHOD, SHARES, WHOLE, workload_tags
 from finops_assets.cost.facts_query import KEPT
 from finops_assets.focus.money import in_units, of_units
-from finops_assets.focus.normal import normal_key
 from finops_assets.focus.specification import columns
-from finops_assets.focus.tags import canonical_json, tag_set_id
+from finops_assets.focus.tags import tag_set_id
 from finops_assets.ingest.tag_register import REGISTER_SCHEMA, enter_tag_sets
-from finops_assets.ingest.usage.allocations import COLUMNS, IDLE
+from finops_assets.ingest.usage.allocations import COLUMNS
 from finops_assets.ingest.usage.landing import load_usage, usage_days, usage_fingerprint
-from finops_assets.settings.clusters import Cluster, Idle
+from finops_assets.settings.clusters import Cluster
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.duck import ROW_GROUP_ROWS, connect, one_file
 from finops_assets.storage.lake import Key, Lake
-
-METHOD = "kubernetes-"
-"""How AllocatedMethodId begins where it is ours."""
-USED_METHOD, IDLE_METHOD = f"{METHOD}usage", f"{METHOD}idle"
-IDLE_TO: Mapping[Idle, str] = {
-    "owner": IDLE_METHOD,
-    "requested": f"{IDLE_METHOD}-by-requested",
-    "used": f"{IDLE_METHOD}-by-used",
-}
 
 MAY_SPLIT = f"AllocatedMethodId IS NULL AND AllocatedTags IS NULL AND coalesce(NOT ({LONG}), true)"
 """SQL: may a node's row be split? Not what the provider has split itself, nor a charge of more than the day."""
@@ -56,18 +46,6 @@ NODES = {
 }  # fmt: skip
 """What is written down of a source's day: a row a node and currency. docs/guides/clusters.md says what the states are."""
 STATES = ("split", "no usage", "no charge", "no node named", "claimed twice")
-
-# A share is kept in parts of a million million.
-_WHOLE = 10**12
-# Labels that Kubernetes itself writes, another for each pod or roll-out: they say nothing of who it is for.
-_OF_THE_MACHINE = frozenset(
-    normal_key(label.replace("/", "_"))
-    for label in (
-        "pod-template-hash", "controller-revision-hash", "pod-template-generation", "controller-uid", "job-name",
-        "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index", "batch.kubernetes.io/controller-uid",
-        "batch.kubernetes.io/job-name", "batch.kubernetes.io/job-completion-index",
-    )
-)  # fmt: skip
 
 
 def split_stamp(lake: Lake, clusters: Iterable[Cluster], day: date) -> str:
@@ -143,7 +121,7 @@ class _Day:
         self._put("nodes", _nodes_table(nodes))
         resource_rows = [{"node_id": n.ident, "ResourceId": r} for n in nodes if not n.claimed for r in n.resources]
         self._put("resources", pa.Table.from_pylist(resource_rows, _schema(node_id=pa.int32(), ResourceId=pa.string())))
-        self.connection.execute(_SHARES)
+        self.connection.execute(SHARES)
         [(parents,)] = self.connection.execute(f"CREATE OR REPLACE TEMP TABLE parents AS {self._parents()}").fetchall()
         target = lake.day_file("split", *key)
         if parents:
@@ -233,59 +211,65 @@ class _Day:
 
     def _parents(self) -> str:
         """SQL: the rows of nodes that are split, each with its amounts in units."""
-        units = ", ".join(f"{in_units(identifier(name))} AS {identifier(f'{name}_units')}" for name in SUMMED)
+        units = ", ".join(
+            f"{in_units(identifier(name))} // {WHOLE} AS {identifier(f'{name}_high')},"
+            f" CAST({in_units(identifier(name))} % {WHOLE} AS BIGINT) AS {identifier(f'{name}_low')}"
+            for name in SUMMED
+        )
         kept = ", ".join(identifier(name) for name in KEPT)
         return f"SELECT {kept}, {units} FROM {self._raw} WHERE {_MATCHED} AND {MAY_SPLIT}"
 
     def _workloads(self) -> None:
-        """The tables `workloads`, tags by what ran, and `pairs`, the tag set of each of a row's parts."""
-        connection = self.connection
-        connection.execute("CREATE OR REPLACE TEMP TABLE workloads AS SELECT DISTINCT workload FROM shares")
-        told = [(text,) for (text,) in connection.execute("SELECT workload FROM workloads").fetchall()]
-        texts = [text for (text,) in told]
-        self._put("workloads", pa.table({"workload": texts, "tags": [workload_tags(text) for text in texts]}))
-        met = connection.execute(
-            "SELECT DISTINCT p.tag_set_id, p.Tags, w.tags FROM parents p JOIN shares s USING (ResourceId)"
-            " JOIN workloads w USING (workload)"
+        """The tables `sets`, the tag sets of rows, and `pairs`, of each and of what ran there the tag set of the part.
+
+        Sets and workloads are numbered: parts are many, and are not joined by their texts.
+        """
+        for made in (
+            "workloads AS SELECT CAST(row_number() OVER () AS INTEGER) AS workload_id, workload"
+            " FROM (SELECT DISTINCT workload FROM shares)",
+            "numbered AS SELECT s.* EXCLUDE (workload), w.workload_id FROM shares s JOIN workloads w USING (workload)",
+            "sets AS SELECT CAST(row_number() OVER () AS INTEGER) AS set_id, tag_set_id, Tags"
+            " FROM (SELECT DISTINCT tag_set_id, Tags FROM parents)",
+        ):
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {made}")
+        ran = self.connection.execute("SELECT workload_id, workload FROM workloads").fetchall()
+        tags = {ident: workload_tags(text) for ident, text in ran}
+        own = dict(self.connection.execute("SELECT set_id, Tags FROM sets").fetchall())
+        met = self.connection.execute(
+            "SELECT DISTINCT set_id, workload_id FROM (SELECT DISTINCT ResourceId, tag_set_id FROM parents)"
+            " JOIN sets USING (tag_set_id) JOIN numbered USING (ResourceId)"
         ).fetchall()
-        pairs = [(before, own, allocated, tag_set_id(own, allocated)) for before, own, allocated in met]
-        before, own, allocated, idents = zip(*pairs)
-        self._put(
-            "pairs",
-            pa.table(
-                {"tag_set_id": before, "tags": allocated, "ident": idents},
-                _schema(tag_set_id=pa.string(), tags=pa.string(), ident=pa.string()),
-            ),
-        )
-        sets = {ident: (one, other) for ident, one, other in zip(idents, own, allocated)}
-        register = [{"tag_set_id": i, "Tags": one, "AllocatedTags": other} for i, (one, other) in sets.items()]
-        enter_tag_sets(self.lake, self.source, pa.Table.from_pylist(register, REGISTER_SCHEMA))
+        pairs = [{"set_id": s, "workload_id": w, "ident": tag_set_id(own[s], tags[w]), "tags": tags[w]} for s, w in met]
+        kinds = _schema(set_id=pa.int32(), workload_id=pa.int32(), ident=pa.string(), tags=pa.string())
+        self._put("pairs", pa.Table.from_pylist(pairs, kinds))
+        register = {
+            pair["ident"]: {"tag_set_id": pair["ident"], "Tags": own[pair["set_id"]], "AllocatedTags": pair["tags"]}
+            for pair in pairs
+        }
+        enter_tag_sets(self.lake, self.source, pa.Table.from_pylist(list(register.values()), REGISTER_SCHEMA))
 
     def _rows(self) -> str:
         """SQL: the raw day with the rows of its nodes as their parts."""
         given = {
             "AllocatedMethodId": "s.method",
-            "AllocatedMethodDetails": _DETAILS,
+            "AllocatedMethodDetails": "s.details",
             "AllocatedResourceId": "s.resource",
             "AllocatedResourceName": "s.name",
-            "AllocatedTags": "w.tags",
+            "AllocatedTags": "t.tags",
             "tag_set_id": "t.ident",
         }
         for name in SUMMED:
             # Cut where the share ends, less where it begins: nothing is lost between two parts.
-            units = f"p.{identifier(f'{name}_units')}"
-            upto, before = (
-                f"({units} // {_WHOLE} * {end} + ({units} % {_WHOLE} * {end}) // {_WHOLE})"
-                for end in ("s.upto", "s.before")
-            )
-            given[name] = of_units(f"{upto} - {before}")
+            high, low = (f"p.{identifier(f'{name}_{which}')}" for which in ("high", "low"))
+            cut = f"({low} * s.upto) // {WHOLE} - ({low} * s.before) // {WHOLE}"
+            given[name] = of_units(f"{high} * (s.upto - s.before) + {cut}")
         part = ", ".join(f"{given[c]} AS {identifier(c)}" if c in given else f"p.{identifier(c)}" for c in KEPT)
         kept = ", ".join(identifier(name) for name in KEPT)
         return f"""
             SELECT {kept} FROM {self._raw} WHERE NOT coalesce({_MATCHED} AND {MAY_SPLIT}, false)
             UNION ALL BY NAME
-            SELECT {part} FROM parents p JOIN shares s USING (ResourceId) JOIN workloads w USING (workload)
-                JOIN pairs t ON p.tag_set_id = t.tag_set_id AND w.tags = t.tags
+            SELECT {part} FROM parents p JOIN sets o USING (tag_set_id) JOIN numbered s USING (ResourceId)
+                JOIN pairs t USING (set_id, workload_id)
         """
 
     def _write_nodes(self, split: bool) -> None:
@@ -356,95 +340,6 @@ class _Day:
 
 
 _MATCHED = "ResourceId IN (SELECT ResourceId FROM shares)"
-
-# A pod's tags come from these; as one text, so that equal ones are found.
-_WORKLOAD = """
-    CAST(to_json({'cluster': cluster, 'namespace': namespace, 'kind': controller_kind, 'controller': controller,
-        'labels': labels}) AS VARCHAR)
-"""
-_DETAILS = """
-    '{"Elements":[{"AllocatedRatio":' || CAST(CAST(s.upto - s.before AS DECIMAL(13, 0)) * CAST(0.000000000001 AS DECIMAL(12, 12)) AS VARCHAR)
-        || ',"UsageQuantity":' || CAST(CAST(s.weight AS DECIMAL(38, 0)) * CAST(0.000000000001 AS DECIMAL(12, 12)) AS VARCHAR)
-        || ',"UsageUnit":"' || s.unit || '"}]}'
-"""
-
-_ORDER = ", ".join(
-    ["cluster", *(f"coalesce({c}, '')" for c in ("namespace", "controller_kind", "controller", "pod", "labels"))]
-)
-
-_SHARES = f"""
-    CREATE OR REPLACE TEMP TABLE shares AS
-    WITH pods AS (
-        SELECT ResourceId, min(idle_to) AS idle_to, cluster, namespace, controller_kind, controller, pod, labels,
-            CAST(sum(weight) * {_WHOLE} AS HUGEINT) AS weight, CAST(sum(requested) * {_WHOLE} AS HUGEINT) AS requested,
-            CAST(sum(used) * {_WHOLE} AS HUGEINT) AS used
-        FROM usage JOIN resources USING (node_id) WHERE NOT idle
-        GROUP BY ResourceId, cluster, namespace, controller_kind, controller, pod, labels
-    ),
-    -- Idle that is told of a cluster as a whole goes to its nodes as its pods lie on them.
-    of_cluster AS (
-        SELECT u.usage_source, u.cluster, CAST(sum(u.weight) FILTER (u.idle AND u.node IS NULL AND u.provider_id IS NULL)
-                * {_WHOLE} AS HUGEINT) AS idle,
-            CAST(sum(u.weight) FILTER (NOT u.idle) * {_WHOLE} AS HUGEINT) AS busy
-        FROM usage u GROUP BY 1, 2
-    ),
-    idle AS (
-        SELECT ResourceId, min(u.cluster) AS cluster, min(u.idle_to) AS idle_to,
-            CAST(coalesce(sum(u.weight) FILTER (u.idle), 0) * {_WHOLE} AS HUGEINT)
-                + CASE WHEN any_value(c.busy) > 0 THEN coalesce(any_value(c.idle), 0)
-                    * CAST(coalesce(sum(u.weight) FILTER (NOT u.idle), 0) * {_WHOLE} AS HUGEINT) // any_value(c.busy)
-                  ELSE 0 END AS weight
-        FROM usage u JOIN resources USING (node_id) LEFT JOIN of_cluster c USING (usage_source, cluster) GROUP BY 1
-    ),
-    -- Who bears what nobody used, where it is not the owner of the node.
-    bearing AS (
-        SELECT p.*, i.weight AS idle, CASE p.idle_to WHEN 'requested' THEN p.requested ELSE p.used END AS by_weight,
-            sum(by_weight) OVER (PARTITION BY p.ResourceId ORDER BY {_ORDER} ROWS UNBOUNDED PRECEDING) AS by_upto,
-            sum(by_weight) OVER (PARTITION BY p.ResourceId) AS by_total
-        FROM pods p JOIN (SELECT ResourceId, weight FROM idle) i USING (ResourceId) WHERE p.idle_to <> 'owner' AND i.weight > 0
-    ),
-    parts AS (
-        SELECT ResourceId, 0 AS kind, '{USED_METHOD}' AS method, cluster, namespace, controller_kind, controller, pod,
-            labels, weight FROM pods
-        UNION ALL
-        SELECT ResourceId, 1, '{IDLE_METHOD}-by-' || idle_to, cluster, namespace, controller_kind, controller, pod, labels,
-            idle * CAST(by_upto AS HUGEINT) // CAST(by_total AS HUGEINT)
-                - idle * CAST(by_upto - by_weight AS HUGEINT) // CAST(by_total AS HUGEINT)
-        FROM bearing WHERE by_total > 0
-        UNION ALL
-        SELECT ResourceId, 2, '{IDLE_METHOD}', cluster, NULL, NULL, NULL, '{IDLE}', NULL, weight
-        FROM idle WHERE ResourceId NOT IN (SELECT ResourceId FROM bearing WHERE by_total > 0)
-    ),
-    summed AS (
-        SELECT *, CAST(sum(weight) OVER (PARTITION BY ResourceId ORDER BY kind, {_ORDER} ROWS UNBOUNDED PRECEDING) AS HUGEINT) AS running,
-            CAST(sum(weight) OVER (PARTITION BY ResourceId) AS HUGEINT) AS total
-        FROM parts WHERE weight > 0
-    )
-    SELECT ResourceId, method, weight, {_WORKLOAD} AS workload, coalesce(pod, controller, namespace, cluster) AS name,
-        concat_ws('/', cluster, namespace, coalesce(pod, controller)) AS resource,
-        'cost of CPU, memory and GPU as the cluster''s exporter has it' AS unit,
-        CAST(running * {_WHOLE} // total AS HUGEINT) AS upto,
-        CAST((running - weight) * {_WHOLE} // total AS HUGEINT) AS before
-    FROM summed WHERE running * {_WHOLE} // total > (running - weight) * {_WHOLE} // total
-"""
-
-
-def workload_tags(workload: str) -> str:
-    """The tags of what ran, canonical: its labels, and where it ran by the keys that Google's bills have for it.
-
-    >>> workload_tags('{"cluster":"a","namespace":"shop","kind":null,"controller":null,"labels":"{\\\\"app\\\\":\\\\"web\\\\"}"}')
-    '{"app":"web","k8s-cluster-name":"a","k8s-namespace":"shop"}'
-    """
-    of: dict[str, Any] = json.loads(workload)
-    labels = json.loads(of["labels"]) if of["labels"] else {}
-    tags = {key: value for key, value in labels.items() if normal_key(key.replace("/", "_")) not in _OF_THE_MACHINE}
-    where = {
-        "k8s-cluster-name": of["cluster"],
-        "k8s-namespace": of["namespace"],
-        "k8s-workload-name": of["controller"],
-        "k8s-workload-type": of["kind"],
-    }
-    return canonical_json(tags | {key: value for key, value in where.items() if value})
 
 
 def _nodes_table(nodes: Iterable[_Node]) -> pa.Table:

@@ -14,7 +14,8 @@ import duckdb
 
 from finops_assets.base.sql import identifier
 from finops_assets.base.text import money
-from finops_assets.cost.clusters.split import METHOD, SUMMED
+from finops_assets.cost.clusters.shares import METHOD
+from finops_assets.cost.clusters.split import SUMMED
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.judge.gates.figures import Figures
