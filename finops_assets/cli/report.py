@@ -32,7 +32,7 @@ from finops_assets.cost.commitments import COMMITMENTS, commitments, unused_by_o
 from finops_assets.cost.corrections import CORRECTIONS, corrections
 from finops_assets.cost.currency.conversion import CONVERTED_COST, converted_rollup
 from finops_assets.cost.restatements import REPORTED_NOW, as_of_relation
-from finops_assets.cost.rollup import ROLLUP_TABLE, TOO_MANY
+from finops_assets.cost.rollup import ROLLUP_TABLE, TOO_MANY, missing
 from finops_assets.cost.sparse import COST_CENTERS, SPARSE, SPARSE_GROUPS, sparse_report, sparse_shares
 from finops_assets.evaluate.allocation.balance import ALLOCATED_COST
 from finops_assets.evaluate.allocation.report import allocation, kept, moves
@@ -73,6 +73,8 @@ CHARGES_SHOWN = [
     "charge_date", "source_file", "source_row", "team", "ServiceName", "ResourceName", "ChargeDescription", "currency",
     "billed_cost", "effective_cost",
 ]  # fmt: skip
+RESOURCE = ("source", "SubAccountName", "ServiceName", "ResourceName", "ResourceId")
+"""What a person needs to find a resource."""
 Made = TypeVar("Made")
 
 report_app = typer.Typer(no_args_is_help=True, help="The answers. Ends are exclusive, days are UTC.")
@@ -114,7 +116,7 @@ def _period(
 
 @report_app.command("teams")
 def report_teams(
-    first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated")] = ",".join(TEAMS_BY),
+    first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated; tag:KEY is a tag")] = ",".join(TEAMS_BY),
     format: FormatOption = "table", output: OutputOption = None, as_of: AsOfOption = None,
     basis: BasisOption = None, currency: CurrencyOption = "billing", where: WhereOption = None,
     sparse: Annotated[bool, typer.Option("--sparse", help="Teams with too few resources as their department's __sparse__")] = False,
@@ -180,7 +182,7 @@ def _have_groups(connection: duckdb.DuckDBPyConnection) -> None:
 
 @report_app.command("services")
 def report_services(
-    first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated")] = ",".join(SERVICES_BY),
+    first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated; tag:KEY is a tag")] = ",".join(SERVICES_BY),
     format: FormatOption = "table", output: OutputOption = None, as_of: AsOfOption = None,
     basis: BasisOption = None, currency: CurrencyOption = "billing", where: WhereOption = None,
     config: ConfigOption = None,
@@ -208,9 +210,16 @@ def report_charges(
 @report_app.command("untagged")
 def report_untagged(
     first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated")] = "provider",
+    resources: Annotated[str | None, typer.Option(metavar="DIMENSION", help="The resources without this dimension instead, the costliest first")] = None,
     format: FormatOption = "table", output: OutputOption = None, as_of: AsOfOption = None, config: ConfigOption = None,
 ) -> None:  # fmt: skip
     """Which share of positive effective cost has no owner? By default the last 30 days."""
+    if resources:
+        if as_of or by != "provider":
+            say("error", "--resources goes with neither --by nor --as-of; leave one out")
+            raise typer.Exit(1)
+        _report_resources_without(config, first, end, resources, format, output)
+        return
     with explained(), published(config) as connection:
         rollup = _rollup(as_of)
         period = _period(connection, rollup, first, end, days=True)
@@ -218,6 +227,30 @@ def report_untagged(
         table = _checked(config, lambda: untagged_by(connection, period, _columns(by), rollup, reported))
         emit(table, _compared(connection, period, reported), format, output, "effective")
         _say_built_without(connection, period, ",".join(can_group_by(connection, rollup)), rollup)
+
+
+def _report_resources_without(
+    config: Path | None,
+    first: datetime | None,
+    end: datetime | None,
+    dimension: str,
+    format: Format,
+    output: Path | None,
+) -> None:
+    with explained(), published(config) as connection:
+        period = _period(connection, ROLLUP_TABLE, first, end, days=True)
+        known = dimensions_of(connection)
+        if dimension not in known:
+            raise FinopsError(f"--resources: found {dimension!r}; allowed: {', '.join(known)}")
+        providers = load_settings(config).providers
+        where = {dimension: [missing(dimension)]}
+        relation = _checked(config, lambda: rollup_by(connection, providers, (*RESOURCE, *where)))
+        compared = _compared(connection, period)
+        table = cost_by(connection, period, RESOURCE, relation, "effective", where=where, compared=compared)
+        # Those that cost something before alone are no work for anybody.
+        emit(table[table["effective_cost"] != 0], compared, format, output, "effective")
+        if format == "table":
+            out.print("`finops owners suggest` says who probably owns them.", style="dim", highlight=False)
 
 
 def _report_cost(

@@ -13,7 +13,7 @@ import pandas as pd
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.rollup import OTHER, ROLLUP_TABLE, missing, provider_of
-from finops_assets.evaluate.reports import OF_CHARGES, Where, can_group_by, only_where, require_columns
+from finops_assets.evaluate.reports import OF_CHARGES, TAG, Where, can_group_by, is_tag, only_where, require_columns
 from finops_assets.focus.measures import EFFECTIVE, POSITIVE
 from finops_assets.storage.warehouse import FACTS
 from finops_assets.tables.ddl import dimensions_of
@@ -43,7 +43,8 @@ def _described(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
 def rollup_by(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str], columns: Iterable[str]) -> str:
     """SQL: the rollup where it has all of these columns, else a relation like it that is summed from the facts.
 
-    Of a row without a value the column is an empty text. `providers`: see `Settings.providers`.
+    A column `tag:KEY` is the value of a tag, its key compared as the aliases of dimensions are. Of a row without a value
+    the column is an empty text. `providers`: see `Settings.providers`.
 
     Raises:
         ValueError: a column that neither has.
@@ -52,15 +53,30 @@ def rollup_by(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str
     own = can_group_by(connection)
     if set(columns) <= set(own):
         return ROLLUP_TABLE
-    require_columns(columns, (*own, *charge_columns(connection)))
+    tags = [c for c in columns if is_tag(c)]
+    require_columns([c for c in columns if c not in tags], (*own, *charge_columns(connection)))
     expressions = _expressions(connection, providers)
-    kept = tuple(dict.fromkeys(("charge_date", "provider", *columns)))
-    return (
-        f"(SELECT {', '.join(f'{expressions[c]} AS {identifier(c)}' for c in kept)},"
+    kept = tuple(dict.fromkeys(("charge_date", "provider", *(c for c in columns if c not in tags))))
+    summed = (
+        f"(SELECT {', '.join(f'{expressions[c]} AS {identifier(c)}' for c in kept)}{', Tags' if tags else ''},"
         " coalesce(BillingCurrency, '') AS BillingCurrency, sum(coalesce(BilledCost, 0)) AS billed_cost,"
         f" sum({EFFECTIVE}) AS effective_cost, sum({POSITIVE}) AS positive_effective_cost, count(*) AS row_count"
         f" FROM {FACTS} GROUP BY ALL)"
     )
+    # Of each tag set once, not of each row.
+    return f"(SELECT * EXCLUDE (Tags), {', '.join(_tag(c) for c in tags)} FROM {summed})" if tags else summed
+
+
+_NORMAL = r"regexp_replace(regexp_replace(lower(trim({})), '^user:', ''), '[\s\-_.]+', '', 'g')"
+
+
+def _tag(column: str) -> str:
+    """SQL: the value of a tag of Tags, a JSON object; the keys are compared as `focus.normal` compares them."""
+    asked = _NORMAL.format(literal(column.removeprefix(TAG)))
+    key = f"list_filter(json_keys(Tags), lambda k: {_NORMAL.format('k')} = {asked})[1]"
+    # A JSON pointer: in it a key may hold whatever it likes.
+    pointer = f"'/' || replace(replace({key}, '~', '~0'), '/', '~1')"
+    return f"coalesce(json_extract_string(Tags, {pointer}), '') AS {identifier(column)}"
 
 
 def _expressions(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str]) -> dict[str, str]:
@@ -94,8 +110,9 @@ def charges(
     """
     where = where or {}
     expressions = _expressions(connection, providers)
-    require_columns(where, tuple(expressions))
-    listed = ", ".join(f"{e} AS {identifier(c)}" for c, e in expressions.items())
+    tags = [c for c in where if is_tag(c)]
+    require_columns([c for c in where if c not in tags], tuple(expressions))
+    listed = ", ".join([*(f"{e} AS {identifier(c)}" for c, e in expressions.items()), *map(_tag, tags)])
     only, values = only_where(where)
     shown = ", ".join(f"r.{identifier(c)}" for c in CHARGE_COLUMNS)
     rows = connection.execute(

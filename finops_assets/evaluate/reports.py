@@ -33,6 +33,7 @@ SERVICES_BY = ("ServiceCategory",)
 EXACT = 80
 OF_CHARGES = ("source", *focus_columns())
 """What tells charges apart besides the rollup's key."""
+TAG = "tag:"
 Where = Mapping[str, Sequence[str]]
 """Column -> the values of which a row has one: what alone is summed. Without any, everything is."""
 Basis = Literal["effective", "billed", "accrued"]
@@ -45,7 +46,12 @@ def can_group_by(connection: duckdb.DuckDBPyConnection, rollup: str = ROLLUP_TAB
     held = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {rollup}").fetchall()]
     key = rollup_key(dimensions)
     # Of the facts also what the rollup is not by: `charges.rollup_by`.
-    return (*(c for c in key[:-1] if c in held), *(c for c in held if c in OF_CHARGES and c not in key))
+    return (*(c for c in key[:-1] if c in held), *(c for c in held if (c in OF_CHARGES or is_tag(c)) and c not in key))
+
+
+def is_tag(column: str) -> bool:
+    """Does the name ask for the value of a tag, as `tag:app`?"""
+    return column.startswith(TAG) and len(column) > len(TAG)
 
 
 def require_columns(by: Iterable[str], allowed: Sequence[str]) -> None:

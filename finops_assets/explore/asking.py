@@ -23,7 +23,7 @@ from finops_assets.cost.restatements import REPORTED_COST, REPORTED_NOW
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.charges import charge_columns, rollup_by
 from finops_assets.evaluate.comparison import Comparison, compare, latest_month, require_figures
-from finops_assets.evaluate.reports import EXACT, Where, can_group_by, cost_by
+from finops_assets.evaluate.reports import EXACT, Where, can_group_by, cost_by, is_tag
 from finops_assets.explore.address import REPORTING, View, ViewError, read_view
 from finops_assets.explore.newest_copy import Opened
 from finops_assets.explore.reach import Reach
@@ -206,7 +206,9 @@ class Question:
             raise ViewError(f"currency: found {view.currency!r}; billed in: {', '.join(self.currencies)}")
         # Single charges are split by nothing else.
         unknown = [
-            c for c in (*view.by, *view.only) if c not in self.groups and (c != CHARGES or view.by != (CHARGES,))
+            c
+            for c in (*view.by, *view.only)
+            if c not in self.groups and not (self.has_charges and is_tag(c)) and (c != CHARGES or view.by != (CHARGES,))
         ]
         if unknown:
             known = ", ".join(self.groups[:12]) + ("" if len(self.groups) <= 12 else ", …")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -27,7 +28,13 @@ PROVIDERS = {"bill": "Ours"}
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     site = Site(tmp_path_factory.mktemp("charges"))
     rows = [
-        focus_row(day, ServiceName=service, EffectiveCost=cost, Tags=f'{{"team": "{team}"}}', ResourceId=f"{team}-{n}")
+        focus_row(
+            day,
+            ServiceName=service,
+            EffectiveCost=cost,
+            ResourceId=f"{team}-{n}",
+            Tags=json.dumps({"team": team} | ({"Cost/Cent~er": '7 "a"'} if service == "Queues" else {})),
+        )
         for day in DAYS
         for n, (service, team, cost) in enumerate(
             (("Disks", "web", "1.5"), ("Disks", "api", PENNY), ("", "web", "-0.25"), ("Queues", "web", f"2{PENNY[1:]}"))
@@ -67,6 +74,24 @@ def test_a_sum_by_any_column_is_the_rollups(connection: duckdb.DuckDBPyConnectio
     assert set(zip(by_provider["provider"], by_provider["source"])) == {("Cloud", "bill"), ("Ours", "bill")}
 
 
+def test_cost_is_split_by_a_tag_whatever_its_key_is_spelled_like(connection: duckdb.DuckDBPyConnection) -> None:
+    def split(*columns: str, **only: str) -> dict[tuple[str, ...], Decimal]:
+        where = {f"tag:{key}": [value] for key, value in only.items()}
+        relation = rollup_by(connection, PROVIDERS, (*columns, *where))
+        table = cost_by(connection, PERIOD, columns, relation, "effective", where=where)
+        return {tuple(row[c] for c in columns): row["effective_cost"] for row in table.to_dict("records")}
+
+    of_queues, rest = Decimal(f"2{PENNY[1:]}"), Decimal("1.250000000000000001")
+    for spelled in ("Cost/Cent~er", "cost/cent~er", "user:cost/cent~er"):
+        assert split(f"tag:{spelled}") == {('7 "a"',): of_queues, ("",): rest}, spelled
+    assert split("team", **{"COST/cent~er": '7 "a"'}) == {("web",): of_queues}
+    assert split("tag:nobody has it") == split("tag:'; DROP TABLE x --") == {("",): of_queues + rest}
+    table = charges(connection, PERIOD, PROVIDERS, {"tag:cost/cent~er": ['7 "a"']})
+    assert table["effective_cost"].tolist() == [of_queues]
+    with pytest.raises(ValueError, match="found tag:"):
+        rollup_by(connection, PROVIDERS, ("tag:",))
+
+
 def test_chosen_values_alone_are_summed_over_the_same_days(connection: duckdb.DuckDBPyConnection) -> None:
     [row] = cost_by(connection, PERIOD, (), where={"team": ["web", "api"]}).to_dict("records")
     assert (row["effective_cost"], row["effective_cost_before"]) == (Decimal("3.250000000000000002"),) * 2
@@ -102,6 +127,13 @@ def test_the_commands_take_columns_and_values(site: Site) -> None:
         "teams", "--by", "ServiceName", "--where", "team=web", "--where", "ServiceName=Disks", "--from", DAYS[1]
     )
     assert (code, text.splitlines()[1].split(",")[:3]) == (0, ["Disks", "USD", "1.500000000000000000"])
+    code, text = run("teams", "--by", "tag:cost/cent~er,team", "--from", DAYS[1])
+    assert (code, text.splitlines()[0].split(",")[:2]) == (0, ["tag:cost/cent~er", "team"])
+    code, text = run("untagged", "--resources", "department", "--from", DAYS[1], "--to", "2026-09-03")
+    assert code == 0
+    assert [row.split(",")[4] for row in text.splitlines()[1:5]] == ["web-3", "web-0", "api-1", "web-2"]
+    assert "allowed: department, team" in run("untagged", "--resources", "colour")[1]
+    assert run("untagged", "--resources", "team", "--from", DAYS[1])[1].count("\n") == 1, "every resource has a team"
     code, text = run("charges", "--where", "team=api", "--from", DAYS[1])
     assert (code, PENNY in text, "a.csv,6" in text) == (0, True, True)
     assert run("teams", "--where", "web")[0] == 1
