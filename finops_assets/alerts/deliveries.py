@@ -1,4 +1,7 @@
-"""What is wrong with deliveries: refused, waiting for their missing files, late by the clock. Read from the ledger alone."""
+"""What is wrong with deliveries: refused, waiting for their missing files, late by the clock. Read from the ledger alone.
+
+Usage of clusters is told of beside: it is no bill, and holds none.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from finops_assets.base.secrets import without_secrets
 from finops_assets.base.timestamps import minute
 from finops_assets.ingest.cadence import MISSING, Calendar
 from finops_assets.ingest.layouts.delivery import incomplete_sectors
+from finops_assets.ingest.usage.landing import landed_usage
 from finops_assets.platform import Platform
 from finops_assets.settings.model import Settings
 from finops_assets.settings.sources import Source
@@ -46,6 +50,33 @@ def delivery_observations(platform: Platform, now: datetime, open_alerts: Iterab
         for key in opened.keys() - current.keys():
             if opened[key].alert.source == source.name:
                 yield Observation(key, now, note="The delivery was landed or withdrawn.")
+
+
+def usage_observations(platform: Platform, now: datetime, open_alerts: Iterable[OpenAlert]) -> Iterator[Observation]:
+    """Files of clusters' usage that are refused, and those told of before that are no more. They hold no bill."""
+    told: dict[str, Alert] = {}
+    for cluster in platform.settings.clusters:
+        try:
+            refused = [file for file in landed_usage(platform.lake, cluster.name).values() if file.reason]
+        except FinopsError as error:
+            key = f"usage {cluster.name} (records)"
+            told[key] = Alert(key, "WARNING", f"the records of usage of {cluster.name} cannot be read", str(error))
+            continue
+        for file in refused:
+            key = key_of(f"usage {cluster.name} {file.key}")
+            reason = without_secrets(file.reason or "")[:QUOTED_MOST].rstrip(".")
+            text = (
+                f"{reason}. What the file gave before counts on; charges of nodes without usage stay with the nodes'"
+                " owners. Next: have it exported again (docs/guides/clusters.md)."
+            )
+            told[key] = Alert(key, "WARNING", f"usage of {cluster.name} refused: {file.key}", text)
+    for key, alert in told.items():
+        yield Observation(key, now, alert)
+    for opened in open_alerts:
+        if opened.alert.key.startswith("usage ") and opened.alert.key not in told:
+            yield Observation(
+                opened.alert.key, now, note="The file was landed, or its cluster is in finops.yaml no more."
+            )
 
 
 def _held_by(ledger: Ledger, pending: Generation) -> list[date]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -16,9 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from finops_assets.alerts.alert import OpenAlert
+from finops_assets.alerts.deliveries import usage_observations
 from finops_assets.base.sql import literal
 from finops_assets.cost.clusters.split import SUMMED, usage_changed_days
 from finops_assets.cost.facts import facts_stamp
+from finops_assets.evaluate.focus_export import export_focus
 from finops_assets.ingest.usage.landing import land_usage, landed_usage
 from finops_assets.judge.gates.facts import CONSERVED, judge_facts
 from finops_assets_tests.clusters import (
@@ -35,6 +38,8 @@ from finops_assets_tests.clusters import (
     put_usage,
 )
 from finops_assets_tests.conftest import Row, Site, focus_row
+
+NOW = datetime(2026, 9, 3, tzinfo=UTC)
 
 
 def land(site: Site) -> list[date]:
@@ -393,8 +398,15 @@ def test_usage_that_cannot_be_read_is_refused_with_the_reason_and_what_was_there
         file.write_text(text)
         assert land(site) == []
         assert reason in str(landed_usage(site.platform.lake, "k8s")["day.json"].reason)
+        [told] = [o for o in usage_observations(site.platform, NOW, []) if o.alert]
+        assert (told.key, told.alert.severity) == ("usage k8s day.json", "WARNING")
+        assert reason in told.alert.text
         site.facts(DAY)
         shares_are_exact(site, DAY, {"a-1": Fraction(1)})
+    file.write_text(answer(allocation("a-1", 2)))
+    land(site)
+    [over] = usage_observations(site.platform, NOW, [OpenAlert(told.alert, NOW)])  # type: ignore[arg-type]
+    assert over.alert is None
 
 
 def test_parquet_and_csv_of_the_same_rows_say_the_same(make_site: Callable[..., Site]) -> None:
@@ -441,3 +453,28 @@ def test_without_clusters_facts_and_their_stamp_are_what_they_were(make_site: Ca
     assert len(facts_stamp(lake, rules, "bill", date(2026, 9, 1)).split(" ")) == 2
     assert not [each for each in ("split", "nodes", "usage") if (lake.root / each).exists()]
     assert lake.read_record("bill", "split", DAY) is None
+
+
+def test_focus_out_has_the_parts_with_the_columns_that_focus_has_for_them(make_site: Callable[..., Site]) -> None:
+    site = make_site(extra=CLUSTERS)
+    site.put_csv(
+        "bill.csv",
+        node_row(AWS_NODE),
+        focus_row(ResourceId="other", **dict.fromkeys(("ResourceName", "ListUnitPrice"), "")),
+    )
+    put_usage(site, "day.json", allocation("a-1", 3), idle(1))
+    land(site)
+    site.run_all(DAY)
+    target = site.folder / "out"
+    export_focus(site.platform, [date(2026, 9, 1)], target, "1.4")
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            "SELECT AllocatedMethodId, AllocatedResourceName, json_extract_string(AllocatedMethodDetails,"
+            " '$.Elements[0].AllocatedRatio'), json_extract_string(AllocatedTags, '$.\"k8s-namespace\"'), EffectiveCost"
+            f" FROM read_parquet({literal(f'{target}/**/*.parquet')}) ORDER BY ALL"
+        ).fetchall()
+    assert rows == [
+        ("kubernetes-idle", "__idle__", "0.25", None, Decimal("0.3125")),
+        ("kubernetes-usage", "a-1", "0.75", "shop", Decimal("0.9375")),
+        (None, None, None, None, Decimal("1.25")),
+    ]

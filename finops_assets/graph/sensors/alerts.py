@@ -18,6 +18,7 @@ from finops_assets.alerts.deliveries import (
     late_sources,
     of_department,
     told_once,
+    usage_observations,
 )
 from finops_assets.alerts.dispatch import Dispatched, dispatch
 from finops_assets.alerts.history import AlertHistory
@@ -119,6 +120,7 @@ def tick(
             platform, delivery_observations(platform, now, open_alerts), late_sources(platform, now)
         )
         seen += deliveries
+        seen += usage_observations(platform, now, open_alerts)
         seen += late_observations(late, now, open_alerts, because)
         settings = platform.settings
         seen += anomaly_observations(settings.warehouse, settings.anomalies, now, open_alerts)

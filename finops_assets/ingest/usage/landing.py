@@ -44,8 +44,8 @@ class LandedUsage:
     """A file of usage, as its record says. `reason`: why it was refused; it then holds no day."""
 
     key: str
-    identity: tuple[int, str, int]
-    """Its size, its etag, and the form that it was read in."""
+    identity: tuple[int, str, int, str | None]
+    """Its size, its etag, the form that it was read in, and the cluster that rows without one are of."""
     modified: str
     seen_at: str
     days: dict[date, tuple[int, str]]
@@ -62,9 +62,9 @@ class LandedUsage:
 
     @classmethod
     def from_json(cls, key: str, body: dict[str, Any]) -> LandedUsage:
-        size, etag, form = body["identity"]
+        size, etag, form, cluster = body["identity"]
         days = {date.fromisoformat(day): (rows, hashed) for day, (rows, hashed) in body["days"].items()}
-        return cls(key, (size, etag, form), body["modified"], body["seen_at"], days, body["reason"])
+        return cls(key, (size, etag, form, cluster), body["modified"], body["seen_at"], days, body["reason"])
 
 
 def land_usage(
@@ -82,7 +82,7 @@ def land_usage(
     landed = landed_usage(lake, cluster.name)
     changed: set[date] = set()
     for file in files:
-        identity = (file.size, file.etag, FORM)
+        identity = _identity(cluster, file)
         before = landed.get(file.key)
         if before and before.identity == identity:
             continue
@@ -107,7 +107,7 @@ def new_usage(lake: Lake, cluster: Cluster) -> list[StoredFile]:
     """The files that landing now would read. Reads no data."""
     _, files = _listed(cluster)
     landed = landed_usage(lake, cluster.name)
-    return [f for f in files if (k := landed.get(f.key)) is None or k.identity != (f.size, f.etag, FORM)]
+    return [f for f in files if (k := landed.get(f.key)) is None or k.identity != _identity(cluster, f)]
 
 
 def landed_usage(lake: Lake, name: str) -> dict[str, LandedUsage]:
@@ -182,6 +182,10 @@ def _listed(cluster: Cluster) -> tuple[Store, list[StoredFile]]:
     return store, sorted(found, key=lambda f: (f.modified.isoformat() if f.modified else "", f.key))
 
 
+def _identity(cluster: Cluster, file: StoredFile) -> tuple[int, str, int, str | None]:
+    return file.size, file.etag, FORM, cluster.cluster
+
+
 def _is_usage(key: str) -> bool:
     return is_data(key) or key.lower().endswith(SUFFIXES)
 
@@ -197,7 +201,7 @@ def _land(
 ) -> LandedUsage | None:
     """Read a file and put its days in place; None where it changed meanwhile."""
     modified = file.modified.isoformat() if file.modified else ""
-    identity = (file.size, file.etag, FORM)
+    identity = _identity(cluster, file)
     try:
         with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
             with store.local_root([file], workspace) as root:
