@@ -55,11 +55,13 @@ test-engines: $(READY) ## the work on other engines: chDB, fakesnow, and a Spark
 SUPERSET := FLASK_APP=superset FINOPS_SUPERSET_DB=$(CURDIR)/.venv/superset/making.db \
 	SUPERSET_CONFIG_PATH=$(CURDIR)/finops_assets_tests/integrations/superset_config.py .venv/superset/bin/superset
 
-test-integrations: $(READY) ## the dbt package and the dashboards by the real dbt and Superset, which it installs
+test-integrations: $(READY) ## the dbt package, the dashboards and layout dlt by the real dbt, dlt and Superset, which it installs
 	# Apart, because it pins what we have in other versions.
 	test -x .venv/dbt/bin/dbt || { $(BIN)/uv venv --quiet .venv/dbt && \
 		$(BIN)/uv pip install --quiet --compile-bytecode -p .venv/dbt "dbt-core==1.11.16" "dbt-duckdb==1.11.1" "dbt-postgres==1.11.0" \
 			"dagster-dbt==0.29.27" "dagster==1.13.27" "duckdb==2.0.0"; }
+	test -x .venv/dlt/bin/dlt || { $(BIN)/uv venv --quiet .venv/dlt && \
+		$(BIN)/uv pip install --quiet --compile-bytecode -p .venv/dlt "dlt[filesystem,parquet,s3]==1.31.0"; }
 	test -x .venv/superset/bin/superset || { $(BIN)/uv venv --quiet .venv/superset && \
 		$(BIN)/uv pip install --quiet --compile-bytecode -p .venv/superset "apache-superset==6.1.0" "flask-caching==2.3.1" \
 			"cachelib==0.13.0" "duckdb-engine==0.17.0" "duckdb==2.0.0" psycopg2-binary rich cachetools; }

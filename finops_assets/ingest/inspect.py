@@ -31,6 +31,7 @@ from finops_assets.ingest.layouts.azure_exports import ACTUAL, AMORTIZED
 from finops_assets.ingest.layouts.delivery import Delivery, read_manifest
 from finops_assets.ingest.layouts.layouts import newest_deliveries
 from finops_assets.ingest.layouts.listing import json_of
+from finops_assets.ingest.reading.dlt_names import in_focus_names
 from finops_assets.ingest.reading.export_table import map_column, open_export
 from finops_assets.ingest.reading.relation import ExportTable
 from finops_assets.ingest.reading.spelling import how_written
@@ -51,6 +52,7 @@ _SIGNS: tuple[tuple[Layout, str, str], ...] = (
     ("aws-data-exports", r"(?:.*/)?metadata/billing_period=\d{4}-\d{2}/.*-manifest\.json", "metadata/BILLING_PERIOD=…"),
     ("aws-data-exports", r"(?:.*/)?billing_period=\d{4}-\d{2}/.*", "folders BILLING_PERIOD=…"),
     ("aws-cur", r"(?:.*/)?\d{6}01-\d{8}/(?:.*/)?[^/]+-manifest\.json", "a legacy Cost and Usage Report"),
+    ("dlt", r"(?:.*/)?_dlt_loads/[^/]+", "the folder '_dlt_loads/'"),
     ("oci-focus", r"(?:.*/)?focus reports/.*", "the folder 'FOCUS Reports/'"),
     ("oci-cost-report", r"(?:.*/)?reports/cost-csv/.*", "the folder 'reports/cost-csv/'"),
 )
@@ -61,6 +63,7 @@ _EXPORT_SIGNS = tuple(
         r"billing_period=\d{4}-\d{2}/run=[^/]+/.*",
         r"(?:(?:data|metadata)/)?billing_period=\d{4}-\d{2}/.*",
         r"\d{6}01-\d{8}/(?:.*/)?[^/]+-manifest\.json",
+        r"_dlt_loads/.*",
         r"focus reports/.*",
         r"reports/cost-csv/.*",
     )
@@ -358,6 +361,8 @@ def _look_into(store: Store, source: Source, file: StoredFile) -> Sample:
         connect(EngineSettings(), Path(name) / "spill") as connection,
     ):
         export = open_export(connection, source.name, file.key, root, [file.key], Path(name))
+        if source.layout == "dlt":
+            export = in_focus_names(source.name, file.key, export)
         bill = native_bill(SourceColumns(connection, export), export)
         if bill is not None:
             export = converted(connection, export, bill)

@@ -12,7 +12,7 @@ from finops_assets.base.patterns import checked
 from finops_assets.settings.section import Endpoint, Name, Section, UtcTime
 
 Layout = Literal[
-    "aws-data-exports", "azure-exports", "gcs-export", "oci-focus", "files",
+    "aws-data-exports", "azure-exports", "gcs-export", "oci-focus", "dlt", "files",
     "aws-cur", "azure-actual-amortized", "gcp-detailed", "oci-cost-report",
 ]  # fmt: skip
 Cadence = Literal["daily", "weekdays", "monthly", "irregular"]
@@ -52,6 +52,8 @@ class Source(Section):
     """Layouts without a manifest: what was written less than this many minutes ago waits."""
     period_pattern: str | None = None
     """Layout files: a regular expression with the groups year, month and, if wanted, day of a file's period."""
+    table: str | None = None
+    """Layout dlt: the table of the dataset, or a glob such as focus_* for several; None: it has but one."""
     cadence: Cadence | None = None
     """On which days a charge is due; None: learnt from its history. docs/guides/gates.md"""
     deadline: UtcTime | None = None

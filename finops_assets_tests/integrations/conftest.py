@@ -8,8 +8,8 @@ import pytest
 
 from finops_assets_tests.published import published_with_reports
 
-# Of Superset's environment: nothing of them can be imported here.
-collect_ignore = ["superset_config.py", "superset_look.py"]
+# Of the environments of dlt and Superset: nothing of them can be imported here.
+collect_ignore = ["dlt_load.py", "superset_config.py", "superset_look.py"]
 
 
 @pytest.fixture(scope="module")

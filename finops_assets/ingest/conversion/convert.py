@@ -22,6 +22,7 @@ from finops_assets.ingest.conversion.named_sql import NamedSql
 from finops_assets.ingest.conversion.source_columns import NULL_TEXT, SourceColumns, fields
 from finops_assets.ingest.conversion.split_cost import split_costs
 from finops_assets.ingest.layouts.delivery import Delivery
+from finops_assets.ingest.reading.dlt_names import in_focus_names
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, PlainFile
 from finops_assets.settings.sources import Source
 from finops_assets.storage.duck import ROW_GROUP_ROWS, one_file
@@ -38,6 +39,8 @@ def in_focus(
     Raises:
         DeliveryRefused: the columns are not those of the layout, or two sets of a delivery contradict each other.
     """
+    if source.layout == "dlt":
+        export = in_focus_names(source.name, delivery.scope, export)
     native = native_layouts()
     columns = SourceColumns(connection, export)
     mapping = native.get(source.layout)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.secrets import without_secrets
-from finops_assets.ingest.layouts import aws_data_exports, azure_exports, gcs_export, native_bills, oci_focus
+from finops_assets.ingest.layouts import aws_data_exports, azure_exports, dlt, gcs_export, native_bills, oci_focus
 from finops_assets.ingest.layouts.delivery import Delivery
 from finops_assets.ingest.layouts.listing import Known, ListedStore
 from finops_assets.ingest.layouts.metadata import stated_schemas
@@ -74,6 +74,8 @@ def _deliveries(source: Source, store: ListedStore, pattern: str, now: datetime 
             return gcs_export.deliveries(store, source.quiet_minutes, now)
         case "oci-focus":
             return oci_focus.deliveries(store, source.quiet_minutes, now)
+        case "dlt":
+            return dlt.deliveries(store, source.table)
         case "aws-cur":
             return iter(native_bills.aws_cur(store, plain))
         case "azure-actual-amortized":

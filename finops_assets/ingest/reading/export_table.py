@@ -15,6 +15,7 @@ from finops_assets.base.sql import identifier, literal
 from finops_assets.focus import money
 from finops_assets.focus.specification import Column, canonical_name, columns
 from finops_assets.focus.times import is_slashed, time_from_text
+from finops_assets.ingest.reading.json_lines import open_json_lines
 from finops_assets.ingest.reading.parts import (
     DIGITS,
     Part,
@@ -65,7 +66,9 @@ def open_export(
 
     def open_part(numbered: tuple[int, str]) -> Part:
         number, key = numbered
-        open_file = open_parquet if key.lower().endswith(".parquet") else open_csv
+        name = key.lower()
+        json_lines = open_json_lines if name.endswith((".jsonl", ".jsonl.gz")) else open_csv
+        open_file = open_parquet if name.endswith(".parquet") else json_lines
         with connection.cursor() as cursor:
             return open_file(cursor, source, scope, root / key, key, number, staging)
 
