@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import parseaddr
 from http.client import HTTPMessage
@@ -95,6 +96,40 @@ def send(channel: Channel, notice: Notice, environment: Mapping[str, str]) -> st
         raise ChannelError(secrets.removed_from(text)[:SHOWN]) from None
 
 
+@dataclass(frozen=True)
+class Letter:
+    """Something to be read that is no alert. `id`: the same for each try of it, which mail servers tell twins by."""
+
+    id: str
+    subject: str
+    text: str
+    attached: tuple[str, str]
+    """The name and content of an HTML file, for those channels that carry files."""
+
+
+def post(channel: SlackChannel | SmtpChannel, letter: Letter, environment: Mapping[str, str]) -> str:
+    """Send a letter; returns a remark, empty if everything went well.
+
+    Raises:
+        ChannelError: it was not taken, and why.
+    """
+    secrets = Secrets(environment)
+    try:
+        match channel:
+            case SlackChannel():
+                return _say_in_slack(channel, letter.subject, letter.text, secrets)
+            case SmtpChannel():
+                mail = _mail(channel, letter.id, letter.subject, letter.text)
+                name, content = letter.attached
+                mail.add_attachment(content, subtype="html", filename=name)
+                return _carry(channel, mail, secrets)
+    except ChannelError:
+        raise
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ChannelError(secrets.removed_from(text)[:SHOWN]) from None
+
+
 def _sns(channel: SnsChannel, notice: Notice) -> str:
     try:
         boto3, config = import_module("boto3"), import_module("botocore.config")
@@ -133,9 +168,12 @@ def _sns(channel: SnsChannel, notice: Notice) -> str:
 
 
 def _slack(channel: SlackChannel, notice: Notice, secrets: Secrets) -> str:
+    return _say_in_slack(channel, headline(notice), body(notice), secrets)
+
+
+def _say_in_slack(channel: SlackChannel, head: str, text: str, secrets: Secrets) -> str:
     url = secrets.read(channel.webhook_env, "webhook_env")
-    text = f"*{_escaped(headline(notice))}*\n{_escaped(body(notice))}"
-    _post(url, {"text": text[:SLACK_MOST]}, {}, secrets)
+    _post(url, {"text": f"*{_escaped(head)}*\n{_escaped(text)}"[:SLACK_MOST]}, {}, secrets)
     return ""
 
 
@@ -179,12 +217,20 @@ def _post(url: str, content: Mapping[str, Any], headers: Mapping[str, str], secr
 
 
 def _smtp(channel: SmtpChannel, notice: Notice, secrets: Secrets) -> str:
+    return _carry(channel, _mail(channel, notice.id, headline(notice), body(notice)), secrets)
+
+
+def _mail(channel: SmtpChannel, id: str, subject: str, text: str) -> EmailMessage:
     mail = EmailMessage()
     mail["From"] = channel.sender
     mail["To"] = ", ".join(channel.to)
-    mail["Subject"] = headline(notice)
-    mail["Message-ID"] = f"<{notice.id}@{parseaddr(channel.sender)[1].rpartition('@')[2]}>"
-    mail.set_content(body(notice))
+    mail["Subject"] = subject
+    mail["Message-ID"] = f"<{id}@{parseaddr(channel.sender)[1].rpartition('@')[2]}>"
+    mail.set_content(text)
+    return mail
+
+
+def _carry(channel: SmtpChannel, mail: EmailMessage, secrets: Secrets) -> str:
     context = ssl.create_default_context()
     implicit = channel.port == 465
     with (

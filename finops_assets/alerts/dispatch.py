@@ -43,7 +43,8 @@ class Dispatched:
 def wants(channel: Channel, alert: Alert) -> bool:
     """Do the channel's filters let this alert through? An alert without a source or department is nobody's own."""
     return (
-        RANK[alert.severity] >= RANK[channel.min_severity]
+        channel.alerts
+        and RANK[alert.severity] >= RANK[channel.min_severity]
         and (not channel.sources or alert.source in channel.sources)
         and (not channel.departments or alert.department in channel.departments)
     )

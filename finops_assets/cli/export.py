@@ -14,8 +14,8 @@ from finops_assets.base.period import days_between
 from finops_assets.cli.common import ConfigOption, explained, out, published, say
 from finops_assets.cli.exit_codes import HELD_CODE
 from finops_assets.cost.coverage import BUILT, PREVIOUS, coverage_of
+from finops_assets.cost.reach import group_reach, hand_out
 from finops_assets.evaluate.focus_export import ExportVersion, FocusExport, export_focus
-from finops_assets.explore.reach import group_reach, hand_out
 from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
 

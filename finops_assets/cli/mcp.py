@@ -8,9 +8,9 @@ import typer
 
 from finops_assets.base.errors import FinopsError, install
 from finops_assets.cli.common import ConfigOption, explained
+from finops_assets.cost.reach import ALL, group_reach
 from finops_assets.explore.answers import Answers
 from finops_assets.explore.newest_copy import NewestCopy
-from finops_assets.explore.reach import ALL, group_reach
 from finops_assets.settings.load import load_settings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from finops_assets.cli.common import (
     ToOption,
     emit,
     explained,
+    heading,
     not_built,
     out,
     published,
@@ -31,6 +33,7 @@ from finops_assets.cost.accrual import ACCRUED, REPORTED_ACCRUALS, accrued_rollu
 from finops_assets.cost.commitments import COMMITMENTS, commitments, unused_by_owner
 from finops_assets.cost.corrections import CORRECTIONS, corrections
 from finops_assets.cost.currency.conversion import CONVERTED_COST, converted_rollup
+from finops_assets.cost.reach import ALL, group_reach, narrow
 from finops_assets.cost.restatements import REPORTED_NOW, as_of_relation
 from finops_assets.cost.rollup import ROLLUP_TABLE, TOO_MANY, missing
 from finops_assets.cost.sparse import COST_CENTERS, SPARSE, SPARSE_GROUPS, sparse_report, sparse_shares
@@ -408,6 +411,7 @@ def report_units(
 def report_html(
     month: Annotated[str | None, typer.Option(help="As 2026-10 (default: that of the newest reported day)")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file (default: beside the published copy)")] = None,
+    group: Annotated[str | None, typer.Option(help="Of what this group of `access` sees alone; needs --output")] = None,
     config: ConfigOption = None,
 ) -> None:  # fmt: skip
     """A month on one page: an HTML file that asks for no other. Spend, budgets, forecast, anomalies, tags."""
@@ -416,10 +420,41 @@ def report_html(
     from finops_assets.evaluate.page.gather import gather
 
     with explained():
-        with published(config) as connection:
-            figures = gather(connection, month)
-        path = write_page(figures, output or page_path(load_settings(config).published, figures.month))
+        settings = load_settings(config)
+        if group and not output:
+            raise FinopsError("--group needs --output: beside the published copy lies the page of everybody")
+        reach = group_reach(settings.access, group) if group else ALL
+        with published(config) as whole:
+            if reach.whole:
+                figures = gather(whole, month)
+            else:
+                with duckdb.connect() as connection:
+                    narrow(connection, settings.published, reach, facts_of_its_own=False)
+                    figures = gather(connection, month)
+        path = write_page(figures, output or page_path(settings.published, figures.month))
         out.print(f"{figures.period}: {path}", highlight=False, soft_wrap=True)
+
+
+@report_app.command("digest")
+def report_digest(
+    name: Annotated[str, typer.Argument(help="One of `digests` in finops.yaml")],
+    send: Annotated[bool, typer.Option("--send", help="Send it now; without, it is only shown")] = False,
+    config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """What a group gets in the post: the newest month of what it sees, in short."""
+    from finops_assets.evaluate.page.digest import letter, send_digest
+
+    with explained():
+        settings = load_settings(config)
+        chosen = next((digest for digest in settings.digests if digest.name == name), None)
+        if chosen is None:
+            known = ", ".join(digest.name for digest in settings.digests) or "none; set `digests` in finops.yaml"
+            raise FinopsError(f"found {name!r}; digests: {known}")
+        written, remark = send_digest(settings, chosen, os.environ) if send else (letter(settings, chosen), "")
+        heading(written.subject)
+        out.print(written.text, highlight=False, soft_wrap=True)
+        if send:
+            say("sent", f"to the channel {chosen.channel}{f'; {remark}' if remark else ''}", out)
 
 
 def _compared(

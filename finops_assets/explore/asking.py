@@ -19,6 +19,7 @@ from finops_assets.base.period import Period
 from finops_assets.cost.accrual import ACCRUED, REPORTED_ACCRUALS, accrued_rollup
 from finops_assets.cost.coverage import BUILT, NOTHING, Coverage, coverage_of
 from finops_assets.cost.currency.conversion import CONVERTED_COST, converted_rollup
+from finops_assets.cost.reach import Reach
 from finops_assets.cost.restatements import REPORTED_COST, REPORTED_NOW
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.charges import charge_columns, rollup_by
@@ -26,7 +27,6 @@ from finops_assets.evaluate.comparison import Comparison, compare, latest_month,
 from finops_assets.evaluate.reports import EXACT, Where, can_group_by, cost_by, is_tag
 from finops_assets.explore.address import REPORTING, View, ViewError, read_view
 from finops_assets.explore.newest_copy import Opened
-from finops_assets.explore.reach import Reach
 from finops_assets.explore.remembering import Answer, Remembering
 from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import FACTS, Warehouse

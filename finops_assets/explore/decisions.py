@@ -10,9 +10,9 @@ import duckdb
 import pandas as pd
 
 from finops_assets.cost.attribution.owner_decisions import OwnerDecisions, Verdict, decide
+from finops_assets.cost.reach import Reach
 from finops_assets.evaluate.anomalies import history
 from finops_assets.explore.address import ViewError
-from finops_assets.explore.reach import Reach
 from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.values import exact_frame

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.explore.reach import ALL, Reach, narrow
+from finops_assets.cost.reach import ALL, Reach, narrow
 from finops_assets.explore.remembering import Memory, Remembering
 from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import facts_folder

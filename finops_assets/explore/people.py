@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.processes import account_name
-from finops_assets.explore.reach import ALL, Reach
+from finops_assets.cost.reach import ALL, Reach
 
 
 @dataclass(frozen=True)

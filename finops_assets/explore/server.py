@@ -29,6 +29,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.cost.reach import ALL
 from finops_assets.explore.api import api, status_of
 from finops_assets.explore.asking import asked
 from finops_assets.explore.decisions import decide_owner, judge_anomaly
@@ -45,7 +46,6 @@ from finops_assets.explore.pages.teams import teams
 from finops_assets.explore.pages.units import units
 from finops_assets.explore.pages.untagged import untagged
 from finops_assets.explore.people import NotAllowed, Person, of_this_machine
-from finops_assets.explore.reach import ALL
 from finops_assets.explore.rendering import OF_ALL, about, render, render_error
 from finops_assets.explore.sign_in import OpenId, known, person_of, sessions
 from finops_assets.settings.access import OpenIdSignIn

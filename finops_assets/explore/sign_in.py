@@ -25,8 +25,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from finops_assets.base.errors import ConfigError, Mistake
+from finops_assets.cost.reach import reach_of
 from finops_assets.explore.people import NotAllowed, Person, of_this_machine
-from finops_assets.explore.reach import reach_of
 from finops_assets.explore.rendering import render_error
 from finops_assets.settings.access import HeaderSignIn, OpenIdSignIn, Token
 from finops_assets.settings.model import Settings

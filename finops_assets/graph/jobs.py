@@ -9,11 +9,13 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from finops_assets.graph.assets.deliveries import deliveries_key
+from finops_assets.graph.digests import digest_job, digest_schedule
 from finops_assets.graph.keys import CONVERTED, usage_key
 from finops_assets.graph.sensors.deliveries import landing_job
 from finops_assets.graph.sensors.follow import following_job
 from finops_assets.graph.sensors.rates import conversion_job
 from finops_assets.graph.stages import Stages
+from finops_assets.settings.digests import Digest
 from finops_assets.settings.model import Settings
 
 
@@ -28,12 +30,13 @@ class Jobs:
     land_all: UnresolvedAssetJobDefinition
     convert: UnresolvedAssetJobDefinition | None
     landing: Mapping[str, UnresolvedAssetJobDefinition]
+    digests: Mapping[Digest, dg.JobDefinition]
 
     @property
-    def all(self) -> list[UnresolvedAssetJobDefinition]:
+    def all(self) -> list[UnresolvedAssetJobDefinition | dg.JobDefinition]:
         """As Dagster lists them."""
         first = [self.daily, self.following, self.publish, self.owners, self.land_all]
-        return [*first, *([self.convert] if self.convert else []), *self.landing.values()]
+        return [*first, *([self.convert] if self.convert else []), *self.landing.values(), *self.digests.values()]
 
 
 def jobs_of(settings: Settings, stages: Stages) -> Jobs:
@@ -54,11 +57,12 @@ def jobs_of(settings: Settings, stages: Stages) -> Jobs:
             **{source.name: landing_job(source.name, deliveries_key(source.name)) for source in settings.sources},
             **{cluster.name: landing_job(cluster.name, usage_key(cluster.name)) for cluster in settings.clusters},
         },
+        digests={digest: digest_job(digest) for digest in settings.digests},
     )
 
 
 def schedules_of(settings: Settings, jobs: Jobs) -> list[dg.ScheduleDefinition]:
-    """The night's looks at every source."""
+    """The night's looks at every source, and the digests."""
     crons = {"export_check": settings.night.export_check, "last_export_check": settings.night.last_check}
     return [
         dg.ScheduleDefinition(
@@ -70,7 +74,7 @@ def schedules_of(settings: Settings, jobs: Jobs) -> list[dg.ScheduleDefinition]:
             description="The night's export check; the days that changed follow by the sensor `follow`.",
         )
         for name, cron in crons.items()
-    ]
+    ] + [digest_schedule(digest, job) for digest, job in jobs.digests.items()]
 
 
 def _job(name: str, description: str, *assets: dg.AssetsDefinition | str) -> UnresolvedAssetJobDefinition:

@@ -34,6 +34,8 @@ class AnyChannel(Section):
 
     name: Name | None = None
     """None: the channel is called as its kind."""
+    alerts: bool = True
+    """false: no alerts, but the digests that name the channel."""
     min_severity: Severity = "WARNING"
     """Less serious alerts are not sent here."""
     sources: tuple[str, ...] = ()

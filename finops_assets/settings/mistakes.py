@@ -62,7 +62,33 @@ def cross_mistakes(raw: Mapping[str, Any], base: Path) -> list[tuple[tuple[str |
             )
     found += _conforms_mistakes(_mapping(raw.get("conforms")), set(names))
     found += _channel_mistakes(list_of(_mapping(raw.get("alerts")).get("channels")), set(names))
-    found += _access_mistakes(_mapping(raw.get("explore")), {str(group) for group in _mapping(raw.get("access"))})
+    groups = {str(group) for group in _mapping(raw.get("access"))}
+    found += _access_mistakes(_mapping(raw.get("explore")), groups)
+    channels = list_of(_mapping(raw.get("alerts")).get("channels"))
+    found += _digest_mistakes(list_of(raw.get("digests")), groups, [c for c in channels if isinstance(c, dict)])
+    return found
+
+
+def _digest_mistakes(
+    digests: list[Any], groups: set[str], channels: list[dict[str, Any]]
+) -> list[tuple[tuple[str | int, ...], str]]:
+    """Digests of groups or by channels that are not there, or by such that cannot carry one."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    kinds = {str(channel.get("name") or channel.get("kind")): channel.get("kind") for channel in channels}
+    able = sorted(name for name, kind in kinds.items() if kind in ("smtp", "slack"))
+    names: set[str] = set()
+    for i, digest in enumerate(digests):
+        if not isinstance(digest, dict):
+            continue
+        if (name := str(digest.get("name"))) in names:
+            found.append((("digests", i, "name"), f"found {name!r} again; names are unique"))
+        names.add(name)
+        if str(digest.get("group")) not in groups:
+            allowed = ", ".join(sorted(groups)) or "(`access` names no group)"
+            found.append((("digests", i, "group"), f"found {digest.get('group')!r}; allowed: {allowed}"))
+        if str(digest.get("channel")) not in able:
+            allowed = ", ".join(able) or "(alerts.channels has none of kind smtp or slack)"
+            found.append((("digests", i, "channel"), f"found {digest.get('channel')!r}; allowed: {allowed}"))
     return found
 
 

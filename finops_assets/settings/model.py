@@ -16,6 +16,7 @@ from finops_assets.settings.attribution import AttributionRule, Dimension, Spars
 from finops_assets.settings.budgets import BudgetFile
 from finops_assets.settings.clusters import Clusters
 from finops_assets.settings.currency import Currency
+from finops_assets.settings.digests import Digest
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.gates import Acknowledgement, Conforms, Plausibility
 from finops_assets.settings.lake import LakePlace
@@ -73,6 +74,8 @@ class Settings(Section):
     explore: Explore = Explore()
     access: Access = Field(default_factory=dict)
     """Which group sees whose cost."""
+    digests: tuple[Digest, ...] = ()
+    """Who gets the month's page of his own cost, and when."""
 
     @property
     def counted(self) -> tuple[Source, ...]:

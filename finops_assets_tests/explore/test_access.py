@@ -203,7 +203,7 @@ def test_what_is_handed_to_a_group_stands_alone_and_holds_nothing_else(platform:
 
 
 def test_a_table_that_nobody_thought_of_is_handed_to_nobody(platform: Platform, tmp_path: Path) -> None:
-    from finops_assets.explore.reach import Reach, narrow
+    from finops_assets.cost.reach import Reach, narrow
 
     with duckdb.connect() as connection:
         narrow(connection, platform.settings.published, Reach(frozenset()), facts_of_its_own=True)

@@ -32,6 +32,8 @@ CONTENTS = (
     ("untagged", "untagged"), ("anomalies", "anomalies"), ("restatements", "restatements"), ("debt", "tag debt"),
 )  # fmt: skip
 
+MOST_IN_TEXT = 8
+
 
 def rounded(value: Decimal, signed: bool = False) -> str:
     """
@@ -340,4 +342,28 @@ def render_markdown(figures: MonthFigures) -> str:
             about = f"{markdown(_plain(a.owner), LONGEST_NAME)}, {markdown(a.resource or a.service, LONGEST_NAME)}, {_days_of(a)}"
             beyond = f"{rounded(abs(a.excess))} {markdown(money.currency, LONGEST_NAME)}"
             lines += ["", f"* {about}: {beyond} {'above' if a.excess > 0 else 'below'} what was expected; {a.cause}"]
+    return "\n".join(lines) + "\n"
+
+
+def render_text(figures: MonthFigures) -> str:
+    """The page in lines of plain text, for mail and chat: amounts to the cent, what is missing, what wants a look."""
+    lines = [f"Effective cost of {_span(figures.period)}; {figures.compared}."]
+    if figures.gaps:
+        lines.append(f"Without figures: {_days(figures.gaps)}.")
+    for money in figures.money:
+        change = _changed(money.total, " %")
+        beside = f", {change} beside like days of the month before" if change != "–" else ""
+        lines += ["", f"{money.currency}: {rounded(money.total.spent)} spent{beside}"]
+        for team in money.teams[:MOST_IN_TEXT]:
+            lines.append(f"  {_plain(team.name)}: {rounded(team.spent)} ({_changed(team, ' %')})")
+        more = len(money.teams) - MOST_IN_TEXT + (money.other_teams[0] if money.other_teams else 0)
+        if more > 0:
+            lines.append(f"  and {more} more")
+        for b in money.budgets or ():
+            if b.severity in ("CRITICAL", "WARNING"):
+                lines.append(f"  budget of {_plain(b.owner)}, {_span(b.period)}: {one_line(b.reason, LONGEST_TEXT)}")
+        for a in (money.anomalies or ())[:MOST_IN_TEXT]:
+            side = "above" if a.excess > 0 else "below"
+            about = f"{_plain(a.owner)}, {one_line(a.resource or a.service, LONGEST_NAME)}, {_days_of(a)}"
+            lines.append(f"  {about}: {rounded(abs(a.excess))} {side} what was expected; {a.cause}")
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from finops_assets.base.period import Period
+from finops_assets.cost.reach import Reach
 from finops_assets.evaluate.anomalies.history import Anomaly
 from finops_assets.evaluate.budgets.evaluate import evaluations, most_serious_first
 from finops_assets.evaluate.forecast.period import FORECAST
@@ -18,7 +19,6 @@ from finops_assets.explore.listing import Listing, heading
 from finops_assets.explore.pages.anomalies import found_in
 from finops_assets.explore.pages.costs import after_shared_cost, by_day, costs_by, total
 from finops_assets.explore.pages.page import Chart, Page, address
-from finops_assets.explore.reach import Reach
 from finops_assets.focus.money import percent
 
 MOST_CHANGES, MOST_BUDGETS, MOST_ANOMALIES = 10, 5, 5
