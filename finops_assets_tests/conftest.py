@@ -199,6 +199,7 @@ class Site:
     extra: str = ""
     first_day: str = "2026-01-01"
     lake: str = "lake"
+    uri: str = "exports"
 
     @property
     def exports(self) -> Path:
@@ -209,7 +210,7 @@ class Site:
         """finops.yaml."""
         return (
             f"first_day: {self.first_day}\nlake: {self.lake}\nwarehouse: w.duckdb\npublished: p.duckdb\n"
-            f"sources: [{{name: bill, uri: exports, layout: {self.layout}, required: {str(self.required).lower()}}}]\n"
+            f"sources: [{{name: bill, uri: '{self.uri}', layout: {self.layout}, required: {str(self.required).lower()}}}]\n"
             "dimensions:\n  team: {keys: [team, squad], values: {core-team: core}}\n  department: {keys: [dept]}\n"
             f"{self.extra}"
         )

@@ -15,6 +15,7 @@ import pytest
 from finops_assets.focus.specification import columns
 from finops_assets.ingest.reading.dlt_names import snake_case
 from finops_assets_tests.conftest import Site, focus_row
+from finops_assets_tests.emulators import s3_endpoint, s3_place  # noqa: F401
 from finops_assets_tests.ingest.test_dlt import billed, states
 from finops_assets_tests.places import PROJECT
 
@@ -32,13 +33,15 @@ def row(day: str, cost: str, **more: str) -> dict[str, Any]:
     return focus_row(day, BilledCost=cost, EffectiveCost=cost, Tags='{"team": "web"}', **more)
 
 
-def load(site: Site, file_format: str, disposition: str, *rows: dict[str, Any], table: str = "focus") -> dict[str, Any]:
-    """A run of the pipeline."""
+def load(
+    site: Site, file_format: str, disposition: str, *rows: dict[str, Any], bucket: str = "", **environment: str
+) -> dict[str, Any]:
+    """A run of the pipeline, into a folder or a bucket."""
     told = {
-        "table": table, "disposition": disposition, "rows": rows, "bucket": (site.folder / "bucket").as_uri(),
+        "table": "focus", "disposition": disposition, "rows": rows, "bucket": bucket or (site.folder / "bucket").as_uri(),
         "state": str(site.folder / "state"), "names": list(columns()),
     }  # fmt: skip
-    environment = os.environ | {
+    environment = os.environ | environment | {
         "RUNTIME__DLTHUB_TELEMETRY": "false", "NORMALIZE__LOADER_FILE_FORMAT": file_format, "HOME": str(site.folder),
     }  # fmt: skip
     done = subprocess.run(
@@ -97,3 +100,21 @@ def test_what_dlt_has_not_finished_waits(dataset: Site) -> None:
     entries[-1].write_bytes(held)
     dataset.land()
     assert billed(dataset, D1, D2) == 3
+
+
+def test_a_bucket_is_read_as_a_folder_is(tmp_path: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    bucket = s3_place(s3_endpoint)
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    site = Site(tmp_path, layout=f"dlt, endpoint_url: '{s3_endpoint}'", uri=f"{bucket.uri}/billing")
+    there = {
+        "DESTINATION__FILESYSTEM__CREDENTIALS__AWS_ACCESS_KEY_ID": "test",
+        "DESTINATION__FILESYSTEM__CREDENTIALS__AWS_SECRET_ACCESS_KEY": "test",
+        "DESTINATION__FILESYSTEM__CREDENTIALS__ENDPOINT_URL": s3_endpoint,
+        "DESTINATION__FILESYSTEM__CREDENTIALS__REGION_NAME": "us-east-1",
+    }
+    for day, cost in ((D1, "1.000000000000000001"), (D2, "2")):
+        load(site, "parquet", "append", row(day, cost), bucket=bucket.uri, **there)
+    site.land()
+    assert sorted(states(site).values()) == ["live", "live"]
+    assert billed(site, D1, D2) == Decimal("3.000000000000000001")
