@@ -10,6 +10,7 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.base.secrets import without_secrets
 from finops_assets.cli.common import ConfigOption, explained, heading, out, say
 from finops_assets.ingest.inspect import Inspection, Sample, check, inspect_all
+from finops_assets.ingest.usage.inspect import UsageInspection, inspect_usage
 from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
 from finops_assets.storage.ledger import Ledger
@@ -27,9 +28,12 @@ def sources_inspect(
 ) -> None:
     """Find out layout, FOCUS version, columns, periods and tags of an export; print the YAML to paste.
 
-    Of a folder above several exports each is named.
+    Of a folder above several exports each is named. Usage of a Kubernetes cluster is known, too.
     """
     with explained():
+        if usage := inspect_usage(uri, endpoint_url):
+            _print_usage(usage)
+            return
         found = inspect_all(uri, endpoint_url)
     if found[0].inside:
         _line(
@@ -88,6 +92,22 @@ def _print(found: Inspection) -> None:
         say("problem", found.problem, out, width=11)
     if found.sample is not None:
         _print_sample(found.sample)
+
+
+def _print_usage(found: UsageInspection) -> None:
+    _line("usage      ", "what ran on a Kubernetes cluster: no bill, but what nodes' charges are split by")
+    _line("size       ", f"{found.files} files, {found.size / 1e6:,.1f} MB below {found.uri}")
+    if found.problem:
+        say("problem", f"{found.sample}: {found.problem}", out, width=11)
+    else:
+        days = f"{found.days[0]}" + (f" to {found.days[-1]}" if len(found.days) > 1 else "") if found.days else "no day"
+        _line("looked into", f" {found.sample}: {days}, clusters {', '.join(found.clusters)}, {found.pods:,} pods")
+        _line("nodes      ", f"{found.nodes:,}, of {found.by_provider_id:,} the provider id is told")
+        if found.nameless:
+            say("problem", f"{found.nameless:,} rows name no node; nothing can be split by them", out, width=11)
+        _line("idle       ", found.idle)
+        _line("labels     ", f"on {found.labels:,} rows")
+    out.print(f"\nTo paste into finops.yaml:\n\n{found.yaml}", highlight=False, soft_wrap=True)
 
 
 def _print_sample(sample: Sample) -> None:

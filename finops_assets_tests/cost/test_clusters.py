@@ -15,15 +15,20 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from finops_assets.alerts.alert import OpenAlert
 from finops_assets.alerts.deliveries import usage_observations
+from finops_assets.base.errors import ConfigError
 from finops_assets.base.sql import literal
+from finops_assets.cli import app
 from finops_assets.cost.clusters.split import SUMMED, usage_changed_days
 from finops_assets.cost.facts import facts_stamp
 from finops_assets.evaluate.focus_export import export_focus
+from finops_assets.ingest.usage.inspect import inspect_usage
 from finops_assets.ingest.usage.landing import land_usage, landed_usage
 from finops_assets.judge.gates.facts import CONSERVED, judge_facts
+from finops_assets.settings.load import parse_settings
 from finops_assets_tests.clusters import (
     AWS_NODE,
     CLUSTERS,
@@ -478,3 +483,42 @@ def test_focus_out_has_the_parts_with_the_columns_that_focus_has_for_them(make_s
         ("kubernetes-usage", "a-1", "0.75", "shop", Decimal("0.9375")),
         (None, None, None, None, Decimal("1.25")),
     ]
+
+
+def test_a_place_is_looked_at_before_it_is_named(site: Site) -> None:
+    put_usage(site, "day.json", allocation("a-1", 3), allocation("b-1", 1, "node-2", None), idle(1))
+    where = str(site.folder / "usage")
+    found = inspect_usage(where)
+    assert found is not None
+    assert (found.days, found.clusters, found.pods, found.nodes, found.by_provider_id, found.idle) == (
+        (date(2026, 9, 1),), ("shop",), 2, 2, 1, "by node",
+    )  # fmt: skip
+    told = CliRunner().invoke(app, ["sources", "inspect", where])
+    assert told.exit_code == 0
+    settings = parse_settings(site.text + told.stdout.partition("finops.yaml:")[2], site.folder / "finops.yaml")
+    assert settings.clusters[0].uri == where
+    # A bill is none, whatever it comes in.
+    site.put_csv("bill.csv", node_row(AWS_NODE))
+    site.put_parquet("bill.parquet", node_row(AWS_NODE))
+    for name in ("bill.csv", "bill.parquet"):
+        assert inspect_usage(str(site.exports / name)) is None
+    week = allocation("a-1", 1)
+    week["window"]["end"] = "2026-09-08T00:00:00Z"
+    put_usage(site, "week.json", week)
+    assert "no window within one UTC day" in str((inspect_usage(where) or found).problem)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("{name: bill, uri: usage, layout: opencost}", "which a source has; names are unique"),
+        ("{name: k8s, uri: 'ftp://x/y', layout: opencost}", "allowed: a local path"),
+        ("{name: k8s, uri: usage, layout: prometheus}", "opencost"),
+        ("{name: k8s, uri: usage, layout: opencost, idle: nobody}", "requested"),
+        ("{name: k8s, uri: usage, layout: opencost}, {name: k8s, uri: other, layout: opencost}", "stands twice"),
+    ],
+)
+def test_mistakes_are_told_with_their_place(site: Site, entry: str, said: str) -> None:
+    with pytest.raises(ConfigError, match="clusters") as told:
+        parse_settings(f"{site.text}clusters: [{entry}]\n", site.folder / "finops.yaml")
+    assert said in str(told.value)

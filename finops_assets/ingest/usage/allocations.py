@@ -121,6 +121,12 @@ def read_allocations(
     return UsageFile({day: (rows, f"{rows:x}.{hashes}") for day, rows, hashes in sorted(found)})
 
 
+def known_columns(names: Iterable[str]) -> bool:
+    """Are these the columns of allocations: a window or day, and cost or hours of CPU and memory?"""
+    letters = {_letters(name) for name in names}
+    return bool(letters.intersection(_START)) and bool(letters & {"cpucost", "cpucorehours", "rambytehours"})
+
+
 def labels_of(own: str | None, of_namespace: str | None) -> str | None:
     """The labels of a pod over those of its namespace, as one canonical JSON object; None for none.
 

@@ -169,17 +169,28 @@ def load_usage(lake: Lake, connection: duckdb.DuckDBPyConnection, name: str, day
     return True
 
 
-def _listed(cluster: Cluster) -> tuple[Store, list[StoredFile]]:
-    shown = without_secrets(cluster.uri)
+def usage_files(uri: str, endpoint_url: str | None) -> tuple[Store, list[StoredFile]]:
+    """The files at a place that usage may come in, the oldest first.
+
+    Raises:
+        FinopsError: it cannot be listed.
+    """
+    shown = without_secrets(uri)
     try:
-        store, pattern = open_store(cluster.uri, cluster.endpoint_url)
+        store, pattern = open_store(uri, endpoint_url)
         found = [f for f in store.list() if matches(f.key, pattern) and _is_usage(f.key)]
     except ValueError as error:
-        raise FinopsError(f"clusters: {cluster.name!r}: uri {shown}: {error}") from error
+        raise FinopsError(f"uri {shown}: {error}") from error
     except (StoreError, OSError) as error:
-        raise FinopsError(f"clusters: {cluster.name!r}: {shown} cannot be listed: {error}") from error
-    # The oldest first: a new name for an old file is then no news.
+        raise FinopsError(f"{shown} cannot be listed: {error}") from error
     return store, sorted(found, key=lambda f: (f.modified.isoformat() if f.modified else "", f.key))
+
+
+def _listed(cluster: Cluster) -> tuple[Store, list[StoredFile]]:
+    try:
+        return usage_files(cluster.uri, cluster.endpoint_url)
+    except FinopsError as error:
+        raise FinopsError(f"clusters: {cluster.name!r}: {error}") from error
 
 
 def _identity(cluster: Cluster, file: StoredFile) -> tuple[int, str, int, str | None]:
