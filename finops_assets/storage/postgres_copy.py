@@ -201,9 +201,12 @@ class _Schema:
         rows = self._fill(copy, declared, changed)
         entered = f"DELETE FROM {self._full(COPIED_DAYS)} WHERE {of_days.format('day', 'day')} AND table_name = %s"
         self._ask(entered, known, name)
-        self._cursor.executemany(
-            f"INSERT INTO {self._full(COPIED_DAYS)} VALUES (%s, %s, %s)",
-            [(name, day, now[day]) for day in changed if day in now],
+        there = [day for day in changed if day in now]
+        self._ask(
+            f"INSERT INTO {self._full(COPIED_DAYS)} SELECT %s, unnest(%s::date[]), unnest(%s::text[])",
+            name,
+            there,
+            [now[day] for day in there],
         )
         return Replaced(declared.shown_name, len(changed) if by else 0, rows)
 
