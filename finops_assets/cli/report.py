@@ -73,7 +73,7 @@ COMMITMENT_FIGURES = [
 ]  # fmt: skip
 
 CHARGES_SHOWN = [
-    "charge_date", "source_file", "source_row", "team", "ServiceName", "ResourceName", "ChargeDescription", "currency",
+    "charge_date", "source_file", "source_row", "team", "ServiceName", "ResourceName", "AllocatedResourceName", "ChargeDescription", "currency",
     "billed_cost", "effective_cost",
 ]  # fmt: skip
 RESOURCE = ("source", "SubAccountName", "ServiceName", "ResourceName", "ResourceId")
@@ -205,7 +205,10 @@ def report_charges(
         period = _period(connection, ROLLUP_TABLE, first, end)
         providers = load_settings(config).providers
         table = _checked(config, lambda: charges(connection, period, providers, _where(where), most=most))
-        shown = table[[c for c in CHARGES_SHOWN if c in table]] if format == "table" else table
+        # What a charge was split for, where one of them was.
+        whole = not table["AllocatedResourceName"].any()
+        columns = [c for c in CHARGES_SHOWN if c in table and not (whole and c == "AllocatedResourceName")]
+        shown = table[columns] if format == "table" else table
         write_table(shown, format, output, _about(connection, period))
         _say(_missing(connection, period, ROLLUP_TABLE))
 

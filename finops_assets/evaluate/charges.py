@@ -21,7 +21,7 @@ from finops_assets.tables.ddl import dimensions_of
 CHARGE_COLUMNS = (
     "charge_date", "source", "source_file", "source_row", "provider", "department", "team", "environment", "SubAccountName",
     "ServiceCategory", "ServiceName", "RegionName", "ChargeCategory", "ChargeDescription", "ResourceId", "ResourceName",
-    "currency", "billed_cost", "effective_cost", "Tags",
+    "AllocatedResourceName", "currency", "billed_cost", "effective_cost", "Tags",
 )  # fmt: skip
 _LONG = {"Tags", "AllocatedTags", "SkuPriceDetails"}
 
@@ -58,25 +58,32 @@ def rollup_by(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str
     expressions = _expressions(connection, providers)
     kept = tuple(dict.fromkeys(("charge_date", "provider", *(c for c in columns if c not in tags))))
     summed = (
-        f"(SELECT {', '.join(f'{expressions[c]} AS {identifier(c)}' for c in kept)}{', Tags' if tags else ''},"
+        f"(SELECT {', '.join(f'{expressions[c]} AS {identifier(c)}' for c in kept)}{', AllocatedTags, Tags' if tags else ''},"
         " coalesce(BillingCurrency, '') AS BillingCurrency, sum(coalesce(BilledCost, 0)) AS billed_cost,"
         f" sum({EFFECTIVE}) AS effective_cost, sum({POSITIVE}) AS positive_effective_cost, count(*) AS row_count"
         f" FROM {FACTS} GROUP BY ALL)"
     )
     # Of each tag set once, not of each row.
-    return f"(SELECT * EXCLUDE (Tags), {', '.join(_tag(c) for c in tags)} FROM {summed})" if tags else summed
+    return (
+        f"(SELECT * EXCLUDE (AllocatedTags, Tags), {', '.join(_tag(c) for c in tags)} FROM {summed})"
+        if tags
+        else summed
+    )
 
 
 _NORMAL = r"regexp_replace(regexp_replace(lower(trim({})), '^user:', ''), '[\s\-_.]+', '', 'g')"
 
 
 def _tag(column: str) -> str:
-    """SQL: the value of a tag of Tags, a JSON object; the keys are compared as `focus.normal` compares them."""
+    """SQL: the value of a tag of AllocatedTags, else of Tags, JSON objects; keys are compared as `focus.normal` compares them."""
     asked = _NORMAL.format(literal(column.removeprefix(TAG)))
-    key = f"list_filter(json_keys(Tags), lambda k: {_NORMAL.format('k')} = {asked})[1]"
-    # A JSON pointer: in it a key may hold whatever it likes.
-    pointer = f"'/' || replace(replace({key}, '~', '~0'), '/', '~1')"
-    return f"coalesce(json_extract_string(Tags, {pointer}), '') AS {identifier(column)}"
+
+    def value(tags: str) -> str:
+        key = f"list_filter(json_keys({tags}), lambda k: {_NORMAL.format('k')} = {asked})[1]"
+        # A JSON pointer: in it a key may hold whatever it likes.
+        return f"json_extract_string({tags}, '/' || replace(replace({key}, '~', '~0'), '/', '~1'))"
+
+    return f"coalesce(nullif({value('AllocatedTags')}, ''), {value('Tags')}, '') AS {identifier(column)}"
 
 
 def _expressions(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str]) -> dict[str, str]:
@@ -122,7 +129,7 @@ def charges(
                 coalesce(BilledCost, 0) AS billed_cost, {EFFECTIVE} AS effective_cost
             FROM {FACTS} WHERE charge_date >= $first AND charge_date < $end
         ) r WHERE ($currency IS NULL OR r.currency = $currency){only}
-        ORDER BY abs(r.effective_cost) DESC, r.charge_date, r.source, r.source_file, r.source_row LIMIT $most
+        ORDER BY abs(r.effective_cost) DESC, r.charge_date, r.source, r.source_file, r.source_row, r.AllocatedResourceName LIMIT $most
         """,
         {"first": period.first, "end": period.end, "currency": currency, "most": most, **values},
     ).fetchall()

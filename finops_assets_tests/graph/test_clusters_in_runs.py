@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import pytest
 from typer.testing import CliRunner
 
+from finops_assets.base.period import Period
 from finops_assets.cli import app
+from finops_assets.evaluate.charges import charges, rollup_by
 from finops_assets_tests.clusters import (
     AWS_NODE,
     CLUSTERS,
@@ -136,6 +139,20 @@ def test_three_clusters_from_their_bills_to_the_answers(graph: tuple[Site, Graph
     assert Decimal(of["pool", "split"]["effective_cost"]) == 14  # once, of two machines
     assert Decimal(of["pool", "split"]["idle_cost"]) == Decimal("3.5")
     assert of["shop", "split"]["nodes"] == "2"
+
+    # Labels and namespaces without a dimension, and the pod of a single charge.
+    with duckdb.connect(str(site.platform.warehouse.published), read_only=True) as connection:
+        period = Period(first, date(2026, 9, 3))
+        relation = rollup_by(connection, {}, ["tag:K8S_namespace", "AllocatedResourceName"])
+        summed = connection.execute(
+            f'SELECT "tag:K8S_namespace", AllocatedResourceName, sum(effective_cost) FROM {relation} GROUP BY ALL'
+        ).fetchall()
+        assert {(namespace, pod) for namespace, pod, _ in summed} == {
+            ("shop", "web-1"), ("data", "spot-1"), ("shop", "a-1"), ("shop", "b-1"), ("", "__idle__"), ("", ""),
+        }  # fmt: skip
+        assert sum(Fraction(amount) for *_, amount in summed) == 2 * whole
+        found_charges = charges(connection, period, {}, {"tag:k8s-namespace": ["data"]})
+    assert list(found_charges["AllocatedResourceName"]) == ["spot-1"] * 4
 
 
 def test_usage_that_cannot_be_listed_holds_no_bill(make_site: Callable[..., Site], tmp_path: Path) -> None:
