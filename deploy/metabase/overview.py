@@ -54,7 +54,7 @@ QUESTION_LIST = (
     Question("spent_by_day", "Spent by day", "bar", (2, 0, 24, 6), (("charge_date", "currency"), ("effective_cost",))),
     Question("missing_by_day", "Source-days held or awaited", "bar", (8, 0, 24, 4), (("charge_date", "source"), ("missing",)), ()),
     Question(
-        "spent_by_department", "Spent by day and department", "bar", (12, 0, 14, 7),
+        "spent_by_department", "Spent by day and department", "line", (12, 0, 14, 7),
         (("charge_date", "currency_and_department"), ("effective_cost",)),
     ),
     Question(
@@ -116,6 +116,9 @@ def card(question: Question, database: int, schema: str | None, collection: int)
     shown: dict[str, Any] = {"column_settings": {f'["name","{c}"]': MONEY for c in question.money}}
     if question.display != "table":
         shown |= {"graph.dimensions": question.axes[0], "graph.metrics": question.axes[1], "stackable.stack_type": None}
+    if question.display == "line":
+        # A day that is held is a gap.
+        shown |= {"line.missing": "none", "line.marker_enabled": True}
     return {
         "name": question.title,
         "type": "question",

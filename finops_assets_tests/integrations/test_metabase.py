@@ -179,6 +179,9 @@ def test_the_script_makes_a_collection_the_questions_and_a_dashboard_of_them() -
         assert '"bi".' in query["native"]["query"]
         assert set(re.findall(r"{{(\w+)}}", query["native"]["query"])) == set(query["native"]["template-tags"])
         assert card["visualization_settings"].get("stackable.stack_type") is None, "currencies are not stacked"
+        assert card["display"] != "line" or card["visualization_settings"]["line.missing"] == "none", (
+            "a held day is a gap"
+        )
     method, path, board = asked[-1]
     assert method == "PUT"
     assert path.startswith("/api/dashboard/")
