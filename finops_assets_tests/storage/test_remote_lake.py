@@ -23,9 +23,11 @@ from finops_assets.base.errors import LakeError
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import FactsDay, build_facts
 from finops_assets.demo import Estate
+from finops_assets.evaluate.clusters import cluster_nodes
 from finops_assets.ingest.landing import land_source, unknown_deliveries
 from finops_assets.ingest.raw_days import RawDay, changed_days, compose_days
 from finops_assets.ingest.tag_register import REGISTER_SCHEMA, enter_tag_sets
+from finops_assets.ingest.usage.landing import land_usage
 from finops_assets.judge.gates.facts import judge_facts
 from finops_assets.judge.gates.raw import judge_raw
 from finops_assets.platform import Platform
@@ -38,6 +40,7 @@ from finops_assets.storage.lake import Lake, LakeChanged
 from finops_assets.storage.ledger import Generation, Ledger, ledger_table, now
 from finops_assets.storage.remote_lake import RemoteLake
 from finops_assets.storage.stores.store import ANY, FileChanged, StoredFile, StoreError
+from finops_assets_tests.clusters import AWS_NODE, allocation, answer, idle
 from finops_assets_tests.conftest import csv_text, focus_row
 from finops_assets_tests.emulators import (  # noqa: F401
     Place,
@@ -117,6 +120,7 @@ class Host:
 
     state: Path
     place: Place
+    extra: str = ""
 
     @property
     def exports(self) -> Path:
@@ -128,7 +132,7 @@ class Host:
         text = (
             f"first_day: 2026-01-01\nlake: {{uri: '{lake.uri}', endpoint_url: {lake.endpoint_url or 'null'}}}\n"
             f"warehouse: w.duckdb\npublished: p.duckdb\nsources: [{{name: bill, uri: {self.exports}, layout: files}}]\n"
-            "dimensions:\n  team: {keys: [team]}\n"
+            f"dimensions:\n  team: {{keys: [team]}}\n{self.extra}"
         )
         return Platform(parse_settings(text, self.state / "finops.yaml"))
 
@@ -715,3 +719,26 @@ def test_files_of_any_size_are_written_whole(place: Place, tmp_path: Path, size:
     assert len(store.read("large")) == size
     with pytest.raises((StoreError, FileChanged)):
         store.put("large", file, None)
+
+
+def test_usage_of_a_cluster_that_one_machine_landed_splits_the_bill_on_the_other(s3: Place, tmp_path: Path) -> None:
+    clusters = f"clusters: [{{name: k8s, uri: {tmp_path / 'usage'}, layout: opencost}}]\n"
+    one, other = (Host(tmp_path / name, s3, clusters) for name in ("a", "b"))
+    one.put("bill.csv", FIRST, ResourceId=AWS_NODE)
+    (tmp_path / "usage").mkdir()
+    day = FIRST.isoformat()
+    (tmp_path / "usage" / "day.json").write_text(answer(allocation("web-1", 3, day=day), idle(1, day=day)))
+
+    def landed(host: Host) -> list[date]:
+        p = host.platform
+        return land_usage(p.lake, p.settings.engine, p.settings.clusters[0], p.settings.first_day)
+
+    assert landed(one) == [FIRST]
+    assert landed(other) == []
+    other.run(FIRST)
+    assert one.costs("facts", FIRST) == [Decimal("0.375"), Decimal("1.125")]
+    # Nothing that is only there while facts are made comes into the store.
+    assert other.objects("split/") == []
+    assert [v.passed for v in judge_facts(one.platform, [("bill", FIRST)]) if v.gate == "conserved"] == [True]
+    table = cluster_nodes(one.lake, one.platform.settings.engine, ["bill"])
+    assert list(table["state"]) == ["split"]

@@ -155,11 +155,26 @@ class _Day:
                 )
         empty = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in COLUMNS.items())
         nothing = f"SELECT CAST(NULL AS VARCHAR) AS usage_source, 0 AS place, 'owner' AS idle_to, {empty} WHERE false"
-        self.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE usage AS SELECT *, dense_rank() OVER ("
-            "ORDER BY place, cluster, coalesce(node, ''), coalesce(provider_id, '')) AS node_id"
-            f" FROM ({' UNION ALL '.join(parts) or nothing})"
-        )
+        # What is idle is told by the node's name alone, in place of its provider id: the cluster's other rows have it.
+        for made in (
+            f"told AS {' UNION ALL '.join(parts) or nothing}",
+            """named AS
+                WITH listed AS (
+                    SELECT place, cluster, node, max(provider_id) AS known FROM told WHERE provider_id <> node GROUP BY ALL
+                )
+                SELECT t.* REPLACE (coalesce(CASE WHEN t.provider_id IS DISTINCT FROM t.node THEN t.provider_id END, l.known)
+                    AS provider_id) FROM told t LEFT JOIN listed l USING (place, cluster, node)""",
+            """usage AS
+                WITH numbered AS (
+                    SELECT *, CAST(row_number() OVER (ORDER BY place, cluster, node, provider_id) AS INTEGER) AS node_id
+                    FROM (SELECT DISTINCT place, cluster, coalesce(node, '') AS node, coalesce(provider_id, '') AS provider_id
+                        FROM named)
+                )
+                SELECT u.*, n.node_id FROM named u JOIN numbered n ON u.place = n.place AND u.cluster = n.cluster
+                    AND coalesce(u.node, '') = n.node AND coalesce(u.provider_id, '') = n.provider_id""",
+        ):
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {made}")
+        self.connection.execute("DROP TABLE told; DROP TABLE named")
         for place, _ in enumerate(self.clusters):
             self.connection.execute(f"DROP TABLE IF EXISTS usage_{place}")
 
@@ -185,17 +200,10 @@ class _Day:
             if keys:
                 for called in {name, resource.rpartition("/")[2]} - {None, ""}:
                     by_name.setdefault(str(called).lower(), set()).add(resource)
-        # The cluster's own list of its nodes: what is idle is told by the node's name alone.
-        listed = {
-            (source, cluster, node): provider_id
-            for _, source, cluster, node, provider_id in found
-            if node and provider_id and keys_of_node(provider_id, None)
-        }
         taken: dict[str, str] = {}
         nodes = []
         for ident, source, cluster, node, provider_id in found:
-            known = listed.get((source, cluster, node)) or listed.get((source, cluster, provider_id))
-            keys = keys_of_node(provider_id, None) or keys_of_node(known, None) or keys_of_node(None, node)
+            keys = keys_of_node(provider_id, None) or keys_of_node(None, node)
             match = next((k for k in keys if k in by_key), None)
             names = [called for called in (node, provider_id) if called and not keys]
             resource_ids: tuple[str, ...] = tuple(dict.fromkeys(by_key[match])) if match else ()
@@ -206,7 +214,7 @@ class _Day:
                 if len(same) == 1:
                     resource_ids, by = tuple(same), "name"
             claimed = any(taken.setdefault(r, source) != source for r in resource_ids)
-            nodes.append(_Node(ident, source, cluster, node, provider_id or known, resource_ids, by, claimed))
+            nodes.append(_Node(ident, source, cluster, node, provider_id, resource_ids, by, claimed))
         return nodes
 
     def _parents(self) -> str:
