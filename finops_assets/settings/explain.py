@@ -51,7 +51,8 @@ def explained(error: Any) -> str:
     # A whole section is not shown: it says nothing, and may hold what should not be shown.
     shown = repr(value) if isinstance(value, bool | int | float) else type(value).__name__
     shown = repr(without_secrets(value)) if isinstance(value, str) else shown
-    return f"found {shown}; {error['msg'][0].lower()}{error['msg'][1:]}"
+    told = error["msg"].removeprefix("Value error, ")
+    return f"found {shown}; {told[0].lower()}{told[1:]}"
 
 
 ALLOWED = {

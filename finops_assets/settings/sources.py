@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from finops_assets.base.patterns import checked
-from finops_assets.settings.section import Endpoint, Name, Section, UtcTime
+from finops_assets.settings.own_mapping import read_mapping
+from finops_assets.settings.section import Endpoint, FilePath, Name, Section, UtcTime
 
 Layout = Literal[
     "aws-data-exports", "azure-exports", "gcs-export", "oci-focus", "dlt", "files",
@@ -52,6 +54,8 @@ class Source(Section):
     """Layouts without a manifest: what was written less than this many minutes ago waits."""
     period_pattern: str | None = None
     """Layout files: a regular expression with the groups year, month and, if wanted, day of a file's period."""
+    mapping: FilePath | None = None
+    """Layout files: a TOML file that says how the columns of this bill become those of FOCUS. docs/guides/mapping.md"""
     table: str | None = None
     """Layout dlt: the table of the dataset, or a glob such as focus_* for several; None: it has but one."""
     cadence: Cadence | None = None
@@ -65,6 +69,19 @@ class Source(Section):
     @classmethod
     def _a_shadow_holds_no_day(cls, raw: Any) -> Any:
         return {"required": False, **raw} if isinstance(raw, dict) and raw.get("shadow_of") is not None else raw
+
+    @field_validator("mapping")
+    @classmethod
+    def _maps(cls, file: Path | None) -> Path | None:
+        if file is not None:
+            read_mapping(file)
+        return file
+
+    @model_validator(mode="after")
+    def _maps_plain_files(self) -> Source:
+        if self.mapping is not None and self.layout != "files":
+            raise ValueError(f"mapping is for layout files; layout {self.layout} knows its columns")
+        return self
 
     @field_validator("period_pattern")
     @classmethod

@@ -17,7 +17,7 @@ from finops_assets.base.errors import DeliveryRefused
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.specification import canonical_name
 from finops_assets.ingest.conversion import arithmetic, aws, azure, gcp, oci
-from finops_assets.ingest.conversion.mapping import Dialect, dialects, native_layouts, service_macros
+from finops_assets.ingest.conversion.mapping import Dialect, dialects, mapping_of, native_layouts, service_macros
 from finops_assets.ingest.conversion.named_sql import NamedSql
 from finops_assets.ingest.conversion.source_columns import NULL_TEXT, SourceColumns, fields
 from finops_assets.ingest.conversion.split_cost import split_costs
@@ -41,9 +41,11 @@ def in_focus(
     """
     if source.layout == "dlt":
         export = in_focus_names(source.name, delivery.scope, export)
-    native = native_layouts()
     columns = SourceColumns(connection, export)
-    mapping = native.get(source.layout)
+    try:
+        mapping = mapping_of(source)
+    except ValueError as error:
+        raise DeliveryRefused(source.name, delivery.scope, f"mapping {error}") from error
     if mapping is None:
         other = native_bill(columns, export)
         if other is not None:
@@ -54,12 +56,27 @@ def in_focus(
             )
         mapping = spoken_dialect(columns)
         return export if mapping is None else converted(connection, export, mapping)
+    if source.mapping is not None and not _speaks_native(columns, mapping):
+        missing = ", ".join(name.replace("|", " or ") for name in mapping.needs if not columns.has(name))
+        raise DeliveryRefused(
+            source.name,
+            delivery.scope,
+            f"it has no column {missing}, which mapping {mapping.name} asks for (its columns begin with"
+            f" {', '.join(columns.names[:5])}); correct the mapping, or name there under `optional` what may be absent",
+        )
     if not _speaks_native(columns, mapping):
         raise DeliveryRefused(source.name, delivery.scope, _not_of_the_layout(columns, export, mapping))
     try:
         return converted(connection, export, mapping, dict(delivery.datasets))
     except azure.SetsDiffer as error:
         raise DeliveryRefused(source.name, delivery.scope, str(error)) from error
+    except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
+        if source.mapping is None:
+            raise
+        said = str(error).partition("\n")[0]
+        raise DeliveryRefused(
+            source.name, delivery.scope, f"the SQL of mapping {source.mapping.name}: {said}"
+        ) from error
 
 
 def converted(

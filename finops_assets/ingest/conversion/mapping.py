@@ -20,21 +20,22 @@ alternative. An expression that is one column alone keeps that column's type.
 from __future__ import annotations
 
 import csv
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from finops_assets.base.sql import literal
 from finops_assets.focus.specification import columns
-from finops_assets.settings.sources import Layout
+from finops_assets.settings.own_mapping import COLUMN, read_mapping
+from finops_assets.settings.sources import Layout, Source
 
 Kind = Literal["filled", "derived", "impossible"]
 KINDS: tuple[str, ...] = get_args(Kind)
-PLACEHOLDER = re.compile(r"\{(@?[A-Za-z][^{}']*)\}")
+PLACEHOLDER = COLUMN
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,55 @@ def dialects() -> dict[str, Dialect]:
 def native_layouts() -> dict[str, Dialect]:
     """Layout -> the mapping of its files."""
     return {dialect.layout: dialect for dialect in dialects().values() if dialect.layout}
+
+
+# What a bill of another vendor hardly ever says, and FOCUS asks for; SQL over what its mapping gives.
+_USUAL = {
+    "ChargePeriodEnd": ("later({@ChargePeriodStart}, INTERVAL 1 DAY)", "a day"),
+    "BillingPeriodStart": ("month_start({@ChargePeriodStart})", "the month of the charge"),
+    "BillingPeriodEnd": ("later(month_start({@ChargePeriodStart}), INTERVAL 1 MONTH)", "the month of the charge"),
+    "EffectiveCost": ("{@BilledCost}", "as BilledCost"),
+    "ListCost": ("{@BilledCost}", "as BilledCost"),
+    "ContractedCost": ("{@BilledCost}", "as BilledCost"),
+    "ChargeCategory": ("'Usage'", ""),
+    "ChargeFrequency": ("'Usage-Based'", ""),
+    "ServiceCategory": ("'Other'", ""),
+}
+
+
+def mapping_of(source: Source) -> Dialect | None:
+    """The mapping of a source that is no FOCUS: of its layout, or the one that its user wrote."""
+    return native_layouts().get(source.layout) if source.mapping is None else own_dialect(source, source.mapping)
+
+
+def own_dialect(source: Source, file: Path) -> Dialect:
+    """A user's mapping, with what nobody needs to write: names of the vendor, a day's end, the month, cost as billed.
+
+    Raises:
+        ValueError: see `read_mapping`.
+    """
+    own = read_mapping(file)
+    vendor = literal(source.provider or own.title)
+    usual = {
+        **_USUAL,
+        **dict.fromkeys(
+            ("ProviderName", "PublisherName", "InvoiceIssuerName", "BillingAccountId", "ServiceName"),
+            (vendor, "the vendor"),
+        ),
+    }
+    given = {name: FocusColumn(name, "derived", sql) for name, sql in own.columns.items() if name in columns()}
+    filled = {name: FocusColumn(name, "derived", sql, note) for name, (sql, note) in usual.items()}
+    rest = {name: FocusColumn(name, "impossible", None, "not in the mapping") for name in columns()}
+    return Dialect(
+        name=file.name,
+        title=own.title,
+        authority=f"{file.name}, of this project",
+        columns={**rest, **filled, **given},
+        layout=source.layout,
+        needs=own.needs,
+        named={**{name: own.columns[name] for name in ("ChargePeriodStart", "BilledCost")}, **own.named},
+        kept={name: sql for name, sql in own.columns.items() if name not in columns()},
+    )
 
 
 def _dialect(name: str, body: dict[str, Any]) -> Dialect:

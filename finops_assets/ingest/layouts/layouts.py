@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -47,7 +48,15 @@ def newest_deliveries(
         raise FinopsError(f"source {source.name!r}: {shown} cannot be listed: {error}") from error
     except StoreError as error:
         raise FinopsError(f"source {source.name!r}: {error}") from error
-    return store, [replace(d, sectors=sectors, schemas=schemas) for d in deliveries]
+    return store, [_as_mapped(source, replace(d, sectors=sectors, schemas=schemas)) for d in deliveries]
+
+
+def _as_mapped(source: Source, delivery: Delivery) -> Delivery:
+    """With another mapping the same files are another delivery: their rows come out different."""
+    if source.mapping is None or not source.mapping.is_file():
+        return delivery
+    mark = hashlib.sha256(source.mapping.read_bytes()).hexdigest()[:12]
+    return replace(delivery, generation=f"{delivery.generation}-{mark}")
 
 
 def known_manifests(deliveries: Iterable[Delivery]) -> dict[str, tuple[str, str, str]]:

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from finops_assets.base.sql import literal
 from finops_assets.focus.participants import company
-from finops_assets.ingest.conversion.mapping import native_layouts
+from finops_assets.ingest.conversion.mapping import native_layouts, own_dialect
 from finops_assets.settings.sources import Source
 
 
@@ -62,13 +62,16 @@ def gap_condition(source: Source, column: str, versions: Iterable[str]) -> str:
             whose = f"{company('coalesce(ProviderName, ServiceProviderName, HostProviderName)')} IN ({names})"
         if whose:
             conditions.append(f"({whose}{f' AND ({gap.when})' if gap.when else ''})")
+    if source.mapping is not None and column in own_dialect(source, source.mapping).impossible:
+        return "true"
     return f"coalesce({' OR '.join(conditions)}, false)" if conditions else "false"
 
 
 def absent_columns(source: Source, versions: Iterable[str]) -> set[str]:
     """The columns that a source of this kind is known to leave out as a whole."""
     given = {*versions}
-    return {*source.known_gaps} | {
+    own = own_dialect(source, source.mapping).impossible if source.mapping is not None else ()
+    return {*source.known_gaps, *own} | {
         column
         for gap in known_gaps()
         if source.layout in gap.layouts and not gap.when and (not gap.versions or {*gap.versions} & given)
