@@ -44,7 +44,7 @@ def cross_mistakes(raw: Mapping[str, Any], base: Path) -> list[tuple[tuple[str |
                 hint = meant(gap, columns())
                 found.append((("sources", i, "known_gaps", j), f"found {gap!r}, which is no FOCUS column{hint}"))
     found += _place_mistakes(raw, sources, base)
-    found += _cluster_mistakes(list_of(raw.get("clusters")), set(names), base)
+    found += _cluster_mistakes(raw, set(names), base)
     dimensions = _mapping(raw.get("dimensions"))
     found += _alias_mistakes(dimensions)
     found += _policy_mistakes(_mapping(raw.get("tag_policy")), {str(d) for d in dimensions}, set(names))
@@ -156,10 +156,10 @@ def _place_mistakes(
     return found
 
 
-def _cluster_mistakes(clusters: list[Any], sources: set[str], base: Path) -> list[tuple[tuple[str | int, ...], str]]:
-    """Usage whose place cannot be understood, or whose name a source has: both name a job and a sensor."""
+def _cluster_mistakes(raw: Mapping[str, Any], sources: set[str], base: Path) -> list[tuple[tuple[str | int, ...], str]]:
+    """Usage whose place cannot be understood or is another's, or whose name a source has: both name a job and a sensor."""
     found: list[tuple[tuple[str | int, ...], str]] = []
-    for i, cluster in enumerate(clusters):
+    for i, cluster in enumerate(list_of(raw.get("clusters"))):
         if not isinstance(cluster, dict):
             continue
         name, uri = str(cluster.get("name")), cluster.get("uri")
@@ -178,10 +178,30 @@ def _cluster_mistakes(clusters: list[Any], sources: set[str], base: Path) -> lis
             )
             continue
         try:
-            place_of(uri, base)
+            place = place_of(uri, base)
         except ValueError as error:
             found.append((loc, str(error)))
+            continue
+        for own in ("lake", "warehouse", "published"):
+            at = _own_place(raw, own, base)
+            if at and not place.pattern and place.holds(at):
+                said = f"found {uri!r}, below which {own} lies: it would be read as usage; move one of them"
+                found.append((loc, said))
+        for source in list_of(raw.get("sources")):
+            bills = _source_place(source, base)
+            if bills and not bills.pattern and bills.holds(place):
+                said = f"found {uri!r}, within the place of source {source['name']!r}: usage would be read as a bill"
+                found.append((loc, said))
     return found
+
+
+def _source_place(source: Any, base: Path) -> Place | None:
+    """Where a source that takes any file reads, if it is understood."""
+    uri = source.get("uri") if isinstance(source, dict) and source.get("layout") == "files" else None
+    try:
+        return place_of(uri, base) if isinstance(uri, str) else None
+    except ValueError:
+        return None
 
 
 def _own_place(raw: Mapping[str, Any], name: str, base: Path) -> Place | None:

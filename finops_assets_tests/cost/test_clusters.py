@@ -513,6 +513,8 @@ def test_a_place_is_looked_at_before_it_is_named(site: Site) -> None:
     [
         ("{name: bill, uri: usage, layout: opencost}", "which a source has; names are unique"),
         ("{name: k8s, uri: 'ftp://x/y', layout: opencost}", "allowed: a local path"),
+        ("{name: k8s, uri: exports/usage, layout: opencost}", "within the place of source 'bill'"),
+        ("{name: k8s, uri: ., layout: opencost}", "below which lake lies"),
         ("{name: k8s, uri: usage, layout: prometheus}", "opencost"),
         ("{name: k8s, uri: usage, layout: opencost, idle: nobody}", "requested"),
         ("{name: k8s, uri: usage, layout: opencost}, {name: k8s, uri: other, layout: opencost}", "stands twice"),
