@@ -58,7 +58,7 @@ def test_a_csv_of_any_vendor_becomes_cost_by_team(tmp_path: Path) -> None:
         ("2026-10-01", "web", Decimal("0.080000000000000001"), Decimal("0.100000000000000001")),
         ("2026-10-02", "core", Decimal("0.008"), Decimal("0.008")),
     ]
-    held = {key: verdict.problems for key, verdict in made.judge(*DAYS).items() if not verdict.passed}
+    held = {key: verdict.message for key, verdict in made.judge(*DAYS).items() if not verdict.passed}
     assert not held, "a mapping says what its vendor leaves out"
     [row] = made.rows(
         DAYS[1],
