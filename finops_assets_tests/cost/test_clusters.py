@@ -524,3 +524,22 @@ def test_mistakes_are_told_with_their_place(site: Site, entry: str, said: str) -
     with pytest.raises(ConfigError, match="clusters") as told:
         parse_settings(f"{site.text}clusters: [{entry}]\n", site.folder / "finops.yaml")
     assert said in str(told.value)
+
+
+def test_a_node_that_two_exporters_tell_of_is_split_by_the_first(make_site: Callable[..., Site]) -> None:
+    entries = "{name: one, uri: usage, layout: opencost}, {name: two, uri: other, layout: kubecost, cluster: beta}"
+    site = make_site(extra=f"clusters: [{entries}]\n")
+    site.put_csv("bill.csv", node_row(AWS_NODE), node_row(LEAVES_AT_NOON))
+    put_usage(site, "day.json", allocation("a-1", 1))
+    also = [allocation("b-1", 1), allocation("c-1", 1, "node-2", LEAVES_AT_NOON)]
+    for each in also:
+        del each["properties"]["cluster"]
+    put_usage(site, "../other/day.json", *also)
+    p = site.platform
+    for cluster in p.settings.clusters:
+        land_usage(p.lake, p.settings.engine, cluster, p.settings.first_day)
+    site.run_all(DAY)
+    assert [name for (name,) in parts(site, DAY, "AllocatedResourceId")] == ["shop/shop/a-1", "beta/shop/c-1"]
+    assert {(n["state"], n["cluster"], n["node"]) for n in nodes(site, DAY)} == {
+        ("split", "shop", "node-1"), ("claimed twice", "beta", "node-1"), ("split", "beta", "node-2"),
+    }  # fmt: skip
