@@ -169,8 +169,15 @@ def narrow(connection: duckdb.DuckDBPyConnection, published: Path, reach: Reach,
     if any(table == FACTS for _, table in held):
         of_facts = (f"coalesce({d}, {literal(missing(d))})" for d in ("department", "team"))
         kind = "TABLE" if facts_of_its_own else "VIEW"
+        columns = connection.execute(f"DESCRIBE {WHOLE}.main.{FACTS}").fetchall()
+        # With its part's ratio a team would know what the whole node cost, of which others used the rest.
+        hidden = (
+            " REPLACE (NULL::VARCHAR AS AllocatedMethodDetails)"
+            if any(c[0] == "AllocatedMethodDetails" for c in columns)
+            else ""
+        )
         connection.execute(
-            f"CREATE {kind} {FACTS} AS SELECT * FROM {WHOLE}.main.{FACTS} WHERE {reach.condition(*of_facts)}"
+            f"CREATE {kind} {FACTS} AS SELECT *{hidden} FROM {WHOLE}.main.{FACTS} WHERE {reach.condition(*of_facts)}"
         )
     if facts_of_its_own:
         connection.execute(f"DETACH {WHOLE}")

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from finops_assets.ingest.repairs import condensed, counts, row_repairs
 from finops_assets.ingest.same_charges import Sample, Shared, may_share, samples, shared
 from finops_assets.ingest.slices import canonical_rows, write_slices
 from finops_assets.ingest.tag_register import enter_tag_sets, raw_tags, read_tag_sets
+from finops_assets.ingest.vendors.fetch import fetch_costs
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.gates import Plausibility
 from finops_assets.settings.sources import Source
@@ -83,9 +84,11 @@ def land_source(
     that counts is refused, too, until a person says which of them counts.
 
     Raises:
-        FinopsError: the source's place cannot be listed.
+        FinopsError: the source's place cannot be listed, or a vendor does not tell its costs.
         LakeError: the lake cannot be written.
     """
+    if source.fetch:
+        fetch_costs(source, source.fetch, first_day, datetime.now(UTC), log)
     store, deliveries = newest_deliveries(source)
     ledger = Ledger(lake, source.name)
     landed = []

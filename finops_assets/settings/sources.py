@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from finops_assets.base.patterns import checked
+from finops_assets.settings.fetch import Fetch
 from finops_assets.settings.own_mapping import read_mapping
 from finops_assets.settings.section import Endpoint, FilePath, Name, Section, UtcTime
 
@@ -56,6 +57,8 @@ class Source(Section):
     """Layout files: a regular expression with the groups year, month and, if wanted, day of a file's period."""
     mapping: FilePath | None = None
     """Layout files: a TOML file that says how the columns of this bill become those of FOCUS. docs/guides/mapping.md"""
+    fetch: Fetch | None = None
+    """Layout files: a vendor that is asked for its costs, which are written to `uri`, a folder. docs/guides/ai.md"""
     table: str | None = None
     """Layout dlt: the table of the dataset, or a glob such as focus_* for several; None: it has but one."""
     cadence: Cadence | None = None
@@ -81,6 +84,15 @@ class Source(Section):
     def _maps_plain_files(self) -> Source:
         if self.mapping is not None and self.layout != "files":
             raise ValueError(f"mapping is for layout files; layout {self.layout} knows its columns")
+        return self
+
+    @model_validator(mode="after")
+    def _fetches_into_a_folder(self) -> Source:
+        if self.fetch is not None:
+            if self.layout != "files" or self.mapping is not None or self.period_pattern is not None:
+                raise ValueError("fetch is for layout files, and brings its own mapping and period_pattern")
+            if "://" in self.uri:
+                raise ValueError("fetch writes to a folder of this machine; found a store in uri")
         return self
 
     @field_validator("period_pattern")

@@ -24,6 +24,7 @@ from finops_assets.ingest.conversion.split_cost import split_costs
 from finops_assets.ingest.layouts.delivery import Delivery
 from finops_assets.ingest.reading.dlt_names import in_focus_names
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, PlainFile
+from finops_assets.ingest.vendors.shipped import mapping_file
 from finops_assets.settings.sources import Source
 from finops_assets.storage.duck import ROW_GROUP_ROWS, one_file
 from finops_assets.storage.repair import Repair
@@ -56,7 +57,7 @@ def in_focus(
             )
         mapping = spoken_dialect(columns)
         return export if mapping is None else converted(connection, export, mapping)
-    if source.mapping is not None and not _speaks_native(columns, mapping):
+    if mapping_file(source) is not None and not _speaks_native(columns, mapping):
         missing = ", ".join(name.replace("|", " or ") for name in mapping.needs if not columns.has(name))
         raise DeliveryRefused(
             source.name,
@@ -71,12 +72,10 @@ def in_focus(
     except azure.SetsDiffer as error:
         raise DeliveryRefused(source.name, delivery.scope, str(error)) from error
     except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
-        if source.mapping is None:
+        if mapping_file(source) is None:
             raise
         said = str(error).partition("\n")[0]
-        raise DeliveryRefused(
-            source.name, delivery.scope, f"the SQL of mapping {source.mapping.name}: {said}"
-        ) from error
+        raise DeliveryRefused(source.name, delivery.scope, f"the SQL of mapping {mapping.name}: {said}") from error
 
 
 def converted(

@@ -30,6 +30,7 @@ from typing import Any, Literal, get_args
 
 from finops_assets.base.sql import literal
 from finops_assets.focus.specification import columns
+from finops_assets.ingest.vendors.shipped import mapping_file
 from finops_assets.settings.own_mapping import COLUMN, read_mapping
 from finops_assets.settings.sources import Layout, Source
 
@@ -112,7 +113,8 @@ _USUAL = {
 
 def mapping_of(source: Source) -> Dialect | None:
     """The mapping of a source that is no FOCUS: of its layout, or the one that its user wrote."""
-    return native_layouts().get(source.layout) if source.mapping is None else own_dialect(source, source.mapping)
+    file = mapping_file(source)
+    return native_layouts().get(source.layout) if file is None else own_dialect(source, file)
 
 
 def own_dialect(source: Source, file: Path) -> Dialect:

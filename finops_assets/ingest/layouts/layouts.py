@@ -14,6 +14,7 @@ from finops_assets.ingest.layouts.delivery import Delivery
 from finops_assets.ingest.layouts.listing import Known, ListedStore
 from finops_assets.ingest.layouts.metadata import stated_schemas
 from finops_assets.ingest.layouts.recency import recency_sectors
+from finops_assets.ingest.vendors.shipped import PERIOD, mapping_file
 from finops_assets.settings.sources import Source
 from finops_assets.storage.stores.open import open_store
 from finops_assets.storage.stores.store import Store, StoreError
@@ -53,9 +54,10 @@ def newest_deliveries(
 
 def _as_mapped(source: Source, delivery: Delivery) -> Delivery:
     """With another mapping the same files are another delivery: their rows come out different."""
-    if source.mapping is None or not source.mapping.is_file():
+    file = mapping_file(source)
+    if file is None or not file.is_file():
         return delivery
-    mark = hashlib.sha256(source.mapping.read_bytes()).hexdigest()[:12]
+    mark = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
     return replace(delivery, generation=f"{delivery.generation}-{mark}")
 
 
@@ -73,7 +75,8 @@ def known_manifests(deliveries: Iterable[Delivery]) -> dict[str, tuple[str, str,
 
 
 def _deliveries(source: Source, store: ListedStore, pattern: str, now: datetime | None) -> Iterator[Delivery]:
-    plain = native_bills.Files(pattern, source.quiet_minutes, source.period_pattern, now)
+    period = PERIOD if source.fetch else source.period_pattern
+    plain = native_bills.Files(pattern, source.quiet_minutes, period, now)
     match source.layout:
         case "aws-data-exports":
             return aws_data_exports.deliveries(store, now)

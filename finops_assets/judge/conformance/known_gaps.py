@@ -11,6 +11,7 @@ from importlib.resources import files
 from finops_assets.base.sql import literal
 from finops_assets.focus.participants import company
 from finops_assets.ingest.conversion.mapping import native_layouts, own_dialect
+from finops_assets.ingest.vendors.shipped import mapping_file
 from finops_assets.settings.sources import Source
 
 
@@ -62,7 +63,7 @@ def gap_condition(source: Source, column: str, versions: Iterable[str]) -> str:
             whose = f"{company('coalesce(ProviderName, ServiceProviderName, HostProviderName)')} IN ({names})"
         if whose:
             conditions.append(f"({whose}{f' AND ({gap.when})' if gap.when else ''})")
-    if source.mapping is not None and column in own_dialect(source, source.mapping).impossible:
+    if column in _not_mapped(source):
         return "true"
     return f"coalesce({' OR '.join(conditions)}, false)" if conditions else "false"
 
@@ -70,10 +71,15 @@ def gap_condition(source: Source, column: str, versions: Iterable[str]) -> str:
 def absent_columns(source: Source, versions: Iterable[str]) -> set[str]:
     """The columns that a source of this kind is known to leave out as a whole."""
     given = {*versions}
-    own = own_dialect(source, source.mapping).impossible if source.mapping is not None else ()
-    return {*source.known_gaps, *own} | {
+    return {*source.known_gaps, *_not_mapped(source)} | {
         column
         for gap in known_gaps()
         if source.layout in gap.layouts and not gap.when and (not gap.versions or {*gap.versions} & given)
         for column in gap.columns
     }
+
+
+def _not_mapped(source: Source) -> tuple[str, ...]:
+    """What a mapping that is the source's own gives no value for."""
+    file = mapping_file(source)
+    return own_dialect(source, file).impossible if file else ()

@@ -1,0 +1,193 @@
+"""A vendor's costs as files: a CSV a month, and beside it every answer as it came.
+
+    2026-10.csv                          what the source reads
+    .answers/2026-10/001.json            the answers that it was made of
+
+A month that is not over, and the one before it, are asked for again at each look: their costs may change. Same costs are the same
+file, so that nothing follows; others replace the month, and the days that changed are restated.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from finops_assets.base.errors import FinopsError, install
+from finops_assets.base.files import replacing
+from finops_assets.base.period import next_month
+from finops_assets.base.secrets import without_secrets
+from finops_assets.ingest.vendors.anthropic import ANTHROPIC
+from finops_assets.ingest.vendors.openai import OPENAI
+from finops_assets.ingest.vendors.vendor import Parameters, VendorApi
+from finops_assets.settings.fetch import Fetch, Vendor
+from finops_assets.settings.sources import Source
+
+APIS: dict[Vendor, VendorApi] = {"openai": OPENAI, "anthropic": ANTHROPIC}
+ANSWERS = ".answers"
+LEAST_BETWEEN = timedelta(hours=1)
+"""A month that was asked for less than this long ago is not asked for again."""
+TRIES, MOST_PAGES, PATIENCE_SECONDS, LONGEST_PAUSE = 5, 1_000, 60.0, 60.0
+AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+SHOWN = 300
+
+
+class FetchFailed(FinopsError):
+    """A vendor did not tell its costs; what was fetched before stands."""
+
+
+def fetch_costs(
+    source: Source,
+    fetch: Fetch,
+    first_day: date,
+    now: datetime,
+    log: Callable[[str], None] = lambda _: None,
+    pause: Callable[[float], None] = time.sleep,
+) -> list[Path]:
+    """Bring the months of a source up to date; returns the files that changed.
+
+    Raises:
+        FetchFailed: the key is not there or not taken, the vendor does not answer, or answers what is no cost.
+    """
+    key = os.environ.get(fetch.key_env, "").strip()
+    if not key:
+        raise FetchFailed(f"source {source.name!r}: environment variable {fetch.key_env} (fetch.key_env) is not set")
+    api, folder = APIS[fetch.vendor], Path(source.uri)
+    changed = []
+    for month, end in _months(folder, first_day, now):
+        answers = list(_answers(source, fetch, api, key, (month, end), pause))
+        if _write(source, folder, api, month, answers):
+            changed.append(folder / f"{month:%Y-%m}.csv")
+            log(f"source {source.name}: costs of {month:%Y-%m} were fetched, {len(answers)} answers")
+    return changed
+
+
+def _months(folder: Path, first_day: date, now: datetime) -> Iterator[tuple[date, date]]:
+    """The months to ask for, each with its end: those whose costs may still change, unless they were asked for just now.
+    Today is not over, and not asked for."""
+    today = now.astimezone(UTC).date()
+    month = first_day.replace(day=1)
+    while month <= today:
+        there = folder / ANSWERS / f"{month:%Y-%m}"
+        after = next_month(month)
+        asked_at = datetime.fromtimestamp(there.stat().st_mtime, UTC) if there.is_dir() else None
+        # Costs of a month come until the next one has ended; who asked later has them all.
+        settled = asked_at is not None and asked_at.date() >= next_month(after)
+        just_now = asked_at is not None and now - asked_at < LEAST_BETWEEN
+        if not settled and not just_now and month < today:
+            yield month, min(after, today)
+        month = after
+
+
+def _answers(
+    source: Source, fetch: Fetch, api: VendorApi, key: str, days: tuple[date, date], pause: Callable[[float], None]
+) -> Iterator[str]:
+    """Every page of [first, end) as it came."""
+    try:
+        import httpx2
+    except ModuleNotFoundError as error:
+        raise FetchFailed(f"fetch needs httpx2, which is not installed: {install('fetch')}") from error
+    url = f"{(fetch.url or api.url).rstrip('/')}{api.path}"
+    more: Parameters | None = []
+    with httpx2.Client(headers=dict(api.headers(key)), timeout=PATIENCE_SECONDS, follow_redirects=False) as client:
+        for _ in range(MOST_PAGES):
+            text = _asked(source, client, url, [*api.asked(*days), *(more or [])], key, pause)
+            answer = _read(source, url, text)
+            yield text
+            try:
+                more = api.following(answer)
+            except (KeyError, TypeError) as error:
+                raise FetchFailed(f"source {source.name!r}: {url} says that more follows, and not where") from error
+            if more is None:
+                return
+    raise FetchFailed(f"source {source.name!r}: {url} goes on after {MOST_PAGES} answers for {days[0]:%Y-%m}")
+
+
+def _asked(
+    source: Source, client: Any, url: str, parameters: Parameters, key: str, pause: Callable[[float], None]
+) -> str:
+    """One answer; asked again a bounded number of times where that may help."""
+    import httpx2
+
+    for attempt in range(1, TRIES + 1):
+        try:
+            answer = client.get(url, params=parameters)
+        except httpx2.TransportError as error:
+            told, wait = f"{type(error).__name__}: {error}", None
+        else:
+            if answer.status_code == 200:
+                text: str = answer.text
+                return text
+            told = f"HTTP {answer.status_code}: {' '.join(answer.text.split())[:SHOWN]}"
+            wait = answer.headers.get("retry-after")
+            if answer.status_code in (401, 403):
+                told += f". The key in ${source.fetch.key_env if source.fetch else ''} may not read costs: an admin key is needed"
+            if answer.status_code not in AGAIN:
+                break
+        if attempt < TRIES:
+            named = float(wait) if wait and wait.replace(".", "", 1).isdigit() else 2.0**attempt
+            pause(min(named, LONGEST_PAUSE) * random.uniform(1, 1.25))
+    shown = without_secrets(told).replace(key, "***")
+    raise FetchFailed(f"source {source.name!r}: {url} did not tell the costs: {shown}. What was fetched before stands")
+
+
+def _read(source: Source, url: str, text: str) -> dict[str, Any]:
+    try:
+        answer = json.loads(text, parse_float=Decimal)
+    except ValueError as error:
+        raise FetchFailed(f"source {source.name!r}: {url} answered what is no JSON: {text[:80]!r}") from error
+    if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
+        raise FetchFailed(f"source {source.name!r}: {url} answered without `data`: {text[:80]!r}")
+    return answer
+
+
+def _write(source: Source, folder: Path, api: VendorApi, month: date, answers: list[str]) -> bool:
+    """Keep the answers, and the month's file where it changed."""
+    rows: list[tuple[str, ...]] = []
+    for text in answers:
+        try:
+            found = [
+                tuple(row.get(name) or "" for name in api.columns)
+                for row in api.rows(json.loads(text, parse_float=Decimal))
+            ]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FetchFailed(
+                f"source {source.name!r}: an answer of {api.name} has no cost as it is described:"
+                f" {type(error).__name__}: {error}; it may have changed its API"
+            ) from error
+        rows += found
+    made = io.StringIO()
+    writer = csv.writer(made, lineterminator="\n")
+    writer.writerow(api.columns)
+    # In one order, whatever that of the answers is: same costs are the same file.
+    writer.writerows(sorted(rows))
+    changed = _replaced(folder / f"{month:%Y-%m}.csv", made.getvalue(), len(rows) > 0)
+    # Last: without its answers a month is asked for again.
+    kept = folder / ANSWERS / f"{month:%Y-%m}"
+    for number, text in enumerate(answers, 1):
+        with replacing(kept / f"{number:03}.json") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    for old in sorted(kept.glob("*.json"))[len(answers) :]:
+        old.unlink()
+    os.utime(kept)
+    return changed
+
+
+def _replaced(file: Path, content: str, any_rows: bool) -> bool:
+    """Have the file with this content, unless it is there, or was never and has no rows."""
+    if file.is_file():
+        if file.read_text(encoding="utf-8") == content:
+            return False
+    elif not any_rows:
+        return False
+    with replacing(file) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+    return True
