@@ -33,7 +33,7 @@ from finops_assets.settings.model import Settings
 
 SHORTEST_SECRET = 32
 SIGN_IN, SIGNED_IN, SIGN_OUT = "/sign-in", "/signed-in", "/sign-out"
-OPEN = (SIGN_IN, SIGNED_IN, SIGN_OUT, "/static/")
+OPEN, STATIC = frozenset({SIGN_IN, SIGNED_IN, SIGN_OUT}), "/static/"
 API = "/api/"
 BEARER = "bearer "
 
@@ -53,7 +53,7 @@ class Known:
         self.tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(OPEN):
+        if scope["type"] != "http" or scope["path"] in OPEN or _is_file_of_ours(scope):
             await self.app(scope, receive, send)
             return
         request = Request(scope)
@@ -124,6 +124,11 @@ class Known:
             return _refused(request, "nobody is named", 401)
         back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"{SIGN_IN}?{urlencode({'back': back})}", 303)
+
+
+def _is_file_of_ours(scope: Scope) -> bool:
+    """Style and scripts, which say nothing of anybody."""
+    return scope["path"].startswith(STATIC) and scope["method"] in ("GET", "HEAD")
 
 
 def _refused(request: Request, text: str, status: int) -> Response:

@@ -239,6 +239,8 @@ def test_only_the_proxy_is_believed(
         answer = from_there.get(path)
         assert answer.status_code == status, path
         assert says in answer.text
+    for path in ("/sign-in/decide", "/static/decide", "/sign-out/decide"):
+        assert from_there.post(path, headers={"origin": SITE}).status_code in (status, 404, 405), path
     assert TestClient(asker.app, SITE, client=client).get("/health").text == "ok"
 
 
