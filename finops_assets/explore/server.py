@@ -47,7 +47,7 @@ from finops_assets.explore.pages.units import units
 from finops_assets.explore.pages.untagged import untagged
 from finops_assets.explore.people import NotAllowed, Person, of_this_machine
 from finops_assets.explore.rendering import OF_ALL, about, render, render_error
-from finops_assets.explore.sign_in import OpenId, known, person_of, sessions
+from finops_assets.explore.sign_in import known, person_of, sessions
 from finops_assets.settings.access import OpenIdSignIn
 from finops_assets.settings.model import Settings
 
@@ -208,18 +208,23 @@ def application(settings: Settings) -> Starlette:
     threading.Thread(target=vega, daemon=True).start()
     threading.Thread(target=explorer.prepare, daemon=True).start()
     sign_in = settings.explore.sign_in
-    open_id = OpenId.of(settings, sign_in) if isinstance(sign_in, OpenIdSignIn) else None
+    at_provider: list[Route] = []
+    if isinstance(sign_in, OpenIdSignIn):
+        # Only where it is needed: it takes a tenth of the start.
+        from finops_assets.explore.open_id import OpenId
+
+        at_provider = OpenId.of(settings, sign_in).routes()
     site = urlsplit(settings.explore.url or "").hostname
     middleware = [
         Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, *([site] if site else [])]),
         Middleware(_Headers),
         Middleware(GZipMiddleware, minimum_size=2_000, compresslevel=4),
-        *([sessions(settings)] if open_id else []),
+        *([sessions(settings)] if at_provider else []),
         known(settings),
     ]
     inner = Starlette(
         routes=[
-            *(open_id.routes() if open_id else []),
+            *at_provider,
             Route("/", explorer.show),
             Route("/static/vega.js", _vega),
             Route("/static/{name}", _static),
