@@ -65,7 +65,7 @@ from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, units_of
 from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.ddl import dimensions_of
-from finops_assets.tables.envelope import About
+from finops_assets.tables.envelope import NOTHING_SAID, About
 
 COMMITMENT_FIGURES = [
     "CommitmentDiscountId", "currency", "purchase_billed_cost", "used_cost", "unused_cost", "difference",
@@ -172,7 +172,7 @@ def report_sparse(
         period = _period(connection, ROLLUP_TABLE, first, end)
         if format == "table":
             out.print(str(period), style="dim", highlight=False)
-        write_table(sparse_report(connection, period), format, output, _about(connection, period, "effective"))
+        write_table(sparse_report(connection, period), format, output, _about(connection, period, format, "effective"))
         _say(_missing(connection, period, ROLLUP_TABLE))
 
 
@@ -209,7 +209,7 @@ def report_charges(
         whole = not table["AllocatedResourceName"].any()
         columns = [c for c in CHARGES_SHOWN if c in table and not (whole and c == "AllocatedResourceName")]
         shown = table[columns] if format == "table" else table
-        write_table(shown, format, output, _about(connection, period))
+        write_table(shown, format, output, _about(connection, period, format))
         _say(_missing(connection, period, ROLLUP_TABLE))
 
 
@@ -290,9 +290,11 @@ def _report_cost(
         _say_built_without(connection, period, by, rollup)
 
 
-def _about(connection: duckdb.DuckDBPyConnection, period: Period, basis: str | None = None) -> About:
-    """What a report on a period is made of."""
-    return About(period, basis, coverage=_compared(connection, period).coverage)
+def _about(connection: duckdb.DuckDBPyConnection, period: Period, format: Format, basis: str | None = None) -> About:
+    """What a report on a period is made of, where the format says it."""
+    if format != "json":
+        return NOTHING_SAID
+    return About(period, basis, coverage=compare(connection, period, REPORTED_NOW).coverage)
 
 
 def _converted(
@@ -321,7 +323,7 @@ def report_savings(
         table = _checked(config, lambda: savings_by(connection, period, _columns(by)))
         if format == "table":
             out.print(str(period), style="dim", highlight=False)
-        write_table(table, format, output, _about(connection, period, "billed"))
+        write_table(table, format, output, _about(connection, period, format, "billed"))
         _say(_missing(connection, period, ROLLUP_TABLE))
         _say_built_without(connection, period, by, ROLLUP_TABLE, before=False)
 
@@ -381,7 +383,7 @@ def report_allocation(
         if format == "table":
             out.print(f"{period}, {basis} cost", style="dim", highlight=False)
         table = moves(connection, period, basis) if by_rule else allocation(connection, period, basis)
-        write_table(table, format, output, _about(connection, period, basis))
+        write_table(table, format, output, _about(connection, period, format, basis))
         for text in kept(connection, period):
             say("note", text)
         _say(_missing(connection, period, ALLOCATED_COST))
@@ -497,7 +499,7 @@ def report_clusters(
         table = nodes_report(connection, period) if nodes else clusters_report(connection, period)
         if format == "table":
             out.print(str(period), style="dim", highlight=False)
-        write_table(table, format, output, _about(connection, period, "effective"))
+        write_table(table, format, output, _about(connection, period, format, "effective"))
         _say(_missing(connection, period, ROLLUP_TABLE))
 
 
