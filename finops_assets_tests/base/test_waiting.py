@@ -169,6 +169,7 @@ def test_a_warehouse_that_somebody_has_open_is_waited_for_with_words_and_an_end(
         assert newest.status is dg.DagsterRunStatus.FAILURE
 
 
+@pytest.mark.long
 def test_progress_tells_of_every_step(project: Path) -> None:
     defs, told = build_definitions(load_settings(None)), list[str]()
     with open_instance() as instance:

@@ -77,6 +77,7 @@ lengths = (
 charge = st.builds(lambda start, length, cost: (start, start + length, cost), moments, lengths, amounts)
 
 
+@pytest.mark.long
 @examples
 @given(st.lists(charge, min_size=1, max_size=5))
 def test_parts_sum_to_the_charge_and_none_is_off_by_a_unit(

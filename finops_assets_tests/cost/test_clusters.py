@@ -139,6 +139,7 @@ def test_a_nodes_charges_become_those_of_its_pods_and_what_is_idle(make_site: Ca
     assert [v.passed for v in judge_facts(site.platform, [("bill", date(2026, 9, 1))]) if v.gate == CONSERVED] == [True]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("charge", "node", "provider", "matched_by"),
     [
@@ -236,6 +237,7 @@ def test_what_has_no_usage_and_what_has_no_charge_is_told_with_its_money(make_si
     assert told["no node named"]["usage_cost"] == Decimal(2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("idle_to", "shares"),
     [
@@ -291,6 +293,7 @@ def test_idle_that_is_told_of_a_cluster_goes_to_its_nodes_as_its_pods_lie(make_s
     assert all(abs(c - third) < Decimal("1e-8") for _, c in idles)
 
 
+@pytest.mark.long
 def test_every_amount_is_split_to_the_last_digit_whatever_it_is(make_site: Callable[..., Site]) -> None:
     site = make_site(extra=CLUSTERS)
     amounts = ["0.000000000000000001", "-7.123456789012345678", "99999999999999999999.999999999999999999", "0", "3"]
@@ -329,6 +332,7 @@ def test_parts_that_are_not_the_row_hold_the_day(make_site: Callable[..., Site])
     assert "the parts of 2 rows are not the row of the bill, first bill.csv row 1: ListCost 2" in verdict.message
 
 
+@pytest.mark.long
 def test_usage_that_is_delivered_twice_is_no_more_usage(make_site: Callable[..., Site]) -> None:
     site = make_site(extra=CLUSTERS)
     site.put_csv("bill.csv", node_row(AWS_NODE))
@@ -352,6 +356,7 @@ def test_usage_that_is_delivered_twice_is_no_more_usage(make_site: Callable[...,
     )
 
 
+@pytest.mark.long
 def test_a_file_of_usage_that_changes_rebuilds_the_days_that_it_covers_and_no_others(
     make_site: Callable[..., Site],
 ) -> None:
@@ -383,6 +388,7 @@ def test_a_file_of_usage_that_changes_rebuilds_the_days_that_it_covers_and_no_ot
     assert site.rows(days[1], "team", "AllocatedTags", layer="facts") == [("platform", None)]
 
 
+@pytest.mark.long
 def test_usage_that_cannot_be_read_is_refused_with_the_reason_and_what_was_there_stays(
     make_site: Callable[..., Site],
 ) -> None:

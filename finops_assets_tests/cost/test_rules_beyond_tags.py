@@ -532,6 +532,7 @@ def stale_causes(graph: Graph, day: date) -> list[str]:
     return [cause.reason for cause in resolver.get_stale_causes(dg.AssetKey(FACTS), day.isoformat())]
 
 
+@pytest.mark.long
 def test_the_command_line_previews_candidates_and_tells_versions(make_site: MakeSite, tmp_path: Path) -> None:
     site = make_site(extra="")
     owners_of(site, focus_row(SubAccountName="shop-1", Tags="", EffectiveCost="3"))

@@ -50,7 +50,7 @@ def test_compose_opens_nothing_beyond_loopback_and_writes_to_its_volumes_alone()
     assert ours["explorer"]["environment"]["DAGSTER_PG_HOST"] == "postgres"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["code", "daemon", "webserver", "explorer"])
 def test_every_option_of_a_service_is_one_of_its_program(name: str) -> None:
     program, *words = composed()["services"][name]["command"]

@@ -350,6 +350,7 @@ def test_the_window_is_configured_and_a_changed_budget_begins_anew(tmp_path: Pat
     assert nights.night(date(2026, 10, 8), (budget("200"), None)) == [f"resolved INFO {IOS}"]
 
 
+@pytest.mark.long
 def test_stable_budgets_come_in_a_weekly_digest_and_not_every_day(nights: Nights) -> None:
     rows: list[tuple[Budget, Severity]] = [(budget("90"), "WARNING"), (budget("95", team="web"), "INFO")]
     told = [nights.night(date(2026, 10, 1) + timedelta(days=i), *rows) for i in range(17)]
@@ -414,6 +415,7 @@ def test_the_review_lists_what_no_longer_fits(warehouse: duckdb.DuckDBPyConnecti
 # --- in the graph
 
 
+@pytest.mark.long
 def test_the_assets_the_commands_and_a_file_with_a_mistake(tmp_path: Path) -> None:
     end = date(2026, 10, 20)
     file = tmp_path / "budgets.csv"

@@ -256,6 +256,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.long
 def test_hostile_names_are_text_on_one_line_and_cut(tmp_path: Path) -> None:
     site = Site(tmp_path, first_day="2026-09-01")
     days = ("2026-09-01", "2026-10-01")

@@ -152,6 +152,7 @@ def test_settings_say_what_they_lack(make_site: MakeSite) -> None:
             _ = make_site(extra=extra).platform
 
 
+@pytest.mark.long
 def test_the_asset_makes_it_and_the_report_shows_it(site: Site) -> None:
     count(site, "2026-09-07,orders,2,core", "2026-09-09,orders,4,core")
     with dg.DagsterInstance.ephemeral() as instance:

@@ -244,6 +244,7 @@ def test_only_the_proxy_is_believed(
     assert TestClient(asker.app, SITE, client=client).get("/health").text == "ok"
 
 
+@pytest.mark.long
 def test_behind_the_nginx_of_deploy_each_sees_what_his_groups_see(platform: Platform, tmp_path: Path) -> None:
     explorer, before = free_port(), free_port()
     config = tmp_path / "finops.yaml"

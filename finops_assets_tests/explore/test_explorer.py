@@ -314,6 +314,7 @@ def test_what_one_costs_is_drawn_and_exact(here: Served, browser: Browser) -> No
     )
 
 
+@pytest.mark.long
 def test_whatever_the_description_of_the_api_allows_is_answered_as_it_says(here: Served) -> None:
     described = schemathesis.openapi.from_url(f"{here.address}/api/v1/openapi.json")
     operations = [found.ok() for found in described.get_all_operations()]

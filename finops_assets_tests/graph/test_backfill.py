@@ -96,6 +96,7 @@ def test_a_backfill_with_a_gap_runs_ranges_and_holds_one_day(tmp_path: Path) -> 
         assert ranges == {("2026-09-01", "2026-09-03"), ("2026-09-05", "2026-09-06")}
 
 
+@pytest.mark.long
 def test_a_run_in_the_background_of_a_script_ends_what_it_started(tmp_path: Path) -> None:
     """There SIGINT is ignored, and with it Dagster would have SIGTERM ignored by the helpers that it starts."""
     program = """

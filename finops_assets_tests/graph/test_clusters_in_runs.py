@@ -94,6 +94,7 @@ def by_team(graph: Graph, day: str) -> dict[str, Decimal]:
     return spent
 
 
+@pytest.mark.long
 def test_three_clusters_from_their_bills_to_the_answers(graph: tuple[Site, Graph]) -> None:
     site, graph_ = graph
     site.put_csv("bill.csv", *(row for day in DAYS for row in bill(day)))

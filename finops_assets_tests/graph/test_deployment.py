@@ -48,6 +48,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["postgres", "kubernetes", "ecs"])
 def test_dagster_takes_every_section(place: str) -> None:
     pytest.importorskip("dagster_postgres")

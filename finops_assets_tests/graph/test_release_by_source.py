@@ -218,6 +218,7 @@ def test_a_state_keeps_its_beginning_until_it_changes() -> None:
         assert coverage_of(connection, FIRST, FIRST) == []
 
 
+@pytest.mark.long
 def test_a_day_without_a_source_is_a_gap_of_its_provider_for_forecast_and_anomalies_and_one_that_cost_nothing_is_none(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -276,6 +277,7 @@ class Watched(Lake):
         return super().read_record(*parts)
 
 
+@pytest.mark.long
 def test_facts_are_looked_at_before_the_ledger_and_that_before_raw(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:

@@ -201,6 +201,7 @@ def test_a_missing_tags_column_is_said(site: Site) -> None:
     assert "Tags" not in verdicts["conforms", D2].message
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("column", ["ChargeCategory", "BillingCurrency"])
 def test_a_missing_mandatory_column_is_said(site: Site, column: str) -> None:
     site.put_csv("a.csv", without(focus_row(D1), column))
