@@ -5,7 +5,7 @@ The days that changed by it are asked for by the sensor `follow`.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -40,62 +40,54 @@ def landing_job(name: str, lands: dg.AssetKey) -> UnresolvedAssetJobDefinition:
 
 def source_sensor(source: Source, job: UnresolvedAssetJobDefinition, seconds: int) -> dg.SensorDefinition:
     """The sensor of one source."""
-
-    @dg.sensor(
-        name=f"watch_{source.name}",
-        job=job,
-        minimum_interval_seconds=seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Lists the manifests of {source.name} and lands what is new; the days and reports follow.",
-    )
-    def watch(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
-        try:
-            platform = in_force(platform)
-        except SettingsChanged as changed:
-            return dg.SensorResult(skip_reason=str(changed))
-        requests = list(_landing(context.instance, platform, source, datetime.now(UTC)))
-        return dg.SensorResult(run_requests=requests, skip_reason=None if requests else f"nothing new of {source.name}")
-
-    return watch
+    return _landing_sensor(source.name, "manifests", job, seconds, lambda platform: _unknown(platform, source))
 
 
 def usage_sensor(cluster: Cluster, job: UnresolvedAssetJobDefinition, seconds: int) -> dg.SensorDefinition:
     """The sensor of one cluster's usage."""
 
+    def seen(platform: Platform) -> Sequence[object]:
+        return [(file.key, file.etag) for file in new_usage(platform.lake, cluster)]
+
+    return _landing_sensor(cluster.name, "usage files", job, seconds, seen)
+
+
+def _landing_sensor(
+    name: str,
+    listed: str,
+    job: UnresolvedAssetJobDefinition,
+    seconds: int,
+    new: Callable[[Platform], Sequence[object]],
+) -> dg.SensorDefinition:
+    """Asks for a landing where there is anything new, which `new` tells so that the same is asked for once."""
+
     @dg.sensor(
-        name=f"watch_{cluster.name}",
+        name=f"watch_{name}",
         job=job,
         minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Lists the usage files of {cluster.name} and lands what is new; the days and reports follow.",
+        description=f"Lists the {listed} of {name} and lands what is new; the days and reports follow.",
     )
     def watch(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
         try:
             platform = in_force(platform)
         except SettingsChanged as changed:
             return dg.SensorResult(skip_reason=str(changed))
-        seen = [(file.key, file.etag) for file in new_usage(platform.lake, cluster)]
-        key, job_name = f"land {cluster.name} {digest(seen)}", f"land_{cluster.name}"
-        requests = list(asked(context.instance, key, job_name, {}, datetime.now(UTC))) if seen else []
-        return dg.SensorResult(
-            run_requests=requests, skip_reason=None if requests else f"nothing new of {cluster.name}"
-        )
+        seen = new(platform)
+        key = f"land {name} {digest(seen)}"
+        requests = list(asked(context.instance, key, f"land_{name}", {}, datetime.now(UTC))) if seen else []
+        return dg.SensorResult(run_requests=requests, skip_reason=None if requests else f"nothing new of {name}")
 
     return watch
 
 
-def _landing(
-    instance: dg.DagsterInstance, platform: Platform, source: Source, now: datetime
-) -> Iterator[dg.RunRequest]:
+def _unknown(platform: Platform, source: Source) -> Sequence[object]:
     unknown = unknown_deliveries(platform.lake, source, platform.settings.first_day)
-    if not unknown:
-        return
     ledger = Ledger(platform.lake, source.name)
-    seen = sorted(
+    return sorted(
         (d.scope, d.generation, [(f.key, f.etag) for f in d.files], d.problems, ledger.accepted(d.scope) or "")
         for d in unknown
     )
-    yield from asked(instance, f"land {source.name} {digest(seen)}", f"land_{source.name}", {}, now)
 
 
 def asked(
