@@ -8,8 +8,8 @@ import smtplib
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import parseaddr
@@ -79,7 +79,7 @@ def send(channel: Channel, notice: Notice, environment: Mapping[str, str]) -> st
         ChannelError: it was not taken, and why. The notice may have arrived all the same: a timeout proves nothing.
     """
     secrets = Secrets(environment)
-    try:
+    with _told_without(secrets):
         match channel:
             case SnsChannel():
                 return _sns(channel, notice)
@@ -89,9 +89,16 @@ def send(channel: Channel, notice: Notice, environment: Mapping[str, str]) -> st
                 return _webhook(channel, notice, secrets)
             case SmtpChannel():
                 return _smtp(channel, notice, secrets)
+
+
+@contextmanager
+def _told_without(secrets: Secrets) -> Iterator[None]:
+    """Whatever one channel comes to, the others and the pipeline go on, and no secret is told."""
+    try:
+        yield
     except ChannelError:
         raise
-    except Exception as error:  # whatever one channel comes to, the others and the pipeline go on
+    except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise ChannelError(secrets.removed_from(text)[:SHOWN]) from None
 
@@ -114,7 +121,7 @@ def post(channel: SlackChannel | SmtpChannel, letter: Letter, environment: Mappi
         ChannelError: it was not taken, and why.
     """
     secrets = Secrets(environment)
-    try:
+    with _told_without(secrets):
         match channel:
             case SlackChannel():
                 return _say_in_slack(channel, letter.subject, letter.text, secrets)
@@ -123,11 +130,6 @@ def post(channel: SlackChannel | SmtpChannel, letter: Letter, environment: Mappi
                 name, content = letter.attached
                 mail.add_attachment(content, subtype="html", filename=name)
                 return _carry(channel, mail, secrets)
-    except ChannelError:
-        raise
-    except Exception as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ChannelError(secrets.removed_from(text)[:SHOWN]) from None
 
 
 def _sns(channel: SnsChannel, notice: Notice) -> str:
