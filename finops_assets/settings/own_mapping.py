@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field, ValidationError, model_validator
@@ -12,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from finops_assets.focus.specification import columns
 from finops_assets.settings.section import Section
 
-COLUMN = re.compile(r"\{(@?[A-Za-z][^{}']*)\}")
+PLACEHOLDER = re.compile(r"\{(@?[A-Za-z][^{}']*)\}")
 """How SQL names a column of the bill, or with @ an expression of `named`."""
 NEEDED = ("ChargePeriodStart", "BilledCost", "BillingCurrency")
 """What nothing can stand for."""
@@ -48,7 +49,7 @@ class OwnMapping(Section):
     @property
     def asked(self) -> tuple[str, ...]:
         """What the SQL names in braces, once each."""
-        found = [name for sql in (*self.columns.values(), *self.named.values()) for name in COLUMN.findall(sql)]
+        found = [name for sql in (*self.columns.values(), *self.named.values()) for name in PLACEHOLDER.findall(sql)]
         return tuple(dict.fromkeys(found))
 
     @property
@@ -57,13 +58,19 @@ class OwnMapping(Section):
         return tuple(name for name in self.asked if not name.startswith("@") and name not in self.optional)
 
 
+@lru_cache(64)
+def _parsed(text: str) -> OwnMapping:
+    """Once a text: it is asked for by every column that is judged."""
+    return OwnMapping.model_validate(tomllib.loads(text))
+
+
 def read_mapping(file: Path) -> OwnMapping:
     """
     Raises:
         ValueError: it cannot be read, or is not as a mapping has to be; says which line or column.
     """
     try:
-        return OwnMapping.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        return _parsed(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{file.name} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -31,12 +31,11 @@ from typing import Any, Literal, get_args
 from finops_assets.base.sql import literal
 from finops_assets.focus.specification import columns
 from finops_assets.ingest.vendors.shipped import mapping_file
-from finops_assets.settings.own_mapping import COLUMN, read_mapping
+from finops_assets.settings.own_mapping import read_mapping
 from finops_assets.settings.sources import Layout, Source
 
 Kind = Literal["filled", "derived", "impossible"]
 KINDS: tuple[str, ...] = get_args(Kind)
-PLACEHOLDER = COLUMN
 
 
 @dataclass(frozen=True)

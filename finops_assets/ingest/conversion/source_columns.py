@@ -9,8 +9,8 @@ import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from finops_assets.base.sql import identifier, literal
-from finops_assets.ingest.conversion.mapping import PLACEHOLDER
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
+from finops_assets.settings.own_mapping import PLACEHOLDER
 
 # Not the constant: DuckDB 2.0.0 fails to fold it out of some comparisons ("BindBuiltinScalarFunction …").
 NULL_TEXT = f"nullif(e.{SOURCE_FILE}, e.{SOURCE_FILE})"

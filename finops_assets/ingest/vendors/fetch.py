@@ -38,6 +38,8 @@ LEAST_BETWEEN = timedelta(hours=1)
 TRIES, MOST_PAGES, PATIENCE_SECONDS, LONGEST_PAUSE = 5, 1_000, 60.0, 60.0
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 SHOWN = 300
+Page = tuple[str, dict[str, Any]]
+"""An answer as it came, and what it says."""
 
 
 class FetchFailed(FinopsError):
@@ -63,10 +65,10 @@ def fetch_costs(
     api, folder = APIS[fetch.vendor], Path(source.uri)
     changed = []
     for month, end in _months(folder, first_day, now):
-        answers = list(_answers(source, fetch, api, key, (month, end), pause))
-        if _write(source, folder, api, month, answers):
+        pages = list(_answers(source, fetch, api, key, (month, end), pause))
+        if _write(source, folder, api, month, pages):
             changed.append(folder / f"{month:%Y-%m}.csv")
-            log(f"source {source.name}: costs of {month:%Y-%m} were fetched, {len(answers)} answers")
+            log(f"source {source.name}: costs of {month:%Y-%m} were fetched, {len(pages)} answers")
     return changed
 
 
@@ -89,8 +91,8 @@ def _months(folder: Path, first_day: date, now: datetime) -> Iterator[tuple[date
 
 def _answers(
     source: Source, fetch: Fetch, api: VendorApi, key: str, days: tuple[date, date], pause: Callable[[float], None]
-) -> Iterator[str]:
-    """Every page of [first, end) as it came."""
+) -> Iterator[Page]:
+    """Every page of [first, end)."""
     try:
         import httpx2
     except ModuleNotFoundError as error:
@@ -101,7 +103,7 @@ def _answers(
         for _ in range(MOST_PAGES):
             text = _asked(source, client, url, [*api.asked(*days), *(more or [])], key, pause)
             answer = _read(source, url, text)
-            yield text
+            yield text, answer
             try:
                 more = api.following(answer)
             except (KeyError, TypeError) as error:
@@ -126,7 +128,9 @@ def _asked(
             if answer.status_code == 200:
                 text: str = answer.text
                 return text
-            told = f"HTTP {answer.status_code}: {' '.join(answer.text.split())[:SHOWN]}"
+            # A key that was cut in two would not be found any more.
+            said = " ".join(answer.text.replace(key, "***").split())[:SHOWN]
+            told = f"HTTP {answer.status_code}: {said}"
             wait = answer.headers.get("retry-after")
             if answer.status_code in (401, 403):
                 told += f". The key in ${source.fetch.key_env if source.fetch else ''} may not read costs: an admin key is needed"
@@ -149,21 +153,17 @@ def _read(source: Source, url: str, text: str) -> dict[str, Any]:
     return answer
 
 
-def _write(source: Source, folder: Path, api: VendorApi, month: date, answers: list[str]) -> bool:
+def _write(source: Source, folder: Path, api: VendorApi, month: date, pages: list[Page]) -> bool:
     """Keep the answers, and the month's file where it changed."""
     rows: list[tuple[str, ...]] = []
-    for text in answers:
+    for _, answer in pages:
         try:
-            found = [
-                tuple(row.get(name) or "" for name in api.columns)
-                for row in api.rows(json.loads(text, parse_float=Decimal))
-            ]
+            rows += [tuple(row.get(name) or "" for name in api.columns) for row in api.rows(answer)]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FetchFailed(
                 f"source {source.name!r}: an answer of {api.name} has no cost as it is described:"
                 f" {type(error).__name__}: {error}; it may have changed its API"
             ) from error
-        rows += found
     made = io.StringIO()
     writer = csv.writer(made, lineterminator="\n")
     writer.writerow(api.columns)
@@ -172,10 +172,10 @@ def _write(source: Source, folder: Path, api: VendorApi, month: date, answers: l
     changed = _replaced(folder / f"{month:%Y-%m}.csv", made.getvalue(), len(rows) > 0)
     # Last: without its answers a month is asked for again.
     kept = folder / ANSWERS / f"{month:%Y-%m}"
-    for number, text in enumerate(answers, 1):
+    for number, (text, _) in enumerate(pages, 1):
         with replacing(kept / f"{number:03}.json") as temporary:
             temporary.write_text(text, encoding="utf-8")
-    for old in sorted(kept.glob("*.json"))[len(answers) :]:
+    for old in sorted(kept.glob("*.json"))[len(pages) :]:
         old.unlink()
     os.utime(kept)
     return changed
