@@ -33,7 +33,7 @@ from finops_assets.cost.accrual import ACCRUED, REPORTED_ACCRUALS, accrued_rollu
 from finops_assets.cost.commitments import COMMITMENTS, commitments, unused_by_owner
 from finops_assets.cost.corrections import CORRECTIONS, corrections
 from finops_assets.cost.currency.conversion import CONVERTED_COST, converted_rollup
-from finops_assets.cost.reach import ALL, group_reach, narrow
+from finops_assets.cost.reach import ALL, group_reach, narrowed
 from finops_assets.cost.restatements import REPORTED_NOW, as_of_relation
 from finops_assets.cost.rollup import ROLLUP_TABLE, TOO_MANY, missing
 from finops_assets.cost.sparse import COST_CENTERS, SPARSE, SPARSE_GROUPS, sparse_report, sparse_shares
@@ -433,8 +433,7 @@ def report_html(
             if reach.whole:
                 figures = gather(whole, month)
             else:
-                with duckdb.connect() as connection:
-                    narrow(connection, settings.published, reach, facts_of_its_own=False)
+                with narrowed(settings.published, reach) as connection:
                     figures = gather(connection, month)
         path = write_page(figures, output or page_path(settings.published, figures.month))
         out.print(f"{figures.period}: {path}", highlight=False, soft_wrap=True)

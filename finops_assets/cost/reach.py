@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -181,6 +182,15 @@ def narrow(connection: duckdb.DuckDBPyConnection, published: Path, reach: Reach,
         )
     if facts_of_its_own:
         connection.execute(f"DETACH {WHOLE}")
+
+
+@contextmanager
+def narrowed(published: Path, reach: Reach) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory with what of a published copy is within reach."""
+    with duckdb.connect() as connection:
+        connection.execute("SET timezone = 'UTC'")
+        narrow(connection, published, reach, facts_of_its_own=False)
+        yield connection
 
 
 def hand_out(published: Path, reach: Reach, dimensions: Iterable[str], target: Path) -> None:

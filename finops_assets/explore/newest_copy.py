@@ -123,7 +123,9 @@ class Copies:
 
     def of(self, reach: Reach) -> NewestCopy:
         with self._lock:
-            found = self._copies.setdefault(reach, NewestCopy(self._settings, reach))
+            found = self._copies.get(reach)
+            if found is None:
+                found = self._copies[reach] = NewestCopy(self._settings, reach)
             self._copies.move_to_end(reach)
             while len(self._copies) > MOST_COPIES:
                 self._copies.popitem(last=False)

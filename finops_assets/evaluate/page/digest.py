@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-import duckdb
-
 from finops_assets.alerts.channels import Letter, name_of, post
 from finops_assets.base.errors import FinopsError
-from finops_assets.cost.reach import group_reach, narrow
+from finops_assets.cost.reach import group_reach, narrowed
 from finops_assets.evaluate.page.gather import gather
 from finops_assets.evaluate.page.render import render_html, render_text
 from finops_assets.settings.alerts import SlackChannel, SmtpChannel
@@ -27,9 +25,7 @@ def letter(settings: Settings, digest: Digest) -> Letter:
     if not settings.published.is_file():
         raise FinopsError(f"{settings.published} is not there yet; run days first (`finops run FROM TO`)")
     reach = group_reach(settings.access, digest.group)
-    with duckdb.connect() as connection:
-        connection.execute("SET timezone = 'UTC'")
-        narrow(connection, settings.published, reach, facts_of_its_own=False)
+    with narrowed(settings.published, reach) as connection:
         figures = gather(connection)
     subject = f"Cloud cost, {figures.month.first:%B %Y}: {reach.told()}"
     text = render_text(figures)
