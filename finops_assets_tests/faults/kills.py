@@ -51,7 +51,7 @@ class Traces:
         """Has a stage left its first trace?"""
         folder = self.project.folder
         match stage:
-            case "start":
+            case "start" | "publish" | "prune":
                 return True
             case "landing":
                 return any(folder.glob("lake/.work/*")) or self._newer("lake/ledger/*/scopes/*.json")
