@@ -14,12 +14,12 @@ from finops_assets.tables.declarations import Table, grouped, table
 def dimensions_of(connection: duckdb.DuckDBPyConnection, name: str = "daily_cost_by_team") -> tuple[str, ...]:
     """The dimensions that the rollup of a warehouse or its copy is grouped by, or another table or view that is as it is."""
     declared = {c.name for c in table(name).columns}
-    held = connection.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = ? AND database_name = current_database()"
-        " ORDER BY column_index",
-        [name],
-    ).fetchall()
-    return grouped(column_name for (column_name,) in held if column_name not in declared)
+    try:
+        # The list of all columns of a database takes ten times as long.
+        held = connection.execute(f"DESCRIBE main.{identifier(name)}").fetchall()
+    except duckdb.CatalogException:
+        return ()
+    return grouped(column_name for column_name, *_ in held if column_name not in declared)
 
 
 def create(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import cache
 from math import isnan
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -261,6 +262,7 @@ def _draw_anomaly(anomaly: AnomalyLine) -> Markup:
     return charts.around(days, anomaly.first_day.toordinal(), anomaly.last_day.toordinal(), expected)
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("finops_assets.evaluate.page", ""),

@@ -1,9 +1,10 @@
-"""S3, and what speaks its protocol: a store on Dagster's S3 resource, with the credentials of boto3's ordinary chain."""
+"""S3, and what speaks its protocol: a store by botocore, which boto3 stands on, with the credentials of its ordinary chain."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ from finops_assets.storage.stores.store import (
 READ_ATTEMPTS = 3
 
 
+@cache
+def _descriptions() -> Any:
+    """botocore's descriptions of services, each read once in a process."""
+    return sdk("botocore.loaders", "aws").create_loader()
+
+
 class S3Store(ObjectStore):
     """Objects below a prefix of a bucket."""
 
@@ -33,12 +40,15 @@ class S3Store(ObjectStore):
         super().__init__()
         self.bucket = bucket
         self.prefix = prefix
-        boto3, config = sdk("boto3", "aws"), sdk("botocore.config", "aws")
+        sessions, config = sdk("botocore.session", "aws"), sdk("botocore.config", "aws")
         self._errors = sdk("botocore.exceptions", "aws")
         self._transport = sdk("urllib3.exceptions", "aws")
         with self._explaining():
-            # A session of its own: boto3's default one is not safe across threads and keeps the first credentials.
-            self._client: Any = boto3.session.Session().client(
+            # A session of its own: one for all is not safe across threads and keeps the first credentials. What S3 can do
+            # is the same for all, and to read it takes most of the time.
+            own = sessions.get_session()
+            own.register_component("data_loader", _descriptions())
+            self._client: Any = own.create_client(
                 "s3", endpoint_url=endpoint_url, config=config.Config(retries={"max_attempts": 4, "mode": "standard"})
             )
 
@@ -108,7 +118,7 @@ class S3Store(ObjectStore):
                             target.write(chunk)
                     return
             except _Interrupted:
-                # boto3 repeats requests by itself, but not a body that breaks off.
+                # botocore repeats requests by itself, but not a body that breaks off.
                 if attempt + 1 == READ_ATTEMPTS:
                     raise
 
@@ -132,7 +142,7 @@ class S3Store(ObjectStore):
 
     @contextmanager
     def _explaining(self, file: StoredFile | None = None) -> Iterator[None]:
-        """boto3's errors as ours: what is wrong with which bucket and what to do. Never with credentials."""
+        """botocore's errors as ours: what is wrong with which bucket and what to do. Never with credentials."""
         where = f"s3://{self.bucket}/{self.prefix}"
         try:
             yield
