@@ -23,6 +23,7 @@ from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 from dagster._core.storage.asset_check_execution_record import AssetCheckPartitionInfo
 
+from finops_assets.graph.sqlite_history import together
 from finops_assets.judge.gates.verdict import Verdict
 
 FINAL = (Status.FAILED, Status.SUCCEEDED)
@@ -49,26 +50,27 @@ def record(
     days = {v.day.isoformat() for v in kept}
     judged = context.instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION, days)
     judged_at = time.time()
-    for verdict in kept:
-        day = verdict.day.isoformat()
-        target = judged.get(day)
-        context.log_event(
-            AssetCheckEvaluation(  # type: ignore[arg-type]  # works, and is what makes a range exact by day
-                asset_key=asset,
-                check_name=verdict.gate,
-                passed=verdict.passed,
-                severity=dg.AssetCheckSeverity.ERROR if verdict.blocking else dg.AssetCheckSeverity.WARN,
-                description=describe(asset, verdict),
-                blocking=verdict.blocking,
-                partition=day,
-                metadata=_metadata(asset, verdict),
-                target_materialization_data=None
-                if target is None
-                else AssetCheckEvaluationTargetMaterializationData(
-                    storage_id=target, run_id=context.run_id, timestamp=judged_at
-                ),
+    with together(context.instance):
+        for verdict in kept:
+            day = verdict.day.isoformat()
+            target = judged.get(day)
+            context.log_event(
+                AssetCheckEvaluation(  # type: ignore[arg-type]  # works, and is what makes a range exact by day
+                    asset_key=asset,
+                    check_name=verdict.gate,
+                    passed=verdict.passed,
+                    severity=dg.AssetCheckSeverity.ERROR if verdict.blocking else dg.AssetCheckSeverity.WARN,
+                    description=describe(asset, verdict),
+                    blocking=verdict.blocking,
+                    partition=day,
+                    metadata=_metadata(asset, verdict),
+                    target_materialization_data=None
+                    if target is None
+                    else AssetCheckEvaluationTargetMaterializationData(
+                        storage_id=target, run_id=context.run_id, timestamp=judged_at
+                    ),
+                )
             )
-        )
     return kept
 
 

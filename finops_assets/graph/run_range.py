@@ -27,6 +27,7 @@ from finops_assets.graph.dead_runs import end_dead_runs, owner_tags
 from finops_assets.graph.failures import why, why_step_failed
 from finops_assets.graph.history import events_of
 from finops_assets.graph.keys import BUILD_STEP, CONVERTED, FACTS, ROLLUP
+from finops_assets.graph.sqlite_history import together
 
 DAYS_PER_RUN = 31
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -203,9 +204,10 @@ def _execute(
     for line in end_dead_runs(instance):
         tell(line)
     run_id = make_new_run_id()
-    run = instance.create_run_for_job(
-        job, run_id=run_id, run_config=QUIET, tags={**job.run_tags, **tags, **owner_tags(run_id)}
-    )
+    with together(instance):
+        run = instance.create_run_for_job(
+            job, run_id=run_id, run_config=QUIET, tags={**job.run_tags, **tags, **owner_tags(run_id)}
+        )
     events = []
     for event in execute_run_iterator(InMemoryJob(job), run, instance):
         events.append(event)

@@ -1,10 +1,11 @@
 """Dagster's history in SQLite, in the files in which Dagster has it, without what costs most of writing it.
 
 Dagster's own storage makes an engine for each event, so that SQLAlchemy compiles every statement anew; each event is
-forced to the disk by itself; and of each file that it opens or makes it asks Alembic, which reads all its migrations for
-that. Here what SQLAlchemy knows of a file is kept, a run's file is a copy of an empty one, and a commit waits for no disk: after a kill all
-that was committed is there; after a loss of power the last events may be missing, never a file broken. Money does not
-depend on them: what is built and published is known by the lake and the warehouse.
+up to five transactions, each forced to the disk by itself; for each it looks whether its tables are there and which
+columns they have; and of each file that it opens or makes it asks Alembic, which reads all its migrations for that.
+Here what is known of a file is kept, a run's file is a copy of an empty one, an event (or as many as stand `together`) is
+a transaction a file, and a commit waits for no disk: after a kill all that was committed is there; after a loss of power
+the last events may be missing, never a file broken. Money does not depend on them: what is built and published is known by the lake and the warehouse.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Generator, Mapping
-from contextlib import closing, contextmanager, suppress
+import threading
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,7 +55,58 @@ class SqliteHistory(DagsterSqliteStorage):
         return cls.from_local(inst_data=inst_data, **config_value)
 
 
+@contextmanager
+def together(instance: dg.DagsterInstance) -> Iterator[None]:
+    """The events of the block that go to a history of ours are one transaction a file: all of them or none.
+
+    Others who want to write wait meanwhile: it is for some dozens of events that are there at once.
+    """
+    storage = instance.event_log_storage
+    if isinstance(storage, _Events):
+        with storage.together():
+            yield
+    else:
+        yield
+
+
 class _Events(SqliteEventLogStorage):
+    def __init__(self, base_dir: str) -> None:
+        self._there: set[str] = set()
+        self._held: dict[str, Connection] | None = None
+        super().__init__(base_dir)
+        # Whoever has the history of this process to itself asks it again.
+        self._db_lock = threading.RLock()  # type: ignore[assignment]  # what it does is the same
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """As above."""
+        with self._db_lock:
+            if self._held is not None:
+                yield
+                return
+            with ExitStack() as self._open:
+                self._held = {}
+                try:
+                    yield
+                finally:
+                    self._held = None
+
+    def store_event(self, event: dg.EventLogEntry) -> None:
+        with self.together():
+            super().store_event(event)
+
+    def has_table(self, table_name: str) -> bool:
+        # What is there stays there. Dagster asks for each event, by an engine of its own.
+        if table_name not in self._there and super().has_table(table_name):
+            self._there.add(table_name)
+        return table_name in self._there
+
+    def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
+        known = f"column {column_name}"
+        if known not in self._there and super()._has_asset_key_col_on_connection(conn, column_name):
+            self._there.add(known)
+        return known in self._there
+
     def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:
         """The tables of a file, which is one run's or, `for_index_shard` or already there, the index of all."""
         file = Path(str(engine.url.database))
@@ -81,10 +134,17 @@ class _Events(SqliteEventLogStorage):
     @contextmanager
     def _connect(self, shard: str) -> Generator[Connection, None, None]:
         with self._db_lock:
+            if self._held is not None and shard in self._held:
+                yield self._held[shard]
+                return
             engine = _engine(self.conn_string_for_shard(shard), os.getpid())
             if shard not in self._initialized_dbs:
                 self._initdb(engine)
                 self._initialized_dbs.add(shard)
+            if self._held is not None:
+                self._held[shard] = self._open.enter_context(engine.begin())
+                yield self._held[shard]
+                return
             with engine.begin() as connection:
                 yield connection
 

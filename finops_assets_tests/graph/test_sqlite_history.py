@@ -5,14 +5,15 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import yaml
-from sqlalchemy import text
+from sqlalchemy import Connection, Engine, event, text
 
 from finops_assets.graph import sqlite_history
 from finops_assets_tests.places import PROJECT
@@ -88,6 +89,71 @@ def test_what_is_known_of_a_file_is_kept_and_a_commit_waits_for_no_disk(tmp_path
         with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
             assert connection.execute(text("PRAGMA synchronous")).scalar() == 1
             assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+
+
+@contextmanager
+def _counted(instance: dg.DagsterInstance) -> Iterator[list[str]]:
+    """The files of the history to which something is committed, in order."""
+    committed: list[str] = []
+
+    def note(connection: Connection) -> None:
+        committed.append(Path(str(connection.engine.url.database)).stem)
+
+    event.listen(Engine, "commit", note)
+    try:
+        yield committed
+    finally:
+        event.remove(Engine, "commit", note)
+
+
+def test_an_event_is_a_transaction_a_file_and_those_together_are_one(tmp_path: Path) -> None:
+    def report(day: str) -> None:
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(asset_key=dg.AssetKey("facts"), check_name="conserved", passed=True, partition=day)
+        )
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization("facts", partition=day, tags={"dagster/data_version": "1"})
+        )
+
+    with dg.DagsterInstance.from_config(_home(tmp_path, True), "dagster.yaml") as instance:
+        report("2026-09-01")  # what is known of the files is known
+        with _counted(instance) as committed:
+            report("2026-09-02")
+        assert committed.count("index") == 2, "one for each event"
+        with _counted(instance) as committed, sqlite_history.together(instance):
+            for day in range(3, 13):
+                report(f"2026-09-{day:02}")
+            assert len(_days(instance)) == 12, "who is within sees it"
+        assert committed.count("index") == 1
+
+        def half_of_it() -> None:
+            with sqlite_history.together(instance):
+                report("2026-09-20")
+                raise ValueError("half way")
+
+        with pytest.raises(ValueError, match="half way"):
+            half_of_it()
+        assert "2026-09-20" not in _days(instance)
+        assert len(_days(instance)) == 12
+        report("2026-09-20")
+        [newest] = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(dg.AssetKey("facts"), "conserved"), limit=1
+        )
+        assert newest.evaluation is not None
+        assert newest.evaluation.partition == "2026-09-20"
+
+
+def test_others_wait_while_events_are_written_together(tmp_path: Path) -> None:
+    with dg.DagsterInstance.from_config(_home(tmp_path, True), "dagster.yaml") as instance:
+
+        def report(first: int) -> None:
+            with sqlite_history.together(instance):
+                for day in range(first, first + 5):
+                    instance.report_runless_asset_event(dg.AssetMaterialization("facts", partition=f"2026-09-{day:02}"))
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(report, (1, 6, 11, 16)))
+        assert len(_days(instance)) == 20
 
 
 def _schema(file: Path) -> set[tuple[str, ...]]:

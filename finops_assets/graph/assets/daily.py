@@ -33,6 +33,7 @@ from finops_assets.graph.keys import (
 )
 from finops_assets.graph.partitions import RANGE_RUNS
 from finops_assets.graph.run_days import names_days, run_days
+from finops_assets.graph.sqlite_history import together
 from finops_assets.ingest.raw_days import sum_totals
 from finops_assets.judge.gates import currency as currency_gates
 from finops_assets.judge.gates import facts as facts_gates
@@ -333,33 +334,34 @@ def _log_facts(
         context.log_event(seen)
     accepted = accepted_input(platform.rules)
     lake = platform.lake
-    for day in days:
-        of_day = [source for source, other in keys if other == day]
-        held = {s: t for s in of_day if (t := Ledger(lake, s).day_totals(day))}
-        totals = sum_totals([*held.values()])
-        stamps = [facts_stamp(lake, platform.rules, source, day) for source in held]
-        context.log_event(
-            dg.AssetMaterialization(
-                FACTS,
-                partition=day.isoformat(),
-                metadata={
-                    "dagster/partition_row_count": totals.rows,
-                    "billed cost": cost_by_currency(totals.billed),
-                    "effective cost": cost_by_currency(totals.effective),
-                    **cost_figures(totals.effective),
-                    "untagged": untagged.get(day) or "no dimension is required",
-                    "sources": ", ".join(held),
-                    "engine": platform.settings.engine.place,
-                    "rules_version": platform.rules.version,
-                },
-                tags={
-                    "dagster/code_version": platform.rules.configured_version,
-                    DATA_VERSION: hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16],
-                    **accepted,
-                    **inputs[day.isoformat()],
-                },
+    with together(context.instance):
+        for day in days:
+            of_day = [source for source, other in keys if other == day]
+            held = {s: t for s in of_day if (t := Ledger(lake, s).day_totals(day))}
+            totals = sum_totals([*held.values()])
+            stamps = [facts_stamp(lake, platform.rules, source, day) for source in held]
+            context.log_event(
+                dg.AssetMaterialization(
+                    FACTS,
+                    partition=day.isoformat(),
+                    metadata={
+                        "dagster/partition_row_count": totals.rows,
+                        "billed cost": cost_by_currency(totals.billed),
+                        "effective cost": cost_by_currency(totals.effective),
+                        **cost_figures(totals.effective),
+                        "untagged": untagged.get(day) or "no dimension is required",
+                        "sources": ", ".join(held),
+                        "engine": platform.settings.engine.place,
+                        "rules_version": platform.rules.version,
+                    },
+                    tags={
+                        "dagster/code_version": platform.rules.configured_version,
+                        DATA_VERSION: hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16],
+                        **accepted,
+                        **inputs[day.isoformat()],
+                    },
+                )
             )
-        )
 
 
 def _materialize_rollup(context: dg.AssetExecutionContext, platform: Platform, run: DaysRun) -> None:
@@ -368,22 +370,23 @@ def _materialize_rollup(context: dg.AssetExecutionContext, platform: Platform, r
     enter_not_rolled_up(platform.warehouse, run.covered(run.stopped_days()))
     totals = rollup_totals(platform.warehouse, days) if days else {}
     versions = rollup_versions(platform.warehouse, days)
-    for day in days:
-        of_day = totals.get(day, {})
-        context.log_event(
-            dg.AssetMaterialization(
-                ROLLUP,
-                partition=day.isoformat(),
-                metadata={
-                    "dagster/partition_row_count": sum(t[0] for t in of_day.values()),
-                    "billed cost": cost_by_currency({c: t[1] for c, t in of_day.items()}),
-                    "effective cost": cost_by_currency({c: t[2] for c, t in of_day.items()}),
-                    **cost_figures({c: t[2] for c, t in of_day.items()}),
-                    "engine": platform.settings.engine.place,
-                },
-                tags={DATA_VERSION: versions[day]},
+    with together(context.instance):
+        for day in days:
+            of_day = totals.get(day, {})
+            context.log_event(
+                dg.AssetMaterialization(
+                    ROLLUP,
+                    partition=day.isoformat(),
+                    metadata={
+                        "dagster/partition_row_count": sum(t[0] for t in of_day.values()),
+                        "billed cost": cost_by_currency({c: t[1] for c, t in of_day.items()}),
+                        "effective cost": cost_by_currency({c: t[2] for c, t in of_day.items()}),
+                        **cost_figures({c: t[2] for c, t in of_day.items()}),
+                        "engine": platform.settings.engine.place,
+                    },
+                    tags={DATA_VERSION: versions[day]},
+                )
             )
-        )
 
 
 def _versions_by_day(instance: dg.DagsterInstance, keys: Iterable[Key]) -> dict[str, dict[str, str]]:
