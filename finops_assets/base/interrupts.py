@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -16,7 +17,10 @@ _pipe: list[int] = []
 
 @contextmanager
 def noting_interrupts() -> Iterator[None]:
-    """Within it `interrupted_by` knows of SIGINT and SIGTERM; for the main thread, which signals arrive in."""
+    """Within it `interrupted_by` knows of SIGINT and SIGTERM, which the main thread gets; in another, or within another, it is nothing."""
+    if _pipe or threading.current_thread() is not threading.main_thread():
+        yield
+        return
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
@@ -38,3 +42,13 @@ def interrupted_by() -> int | None:
         with suppress(BlockingIOError):
             _arrived.extend(n for n in os.read(reading, 64) if n in (signal.SIGINT, signal.SIGTERM))
     return _arrived[0] if _pipe and _arrived else None
+
+
+def end_if_interrupted() -> None:
+    """To be asked before an error becomes a verdict that stays: one that came of the signal to end says nothing of the input.
+
+    Raises:
+        KeyboardInterrupt: this process was told to end.
+    """
+    if interrupted_by() is not None:
+        raise KeyboardInterrupt

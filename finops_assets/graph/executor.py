@@ -27,7 +27,7 @@ from dagster._core.executor.base import Executor
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._utils.interrupts import pop_captured_interrupt
 
-from finops_assets.base.interrupts import interrupted_by
+from finops_assets.base.interrupts import interrupted_by, noting_interrupts
 from finops_assets.base.waiting import Wait, tell, teller, telling
 from finops_assets.graph.assets.report_tables import POOL
 from finops_assets.graph.dead_runs import describe, end_dead_runs, worked_on
@@ -80,7 +80,7 @@ class _OneProcess(Executor):
             EngineEventData.in_process(os.getpid(), execution_plan.step_keys_to_execute),
         )
         try:
-            with telling(told), worked_on(instance, run) as work:
+            with telling(told), noting_interrupts(), worked_on(instance, run) as work:
                 take_turn(work, run, execution_plan, self._patience)
                 for event in ExecuteRunWithPlanIterable(
                     execution_plan=execution_plan,

@@ -19,6 +19,7 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.base.errors import DeliveryChanged, DeliveryRefused, DeliveryUnread, FinopsError
+from finops_assets.base.interrupts import end_if_interrupted
 from finops_assets.base.sql import identifier, literal
 from finops_assets.base.text import command
 from finops_assets.base.uris import DATA_SUFFIXES
@@ -111,6 +112,7 @@ def land_source(
             try:
                 entry, replaces = _land(lake, engine, source, store, delivery, limits, counting, delivered)
             except DeliveryRefused as refusal:
+                end_if_interrupted()
                 # Neither a file that changed nor a fault of this machine is a verdict on the delivery.
                 waits = isinstance(refusal, DeliveryChanged | DeliveryUnread)
                 entry = _entry(delivery, "waiting" if waits else "refused", str(refusal))

@@ -14,10 +14,14 @@ import pytest
 import typer
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.interrupts import interrupted_by, noting_interrupts
 from finops_assets.base.waiting import telling
 from finops_assets.cli.working import working
 from finops_assets.graph.executor import one_process
 from finops_assets.graph.run_range import open_instance, run_owners
+from finops_assets.ingest import landing
+from finops_assets.storage.ledger import Ledger
+from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.places import PROJECT
 
 
@@ -63,6 +67,47 @@ def test_a_step_that_fails_of_the_signal_ends_its_run_as_canceled_and_nothing_is
     assert ended.value.exit_code == 128 + signal.SIGTERM
     assert run.status is dg.DagsterRunStatus.CANCELED
     assert tried == [1]
+
+
+def test_what_the_engine_says_of_a_signal_is_no_verdict_on_a_delivery(
+    site: Site, interrupted_query: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Within a callback of the engine's the interruption is swallowed, and comes out as an error of the query.
+    def swallowing(*_: object) -> None:
+        try:
+            interrupted_query()
+        except BaseException as error:
+            raise duckdb.InvalidInputException(f"counting the rows failed: {error!r}") from None
+
+    site.put_csv("bill.csv", focus_row())
+    with monkeypatch.context() as patch, noting_interrupts():
+        patch.setattr(landing, "write_slices", swallowing)
+        with pytest.raises(KeyboardInterrupt):
+            site.land()
+    assert list(Ledger(site.platform.lake, site.source.name).all_live()) == []
+    [landed] = site.land()
+    assert landed.state == "live"
+
+
+def test_a_run_that_nobody_at_a_terminal_started_notes_its_signals_too(interrupted_query: Callable[[], None]) -> None:
+    seen: list[int | None] = []
+
+    @dg.asset
+    def long_query() -> None:
+        with noting_interrupts():  # one within another takes nothing from it
+            try:
+                interrupted_query()
+            except BaseException as error:
+                seen.append(interrupted_by())
+                raise duckdb.InvalidInputException(f"failed: {error!r}") from None
+
+    defs = dg.Definitions([long_query], jobs=[dg.define_asset_job("owners")], executor=one_process(60))
+    with dg.DagsterInstance.ephemeral() as instance:
+        with pytest.raises(KeyboardInterrupt):
+            run_owners(defs, instance)
+        [run] = instance.get_runs()
+    assert seen == [signal.SIGTERM]
+    assert run.status is dg.DagsterRunStatus.CANCELED
 
 
 def test_a_step_that_is_tried_again_says_why_and_when() -> None:

@@ -112,11 +112,11 @@ def csv_text(rows: Iterable[Mapping[str, str]]) -> str:
     return out.getvalue()
 
 
-def truth_of(folder: Path) -> Figures:
-    """What the delivered files say, by day, team and currency."""
+def truth_of(folder: Path, sources: Iterable[str] = tuple(SOURCES)) -> Figures:
+    """What the delivered files of sources say, by day, team and currency."""
     found: Figures = {}
-    for source, name in SOURCES.items():
-        file = folder / source / name
+    for source in sources:
+        file = folder / source / SOURCES[source]
         if file.suffix == ".csv":
             with file.open(encoding="utf-8", newline="") as opened:
                 rows = [*csv.DictReader(opened)]
@@ -133,6 +133,15 @@ def add(figures: Figures, rows: Iterable[Mapping[str, str]]) -> None:
         key = (date.fromisoformat(row["ChargePeriodStart"][:10]), team, row["BillingCurrency"])
         count, billed, effective = figures.get(key, (0, Decimal(0), Decimal(0)))
         figures[key] = (count + 1, billed + Decimal(row["BilledCost"]), effective + Decimal(row["EffectiveCost"]))
+
+
+def together(*parts: Figures) -> Figures:
+    """The sum of several sources' figures."""
+    total: Figures = {}
+    for key, figure in (item for part in parts for item in part.items()):
+        count, billed, effective = total.get(key, (0, Decimal(0), Decimal(0)))
+        total[key] = (count + figure[0], billed + figure[1], effective + figure[2])
+    return total
 
 
 def of_day(figures: Figures, day: date) -> Figures:

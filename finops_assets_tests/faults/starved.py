@@ -10,11 +10,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from finops_assets_tests.faults.bill import Bill, Figures, truth_of
+from finops_assets_tests.faults.bill import SOURCES, Bill, Figures, together, truth_of
 from finops_assets_tests.faults.kills import Traces
 from finops_assets_tests.faults.project import HUNG_SECONDS, Done, Fault, Project, agreeing, compared, told
 from finops_assets_tests.faults.table import Row
@@ -49,15 +49,26 @@ def built(project: Project) -> Project:
     return project
 
 
-def judged(project: Project, row: Row, trial: str, hindered: Done, before: Figures, must_say: tuple[str, ...]) -> None:
-    """What a hindered run left, and the next run, unhindered: `must_say` are words of which one must be said."""
+def judged(
+    project: Project,
+    row: Row,
+    trial: str,
+    hindered: Done,
+    before: Figures,
+    must_say: tuple[str, ...],
+    mixed: Sequence[Figures] = (),
+) -> None:
+    """What a hindered run left, and the next run, unhindered: `must_say` are words of which one must be said.
+
+    `mixed` are right meanwhile, too: one source as it was, because it cannot be read, and the others as they are.
+    """
     after = truth_of(project.exports)
     days = sorted({key[0] for key in after})
     faults = told(hindered, CODES)
     if hindered.code == 1 and not any(word in hindered.said.lower() for word in must_say):
         faults.append(Fault("unclear", f"none of {must_say} is said: {hindered.said[-600:]!r}"))
     rollup, facts = project.figures()
-    faults += compared(rollup, [before, after], days, "meanwhile, rollup of") + agreeing(rollup, facts, days)
+    faults += compared(rollup, [before, after, *mixed], days, "meanwhile, rollup of") + agreeing(rollup, facts, days)
     if hindered.code == 0:
         faults += compared(rollup, [after], days, "after exit code 0, rollup of")
     mended = project.finops("backfill", *project.range)
@@ -100,7 +111,13 @@ def permissions(scratch: Path, seed: int, few: bool = False) -> Row:
     ]
     for version, (what, place, mode) in enumerate(places[:1] if few else places, start=2):
         before = truth_of(project.exports)
+        of_source = {source: truth_of(project.exports, [source]) for source in SOURCES}
         project.bill.deliver(project.exports, version)
+        mixed = [
+            together(of_source[source], truth_of(project.exports, SOURCES.keys() - {source}))
+            for source in SOURCES
+            if place.startswith(f"exports/{source}")
+        ]
         target = project.folder / place
         kept = target.stat().st_mode
         # Read before the permission goes: the truth does not change by it.
@@ -109,7 +126,7 @@ def permissions(scratch: Path, seed: int, few: bool = False) -> Row:
             hindered = project.start("run", *project.range, preexec=without_override()).done()
         finally:
             target.chmod(kept)
-        judged(project, row, what, hindered, before, ("permission", "read-only", "readonly", "cannot be"))
+        judged(project, row, what, hindered, before, ("permission", "read-only", "readonly", "cannot be"), mixed)
     return row
 
 

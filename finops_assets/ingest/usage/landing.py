@@ -21,6 +21,7 @@ from typing import Any
 import duckdb
 
 from finops_assets.base.errors import DeliveryRefused, FinopsError
+from finops_assets.base.interrupts import end_if_interrupted
 from finops_assets.base.secrets import without_secrets
 from finops_assets.base.sql import literal
 from finops_assets.base.uris import is_data
@@ -229,6 +230,7 @@ def _land(
     except FileChanged:
         return None
     except DeliveryRefused as refusal:
+        end_if_interrupted()
         kept = before.days if before else {}
         return LandedUsage(file.key, identity, modified, now().isoformat(), kept, str(refusal))
     except StoreError as error:
