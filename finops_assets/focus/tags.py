@@ -27,6 +27,8 @@ class CanonicalTags:
     tags: dict[str, TagValue] | None
     duplicates: int = 0
     problem: str | None = None
+    nested: int = 0
+    """Values that were objects or lists; each is kept as its JSON text."""
 
     @property
     def json(self) -> str | None:
@@ -54,6 +56,7 @@ def canonical_tags(text: str | None) -> CanonicalTags:
     Takes a JSON object (FOCUS 1.0 and later, Tags), the same without its braces (Azure's native
     exports), and a JSON list of {key, value} objects (Google). Of a key that stands twice the last
     value counts, and the repetition is counted. An empty object is no tags, and so is what `NO_TAGS` lists.
+    A value that is an object or a list, which FOCUS forbids, stays as its JSON text: the other keys count.
     """
     text = (text or "").strip()
     if not text.startswith("{") and text.strip("\"' ").casefold() in NO_TAGS:
@@ -80,12 +83,11 @@ def canonical_tags(text: str | None) -> CanonicalTags:
         repeated = parsed.repeated
     if not isinstance(parsed, dict):
         return CanonicalTags(None, problem=f"is JSON, but {type(parsed).__name__}, not an object of keys and values")
-    nested = next((k for k, v in parsed.items() if isinstance(v, (dict, list))), None)
-    if nested is not None:
-        return CanonicalTags(None, problem=f"has an object or list as the value of {nested!r}")
+    nested = {k: _CANONICAL.encode(v) for k, v in parsed.items() if isinstance(v, (dict, list))}
+    parsed = {**parsed, **nested}
     if not text.isascii() or "\\u" in text:
         parsed = {_whole(k): _whole(v) for k, v in parsed.items()}
-    return CanonicalTags(parsed or None, repeated)
+    return CanonicalTags(parsed or None, repeated, nested=len(nested))
 
 
 def _no_constant(name: str) -> float:

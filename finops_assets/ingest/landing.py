@@ -54,7 +54,9 @@ DEFAULT_LIMITS = Plausibility()
 
 DERIVED_TYPES = {"tag_set_id": "VARCHAR", SOURCE_FILE: "VARCHAR", SOURCE_ROW: "BIGINT", "repairs": "VARCHAR"}
 # What lands differently than before gets a new number: deliveries that were landed in an older form are landed again.
-CANONICAL_FORM = 4
+CANONICAL_FORM = 5
+# Form 5 differs from this one in tag sets that were taken as none: whoever has no such set has the same rows in both.
+_ALL_BUT_TAG_SETS, _NO_TAG_SET = 4, "not_a_tag_set"
 # The compressed form of nothing has the file's old name in it, and is no longer.
 _COMPRESSED_NOTHING = 300
 # The record of files that look like data and are not read.
@@ -213,10 +215,17 @@ def _known(ledger: Ledger, delivery: Delivery) -> Generation | None:
 
 def _landed_as_it_is(ledger: Ledger, delivery: Delivery) -> Generation | None:
     live = ledger.live(delivery.scope)
-    if live is None or live.generation != delivery.generation or live.form != CANONICAL_FORM:
+    if live is None or live.generation != delivery.generation or not _in_this_form(live):
         return None
     # The files of a delivery whose manifest has not changed were not looked at.
     return live if delivery.unchanged or _same_files(live, delivery) else None
+
+
+def _in_this_form(entry: Generation) -> bool:
+    """Would the same files give the same rows now?"""
+    if entry.form == _ALL_BUT_TAG_SETS:
+        return not any(name.startswith(_NO_TAG_SET) for name in entry.repairs)
+    return entry.form == CANONICAL_FORM
 
 
 def _refused_before(ledger: Ledger, delivery: Delivery) -> Generation | None:
@@ -224,7 +233,7 @@ def _refused_before(ledger: Ledger, delivery: Delivery) -> Generation | None:
     latest = ledger.latest(delivery.scope)
     if latest is None or latest.state != "refused" or not _same_files(latest, delivery):
         return None
-    if latest.form != CANONICAL_FORM:
+    if not _in_this_form(latest):
         return None  # what could not be read then may be readable now
     if any((live := ledger.live(scope)) is None or live.identity != then for scope, then in latest.beside.items()):
         return None  # what it was set beside no longer counts, or holds something else

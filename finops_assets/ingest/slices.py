@@ -30,7 +30,7 @@ from finops_assets.ingest.reading.participants import with_participants
 from finops_assets.ingest.reading.parts import READ_AHEAD_BYTES
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, PlainFile
 from finops_assets.ingest.reading.spelling import AS_SPECIFIED, Spelling
-from finops_assets.ingest.tag_register import MetTagSets
+from finops_assets.ingest.tag_register import TOLD_OF_TAGS, MetTagSets
 from finops_assets.storage.duck import one_file, threads
 
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
@@ -81,8 +81,7 @@ class CanonicalRows:
         """
         notes = self.export.notes
         said = [
-            ("not_a_tag_set", "Tags", "bad_tags IS NOT NULL", "bad_tags"),
-            ("not_a_tag_set", "AllocatedTags", "bad_allocated_tags IS NOT NULL", "bad_allocated_tags"),
+            *((rule, column, f"{name} IS NOT NULL", name) for name, (rule, column) in TOLD_OF_TAGS.items()),
             *((n.rule, n.column, f"note_{i} IS NOT NULL", f"note_{i}") for i, n in enumerate(notes)),
         ]
         read = [
@@ -91,7 +90,7 @@ class CanonicalRows:
             *(f"e.{identifier(name)}" for name in others),
             *(f"CAST({note.found} AS VARCHAR) AS note_{i}" for i, note in enumerate(notes)),
             *(f"{sql} AS {name}" for name, sql in tags.items()),
-            "t.bad_tags, t.bad_allocated_tags",
+            *(f"t.{name}" for name in TOLD_OF_TAGS),
             f"e.{SOURCE_FILE}, CAST(e.{SOURCE_ROW} AS BIGINT) AS {SOURCE_ROW}",
         ]
         kept = [*(c.name for c in columns), *tags, SOURCE_FILE, SOURCE_ROW]

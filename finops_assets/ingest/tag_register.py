@@ -18,6 +18,13 @@ from finops_assets.storage.lake import Lake
 
 REGISTER_SCHEMA = pa.schema([("tag_set_id", pa.string()), ("Tags", pa.string()), ("AllocatedTags", pa.string())])
 
+TOLD_OF_TAGS = {
+    "bad_tags": ("not_a_tag_set", "Tags"),
+    "bad_allocated_tags": ("not_a_tag_set", "AllocatedTags"),
+    "nested_tags": ("nested_tag_value", "Tags"),
+    "nested_allocated_tags": ("nested_tag_value", "AllocatedTags"),
+}
+"""Of the columns of `met_tags` those that say what was odd about a set: the rule, and the column as it is delivered."""
 
 ROWS_A_FILE = 2**40  # more than a file can have: file number and row make one number
 
@@ -73,7 +80,8 @@ def read_tag_sets(connection: duckdb.DuckDBPyConnection, export: ExportTable, ta
     """Parse every distinct tag set of an export, once; leaves the join table `met_tags` in the connection.
 
     `met_tags`: k0…kn as `tags.keys`, place (its row, from 0), tag_set_id, "Tags" and "AllocatedTags" canonical, bad_tags and
-    bad_allocated_tags (the text as written where it is not a tag set).
+    bad_allocated_tags (the text as written where it is not a tag set), nested_tags and nested_allocated_tags (the text as
+    written where a value of it is an object or a list).
     """
     grouped = ", ".join(f"{key} AS k{i}" for i, key in enumerate(tags.keys)) or "0 AS k0"
     width = max(len(tags.keys), 1)
@@ -93,7 +101,7 @@ def read_tag_sets(connection: duckdb.DuckDBPyConnection, export: ExportTable, ta
     duplicated_keys = 0
 
     table: dict[str, list[Any]] = {f"k{i}": [] for i in range(width)}
-    for name in ("tag_set_id", "Tags", "AllocatedTags", "bad_tags", "bad_allocated_tags"):
+    for name in ("tag_set_id", "Tags", "AllocatedTags", *TOLD_OF_TAGS):
         table[name] = []
     register: dict[str, tuple[str | None, str | None]] = {}
     for row in iter(lambda: found.fetchone(), None):
@@ -110,6 +118,8 @@ def read_tag_sets(connection: duckdb.DuckDBPyConnection, export: ExportTable, ta
         table["AllocatedTags"].append(allocated.json)
         table["bad_tags"].append(row[width] if own.problem else None)
         table["bad_allocated_tags"].append(row[width + 1] if allocated.problem else None)
+        table["nested_tags"].append(row[width] if own.nested else None)
+        table["nested_allocated_tags"].append(row[width + 1] if allocated.nested else None)
     fields = [pa.field(f"k{i}", pa.uint64()) for i in range(width)]
     fields += [pa.field(name, pa.string()) for name in list(table)[width:]]
     table["place"] = list(range(len(table["k0"])))

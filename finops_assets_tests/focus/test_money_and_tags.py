@@ -172,14 +172,29 @@ def test_of_a_repeated_key_the_last_value_counts_and_the_repetition_is_counted(
         ("5", "is JSON, but int"),
         ('["team"]', "items are not {key, value}"),
         ('[{"name": "team"}]', "items are not {key, value}"),
-        ('{"team": {"name": "core"}}', "object or list as the value of 'team'"),
-        ('[{"key": "team", "value": ["core"]}]', "object or list as the value of 'team'"),
     ],
 )
 def test_what_is_no_tag_set_says_why(text: str, problem: str) -> None:
     found = canonical_tags(text)
     assert found.tags is None
     assert problem in (found.problem or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "tags", "nested"),
+    [
+        ('{"team": "a", "owners": ["x", "y"]}', {"team": "a", "owners": '["x","y"]'}, 1),
+        ('{"team": {"b": 1, "a": null}, "of": []}', {"team": '{"a":null,"b":1}', "of": "[]"}, 2),
+        ('[{"key": "team", "value": ["core"]}, {"key": "env", "value": "p"}]', {"team": '["core"]', "env": "p"}, 1),
+        ('{"team": "a", "who": ["\\ud83d", "é"]}', {"team": "a", "who": '["\ufffd","é"]'}, 1),
+    ],
+)
+def test_a_value_that_is_a_list_or_an_object_stays_as_its_text_and_the_other_keys_count(
+    text: str, tags: dict[str, str], nested: int
+) -> None:
+    found = canonical_tags(text)
+    assert (found.tags, found.nested, found.problem) == (tags, nested, None)
+    assert canonical_tags(found.json).tags == tags
 
 
 def test_half_a_surrogate_pair_of_a_cut_off_emoji_is_replaced_not_a_crash() -> None:

@@ -285,6 +285,21 @@ def test_tags_that_are_no_tag_set_are_kept_and_named(site: Site) -> None:
     assert "Tags is not a tag set in 1 row, e.g. 'team=core' in file a.csv, row 2" in message
 
 
+def test_a_list_as_the_value_of_one_tag_takes_no_other_tag_away(site: Site) -> None:
+    written = '{"team": "core", "owners": ["x"]}'
+    site.put_csv("a.csv", focus_row(D1, AllocatedTags=""), focus_row(D1, Tags=written, AllocatedTags='{"a": {"b": 1}}'))
+    site.run(D1)
+    kept = '{"owners":"[\\"x\\"]","team":"core"}'
+    assert site.rows(D1, "Tags", "AllocatedTags") == [('{"team":"core"}', None), (kept, '{"a":"{\\"b\\":1}"}')]
+    told = [
+        {"rule": "nested_tag_value", "column": "Tags", "found": written},
+        {"rule": "nested_tag_value", "column": "AllocatedTags", "found": '{"a": {"b": 1}}'},
+    ]
+    assert repairs(site, D1) == [None, told]
+    verdicts = site.judge(D1)
+    assert failed(verdicts) == set()
+
+
 def test_money_that_is_no_number_is_kept_and_fails_its_day_alone(site: Site) -> None:
     site.put_csv("a.csv", focus_row(D1), focus_row(D2), focus_row(D2, ListCost="five"))
     site.run(D1, D2)

@@ -626,6 +626,22 @@ def test_a_lake_of_an_older_form_is_landed_again_once(site: Site) -> None:
     assert site.rows(D1, "BilledCost") == [(Decimal("1.5"),)]
 
 
+def test_of_a_lake_of_the_last_form_only_what_had_no_readable_tag_set_is_landed_again(site: Site) -> None:
+    site.put_csv("a.csv", focus_row(D1))
+    site.put_csv("b.csv", focus_row(D2, Tags="team=core"))
+    site.run(D1)
+    for scope in ("a.csv", "b.csv"):
+        body = site.platform.lake.read_record("bill", "scopes", scope)
+        assert body is not None
+        for entry in body["generations"]:
+            entry["form"] = 4
+        site.platform.lake.write_record(body, "bill", "scopes", scope)
+    wanted = unknown_deliveries(site.platform.lake, site.source, site.platform.settings.first_day)
+    assert [d.scope for d in wanted] == ["b.csv"]
+    site.run(D1)
+    assert unknown_deliveries(site.platform.lake, site.source, site.platform.settings.first_day) == []
+
+
 def test_repairs_are_a_table_by_file_rule_and_column(site: Site) -> None:
     site.put_csv(
         "a.csv",

@@ -62,7 +62,7 @@ OURS = frozenset(
         "finops_path",
         "finops_row",
     }
-    | {"bad_tags", "bad_allocated_tags"}
+    | {"bad_tags", "bad_allocated_tags", "nested_tags", "nested_allocated_tags"}
 )
 """What the lake and the engine call columns of their own: a provider's column of such a name is kept as x_<name>."""
 _OURS_TOO = re.compile(rf"found_({'|'.join(columns())})|note_\d+", re.IGNORECASE)
