@@ -58,10 +58,10 @@ class TagPolicy(Section):
     small_day: Mapping[Annotated[str, Field(pattern=r"^[A-Z]{3}$")], Annotated[Decimal, Field(ge=0)]] = Field(
         default_factory=dict
     )
-    """Currency -> positive effective cost; a source's day below it warns of what is untagged, and is not held for it."""
+    """Currency -> positive effective cost; a source's day below it is not held for what is untagged, or lacks a name."""
 
     def small(self, currency: str) -> Decimal:
-        """Below which positive effective cost of its day a source is never held for what is untagged."""
+        """Below which positive effective cost of its day a source is never held for a share of it."""
         return self.small_day.get(currency, SMALL_DAY.get(currency, Decimal(1)))
 
     def threshold(self, source: str, dimension: str) -> Threshold:

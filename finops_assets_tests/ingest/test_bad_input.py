@@ -250,6 +250,44 @@ def test_a_name_that_is_missing_on_little_money_is_named_with_it(make_site: Make
     assert verdict.figures["ServiceName USD %"] == 25.0
 
 
+@pytest.mark.parametrize("name", ["BillingAccountId", "ProviderName", "PublisherName"])
+def test_names_that_no_sum_needs_are_named_with_their_money_and_hold_nothing(site: Site, name: str) -> None:
+    site.put_csv("a.csv", without(focus_row(D1), name))
+    site.put_csv("b.csv", focus_row(D2, **{name: ""}))
+    site.run_all(D1, D2)
+    verdicts = site.judge(D1, D2)
+    assert failed(verdicts) == set()
+    money = "null in 1 row, 1.25 USD, 100.0 % of the day's positive cost"
+    absent = f"column {name} is mandatory in FOCUS 1.0 and missing in delivery a.csv: {money}"
+    assert verdicts["conforms", D1].message == f"conforms to FOCUS 1.0; named: {absent}"
+    assert verdicts["conforms", D2].message == f"conforms to FOCUS 1.0; named: {name} is {money}"
+    with site.platform.warehouse.reading() as connection:
+        cost = connection.execute("SELECT provider, sum(effective_cost) FROM daily_cost_by_team GROUP BY 1").fetchall()
+    assert cost == [("bill" if name == "ProviderName" else "Cloud", Decimal("2.5"))]
+
+
+def test_a_service_category_of_ones_own_is_a_group_and_holds_nothing(make_site: MakeSite) -> None:
+    site = make_site()
+    site.put_csv("a.csv", focus_row(D1, ServiceCategory="Observability"))
+    site.run_all(D1)
+    verdict = site.judge(D1)["conforms", D1]
+    assert verdict.passed
+    assert "'Observability'; allowed: " in verdict.message
+    with site.platform.warehouse.reading() as connection:
+        assert connection.execute("SELECT ServiceCategory FROM daily_cost_by_team").fetchall() == [("Observability",)]
+
+
+def test_a_day_of_little_money_is_not_held_for_a_share_of_it(make_site: MakeSite) -> None:
+    site = make_site(extra="tag_policy: {small_day: {EUR: 2}}")
+    site.put_csv("a.csv", focus_row(D1, ServiceName="", EffectiveCost="0.9"))
+    site.put_csv("b.csv", focus_row(D2, ServiceName="", BillingCurrency="EUR"))
+    site.put_csv("c.csv", focus_row(D3, ServiceName=""))
+    site.run(D1, D2, D3)
+    verdicts = site.judge(D1, D2, D3)
+    assert failed(verdicts) == {("conforms", D3)}
+    assert "named: ServiceName is null in 1 row, 0.90 USD, 100.0 %" in verdicts["conforms", D1].message
+
+
 def test_the_share_that_holds_is_given_by_column_and_source(make_site: MakeSite) -> None:
     site = make_site(extra="conforms: {hold_above: {ServiceName: 10}, sources: {bill: {PublisherName: 20}}}")
     site.put_csv("a.csv", focus_row(D1, ServiceName=""), focus_row(D1, EffectiveCost="3.75"))

@@ -222,14 +222,16 @@ def _conforms(
             if wrong.kind == "null" and name in lacking:
                 text = f"{lacking.pop(name)}: null in {counted(wrong.rows)}"
             shares = {c: amount / of_day.positive[c] * 100 for c, amount in wrong.cost.items() if amount}
+            policy = platform.settings.tag_policy
+            small = [c for c in shares if of_day.positive[c] < policy.small(c)]
             told = ", ".join(
                 f"{amount:,.2f} {c}, {shares[c]:.1f} % of the day's positive cost"
                 for c, amount in wrong.cost.items()
                 if amount
             )
-            limit = _hold_above(platform.settings, source, name)
+            limit = _hold_above(platform.settings, source, name, wrong.kind)
             figures |= {f"{name} {c} %": round(float(share), 2) for c, share in shares.items()}
-            if any(share > Decimal(str(limit)) for share in shares.values()):
+            if any(share > Decimal(str(limit)) for c, share in shares.items() if c not in small):
                 problems.append(f"{text}, {told} (limit {limit:g} %)")
                 steps.add(_SHARE_STEP.format(source=source.name, column=name))
             else:
@@ -256,27 +258,22 @@ def _conforms(
 _GAP_STEP = "where the provider documents that it leaves the column out, known_gaps of source {source} in finops.yaml takes that"
 _CORRECT_STEP = "until then this source's day waits, as no sum over it could be right"
 _SHARE_STEP = "where that share is right, give a higher one: conforms: sources: {source}: {column} in finops.yaml"
-HOLD_ABOVE: Mapping[str, float] = {
-    "ChargeCategory": 50,
-    "ServiceCategory": 50,
-    "ServiceName": 50,
-    "ProviderName": 50,
-    "ServiceProviderName": 50,
-    "BillingAccountId": 50,
-}
-"""The share of a day's positive cost, in percent, above which a column without a proper value holds; of others none does.
+_OUTSIDE = "has values outside its closed list"
+HOLD_ABOVE: Mapping[str, float] = {"ChargeCategory": 50, "ServiceCategory": 50, "ServiceName": 50}
+"""The share of a day's positive cost, in percent, above which a column without a value holds; of others none does.
 
 What stands on it: docs/guides/gates.md.
 """
+KEPT_AS_WRITTEN = frozenset(["ServiceCategory"])
+"""Cost is grouped by these words, whatever they are: one outside the closed list is a group of its own, and falsifies none."""
 
 
-def _hold_above(settings: Settings, source: Source, column: str) -> float:
+def _hold_above(settings: Settings, source: Source, column: str, kind: str) -> float:
     own = settings.conforms.sources.get(source.name, {}).get(column)
     given = settings.conforms.hold_above.get(column) if own is None else own
-    return HOLD_ABOVE.get(column, 100) if given is None else given
-
-
-_OUTSIDE = "has values outside its closed list"
+    if given is not None:
+        return given
+    return 100 if kind == _OUTSIDE and column in KEPT_AS_WRITTEN else HOLD_ABOVE.get(column, 100)
 
 
 @dataclass
