@@ -18,10 +18,11 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.cli import app
+from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets.evaluate.comparison import NoFigures
 from finops_assets.evaluate.page import charts
 from finops_assets.evaluate.page.gather import gather, open_months
-from finops_assets.evaluate.page.render import render_html, render_markdown
+from finops_assets.evaluate.page.render import render_html, render_markdown, render_text
 from finops_assets.graph.assets.anomalies import anomaly_assets
 from finops_assets.graph.assets.budgets import budget_assets
 from finops_assets.graph.assets.forecast import forecast_asset
@@ -362,6 +363,31 @@ def test_the_command_writes_any_month(made: tuple[Site, dg.ExecuteInProcessResul
         told = CliRunner().invoke(app, ["report", "html", "--month", month, "-c", str(config)])
         assert told.exit_code == 1
         assert message in " ".join(told.output.split()), told.output
+
+
+def test_a_source_that_is_held_stands_beside_every_figure_that_it_touches(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    rows = [focus_row(f"2026-10-{n:02}", BillingCurrency=c) for n in range(1, 5) for c in ("EUR", "USD")]
+    site.put_csv("all.csv", *rows)
+    site.run_all(*(f"2026-10-{n:02}" for n in range(1, 5)))
+    held, second, third = Covered("held", "x", ""), date(2026, 10, 2), date(2026, 10, 3)
+    with site.platform.warehouse.writing() as connection:
+        connection.execute("UPDATE reported_cost SET source = 'euros' WHERE BillingCurrency = 'EUR'")
+        enter_coverage(connection, {("euros", second): held, ("euros", third): held}, [("euros", third)])
+        figures = gather(connection, "2026-10")
+    said = "without euros on 2 October; last good version of euros on 3 October"
+    euros, dollars = render_html(figures).split('<section id="c')[1:]
+    assert dollars.count("euros") == 0
+    # Both charts, on a screen and on a phone: a mark a day; what they mean stands below each, and above each table.
+    assert euros.count('class="lacks"><title>without euros on 2 October</title>') == 4
+    assert euros.count('class="lacks"><title>last good version of euros on 3 October</title>') == 4
+    assert euros.count(f"Shaded and marked: {said}.") == 2
+    assert euros.count(f'; <span class="lacks">{said}</span>') == 3
+    head = render_html(figures).split('<section id="c')[0]
+    assert head.count(f'<dd class="small lacks">{said}</dd>') == 1
+    assert "euros shows its last good version of 3 October" in head
+    assert f"EUR {said}." in render_markdown(figures)
+    assert f"  {said}\n" in render_text(figures)
 
 
 def test_what_is_not_there_yet_is_said_and_breaks_nothing(tmp_path: Path) -> None:

@@ -132,6 +132,17 @@ def _cell(width: float, height: float, parts: Iterable[Markup]) -> Markup:
     ).format(width, height, width, height, Markup("").join(parts))
 
 
+def _marks(marked: Mapping[int, str], x: Scale, top: float, bottom: float) -> tuple[list[Markup], list[Markup]]:
+    """Days whose figures lack a source: their ground, and a mark at the top, for before and after what is drawn."""
+    ground = [_rect(x(d - 1), top, x(d), bottom, "gap", text) for d, text in marked.items()]
+    marks = []
+    for d, text in marked.items():
+        middle = (x(d - 1) + x(d)) / 2
+        points = f"{middle - 5:.1f},{top:.1f} {middle + 5:.1f},{top:.1f} {middle:.1f},{top + 8:.1f}"
+        marks.append(Markup('<polygon points="{}" class="lacks"><title>{}</title></polygon>').format(points, text))
+    return ground, marks
+
+
 def _levels(
     scale: Scale, steps: Sequence[float], left: float, right: float, label: Callable[[float], str]
 ) -> list[Markup]:
@@ -150,14 +161,15 @@ def month_so_far(
     expected: Band | None,
     budget: Decimal | None,
     gaps: Sequence[int],
+    marked: Mapping[int, str],
     labels: Mapping[str, str],
     axis: Callable[[float], str],
     narrow: bool = False,
 ) -> Markup:
     """Cost added up over the month, beside the month before, with what is expected of its end.
 
-    `now`, `before`: (day of the month, cost up to and with it). `gaps`: days without figures. `labels`: the texts at
-    the right for now, before, expected, budget.
+    `now`, `before`: (day of the month, cost up to and with it). `gaps`: days without figures. `marked`: day -> which
+    source its figures lack. `labels`: the texts at the right for now, before, expected, budget.
     """
     height, left, right, top, bottom = 270.0, 62, NARROW - 22 if narrow else WIDTH - 172, 14, 240
     values = [0.0, *(float(v) for _, v in (*now, *before))]
@@ -166,7 +178,8 @@ def month_so_far(
     steps = round_steps(min(values), max(values))
     y = Scale(steps[0], steps[-1], bottom, top)
     x = Scale(0, max([days, *(d for d, _ in before)]), left, right)
-    parts = [_rect(x(d - 1), top, x(d), bottom, "gap", f"day {d}: no figures") for d in gaps]
+    ground, marks_of_days = _marks(marked, x, top, bottom)
+    parts = [_rect(x(d - 1), top, x(d), bottom, "gap", f"day {d}: no figures") for d in gaps] + ground
     parts += _levels(y, steps, left, right, axis)
     parts += [
         _text((x(d - 1) + x(d)) / 2, bottom + 17, str(d), "middle") for d in (1, 5, 10, 15, 20, 25, 30) if d <= days
@@ -198,7 +211,7 @@ def month_so_far(
         if not expected:
             marks.append((y(now[-1][1]), labels["now"], "label-now"))
     names, below = _named(marks, right + 22, bottom + 24, narrow)
-    return _drawing(height + below, title, parts + names, narrow)
+    return _drawing(height + below, title, parts + marks_of_days + names, narrow)
 
 
 def by_day(
@@ -206,16 +219,19 @@ def by_day(
     days: Sequence[tuple[int, Decimal, Decimal | None, str]],
     length: int,
     gaps: Sequence[int],
+    marked: Mapping[int, str],
     axis: Callable[[float], str],
     narrow: bool = False,
 ) -> Markup:
-    """A bar a day, and a mark where that day of the period before was. `days`: number, cost, cost before, its text."""
+    """A bar a day, and a mark where that day of the period before was. `days`: number, cost, cost before, its text;
+    `marked`: day -> which source its figures lack."""
     height, left, right, top, bottom = 170, 62, (NARROW if narrow else WIDTH) - 8, 10, 142
     side = 1 if narrow else 3
     values = [0.0, *(float(v) for _, v, _, _ in days), *(float(b) for _, _, b, _ in days if b is not None)]
     steps = round_steps(min(values), max(values), 3)
     y, x = Scale(steps[0], steps[-1], bottom, top), Scale(0, length, left, right)
-    parts = [_rect(x(d - 1), top, x(d), bottom, "gap", f"day {d}: no figures") for d in gaps]
+    ground, marks = _marks(marked, x, top, bottom)
+    parts = [_rect(x(d - 1), top, x(d), bottom, "gap", f"day {d}: no figures") for d in gaps] + ground
     parts += _levels(y, steps, left, right, axis)
     for d, value, before, text in days:
         if d not in gaps:
@@ -224,7 +240,7 @@ def by_day(
             parts.append(_line(x(d - 1) + 1, y(before), x(d) - 1, y(before), "mark"))
     numbered = [d for d in range(1, length + 1) if not narrow or d == 1 or d % 5 == 0]
     parts += [_text((x(d - 1) + x(d)) / 2, bottom + 17, str(d), "middle") for d in numbered]
-    return _drawing(height, title, parts, narrow)
+    return _drawing(height, title, parts + marks, narrow)
 
 
 def changes(title: str, moved: Sequence[tuple[str, Decimal, str]], narrow: bool = False) -> Markup:

@@ -17,7 +17,7 @@ import duckdb
 
 from finops_assets.base.period import Period, next_month
 from finops_assets.cost.accrual import REPORTED_ACCRUALS, accrued_rollup
-from finops_assets.cost.restatements import restatements
+from finops_assets.cost.restatements import REPORTED_NOW, restatements
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.anomalies.history import ANOMALY_HISTORY
 from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, CLOSING_DAYS
@@ -196,6 +196,15 @@ class Debt:
 
 
 @dataclass(frozen=True)
+class Lacking:
+    """Days of the period whose figures a source is not in, or only as of its last good version."""
+
+    source: str
+    days: tuple[date, ...]
+    outdated: bool
+
+
+@dataclass(frozen=True)
 class Money:
     """Everything of the page that is in one currency."""
 
@@ -222,6 +231,7 @@ class Money:
     debts: list[Debt] | None
     more_debtors: int
     debt_dimensions: tuple[str, ...] = ()
+    lacking: tuple[Lacking, ...] = ()
 
     @property
     def whole_forecast(self) -> ForecastLine | None:
@@ -311,6 +321,7 @@ def gather(
     moved = _restated(connection, whole)
     debts = _debts(connection)
     accrued = _accrued(connection, whole, period.end)
+    lacking, bills_in = _lacking(compared), _currencies(connection)
     money = []
     for currency, spends in teams.items():
         found = None if anomalies is None else anomalies.get(currency, [])
@@ -338,6 +349,7 @@ def gather(
                 None if owed is None else owed[:MOST_DEBTORS],
                 max(0, len(owed or ()) - MOST_DEBTORS),
                 tuple(sorted({d for debt in owed or () for d in (*debt.missing, *debt.outside)}, key=_dimension_order)),
+                tuple(each for each in lacking if currency in bills_in.get(each.source, {currency})),
             )
         )
     return MonthFigures(
@@ -347,6 +359,26 @@ def gather(
         (now or datetime.now(UTC)).astimezone(UTC),
         money=money,
     )
+
+
+def _lacking(compared: Comparison) -> list[Lacking]:
+    """What is not in the figures of days that others have figures of, by source."""
+    within = set(compared.period.days)
+    return [
+        Lacking(source, kept, outdated)
+        for outdated, of in ((False, compared.late), (True, compared.outdated))
+        for source, days in of.items()
+        if (kept := tuple(day for day in days if day in within))
+    ]
+
+
+def _currencies(connection: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
+    """The currencies that each source has billed in; of one that is not named nothing was ever reported."""
+    found: dict[str, set[str]] = {}
+    query = f"SELECT DISTINCT source, coalesce(BillingCurrency, '') FROM {REPORTED_NOW}"
+    for source, currency in connection.execute(query).fetchall():
+        found.setdefault(source, set()).add(currency)
+    return found
 
 
 def open_months(connection: duckdb.DuckDBPyConnection) -> list[str]:

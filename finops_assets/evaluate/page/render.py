@@ -19,6 +19,7 @@ from finops_assets.evaluate.page.gather import (
     AnomalyLine,
     BudgetLine,
     ForecastLine,
+    Lacking,
     Money,
     MonthFigures,
     Restated,
@@ -164,6 +165,24 @@ def _twice(draw: Callable[..., Markup], *what: object) -> Markup:
     return draw(*what) + draw(*what, narrow=True)
 
 
+def _lacks(lacking: Iterable[Lacking]) -> str:
+    """Which sources the figures lack, and on which days; empty where they lack none."""
+    return "; ".join(
+        f"{'last good version of' if each.outdated else 'without'} {one_line(each.source, LONGEST_NAME)} on {_days(each.days)}"
+        for each in lacking
+    )
+
+
+def _marked(money: Money) -> dict[int, str]:
+    """By day of the month what its figures lack, for the charts."""
+    found: dict[int, str] = {}
+    for each in money.lacking:
+        for day in each.days:
+            text = _lacks([Lacking(each.source, (day,), each.outdated)])
+            found[day.day] = f"{found[day.day]}; {text}" if day.day in found else text
+    return found
+
+
 def _draw_month(figures: MonthFigures, money: Money) -> Markup:
     like = figures.period.like_days
     # A day that this month has no figures for is left out of the month before, too: heights are of like days.
@@ -201,6 +220,7 @@ def _draw_month(figures: MonthFigures, money: Money) -> Markup:
         _band(whole) if whole else None,
         budget.amount if budget else None,
         [day.day for day in figures.gaps],
+        _marked(money),
         labels,
         _axis,
     )
@@ -218,7 +238,7 @@ def _draw_days(figures: MonthFigures, money: Money) -> Markup:
     ]
     length = (figures.month.end - figures.month.first).days
     title = f"Effective cost by day, {_month(figures.month.first)}, {money.currency}"
-    return _twice(charts.by_day, title, days, length, [day.day for day in figures.gaps], _axis)
+    return _twice(charts.by_day, title, days, length, [day.day for day in figures.gaps], _marked(money), _axis)
 
 
 def _draw_movers(money: Money) -> Markup:
@@ -286,6 +306,7 @@ def _environment() -> Environment:
         "span": _span,
         "days": _days,
         "days_of": _days_of,
+        "lacks": _lacks,
     }
     environment.globals |= {
         "contents": CONTENTS,
@@ -313,6 +334,9 @@ def render_markdown(figures: MonthFigures) -> str:
     if figures.gaps:
         lines += [f"Without figures: {_days(figures.gaps)}.", ""]
     lines += [f"{figures.compared}.", ""]
+    for money in figures.money:
+        if money.lacking:
+            lines += [f"{markdown(money.currency, LONGEST_NAME)} {markdown(_lacks(money.lacking), LONGEST_TEXT)}.", ""]
     lines += [
         "| currency | spent | like days of the month before | change | expected at the end (80 %) | without a team | budgets over | anomalies |",
         "|---|---:|---:|---:|---|---:|---:|---:|",
@@ -356,6 +380,8 @@ def render_text(figures: MonthFigures) -> str:
         change = _changed(money.total, " %")
         beside = f", {change} beside like days of the month before" if change != "–" else ""
         lines += ["", f"{money.currency}: {rounded(money.total.spent)} spent{beside}"]
+        if money.lacking:
+            lines.append(f"  {_lacks(money.lacking)}")
         for team in money.teams[:MOST_IN_TEXT]:
             lines.append(f"  {_plain(team.name)}: {rounded(team.spent)} ({_changed(team, ' %')})")
         more = len(money.teams) - MOST_IN_TEXT + (money.other_teams[0] if money.other_teams else 0)
