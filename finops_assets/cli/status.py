@@ -19,6 +19,7 @@ from finops_assets.cli.common import (
 )
 from finops_assets.cli.exit_codes import HELD_CODE
 from finops_assets.cost.coverage import AWAITED, BUILT, HELD, PREVIOUS, Coverage, coverage_of
+from finops_assets.cost.restatements import taken_out, taken_out_told
 from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
 
@@ -28,18 +29,22 @@ REASONS_SHOWN = 12
 def status(format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None) -> None:
     """Where does every source stand: newest day built, days awaited and since when, days held and why?
 
-    The other formats have a row a day and source that is not built. Exits with 3 if a day of a source is held.
+    Of a source that finops.yaml has no more it says what still stands. The other formats have a row a day and source that
+    is not built. Exits with 3 if a day of a source is held.
     """
     with explained():
         settings = load_settings(config)
         platform = Platform(settings)
         with platform.warehouse.reading() as connection:
             found = coverage_of(connection)
+            gone = taken_out(connection, platform.source_names)
         if format == "table":
             write_table(_overview(platform.source_names, found), format, output)
             _tell(found)
         else:
             write_table(_rows(found), format, output)
+        for said in taken_out_told(gone, gone):
+            say("warning", said)
     if any(c.state == HELD for c in found):
         raise typer.Exit(HELD_CODE)
 

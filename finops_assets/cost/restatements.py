@@ -93,7 +93,8 @@ def restatements(connection: duckdb.DuckDBPyConnection, since: date | None = Non
     """How reported days moved, newest first: a row per restatement, day, source, department, team and currency.
 
     Columns: restated_at (UTC), charge_date, source, department, team, currency, effective_cost_before,
-    effective_cost_after, moved (Decimal), billed_moved, rows_moved. The first report of a day is no restatement.
+    effective_cost_after, moved (Decimal), billed_moved, rows_moved. The first report of a day is no restatement; where its
+    source comes to a day that others reported before, effective_cost_before is None: it had reported nothing, not 0.
     """
     columns = [
         "restated_at", "charge_date", "source", "department", "team", "currency",
@@ -117,9 +118,13 @@ def restatements(connection: duckdb.DuckDBPyConnection, since: date | None = Non
                 sum(before) AS before, sum(after) AS after, sum(billed) AS billed, sum(n) AS n
             FROM (SELECT * FROM closed UNION ALL SELECT * FROM opened) GROUP BY ALL
         )
-        SELECT restated_at, charge_date, source, department, team, currency, before, after, after - before, billed,
-            CAST(n AS BIGINT)
-        FROM summed
+        SELECT restated_at, charge_date, source, department, team, currency,
+            CASE WHEN EXISTS (
+                SELECT 1 FROM closed c
+                WHERE (c.restated_at, c.charge_date, c.source) = (s.restated_at, s.charge_date, s.source)
+            ) THEN before END,
+            after, after - before, billed, CAST(n AS BIGINT)
+        FROM summed s
         WHERE (before <> after OR billed <> 0 OR n <> 0) AND ($since IS NULL OR restated_at >= $since)
         ORDER BY restated_at DESC, charge_date, source, abs(after - before) DESC, department, team
         """,

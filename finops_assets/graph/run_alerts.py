@@ -5,15 +5,19 @@ Every function here only reads. What it returns may be entered any number of tim
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
+import duckdb
 
 from finops_assets.alerts.alert import QUOTED_MOST, Alert, Figure, Observation, OpenAlert, key_of
 from finops_assets.base.period import span_of
 from finops_assets.base.secrets import without_secrets
+from finops_assets.cost.restatements import TakenOut, taken_out, taken_out_told
 from finops_assets.graph.day_verdicts import AWAITED, HELD_BEFORE, OF_DAYS, OF_SOURCES, only_held
 from finops_assets.graph.failures import why_step_failed
 from finops_assets.graph.history import events_of
@@ -33,6 +37,8 @@ FINISHED = (
     dg.DagsterEventType.RUN_CANCELED,
 )
 RUNS_A_TICK = 200
+TAKEN_OUT = "taken out"
+"""What keys begin with of alerts of sources whose cost stands, though finops.yaml has them no more."""
 SETTINGS = "settings"
 """The key of the alert that finops.yaml was changed and the asset graph was not loaded anew."""
 
@@ -319,10 +325,12 @@ def out_of_reach(
     now: datetime,
     open_alerts: Iterable[OpenAlert],
     checks: Mapping[str, Collection[str]],
+    steps: Collection[str] = (),
 ) -> Iterator[Observation]:
     """The end of alerts that nothing could ever end: of what finops.yaml does not have any more.
 
     `sources` are all there are, `checks` the names of all checks by asset; of other assets than these nothing is said.
+    `steps` are the names of all steps; without any nothing is said of steps.
     """
     for alert in (o.alert for o in open_alerts):
         if alert.key.startswith("budget") and settings.budgets is None:
@@ -336,6 +344,32 @@ def out_of_reach(
             yield Observation(alert.key, now, note=f"{alert.day} is before first_day ({settings.first_day}) now.")
         elif asset in checks and check not in checks[asset]:
             yield Observation(alert.key, now, note=f"{asset} has no check {check} any more.")
+        elif steps and alert.key.startswith("step ") and (step := _node_of(alert.key)) not in steps:
+            yield Observation(alert.key, now, note=f"There is no step {step} any more.")
+
+
+def _node_of(key: str) -> str:
+    """The name of the step that an alert is of; one within a graph, or one of many, is told by what it is part of."""
+    return re.split(r"[.\[]", key.split(" ")[1])[0]
+
+
+def taken_out_observations(
+    published: Path, sources: Collection[str], now: datetime, open_alerts: Iterable[OpenAlert]
+) -> Iterator[Observation]:
+    """Sources that finops.yaml has no more and whose cost still stands in the published copy, and the end of it."""
+    stands: TakenOut = {}
+    if published.is_file():
+        with duckdb.connect(str(published), read_only=True) as connection:
+            stands = taken_out(connection, sources)
+    current = {f"{TAKEN_OUT} {source}": source for source in stands}
+    for key, source in current.items():
+        [text] = taken_out_told({source: stands[source]}, stands)
+        title = f"{source} was taken out of finops.yaml, and cost of it still stands"
+        yield Observation(key, now, Alert(key, "WARNING", title, f"{text}.", source, reminders="weekly"))
+    for opened in open_alerts:
+        key = opened.alert.key
+        if key.startswith(f"{TAKEN_OUT} ") and key not in current:
+            yield Observation(key, now, note="Its cost has left, or it is in finops.yaml again.")
 
 
 def _cause(event: dg.DagsterEvent) -> str:

@@ -35,7 +35,7 @@ from finops_assets.ingest.reading.parts import first_line, is_of_a_part, judged,
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
 from finops_assets.ingest.reading.spelling import EMPTY_ROW, Spelling, how_written
 from finops_assets.ingest.repairs import condensed, counts, row_repairs
-from finops_assets.ingest.same_charges import Sample, Shared, may_share, samples, shared
+from finops_assets.ingest.same_charges import Sample, Shared, may_share, samples, shared, shared_by_files
 from finops_assets.ingest.slices import canonical_rows, write_slices
 from finops_assets.ingest.tag_register import enter_tag_sets, raw_tags, read_tag_sets
 from finops_assets.ingest.vendors.fetch import fetch_costs
@@ -340,6 +340,7 @@ def _land(
             replaces = tuple(counting[s] for s, both in same.items() if both.contained and s not in delivered)
             beside = {s: both for s, both in same.items() if counting[s] not in replaces}
             problems = [_fell(source, delivery, before, split, limits)] if before is not None else []
+            problems += [_twice(engine, source, delivery, split, workspace)]
             if ledger.accepted(delivery.scope) == delivery.identity:
                 problems = []
             problems += [_stand_in(source, delivery, other, both, other in delivered) for other, both in beside.items()]
@@ -421,6 +422,25 @@ def _fell(source: Source, delivery: Delivery, before: Generation, split: _Split,
             )
     accept = command("deliveries accept", source.name, delivery.scope)
     return f"{'; '.join(problems)}. If that is right: {accept}" if problems else ""
+
+
+def _twice(engine: EngineSettings, source: Source, delivery: Delivery, split: _Split, workspace: Path) -> str:
+    """That two files of a delivery hold the same charges, and what to do; nothing where a manifest says what belongs to it."""
+    if delivery.verified or len(delivery.files) < 2:
+        return ""
+    slices = {day: sorted(split.folder.glob(f"charge_date={day}/*.parquet")) for day in split.days}
+    if not slices:
+        return ""
+    with connect(engine, workspace / "spill") as connection:
+        found = shared_by_files(connection, slices)
+    if not found:
+        return ""
+    first, second, both = found[0]
+    more = f" (and {len(found) - 1} more pairs of its files do)" if len(found) > 1 else ""
+    return (
+        f"its files {first} and {second} hold the same charges: {both}{more}. Take one of them away, or let `uri` leave it"
+        f" out by a glob; if both count: {command('deliveries accept', source.name, delivery.scope)}"
+    )
 
 
 def _stand_in(source: Source, delivery: Delivery, other: str, both: Shared, there: bool) -> str:

@@ -7,6 +7,8 @@ by side, and what is proved is told. Two proofs count.
 * The same charges at other amounts, as in a restated copy: on the days that both hold, at least half of the charges
   of either, and no fewer than three, each of a named resource or SKU. Corrections repeat what they correct on purpose.
 
+The files of one scope are parts of it, cut anywhere, so of two of them more is asked: `shared_by_files`.
+
 Rows that cost nothing prove nothing. Parts of a day by account, region, service or hour share no charge at all.
 A sample of every day is kept when a delivery is landed, so that two scopes that share nothing cost no reading.
 """
@@ -22,6 +24,7 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.focus.measures import EFFECTIVE
+from finops_assets.ingest.reading.relation import SOURCE_FILE
 from finops_assets.storage.duck import by_day, file_list
 
 # What a charge is, apart from its amounts. The tags of a resource may be restated; without a resource they say whose it is.
@@ -39,7 +42,9 @@ _TELLING = 5
 """So many common candidates and a sample says that two days share nothing; below, the rows are read."""
 _DIGITS = 10
 LEAST_CHARGES = 3
-HALF = Decimal("0.5")
+HALF, NEARLY_ALL = Decimal("0.5"), Decimal("0.9")
+LEAST_ROWS = 3
+"""So many rows of two files of one scope are no accident: a bill may have rows that say the same."""
 
 Slices = Mapping[date, Sequence[Path]]
 """The files of one scope's days."""
@@ -139,6 +144,70 @@ def shared(
     return Shared(tuple(sorted({c.day for c in found})), 0, 0, sum(c.common for c in found), _cost(found), False)
 
 
+def shared_by_files(connection: duckdb.DuckDBPyConnection, slices: Slices) -> list[tuple[str, str, Shared]]:
+    """Pairs of one scope's files that hold the same charges, with what both hold, those with most rows first.
+
+    Proved by rows that stand in both: half of those of the smaller file, or half of all of either on one day; or by
+    nearly all charges of either, at other amounts, where each stands once in both: a restated copy. Parts that were cut
+    out of one table at random share few of them.
+    """
+    files = file_list(file for day in sorted(slices) for file in slices[day])
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE by_file AS SELECT {SOURCE_FILE} AS file, charge_date,"
+        f" hash(charge, {', '.join(_AMOUNTS)}) AS id, charge, count(*) AS n, any_value(named) AS named,"
+        f" any_value(coalesce(BillingCurrency, '')) AS currency, any_value({EFFECTIVE}) AS each FROM"
+        f" (SELECT *, hash({', '.join(_CHARGE)}) AS charge, {_NAMED} AS named FROM {by_day(files)} WHERE {_COSTS})"
+        " GROUP BY 1, 2, 3, 4"
+    )
+    held: dict[str, dict[date, int]] = {}
+    for file, day, n in connection.execute("SELECT file, charge_date, sum(n) FROM by_file GROUP BY 1, 2").fetchall():
+        held.setdefault(file, {})[day] = int(n)
+    common: dict[tuple[str, str], dict[date, int]] = {}
+    cost: dict[tuple[str, str], list[tuple[date, str, Decimal]]] = {}
+    for a, b, day, currency, n, amount in connection.execute(
+        "SELECT a.file, b.file, charge_date, any_value(a.currency), sum(least(a.n, b.n)),"
+        " sum(a.each * least(a.n, b.n))::DECIMAL(38, 18)"
+        " FROM by_file a JOIN by_file b USING (charge_date, id) WHERE a.file < b.file GROUP BY 1, 2, 3, a.currency"
+    ).fetchall():
+        of_day = common.setdefault((a, b), {})
+        of_day[day] = of_day.get(day, 0) + int(n)
+        cost.setdefault((a, b), []).append((day, currency, amount))
+    found = []
+    for (a, b), by_days in common.items():
+        rows, fewer = sum(by_days.values()), min(sum(held[file].values()) for file in (a, b))
+        copied = rows >= HALF * fewer and (rows >= LEAST_ROWS or held[a] == held[b] == by_days)
+        days = by_days if copied else {
+            day: n for day, n in by_days.items() if n >= LEAST_ROWS and n >= HALF * max(held[a][day], held[b][day])
+        }  # fmt: skip
+        if days:
+            of = sum(min(held[a][day], held[b][day]) for day in days)
+            amounts = _by_currency((currency, amount) for day, currency, amount in cost[a, b] if day in days)
+            found.append((a, b, Shared(tuple(sorted(days)), sum(days.values()), of, 0, amounts, False)))
+    return sorted(found or _restated_copies(connection), key=lambda each: (-each[2].rows, -each[2].charges, each[:2]))
+
+
+def _restated_copies(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, Shared]]:
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE charges_by_file AS SELECT file, charge_date, charge, sum(n) AS n,"
+        " any_value(currency) AS currency, sum(each * n) AS each FROM by_file WHERE named GROUP BY 1, 2, 3"
+    )
+    of_file = dict(connection.execute("SELECT file, count(*) FROM charges_by_file GROUP BY 1").fetchall())
+    pairs: dict[tuple[str, str], list[tuple[date, str, int, Decimal]]] = {}
+    for a, b, *rest in connection.execute(
+        "SELECT a.file, b.file, charge_date, a.currency, count(*), sum(a.each)::DECIMAL(38, 18)"
+        " FROM charges_by_file a JOIN charges_by_file b USING (charge_date, charge)"
+        " WHERE a.file < b.file AND a.n = 1 AND b.n = 1 GROUP BY 1, 2, 3, 4"
+    ).fetchall():
+        pairs.setdefault((a, b), []).append(tuple(rest))
+    found = []
+    for (a, b), parts in pairs.items():
+        charges = sum(n for _, _, n, _ in parts)
+        if charges >= LEAST_CHARGES and charges >= NEARLY_ALL * max(of_file[a], of_file[b]):
+            amounts = _by_currency((currency, amount) for _, currency, _, amount in parts)
+            found.append((a, b, Shared(tuple(sorted({day for day, *_ in parts})), 0, 0, charges, amounts, False)))
+    return found
+
+
 @dataclass(frozen=True)
 class _Compared:
     """Of a day and currency the rows, or the charges, of both sides, and what those in both cost in ours."""
@@ -163,10 +232,13 @@ def _fewer(compared: Iterable[_Compared]) -> int:
 
 
 def _cost(compared: Iterable[_Compared]) -> dict[str, Decimal]:
+    return _by_currency((each.currency, each.cost) for each in compared if each.common)
+
+
+def _by_currency(amounts: Iterable[tuple[str, Decimal]]) -> dict[str, Decimal]:
     total: dict[str, Decimal] = {}
-    for each in compared:
-        if each.common:
-            total[each.currency] = total.get(each.currency, Decimal(0)) + each.cost
+    for currency, amount in amounts:
+        total[currency] = total.get(currency, Decimal(0)) + amount
     return total
 
 

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from finops_assets.base.sql import identifier, literal
 from finops_assets.ingest.reading.export_table import CanonicalColumn, all_columns, map_column, repairs_json
 from finops_assets.ingest.reading.participants import with_participants
-from finops_assets.ingest.reading.parts import READ_AHEAD_BYTES
+from finops_assets.ingest.reading.parts import READ_AHEAD_BYTES, not_implemented
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, PlainFile
 from finops_assets.ingest.reading.spelling import AS_SPECIFIED, Spelling
 from finops_assets.ingest.tag_register import TOLD_OF_TAGS, MetTagSets
@@ -128,7 +128,9 @@ def write_slices(connection: duckdb.DuckDBPyConnection, rows: CanonicalRows, fol
     folder.mkdir()
     try:
         written = _by_chunks(connection, rows, folder)
-    except (pa.ArrowNotImplementedError, duckdb.NotImplementedException):
+    except (pa.ArrowException, OSError, duckdb.NotImplementedException) as error:
+        if not isinstance(error, duckdb.Error) and not not_implemented(error):
+            raise
         written = False
     if not written:
         shutil.rmtree(folder)

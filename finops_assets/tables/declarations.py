@@ -714,7 +714,7 @@ ALL = (
         "What moved since it was reported, by restatement, day, source, team and currency.",
         "restated_at charge_date source department team currency effective_cost_before effective_cost_after moved"
         " billed_moved rows_moved",
-        effective_cost_before="effective cost before the restatement",
+        effective_cost_before="effective cost before the restatement; null where the source had not reported the day",
     ),
     _table(
         "reports.commitments",

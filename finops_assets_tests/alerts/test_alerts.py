@@ -1068,6 +1068,9 @@ def warning(key: str, **changes: Any) -> Alert:
     return Alert(key, "WARNING", "title", "text", **changes)
 
 
+CHECKS = {"tag_coverage": {"other"}, "raw/gcp": {"complete"}}
+
+
 def test_alerts_of_what_is_configured_no_more_end(tmp_path: Path) -> None:
     platform = with_channels(settings_for(tmp_path, FIRST), tmp_path)
     before = FIRST - timedelta(days=1)
@@ -1080,6 +1083,7 @@ def test_alerts_of_what_is_configured_no_more_end(tmp_path: Path) -> None:
         "check tag_coverage:target_reached": {},
         "budget mobile/ios month 2026-09-01": {"department": "mobile"},
         "budgets digest mobile": {"department": "mobile"},
+        f"step reports__units {FIRST}..{FIRST}": {},
     }
     stays: dict[str, dict[str, Any]] = {
         f"check raw/gcp:complete {FIRST}": {"source": "gcp", "day": FIRST},
@@ -1092,10 +1096,11 @@ def test_alerts_of_what_is_configured_no_more_end(tmp_path: Path) -> None:
             [Observation(key, NOW - HOUR, warning(key, **fields)) for key, fields in {**gone, **stays}.items()]
         )
     with dg.DagsterInstance.ephemeral() as instance:
-        tick(platform, instance, None, NOW, {}, print, {"tag_coverage": {"other"}, "raw/gcp": {"complete"}})
+        tick(platform, instance, None, NOW, {}, print, CHECKS, None, {"publish"})
     found = rows(platform)
     assert {key for key, row in found.items() if row.resolved_at} == set(gone)
     assert found["late old"].note == "finops.yaml has no source old any more."
+    assert found[f"step reports__units {FIRST}..{FIRST}"].note == "There is no step reports__units any more."
     assert found[f"check raw/gcp:complete {before}"].note == f"{before} is before first_day ({FIRST}) now."
 
 

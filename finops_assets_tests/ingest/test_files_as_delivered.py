@@ -460,6 +460,26 @@ def test_nanoseconds_with_a_zone_are_times_and_nan_is_no_number(site: Site) -> N
     assert not site.judge(D1)["conforms", D1].passed
 
 
+def test_decimals_wider_than_the_engine_knows_lose_no_digit(site: Site) -> None:
+    wide = pa.decimal256(60, 20)
+    amounts = [Decimal("12345678901234567890.12345678901234567800"), Decimal("-0.1"), None]
+    rows = [focus_row(D1, BilledCost=amount, x_wide=amount) for amount in amounts]
+    site.put("a.parquet", parquet(*rows, types={"BilledCost": wide, "x_wide": wide}))
+    site.run(D1)
+    assert site.rows(D1, "BilledCost", "source_row") == [(amounts[0], 1), (amounts[1], 2), (None, 3)]
+    assert Decimal(site.rows(D1, "x_wide")[0][0]) == amounts[0]
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_an_encoding_that_one_reader_lacks_is_no_damage(site: Site, encoding: str) -> None:
+    table = pq.read_table(pa.BufferReader(parquet(focus_row(D1), focus_row(D1, ServiceName="Queue"))))
+    out = pa.BufferOutputStream()
+    pq.write_table(table, out, use_dictionary=False, column_encoding=dict.fromkeys(table.column_names, encoding))
+    site.put("a.parquet", out.getvalue().to_pybytes())
+    site.run(D1)
+    assert [name for (name,) in site.rows(D1, "ServiceName")][1] == "Queue"
+
+
 def test_a_mark_before_a_later_row_is_no_part_of_it(site: Site) -> None:
     # As files that were put behind each other have it; the engine would keep the quotes behind it, too.
     [header, first, second, _] = text_of(PLAIN).split("\r\n")

@@ -13,10 +13,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from finops_assets.alerts.alert import OpenAlert
 from finops_assets.cli import app
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import build_facts
-from finops_assets.cost.restatements import TakenOut, restatements, taken_out, taken_out_told
+from finops_assets.cost.restatements import TakenOut, keep_history, restatements, taken_out, taken_out_told
+from finops_assets.explore.asking import asked
+from finops_assets.explore.newest_copy import NewestCopy
+from finops_assets.explore.pages.data import data
+from finops_assets.graph.run_alerts import taken_out_observations
 from finops_assets.ingest import landing
 from finops_assets.ingest.raw_days import changed_days, compose_days
 from finops_assets.platform import Platform
@@ -398,6 +403,9 @@ def test_what_lies_after_today_is_told_until_its_day_has_come(site: Site) -> Non
     assert rows_after_today(ledger.all_live(), datetime(2062, 6, 3, tzinfo=UTC)) == ""
 
 
+ONE_SOURCE = "sources: [{name: one, uri: one, layout: files}]"
+
+
 def test_a_source_that_was_taken_out_is_told_until_its_cost_has_left(site: Site) -> None:
     days = [date.fromisoformat(day) for day in (D1, D2)]
 
@@ -419,6 +427,21 @@ def test_a_source_that_was_taken_out_is_told_until_its_cost_has_left(site: Site)
         file.write_text(csv_text([machine(1, cost=cost), machine(1, D2, cost=cost)]))
     before = run(["one", "two"], *days)
     assert before == {"two": {day: {"USD": Decimal(1)} for day in days}}
+    left = Platform(parse_settings(re.sub(r"sources: .*", ONE_SOURCE, site.text), site.folder / "finops.yaml"))
+    left.warehouse.publish(left.lake)
+    (site.folder / "finops.yaml").write_text(re.sub(r"sources: .*", ONE_SOURCE, site.text))
+    stands = "source two is not in finops.yaml any more: 2 USD of 2 days, 2026-09-01 to 2026-09-02 still stands"
+    shown = CliRunner().invoke(app, ["status", "--config", str(site.folder / "finops.yaml")])
+    assert stands in " ".join(shown.output.split())
+    with NewestCopy(left.settings).reading() as copy:
+        listed = {listing.name: listing for listing in data(asked(left.settings, copy, ())).listings}
+    [(source, first, last, count, told)] = listed["taken_out"].rows.itertuples(index=False)
+    assert (source, first, last, count) == ("two", *days, 2)
+    assert stands in told
+    now = datetime.now(UTC)
+    [seen] = taken_out_observations(left.settings.published, ["one"], now, [])
+    assert seen.alert is not None
+    assert stands in seen.alert.text
     after = run(["one"], days[0])
     assert taken_out_told(before, after) == [
         "source two is not in finops.yaml any more: 1 USD of 2026-09-01 left with this run; 1 USD of 2026-09-02 still"
@@ -426,6 +449,9 @@ def test_a_source_that_was_taken_out_is_told_until_its_cost_has_left(site: Site)
     ]
     gone = run(["one"], *days)
     assert gone == {}
+    left.warehouse.publish(left.lake)
+    [over] = taken_out_observations(left.settings.published, ["one"], now, [OpenAlert(seen.alert, now)])
+    assert (over.key, over.alert) == (seen.key, None)
     assert taken_out_told(before, gone) == [
         "source two is not in finops.yaml any more: 2 USD of 2 days, 2026-09-01 to 2026-09-02 left with this run"
     ]
@@ -465,3 +491,65 @@ def test_a_file_that_held_days_and_is_empty_now_holds_them(make_site: MakeSite) 
     site.run(D1, D2)
     assert [site.judge(D1, D2)["complete", day].passed for day in (D1, D2)] == [False, False]
     assert billed(site, D1) == Decimal(3)
+
+
+# ---- files of one period, which nobody says that they belong together ------------------------------
+
+BY_MONTH = r"files, period_pattern: '(?P<year>\d{4})-(?P<month>\d{2})'"
+
+
+def test_a_file_and_its_copy_in_one_period_are_told_and_held(make_site: MakeSite) -> None:
+    site = make_site(layout=BY_MONTH)
+    site.put_csv("2026-09.csv", *(machine(n) for n in range(4)))
+    site.put_csv("2026-09 (1).csv", *(machine(n) for n in range(4)))
+    [refused] = site.land()
+    assert refused.state == "refused"
+    assert refused.reason is not None
+    assert "its files 2026-09 (1).csv and 2026-09.csv hold the same charges: 4 of 4 rows with cost of" in refused.reason
+    assert "(6 USD)" in refused.reason
+    assert site.land() == [refused]
+    site.accept("2026-09")
+    [landed] = site.land()
+    assert (landed.state, billed(site, D1)) == ("live", Decimal(12))
+
+
+def test_a_restated_copy_and_an_overlap_of_days_in_one_period_are_told(make_site: MakeSite) -> None:
+    site = make_site(layout=BY_MONTH)
+    site.put_csv("2026-09.csv", *(machine(n) for n in range(4)))
+    site.put_csv("2026-09-v2.csv", *(machine(n, cost="1.6") for n in range(4)))
+    [refused] = site.land()
+    assert "4 charges of 2026-09-01 stand in both, at other amounts" in (refused.reason or "")
+    site.put_csv("2026-09.csv", *(machine(n, day) for day in (D1, D2) for n in range(4)))
+    site.put_csv("2026-09-v2.csv", *(machine(n, day) for day in (D2, D3) for n in range(5 if day == D3 else 4)))
+    [refused] = site.land()
+    assert "4 of 4 rows with cost of 2026-09-02 (6 USD) stand in both" in (refused.reason or "")
+
+
+def test_parts_of_a_period_are_no_copies(make_site: MakeSite) -> None:
+    site = make_site(layout=BY_MONTH)
+    # Cut anywhere: the parts meet on a day, each machine has several rows a day, and rows without a resource are alike.
+    rows = [machine(n // 2 % 7, day, cost=str(1 + n)) for day in (D1, D2, D3) for n in range(20)]
+    rows += [focus_row(D2, SkuId="s"), focus_row(D2, SkuId="s")]
+    for part in range(3):
+        site.put_csv(f"2026-09-part{part}.csv", *rows[part::3])
+    [landed] = site.land()
+    assert (landed.state, landed.rows) == ("live", 62)
+
+
+def test_a_source_that_comes_to_a_reported_day_had_reported_nothing_rather_than_0(make_site: MakeSite) -> None:
+    site = make_site()
+    with site.platform.warehouse.writing() as connection:
+        connection.execute(
+            "CREATE TABLE made (charge_date DATE, source VARCHAR, department VARCHAR, team VARCHAR,"
+            " BillingCurrency VARCHAR, billed_cost DECIMAL(38,18), effective_cost DECIMAL(38,18), row_count BIGINT)"
+        )
+        day = date(2026, 9, 1)
+        for rows in ("('aws', 'a', 1)", "('aws', 'a', 1), ('aws', 'b', 2), ('gcp', 'a', 4)"):
+            connection.execute("DELETE FROM made")
+            connection.execute(
+                f"INSERT INTO made SELECT DATE '{day}', s, 'd', t, 'EUR', c, c, 1 FROM (VALUES {rows}) v(s, t, c)"
+            )
+            keep_history(connection, [day], "SELECT * FROM made")
+        moved = restatements(connection)
+    told = {(r.source, r.team): (r.effective_cost_before, r.moved) for r in moved.itertuples()}
+    assert told == {("aws", "b"): (0, 2), ("gcp", "a"): (None, 4)}

@@ -486,8 +486,8 @@ def _restated(
             GROUP BY ALL
         )
         SELECT number,
-            CAST(coalesce(sum(r.effective_cost) FILTER (WHERE is_now AND r.reported_from <= first_from
-                AND (r.reported_to IS NULL OR r.reported_to > first_from)), 0) AS DOUBLE) AS first_reported,
+            CAST(sum(r.effective_cost) FILTER (WHERE is_now AND r.reported_from <= first_from
+                AND (r.reported_to IS NULL OR r.reported_to > first_from)) AS DOUBLE) AS first_reported,
             CAST(coalesce(sum(r.effective_cost) FILTER (WHERE is_now AND r.reported_to IS NULL), 0) AS DOUBLE) AS now,
             max(last_from) FILTER (WHERE is_now) AS restated_at, bool_or(is_now AND last_from > first_from) AS restated
         FROM versions JOIN asked_arrow q USING (number, charge_date, is_now)
@@ -500,13 +500,12 @@ def _restated(
     result = {}
     for number, first, now, at, restated in rows:
         q = by_number[number]
-        moved = (now - first) / len(q.days)
+        moved = (now - (first or 0)) / len(q.days)
         # Reported as usual at first: a day whose first report was only half of it is no cause of a rise above usual.
         was_usual = abs(q.change - moved) <= MOST * abs(q.change)
         if by and not first:
             continue  # What was reported at first may not know the dimension: that says nothing of it.
         if restated and was_usual and moved * q.change > 0:
-            result[number] = (
-                f"reported as {first:,.2f} {q.key.currency} at first and as {now:,.2f} since {at:%Y-%m-%d %H:%M} UTC"
-            )
+            at_first = "not reported" if first is None else f"reported as {first:,.2f} {q.key.currency}"
+            result[number] = f"{at_first} at first and as {now:,.2f} {q.key.currency} since {at:%Y-%m-%d %H:%M} UTC"
     return result

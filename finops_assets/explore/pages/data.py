@@ -7,7 +7,7 @@ from datetime import timedelta
 import pandas as pd
 
 from finops_assets.cost.coverage import BUILT, HELD, PREVIOUS
-from finops_assets.cost.restatements import restatements
+from finops_assets.cost.restatements import restatements, taken_out, taken_out_told
 from finops_assets.explore import charts
 from finops_assets.explore.asking import Question, finops
 from finops_assets.explore.listing import Listing
@@ -52,6 +52,7 @@ def data(question: Question) -> Page:
         Listing("sources", "Sources in these days", counts, tuple(counts.columns), made[0],
                 note="Outdated: a gate holds a newer version, the last good one is shown.",
                 headings={"last_day": "newest day built"}),
+        *_taken_out(question),
         _reported(question, "deliveries", "Deliveries", "reports.delivery_ledger",
                   ("source", "scope", "state", "verified", "seen_at", "files", "rows", "repairs", "days_changed", "reason"),
                   finops("deliveries"), "seen_at DESC, source, scope"),
@@ -72,6 +73,21 @@ def data(question: Question) -> Page:
         } if shown else {},
         {"without": len(question.period.days) - len({c.day for c in covered})},
     )  # fmt: skip
+
+
+def _taken_out(question: Question) -> list[Listing]:
+    """The sources whose cost stands, though finops.yaml has them no more; no listing where there is none."""
+    with question.made(finops("status")) as made:
+        stands = taken_out(question.connection, [source.name for source in question.settings.counted])
+    rows = [
+        (source, min(days), max(days), len(days), text)
+        for (source, days), text in zip(sorted(stands.items()), taken_out_told(stands, stands))
+    ]
+    if not rows:
+        return []
+    columns = ("source", "first_day", "last_day", "days", "reason")
+    return [Listing("taken_out", "Sources that finops.yaml has no more", pd.DataFrame(rows, columns=columns), columns, made[0],
+                    note="Their cost stands on these days, in these and in all figures, until the days are run again.")]  # fmt: skip
 
 
 def _restated(question: Question) -> Listing:

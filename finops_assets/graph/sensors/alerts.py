@@ -32,6 +32,7 @@ from finops_assets.graph.run_alerts import (
     out_of_reach,
     run_observations,
     settings_observations,
+    taken_out_observations,
 )
 from finops_assets.graph.settings_in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform
@@ -68,6 +69,7 @@ def alerts_sensor(platform: Platform) -> dg.SensorDefinition:
             context.log.error,
             _checks(context),
             changed,
+            _steps(context),
         )
         context.update_cursor(cursor)
         return dg.SkipReason(str(done))
@@ -84,6 +86,12 @@ def _checks(context: dg.SensorEvaluationContext) -> dict[str, set[str]]:
     return known
 
 
+def _steps(context: dg.SensorEvaluationContext) -> set[str]:
+    """The names of all steps."""
+    known = context.repository_def
+    return {node.name for job in known.get_all_jobs() for node in job.nodes} if known is not None else set()
+
+
 def tick(
     platform: Platform,
     instance: dg.DagsterInstance,
@@ -93,6 +101,7 @@ def tick(
     log_error: Callable[[str], None],
     checks: Mapping[str, Collection[str]] | None = None,
     changed: str | None = None,
+    steps: Collection[str] = (),
 ) -> tuple[str, Dispatched]:
     """Look at what has happened since `cursor` (see _Cursor), tell of it, and return the new cursor.
 
@@ -115,7 +124,8 @@ def tick(
     seen = list(settings_observations(changed, now, open_alerts))
     look = bool(runs) or before.looked_at is None or now - before.looked_at >= LEDGER_EVERY
     if look:
-        seen += out_of_reach(platform.settings, platform.landed_names, now, open_alerts, checks or {})
+        seen += out_of_reach(platform.settings, platform.landed_names, now, open_alerts, checks or {}, steps)
+        seen += taken_out_observations(platform.settings.published, platform.source_names, now, open_alerts)
         deliveries, late, because = told_once(
             platform, delivery_observations(platform, now, open_alerts), late_sources(platform, now)
         )

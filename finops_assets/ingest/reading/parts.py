@@ -157,6 +157,7 @@ def open_parquet(
     """
     link = staging / f"{number:0{DIGITS}}.parquet"
     _link(source, scope, path, key, link)
+    _as_text_what_is_too_wide(source, scope, path, key, link)
     file = literal(one_file(link))
     try:
         [(rows,)] = connection.execute(f"SELECT num_rows FROM parquet_file_metadata({file})").fetchall()
@@ -177,6 +178,41 @@ def open_parquet(
     return replace(write_again(connection, source, scope, part, binary, staging), counted=counted)
 
 
+def _as_text_what_is_too_wide(source: str, scope: str, path: Path, key: str, target: Path) -> None:
+    """A file with its decimals of more than 38 digits as text, in place of `target`, the link to it.
+
+    The engine has no such type and reads them as doubles, which lose digits. A file without any, or that is no Parquet,
+    is left to it.
+    """
+    try:
+        wide = {field.name for field in pq.read_schema(path) if pa.types.is_decimal256(field.type)}
+    except (pa.ArrowException, OSError, ValueError):
+        return
+    if not wide:
+        return
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_AHEAD_BYTES) as file:
+            schema = pa.schema([pa.field(f.name, pa.string() if f.name in wide else f.type) for f in file.schema_arrow])
+            target.unlink()
+            with pq.ParquetWriter(target, schema, compression="snappy") as writer:
+                for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, use_threads=False):
+                    columns = [c.cast(f.type) if f.name in wide else c for c, f in zip(batch.columns, schema)]
+                    writer.write_batch(pa.record_batch(columns, schema=schema))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        content = (
+            f"has decimals of more than 38 digits ({', '.join(sorted(wide))}) and cannot be read ({first_line(error)});"
+            " have it delivered again"
+        )
+        raise judged(error, source, scope, content, key) from error
+
+
+def not_implemented(error: Exception) -> bool:
+    """Has the other reader no code for this? An encoding that it cannot read as a dictionary it calls an error of the system."""
+    if isinstance(error, OSError):
+        return error.errno is None and str(error).startswith("Not yet implemented")
+    return isinstance(error, pa.ArrowNotImplementedError)
+
+
 def _require_read_by_another(source: str, scope: str, path: Path, key: str) -> None:
     """Another reader reads every value, and looks at the pages' check sums, which the engine does not: it takes a byte that
     was changed on the way for another figure.
@@ -184,23 +220,32 @@ def _require_read_by_another(source: str, scope: str, path: Path, key: str) -> N
     try:
         # A text as its place in a dictionary is read as well, and for half the cost.
         texts = [field.name for field in pq.read_schema(path) if pa.types.is_string(field.type)]
-        with pq.ParquetFile(
-            path,
-            page_checksum_verification=True,
-            pre_buffer=False,
-            buffer_size=READ_AHEAD_BYTES,
-            read_dictionary=texts,
-        ) as file:
-            for _ in file.iter_batches(batch_size=ROWS_AT_ONCE, use_threads=False):
-                pass
-    except pa.ArrowNotImplementedError:
-        return  # a kind of column that the engine alone can read
+        try:
+            _read_whole(path, texts)
+        except (pa.ArrowException, OSError) as error:
+            if not not_implemented(error):
+                raise
+            _read_whole(path, [])
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
+        if not_implemented(error):
+            return  # a kind of column that the engine alone can read
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         content = f"cannot be read by another reader, so it is damaged ({said}); have it delivered again"
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
             raise judged(error, source, scope, content, key) from error
         raise DeliveryRefused(source, scope, content, file=key) from error
+
+
+def _read_whole(path: Path, dictionaries: Sequence[str]) -> None:
+    with pq.ParquetFile(
+        path,
+        page_checksum_verification=True,
+        pre_buffer=False,
+        buffer_size=READ_AHEAD_BYTES,
+        read_dictionary=dictionaries,
+    ) as file:
+        for _ in file.iter_batches(batch_size=ROWS_AT_ONCE, use_threads=False):
+            pass
 
 
 def _top_level(nodes: Sequence[tuple[str, int | None]]) -> list[str]:
