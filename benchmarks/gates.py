@@ -67,6 +67,9 @@ class Defect:
     plant: Callable[[Rows], Rows] = lambda rows: rows
     write: Callable[[Path, Rows], None] | None = None
     settings: Mapping[str, Any] | None = None
+    layout: str = "files"
+    cost: Literal["EffectiveCost", "BilledCost"] = "EffectiveCost"
+    """What is compared: of what a provider's invoice says, or of what it is worth."""
 
 
 def _on_bad(change: Callable[[Row], Row], share: float = 1.0) -> Callable[[Rows], Rows]:
@@ -147,11 +150,33 @@ def _cut(folder: Path, rows: Rows) -> None:
     (folder / "bill.csv.gz").write_bytes(whole[: len(whole) // 2])
 
 
+def _cur_without_negations(folder: Path, rows: Rows) -> None:
+    """The bill as an AWS CUR that somebody filtered: a third of it is a savings plan's usage, and nothing negates it."""
+    lines = [
+        {
+            "bill/PayerAccountId": "1", "bill/BillingEntity": "AWS", "bill/InvoicingEntity": "AWS",
+            "bill/BillingPeriodStartDate": row["BillingPeriodStart"], "bill/BillingPeriodEndDate": row["BillingPeriodEnd"],
+            "lineItem/UsageAccountId": "2", "lineItem/LineItemType": "SavingsPlanCoveredUsage" if n % 3 == 0 else "Usage",
+            "lineItem/UsageStartDate": row["ChargePeriodStart"], "lineItem/UsageEndDate": row["ChargePeriodEnd"],
+            "lineItem/ProductCode": "AmazonEC2", "lineItem/CurrencyCode": row["BillingCurrency"],
+            "lineItem/UnblendedCost": row["BilledCost"], "product/ProductName": "Amazon Elastic Compute Cloud",
+            "pricing/publicOnDemandCost": row["ListCost"],
+            "savingsPlan/SavingsPlanARN": f"arn:aws:savingsplans::1:savingsplan/{n % 2}" if n % 3 == 0 else "",
+            "savingsPlan/SavingsPlanEffectiveCost": row["EffectiveCost"] if n % 3 == 0 else "",
+            "resourceTags/user:department": "platform", "resourceTags/user:team": "runtime",
+        }
+        for n, row in enumerate(rows)
+    ]  # fmt: skip
+    _plainly(folder, lines)
+
+
 DEFECTS = (
     Defect("clean", "nothing is wrong", "built"),
     Defect("few_days", "charges on three of the days of a closed month", "built", _few_days),
     Defect("nameless_row", "one row without ServiceName and PublisherName", "built",
            _on_bad(_set(ServiceName="", PublisherName=""), 0)),
+    Defect("no_account", "neither BillingAccountId nor ProviderName on any row", "built",
+           _without("BillingAccountId", "ProviderName")),
     Defect("other_words", "words outside closed lists, one of them in ChargeCategory", "built",
            lambda rows: _on_bad(_set(ChargeCategory="Gebrauch"), 0)([r | {"PricingCategory": "Sondertarif"} for r in rows])),
     Defect("no_tags_written", "no tags, written as empty, -, '', none, \"\"", "built", _no_tags),
@@ -163,6 +188,8 @@ DEFECTS = (
     Defect("utf16", "UTF-16", "built", write=_utf16),
     Defect("cp1252", "Windows code page 1252", "built", write=_cp1252),
     Defect("empty_file", "an empty file beside the bill", "built", write=_beside_an_empty_one),
+    Defect("no_negations", "an AWS CUR without the negations of savings plans' covered usage: billed cost", "built",
+           write=_cur_without_negations, layout="aws-cur", cost="BilledCost"),
     Defect("incomplete", "one row says that the day is not complete", "day held",
            lambda rows: _on_bad(_set(x_DatasetCompletionStatus="Incomplete"), 0)(
                [r | {"x_DatasetCompletionStatus": "Complete"} for r in rows])),
@@ -239,8 +266,9 @@ def judged(folder: Path, defects: Sequence[Defect] = DEFECTS, rows: int = ROWS, 
         days = {_day(row) for row in planted}
         for row in bill:
             if _day(row) in days:
-                _add(truth, (defect.name, _day(row)), Decimal(row["EffectiveCost"]))
-        sources.append({"name": defect.name, "provider": "Microsoft", "uri": f"bills/{defect.name}", "layout": "files"})
+                _add(truth, (defect.name, _day(row)), Decimal(row[defect.cost]))
+        place_of = {"uri": f"bills/{defect.name}", "layout": defect.layout}
+        sources.append({"name": defect.name, "provider": "Microsoft", **place_of})
     policies = {defect.name: defect.settings for defect in defects if defect.settings}
     platform = _platform(folder, sources, policies)
     _run(platform)
@@ -260,24 +288,28 @@ def _run(platform: Platform) -> None:
         job.execute_in_process(instance=instance, tags=span, run_config=QUIET, raise_on_error=False)
 
 
-def _published(platform: Platform) -> dict[tuple[str, date], Decimal]:
+def _published(platform: Platform) -> dict[tuple[str, date], dict[str, Decimal]]:
     with platform.warehouse.reading() as connection:
         return {
-            (source, day): cost
-            for source, day, cost in connection.execute(
-                "SELECT source, charge_date, sum(effective_cost) FROM reported_cost WHERE reported_to IS NULL GROUP BY ALL"
+            (source, day): {"EffectiveCost": effective, "BilledCost": billed}
+            for source, day, effective, billed in connection.execute(
+                "SELECT source, charge_date, sum(effective_cost), sum(billed_cost) FROM reported_cost"
+                " WHERE reported_to IS NULL GROUP BY ALL"
             ).fetchall()
         }
 
 
 def _outcome(
-    defect: Defect, truth: Mapping[tuple[str, date], Decimal], published: Mapping[tuple[str, date], Decimal]
+    defect: Defect,
+    truth: Mapping[tuple[str, date], Decimal],
+    published: Mapping[tuple[str, date], Mapping[str, Decimal]],
 ) -> Outcome:
     in_vain = {"held": Decimal(0), "published": Decimal(0)}
     cost = at_stake = Decimal(0)
     with localcontext(prec=80):
         for day in DAYS:
-            right, found = truth.get((defect.name, day), Decimal(0)), published.get((defect.name, day), Decimal(0))
+            right = truth.get((defect.name, day), Decimal(0))
+            found = published.get((defect.name, day), {}).get(defect.cost, Decimal(0))
             held = defect.right == "all held" or (defect.right == "day held" and day == BAD)
             in_vain["published" if held else "held"] += abs(found) if held else abs(right - found)
             cost += right

@@ -29,6 +29,8 @@ MISSING: Final = "missing"
 # How much of its history a cadence is learnt from, and how much there must be of it.
 LEARNT_FROM = timedelta(days=120)
 LEAST_DAYS, LEAST_MONTHS = 28, 3
+LEAST_WORKDAYS = 10
+"""Two weeks of work, none of their days left out, tell of a vendor that rests on the weekend between them."""
 DAILY_SHARE, WEEKDAYS_SHARE, IRREGULAR_SHARE = 0.9, 0.75, 1 / 3
 MONTHLY_TOLERANCE = 3
 """Days by which the day of a monthly charge may move."""
@@ -184,13 +186,16 @@ def learnt(charged: Sequence[date], month_long: bool = False) -> Rhythm:
         and all(len(days) == 1 and abs(days[0].day - usual) <= MONTHLY_TOLERANCE for days in months.values())
     ):
         return Rhythm("monthly", f"learnt: one charged day in each of {len(months)} months", usual)
+    weekdays = sum((recent[0] + timedelta(days=n)).weekday() < 5 for n in range(span))
+    rests = all(day.weekday() < 5 for day in recent)
+    if rests and len(recent) == weekdays >= LEAST_WORKDAYS:
+        return Rhythm("weekdays", f"learnt: charges on each of {weekdays} working days, none on a weekend")
     if span < LEAST_DAYS:
         return Rhythm(None, f"cadence not known: charges of {len(charged)} days so far, each day counts as due")
     said = f"charges on {len(recent)} of {span} days to {recent[-1]}"
-    weekdays = sum((recent[0] + timedelta(days=n)).weekday() < 5 for n in range(span))
     if len(recent) >= DAILY_SHARE * span:
         return Rhythm("daily", f"learnt: {said}")
-    if all(day.weekday() < 5 for day in recent) and len(recent) >= WEEKDAYS_SHARE * weekdays:
+    if rests and len(recent) >= WEEKDAYS_SHARE * weekdays:
         return Rhythm("weekdays", f"learnt: {said}, none on a weekend")
     if len(recent) <= IRREGULAR_SHARE * span:
         return Rhythm("irregular", f"learnt: {said}")

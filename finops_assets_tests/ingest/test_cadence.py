@@ -96,6 +96,10 @@ def test_cadences_are_learnt_from_enough_history() -> None:
     assert learnt(days(date(2026, 1, 1), 120, 9)).cadence == "irregular"
     assert learnt(year[:10]).cadence is None
     assert learnt([day for day in year if day.weekday() != 2]).cadence is None
+    fortnight = [day for day in days(date(2026, 9, 7), 12) if day.weekday() < 5]
+    assert learnt(fortnight).cadence == "weekdays"
+    assert learnt(fortnight[:-1]).cadence is None, "nine working days"
+    assert learnt([*fortnight[:-2], date(2026, 9, 18), date(2026, 9, 21)]).cadence is None, "one of them is missing"
     assert learnt([SEPTEMBER], month_long=True).cadence == "monthly"
 
 
