@@ -88,6 +88,8 @@ class Shared:
         when = f"{self.days[0]}" if len(self.days) == 1 else f"{self.days[0]} to {self.days[-1]}"
         if self.rows:
             return f"{self.rows} of {self.of} rows with cost of {when} ({money}) stand in both"
+        if not self.charges:
+            return f"the rows of {when} are the same in both, and cost nothing"
         return f"{self.charges} charges of {when} stand in both, at other amounts ({money} here)"
 
 

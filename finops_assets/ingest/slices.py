@@ -87,7 +87,8 @@ class CanonicalRows:
         read = [
             *(f"{c.sql} AS {c.name}" for c in columns),
             *(f"{c.found} AS {c.found_name}" for c in columns if c.found),
-            *(f"e.{identifier(name)}" for name in others),
+            # Named anew: a file may write the name in other letters.
+            *(f"e.{identifier(name)} AS {identifier(name)}" for name in others),
             *(f"CAST({note.found} AS VARCHAR) AS note_{i}" for i, note in enumerate(notes)),
             *(f"{sql} AS {name}" for name, sql in tags.items()),
             *(f"t.{name}" for name in TOLD_OF_TAGS),
@@ -198,12 +199,16 @@ def _in_order(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 def _as_written(rows: CanonicalRows, schemas: Sequence[pa.Schema]) -> _AsWritten:
     """The text columns of which the lake has what the files have."""
     export, of_lake = rows.export, {}
+    # A file may write a name in other letters, which to the engine is the same.
+    spelled: dict[str, set[str]] = {}
+    for name in (name for schema in schemas for name in schema.names):
+        spelled.setdefault(name.casefold(), set()).add(name)
     texts = {
         name
         for name, kind in export.types.items()
         if kind == "VARCHAR"
+        and spelled.get(name.casefold()) == {name}
         and all(pa.types.is_string(s.field(name).type) for s in schemas if name in s.names)
-        and any(name in s.names for s in schemas)
     }
     without_empty = set()
     of_sql = {f"e.{identifier(name)}": (name, False) for name in texts}
@@ -249,8 +254,9 @@ def _of_one_file(export: ExportTable, file: PlainFile, schema: pa.Schema) -> str
     added = [f"file_row_number AS {ROW}"]
     if file.key is not None:
         added += [f"{literal(file.key)} AS {SOURCE_FILE}", f"file_row_number + 1 AS {SOURCE_ROW}"]
-    held = {*schema.names, SOURCE_FILE, SOURCE_ROW}
-    added += [f"CAST(NULL AS {kind}) AS {identifier(name)}" for name, kind in export.types.items() if name not in held]
+    held = {name.casefold() for name in (*schema.names, SOURCE_FILE, SOURCE_ROW)}
+    lacking = {name: kind for name, kind in export.types.items() if name.casefold() not in held}
+    added += [f"CAST(NULL AS {kind}) AS {identifier(name)}" for name, kind in lacking.items()]
     return f"(SELECT * EXCLUDE (file_row_number), {', '.join(added)} FROM {read})"
 
 

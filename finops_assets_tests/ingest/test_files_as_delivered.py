@@ -182,6 +182,31 @@ def test_a_linked_folder_is_followed_and_nothing_is_read_twice(site: Site, tmp_p
     assert billed(landed) == {"USD": Decimal(7)}
 
 
+@pytest.mark.parametrize("uri", ["exports/latest.csv", "exports/lat*.csv", "exports/now/*.csv", "exports/n*/*.csv"])
+def test_a_link_that_the_uri_names_is_read_whatever_lies_beside_it(make_site: Callable[..., Site], uri: str) -> None:
+    site = make_site(uri=uri)
+    site.put_csv("v1/2026-09.csv", focus_row(D1, BilledCost="2"))
+    (site.exports / "latest.csv").symlink_to("v1/2026-09.csv")
+    (site.exports / "now").symlink_to("v1")
+    assert billed(site.run(D1)) == {"USD": Decimal(2)}
+
+
+def test_a_link_that_gives_data_the_ending_it_lacks_is_read(site: Site) -> None:
+    site.put("blobs/17", csv_text([focus_row(D1, BilledCost="2")]))
+    (site.exports / "bill.csv").symlink_to("blobs/17")
+    assert billed(site.run(D1)) == {"USD": Decimal(2)}
+
+
+def test_what_a_program_is_writing_is_no_bill_and_a_name_with_something_behind_is_told(site: Site) -> None:
+    site.put_csv("a.csv", focus_row(D1, BilledCost="1"))
+    for folder in ("_temporary/0", "_delta_log", "__MACOSX", ".tmp"):
+        site.put_csv(f"x/{folder}/b.csv", focus_row(D1, BilledCost="2"))
+    for name in ("bill.csv ", "part-00000", "c.pq"):
+        site.put(name, b"x")
+    assert billed(site.land()) == {"USD": Decimal(1)}
+    assert site.platform.lake.read_record("bill", NOT_READ) == {"files": ["bill.csv ", "c.pq", "part-00000"]}
+
+
 def test_a_link_that_leads_nowhere_is_a_problem_of_that_file_alone(site: Site) -> None:
     site.put_csv("a.csv", focus_row(D1))
     (site.exports / "b.csv").symlink_to("gone/b.csv")
@@ -265,6 +290,23 @@ def test_parts_that_write_times_and_tags_in_their_own_ways_are_one(tmp_path: Pat
     assert landed.state == "live"
     assert landed.rows == 2
     assert landed.repairs == {"null_spelling ChargeClass": 2}
+
+
+def test_a_part_that_writes_names_in_other_letters_loses_no_value(tmp_path: Path) -> None:
+    row = focus_row(D1, ResourceId="vm-1", BilledCost="1", x_Team="a")
+    for n, letters in enumerate((str.lower, lambda name: name.lower() if name in ("ResourceId", "x_Team") else name)):
+        other = {
+            letters(name): value for name, value in focus_row(D1, ResourceId="vm-2", BilledCost="2", x_Team="b").items()
+        }
+        for names in ("a_csv b_csv", "a_parquet b_parquet", "a_csv b_parquet"):
+            content = {"csv": lambda r: csv_text([r]).encode(), "parquet": parquet}
+            files = {name: content[name[2:]](r) for name, r in zip(names.split(), (row, other), strict=True)}
+            folder = tmp_path / f"{n} {names}"
+            assert billed(together(folder, **files)) == {"USD": Decimal(3)}
+            [raw] = (f for f in folder.rglob("*.parquet") if f.parent.name == f"charge_date={D1}")
+            with duckdb.connect() as connection:
+                found = connection.execute(f"SELECT ResourceId, x_team, ServiceName FROM '{raw}' ORDER BY 1").fetchall()
+            assert found == [("vm-1", "a", row["ServiceName"]), ("vm-2", "b", row["ServiceName"])], names
 
 
 def test_types_that_nothing_proves_equal_are_refused_by_column_file_and_type(tmp_path: Path) -> None:

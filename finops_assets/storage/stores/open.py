@@ -36,4 +36,4 @@ def open_store(uri: str, endpoint_url: str | None = None) -> tuple[Store, str]:
 
 def _open_local(path: str) -> tuple[Store, str]:
     root, pattern = local_place(path)
-    return LocalStore(root), pattern
+    return LocalStore(root, pattern), pattern

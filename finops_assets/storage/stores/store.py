@@ -22,9 +22,11 @@ from finops_assets.base.uris import is_data
 
 LOOKS_LIKE_DATA = (
     ".zip", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".snappy", ".xlsx", ".xls", ".xlsb", ".ods", ".tsv",
-    ".txt", ".dat", ".json", ".jsonl", ".ndjson", ".avro", ".orc", ".pqt", ".parq", ".feather", ".arrow",
+    ".txt", ".dat", ".json", ".jsonl", ".ndjson", ".avro", ".orc", ".pqt", ".parq", ".feather", ".arrow", ".pq", ".psv",
 )  # fmt: skip
 """Endings that a bill may come in and that are not read."""
+_OF_A_WRITER = frozenset({"_temporary", "_delta_log", "_spark_metadata", "__macosx"})
+"""Folders in which programs keep what is being written, and notes of their own: nothing in them is a bill."""
 # What providers, and FOCUS, put beside the data.
 _BESIDE_DATA = ("manifest", "_manifest", "metadata", "schema", "recency", "readme")
 PARALLEL_DOWNLOADS = 4
@@ -76,7 +78,8 @@ class Store(Protocol):
     """What a layout needs of a place that holds export files.
 
     `requests` counts the requests made, `pins` says that `local_root` gives exactly the bytes that were
-    listed or raises FileChanged. `list` and `level` leave out hidden files (a part of the key starts with a dot).
+    listed or raises FileChanged. `list` and `level` leave out hidden files (a part of the key starts with a dot, or is a
+    folder of a program's own).
     """
 
     requests: int
@@ -111,13 +114,15 @@ class LocalStore:
 
     Linked folders are followed and linked files read, but each folder and file once: a link to what is listed below the
     root under its own name is left out, so that nothing counts twice. A link that leads nowhere is listed with what is
-    wrong with it.
+    wrong with it. With a `pattern`, the glob of a URI, only what matches it is asked for: what lies below folders that it
+    does not reach is not listed, and a link to what it leaves out is no second name of anything.
     """
 
     pins = False
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, pattern: str = "") -> None:
         self.root = Path(root)
+        self.pattern = pattern
         self.requests = 0
 
     def list(self, prefix: str = "", suffix: str = "") -> list[StoredFile]:
@@ -132,7 +137,11 @@ class LocalStore:
                 continue
             walked.add(real)
             level = self.level(folder)
-            folders += [below for below in level.folders if below.startswith(prefix) or prefix.startswith(below)]
+            folders += [
+                below
+                for below in level.folders
+                if (below.startswith(prefix) or prefix.startswith(below)) and reaches(below, self.pattern)
+            ]
             found += [file for file in level.files if file.key.startswith(prefix) and file.key.endswith(suffix)]
         return sorted(found, key=lambda f: f.key)
 
@@ -144,7 +153,7 @@ class LocalStore:
             with os.scandir(self.root / prefix) as entries:
                 for entry in entries:
                     key = f"{prefix}{entry.name}"
-                    if entry.name.startswith(".") or (entry.is_symlink() and self._listed_itself(Path(entry.path))):
+                    if hidden(entry.name) or (entry.is_symlink() and self._listed_itself(Path(entry.path), key)):
                         continue
                     try:
                         found = entry.stat()
@@ -162,12 +171,17 @@ class LocalStore:
             return Level((), ())
         return Level(tuple(sorted(folders)), tuple(sorted(files, key=lambda f: f.key)))
 
-    def _listed_itself(self, link: Path) -> bool:
-        """Does a link lead to what is listed under its own name: below the root, and not hidden?"""
+    def _listed_itself(self, link: Path, key: str) -> bool:
+        """Does a link lead to what is listed under its own name: below the root, not hidden, and asked for like the link?"""
         target, root = Path(os.path.realpath(link)), Path(os.path.realpath(self.root))
         if target == root or root not in target.parents:
             return target == root
-        return target.exists() and not hidden(target.relative_to(root).as_posix())
+        own = target.relative_to(root).as_posix()
+        if not target.exists() or hidden(own):
+            return False
+        if target.is_dir():
+            return reaches(f"{own}/", self.pattern)
+        return matches(own, self.pattern) and (is_data(own) or not is_data(key))
 
     def _leads_nowhere(self, key: str, error: OSError) -> StoredFile:
         target = os.readlink(self.root / key)
@@ -213,13 +227,23 @@ class LocalStore:
 
 def not_read(files: Iterable[StoredFile]) -> tuple[str, ...]:
     """The keys that look like data and are not read, because of what they end in."""
-    keys = [f.key for f in files if not is_data(f.key) and f.key.lower().endswith(LOOKS_LIKE_DATA)]
+    keys = [f.key for f in files if not is_data(f.key) and _looks_like_data(f.key.lower())]
     return tuple(key for key in keys if not key.rpartition("/")[2].lower().startswith(_BESIDE_DATA))
 
 
+def _looks_like_data(key: str) -> bool:
+    """By its ending; by one that something was left behind, as in "bill.csv "; or as Spark names parts without any."""
+    name = key.rpartition("/")[2]
+    return key.endswith(LOOKS_LIKE_DATA) or is_data(key.rstrip()) or (name.startswith("part-") and "." not in name)
+
+
 def hidden(key: str) -> bool:
-    """Is a file hidden, or the empty object that some consoles put in place of a folder?"""
-    return key.endswith("/") or not key or any(part.startswith(".") for part in key.split("/"))
+    """Is a file hidden, a program's own, or the empty object that some consoles put in place of a folder?"""
+    return key.endswith("/") or not key or any(_is_hidden(part) for part in key.split("/"))
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith(".") or part.lower() in _OF_A_WRITER
 
 
 def sdk(module: str, extra: str) -> Any:
@@ -311,6 +335,17 @@ def matches(key: str, pattern: str) -> bool:
     if not pattern:
         return True
     return _match(key.split("/"), pattern.split("/"))
+
+
+def reaches(folder: str, pattern: str) -> bool:
+    """Can a key below a folder ("a/b/") match a glob?"""
+    return not pattern or _reach(folder.rstrip("/").split("/"), pattern.split("/"))
+
+
+def _reach(parts: list[str], patterns: list[str]) -> bool:
+    if not parts or patterns[0] == "**":
+        return True
+    return len(patterns) > 1 and fnmatchcase(parts[0], patterns[0]) and _reach(parts[1:], patterns[1:])
 
 
 def _match(parts: list[str], patterns: list[str]) -> bool:
