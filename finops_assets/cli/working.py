@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 from rich.console import Console
@@ -28,7 +28,7 @@ def working(next_step: str) -> Iterator[Console]:
         except typer.Exit:
             raise
         except (KeyboardInterrupt, Exception) as error:
-            number = interrupted_by()
+            number = _told_to_end()
             if number is None:
                 if not isinstance(error, KeyboardInterrupt):
                     raise
@@ -39,6 +39,13 @@ def working(next_step: str) -> Iterator[Console]:
                 highlight=False, soft_wrap=True,
             )  # fmt: skip
             raise typer.Exit(128 + number) from None
+
+
+def _told_to_end() -> int | None:
+    """The signal, if one arrived. The engine's error can be here before what the signal's handler has to raise: it is raised here."""
+    with suppress(KeyboardInterrupt):
+        interrupted_by()
+    return interrupted_by()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.base.errors import FinopsError
+from finops_assets.base.interrupts import stopped_by_signals
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus import money
 from finops_assets.settings.engine import EngineSettings
@@ -18,7 +19,7 @@ ROW_GROUP_ROWS = 30_720
 
 def connect(engine: EngineSettings, spill: Path) -> duckdb.DuckDBPyConnection:
     """A private in-memory connection that keeps to its memory budget and spills below `spill`."""
-    connection = duckdb.connect()
+    connection = stopped_by_signals(duckdb.connect())
     money.register(connection)
     # The zone cannot be given at connect time: it needs an extension that loads after it.
     connection.execute("SET timezone = 'UTC'")

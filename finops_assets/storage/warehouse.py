@@ -21,6 +21,7 @@ import duckdb
 
 from finops_assets.base.errors import WarehouseError
 from finops_assets.base.files import replacing
+from finops_assets.base.interrupts import stopped_by_signals
 from finops_assets.base.processes import holding_open, is_ours, name_of
 from finops_assets.base.sql import identifier, literal
 from finops_assets.base.waiting import PATIENCE_MINUTES, Wait
@@ -71,7 +72,7 @@ class Warehouse:
         wait = Wait(self.wait_minutes * 60)
         while True:
             try:
-                connection = duckdb.connect(str(self.path))
+                connection = stopped_by_signals(duckdb.connect(str(self.path)))
             except duckdb.IOException as error:
                 if "lock" not in str(error).lower():
                     raise WarehouseError(

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finops_assets.base.errors import LakeError
+from finops_assets.base.interrupts import stopped_by_signals
 from finops_assets.base.parquet_join import join_columns
 from finops_assets.base.sql import literal
 from finops_assets.cost.attribution.combinations import RULED, combinations_query, ruled_table
@@ -48,7 +49,7 @@ class DuckDBHere:
             texts = TagTexts(self.lake)
 
             def build(key: Key) -> None:
-                with connection.cursor() as cursor:
+                with stopped_by_signals(connection.cursor()) as cursor:
                     _build_day(cursor, self.lake, rules, texts, layer, *key, stamps[key])
 
             # Small days are bound by latency, not by the processor: two at a time fill it.

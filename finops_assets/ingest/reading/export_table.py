@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from finops_assets.base.errors import DeliveryRefused
+from finops_assets.base.interrupts import stopped_by_signals
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus import money
 from finops_assets.focus.specification import Column, canonical_name, columns
@@ -69,7 +70,7 @@ def open_export(
         name = key.lower()
         json_lines = open_json_lines if name.endswith((".jsonl", ".jsonl.gz")) else open_csv
         open_file = open_parquet if name.endswith(".parquet") else json_lines
-        with connection.cursor() as cursor:
+        with stopped_by_signals(connection.cursor()) as cursor:
             return open_file(cursor, source, scope, root / key, key, number, staging)
 
     # A compressed file is unpacked by one thread, whatever the engine has.
