@@ -18,6 +18,7 @@ from finops_assets.focus.measures import EFFECTIVE, POSITIVE
 from finops_assets.focus.specification import Column, columns, mandatory_columns
 from finops_assets.ingest.cadence import AWAITED, COSTS_NOTHING, MISSING, Calendar, Emptiness
 from finops_assets.ingest.layouts.delivery import incomplete_sectors
+from finops_assets.ingest.reading.parts import column_types
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
 from finops_assets.judge.conformance.known_gaps import absent_columns, gap_condition
 from finops_assets.judge.gates.verdict import Verdict
@@ -152,16 +153,19 @@ def _not_complete(
     files = platform.lake.day_files("raw", [source.name], days)
     if not files:
         return {}
-    relation = raw_relation(files)
-    names = [r[0] for r in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()]
-    column = next((n for n in names if n.casefold() == STATUS_COLUMN.casefold()), None)
-    if column is None:
+    # Each file for itself: days may have it in types that nothing unites, or that one file's values do not survive.
+    of_files = [
+        f"SELECT charge_date, coalesce(CAST({identifier(name)} AS VARCHAR), 'NULL') AS status FROM {raw_relation([file])}"
+        for file in files
+        for name in column_types(connection, file)
+        if name.casefold() == STATUS_COLUMN.casefold()
+    ]
+    if not of_files:
         return {}
-    status = f"coalesce(CAST({identifier(column)} AS VARCHAR), 'NULL')"
     # A day fed by one delivery with the column and one without has NULLs that claim nothing.
     found = connection.execute(
-        f"SELECT charge_date, count(*), min({status}) FROM {relation}"
-        f" WHERE lower(trim({status})) NOT IN ('complete', 'null') GROUP BY 1"
+        f"SELECT charge_date, count(*), min(status) FROM ({' UNION ALL '.join(of_files)})"
+        " WHERE lower(trim(status)) NOT IN ('complete', 'null') GROUP BY 1"
     ).fetchall()
     return {day: (count, text) for day, count, text in found}
 
