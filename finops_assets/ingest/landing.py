@@ -35,7 +35,15 @@ from finops_assets.ingest.reading.parts import first_line, is_of_a_part, judged,
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
 from finops_assets.ingest.reading.spelling import EMPTY_ROW, Spelling, how_written
 from finops_assets.ingest.repairs import condensed, counts, row_repairs
-from finops_assets.ingest.same_charges import Sample, Shared, may_share, samples, shared, shared_by_files
+from finops_assets.ingest.same_charges import (
+    Sample,
+    Shared,
+    at_another_grain,
+    may_share,
+    samples,
+    shared,
+    shared_by_files,
+)
 from finops_assets.ingest.slices import canonical_rows, write_slices
 from finops_assets.ingest.tag_register import enter_tag_sets, raw_tags, read_tag_sets
 from finops_assets.ingest.vendors.fetch import fetch_costs
@@ -380,8 +388,14 @@ def _same_charges(
         if not days or scope in (ours.scope, *both_count) or ours.scope in ledger.both_count(scope):
             continue
         exactly = all(ours.days[day].fingerprint == theirs.days[day].fingerprint for day in days)
+        # A bill by the hour beside one by the day shares no row.
+        equal = [
+            d
+            for d in days
+            if ours.days[d].effective == theirs.days[d].effective and any(ours.days[d].effective.values())
+        ]
         kept = lake.read_record(source, "samples", scope)
-        if not exactly and kept is not None and kept["identity"] == theirs.identity:
+        if not exactly and not equal and kept is not None and kept["identity"] == theirs.identity:
             known = {date.fromisoformat(d): Sample.from_json(s) for d, s in kept["days"].items()}
             if not may_share(split.samples, known):
                 continue
@@ -391,6 +405,8 @@ def _same_charges(
         whole = theirs.days.keys() <= ours.days.keys()
         with connect(engine, workspace / "spill") as connection:
             shares = shared(connection, mine, slices, exactly=exactly, whole=whole)
+            if shares is None and equal:
+                shares = at_another_grain(connection, mine, {day: slices[day] for day in equal})
         if shares is not None:
             found[scope] = shares
     return found

@@ -9,6 +9,9 @@ by side, and what is proved is told. Two proofs count.
 
 The files of one scope are parts of it, cut anywhere, so of two of them more is asked: `shared_by_files`.
 
+A third one needs no common row: a day that costs the same in both to the last digit, charge by charge, though one of them has
+hours where the other has days (`at_another_grain`).
+
 Rows that cost nothing prove nothing. Parts of a day by account, region, service or hour share no charge at all.
 A sample of every day is kept when a delivery is landed, so that two scopes that share nothing cost no reading.
 """
@@ -32,6 +35,9 @@ _CHARGE = (
     "BillingAccountId", "SubAccountId", "BillingPeriodStart", "ChargePeriodStart", "ChargePeriodEnd", "ChargeCategory",
     "ChargeClass", "ChargeDescription", "ServiceName", "RegionId", "ResourceId", "SkuId", "SkuPriceId",
     "CommitmentDiscountId", "PricingCategory", "BillingCurrency", "CASE WHEN ResourceId IS NULL THEN tag_set_id END",
+)  # fmt: skip
+_CHARGE_OF_A_DAY = (
+    "BillingAccountId", "SubAccountId", "ChargeCategory", "ServiceName", "RegionId", "ResourceId", "SkuId", "BillingCurrency",
 )  # fmt: skip
 _AMOUNTS = ("BilledCost", "EffectiveCost", "PricingQuantity", "ConsumedQuantity")
 _COSTS = "(coalesce(BilledCost, 0) <> 0 OR coalesce(EffectiveCost, 0) <> 0)"
@@ -82,12 +88,16 @@ class Shared:
     """The effective cost of these rows, or of the charges in the first scope, by currency."""
     contained: bool
     """Does the first scope hold every row with cost of the second?"""
+    grain: bool = False
+    """Are the charges the same at the same cost, in rows of other times?"""
 
     def __str__(self) -> str:
         money = ", ".join(f"{amount.normalize():f} {currency}" for currency, amount in sorted(self.cost.items()))
         when = f"{self.days[0]}" if len(self.days) == 1 else f"{self.days[0]} to {self.days[-1]}"
         if self.rows:
             return f"{self.rows} of {self.of} rows with cost of {when} ({money}) stand in both"
+        if self.grain:
+            return f"{self.charges} charges of {when} ({money}) stand in both, in rows of other times"
         if not self.charges:
             return f"the rows of {when} are the same in both, and cost nothing"
         return f"{self.charges} charges of {when} stand in both, at other amounts ({money} here)"
@@ -208,6 +218,34 @@ def _restated_copies(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, s
             amounts = _by_currency((currency, amount) for _, currency, _, amount in parts)
             found.append((a, b, Shared(tuple(sorted({day for day, *_ in parts})), 0, 0, charges, amounts, False)))
     return found
+
+
+def at_another_grain(connection: duckdb.DuckDBPyConnection, ours: Slices, theirs: Slices) -> Shared | None:
+    """What two scopes hold both on the days that both have, where one bills by the hour what the other bills by the day.
+
+    Proved by a day on which each charge, whatever its times, costs the same in both, covers its time without a gap in both
+    and at common times, and some named one stands in another number of rows. Parts of a day by hour have no common time.
+    """
+    days = sorted(ours.keys() & theirs.keys())
+    sides = [
+        f"SELECT charge_date, hash({', '.join(_CHARGE_OF_A_DAY)}) AS id, any_value(coalesce(BillingCurrency, '')) AS currency,"
+        f" sum({EFFECTIVE}) AS cost, count(*) AS n, bool_and({_NAMED}) AS named, min(ChargePeriodStart) AS first,"
+        " max(ChargePeriodEnd) AS end, sum(epoch(ChargePeriodEnd) - epoch(ChargePeriodStart)) AS seconds"
+        f" FROM {by_day(file_list(f for day in days for f in side[day]))} WHERE {_COSTS} GROUP BY 1, 2"
+        for side in (ours, theirs)
+    ]
+    whole = " AND ".join(f"{s}.seconds >= epoch({s}.end) - epoch({s}.first)" for s in "ot")
+    same = f"o.cost = t.cost AND o.first < t.end AND t.first < o.end AND {whole}"
+    found = connection.execute(
+        f"SELECT charge_date, any_value(o.currency), count(*), sum(o.cost)::DECIMAL(38, 18)"
+        f" FROM ({sides[0]}) o FULL JOIN ({sides[1]}) t USING (charge_date, id) GROUP BY charge_date, o.currency"
+        f" HAVING bool_and(coalesce({same}, false)) AND bool_or(o.n <> t.n AND o.named AND t.named) ORDER BY 1"
+    ).fetchall()
+    if not found:
+        return None
+    amounts = _by_currency((currency, amount) for _, currency, _, amount in found)
+    told = tuple(sorted({day for day, *_ in found}))
+    return Shared(told, 0, 0, sum(n for _, _, n, _ in found), amounts, False, grain=True)
 
 
 @dataclass(frozen=True)

@@ -493,6 +493,37 @@ def test_a_file_that_held_days_and_is_empty_now_holds_them(make_site: MakeSite) 
     assert billed(site, D1) == Decimal(3)
 
 
+def hour(n: int, at: int, cost: str) -> Row:
+    times = {"ChargePeriodStart": f"{D1}T{at:02}:00:00Z", "ChargePeriodEnd": f"{D1}T{at + 1:02}:00:00Z"}
+    return machine(n, cost=cost) | times
+
+
+def test_a_bill_by_the_hour_beside_the_one_by_the_day_is_told(make_site: MakeSite) -> None:
+    site = make_site()
+    site.put_csv("daily.csv", *(machine(n, cost="2.4") for n in range(3)), machine(9, D2))
+    site.put_csv(
+        "hourly.csv",
+        *(hour(n, at, "0.1") for n in range(3) for at in range(23)),
+        *(hour(n, 22, "0.1") for n in range(3)),
+    )
+    landed = {g.scope: g for g in site.land()}
+    assert landed["daily.csv"].state == "live"
+    said = landed["hourly.csv"].reason or ""
+    assert (
+        "holds the same charges as daily.csv: 3 charges of 2026-09-01 (7.2 USD) stand in both, in rows of other times"
+        in said
+    )
+
+
+def test_halves_of_a_day_that_cost_the_same_are_no_copies(make_site: MakeSite) -> None:
+    site = make_site()
+    for name, hours in (("am.csv", range(6)), ("pm.csv", range(6, 12)), ("pm2.csv", range(12, 18))):
+        rows = [hour(n, at, "0.1") for n in range(3) for at in hours]
+        site.put_csv(name, *rows, *([hour(1, hours[0], "0")] if name == "pm2.csv" else []))
+    assert set(states(site).values()) <= {"live"}
+    assert {g.state for g in site.land()} == {"live"}
+
+
 # ---- files of one period, which nobody says that they belong together ------------------------------
 
 BY_MONTH = r"files, period_pattern: '(?P<year>\d{4})-(?P<month>\d{2})'"
