@@ -300,6 +300,18 @@ def test_the_share_that_holds_is_given_by_column_and_source(make_site: MakeSite)
     assert "(limit 20 %)" in verdicts["conforms", D2].message
 
 
+def test_what_is_known_of_one_version_is_no_excuse_of_another(site: Site) -> None:
+    oracle = {"ProviderName": "Oracle", "ContractedCost": ""}
+    later = {"ServiceSubcategory": "Virtual Machines", "InvoiceId": "7", "PricingCurrency": "USD"}
+    site.put_csv("a.csv", focus_row(D1, **oracle))
+    site.put_csv("b.csv", focus_row(D2, **oracle, **later))
+    site.run(D1, D2)
+    verdicts = site.judge(D1, D2)
+    assert {d: str(verdicts["conforms", d].figures["focus_version"]) for d in (D1, D2)} == {D1: "1.0", D2: "1.2"}
+    assert failed(site.judge(D1)) == set()
+    assert failed(site.judge(D2)) == {("conforms", D2)}
+
+
 def test_what_azure_leaves_out_is_known(make_site: MakeSite) -> None:
     azure = {"ProviderName": "Microsoft", "ChargeCategory": "Purchase"}
     site = make_site()
