@@ -10,11 +10,23 @@ import pandas as pd
 import typer
 
 from finops_assets.base.processes import account_name
-from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, say, write_table
+from finops_assets.cli.common import (
+    ConfigOption,
+    FormatOption,
+    OutputOption,
+    explained,
+    made_of,
+    out,
+    published,
+    say,
+    write_table,
+)
 from finops_assets.evaluate.anomalies.drivers import CAUSES
 from finops_assets.evaluate.anomalies.history import ENDED, Anomaly, AnomalyHistory, history_table
 from finops_assets.evaluate.anomalies.rates import rates, rates_table, today
+from finops_assets.evaluate.comparison import recent_days
 from finops_assets.settings.load import load_settings
+from finops_assets.tables.envelope import NOTHING_SAID
 
 anomalies_app = typer.Typer(no_args_is_help=True, help="Anomalies: found, explained, judged.")
 
@@ -32,10 +44,14 @@ def anomalies_list(
 ) -> None:
     """The anomalies, the newest first. Amounts: what their days cost above (+) or below (-) what was expected."""
     with explained():
-        found = AnomalyHistory.beside(load_settings(config).warehouse).all(since.date() if since else None)
+        settings, about = load_settings(config), NOTHING_SAID
+        found = AnomalyHistory.beside(settings.warehouse).all(since.date() if since else None)
+        if settings.published.is_file():
+            with published(config) as connection:
+                about = made_of(connection, recent_days(connection))
     found = [a for a in found if (not only_open or a.resolved_at is None) and (team is None or a.key.team == team)]
     if format != "table":
-        write_table(history_table(found), format, output)
+        write_table(history_table(found), format, output, about)
         return
     if not found:
         out.print("No anomalies. They are looked for by the asset anomaly_history, after the rollup.")

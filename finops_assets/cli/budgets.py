@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 import duckdb
 import typer
 
@@ -12,6 +14,7 @@ from finops_assets.cli.common import (
     FormatOption,
     OutputOption,
     explained,
+    made_of,
     out,
     published,
     say,
@@ -22,6 +25,7 @@ from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, evaluati
 from finops_assets.evaluate.budgets.plan import Budget, label_of, read_budgets
 from finops_assets.evaluate.budgets.review import months_compared, review
 from finops_assets.evaluate.budgets.versions import CHANGES, changes
+from finops_assets.evaluate.comparison import reported_within
 from finops_assets.evaluate.reports import can_group_by
 from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
@@ -52,8 +56,14 @@ def budgets_status(format: FormatOption = "table", output: OutputOption = None, 
         if not Warehouse.has(connection, BUDGET_EVALUATIONS):
             raise FinopsError(NOT_YET)
         table = evaluations(connection)
+        periods = [*zip(table["period_start"], table["through"])]
+        begun, through = (
+            min((first for first, _ in periods), default=date.max),
+            max((t for _, t in periods), default=date.min),
+        )
+        about = made_of(connection, reported_within(connection, begun, through + timedelta(days=1)))
         if format != "table":
-            write_table(table, format, output)
+            write_table(table, format, output, about)
             return
         if table.empty:
             raise FinopsError("no budget is for a period that runs; see `finops budgets check`")

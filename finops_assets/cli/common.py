@@ -22,10 +22,13 @@ from rich.table import Table
 from rich.text import Text
 
 from finops_assets.base.errors import FinopsError, WaitedTooLong
+from finops_assets.base.period import Period
 from finops_assets.base.text import json_text, visible
 from finops_assets.cli.exit_codes import WAITED
-from finops_assets.evaluate.comparison import Comparison
+from finops_assets.cost.restatements import REPORTED_COST
+from finops_assets.evaluate.comparison import Comparison, compare, everything
 from finops_assets.settings.load import load_settings
+from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.envelope import NOTHING_SAID, About, envelope
 from finops_assets.tables.spreadsheet import csv_text
 from finops_assets.tables.values import typed
@@ -156,6 +159,22 @@ def emit(
     if format == "table":
         title("", compared)
     write_table(table, format, output, About(compared.period, basis, coverage=compared.coverage))
+
+
+def made_of(connection: duckdb.DuckDBPyConnection, period: Period | None = None, basis: str | None = None) -> About:
+    """What an answer on a period (by default on all days) is made of, for its JSON; says on standard error what it lacks.
+
+    So every answer names a source that is held or awaited, whatever its format.
+    """
+    if not Warehouse.has(connection, REPORTED_COST):
+        return NOTHING_SAID  # a copy in which no day was rolled up
+    period = period or everything(connection)
+    if period is None:
+        return NOTHING_SAID
+    compared = compare(connection, period)
+    for text in compared.notes_of_period:
+        say("note", text)
+    return About(period, basis, coverage=compared.coverage)
 
 
 def write_text(text: str, output: Path | None) -> None:

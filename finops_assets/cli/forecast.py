@@ -13,6 +13,7 @@ from finops_assets.cli.common import (
     FormatOption,
     OutputOption,
     explained,
+    made_of,
     not_built,
     out,
     published,
@@ -21,6 +22,7 @@ from finops_assets.cli.common import (
 )
 from finops_assets.cost.accrual import REPORTED_ACCRUALS
 from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.evaluate.comparison import reported_within
 from finops_assets.evaluate.forecast.period import forecasts, kinds_of_series, period_of
 from finops_assets.storage.warehouse import Warehouse
 
@@ -72,8 +74,9 @@ def forecast(
             zip([-spent[c] for c in table["currency"]], table["currency"], [-a for a in amounts], range(len(table)))
         )
         table = table.iloc[[place for *_, place in order]]
+        about = made_of(connection, reported_within(connection, shown.first, shown.end), "accrued")
         if format != "table":
-            write_table(table, format, output)
+            write_table(table, format, output, about)
             return
         first = table.iloc[0]
         out.print(f"{first['period_start']} up to {first['period_end']}, exclusive; accrued cost", style="dim")

@@ -23,6 +23,7 @@ from finops_assets.cli.common import (
     emit,
     explained,
     heading,
+    made_of,
     not_built,
     out,
     published,
@@ -65,7 +66,6 @@ from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, units_of
 from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.ddl import dimensions_of
-from finops_assets.tables.envelope import NOTHING_SAID, About
 
 COMMITMENT_FIGURES = [
     "CommitmentDiscountId", "currency", "purchase_billed_cost", "used_cost", "unused_cost", "difference",
@@ -172,8 +172,7 @@ def report_sparse(
         period = _period(connection, ROLLUP_TABLE, first, end)
         if format == "table":
             out.print(str(period), style="dim", highlight=False)
-        write_table(sparse_report(connection, period), format, output, _about(connection, period, format, "effective"))
-        _say(_missing(connection, period, ROLLUP_TABLE))
+        write_table(sparse_report(connection, period), format, output, made_of(connection, period, "effective"))
 
 
 def _have_groups(connection: duckdb.DuckDBPyConnection) -> None:
@@ -209,8 +208,7 @@ def report_charges(
         whole = not table["AllocatedResourceName"].any()
         columns = [c for c in CHARGES_SHOWN if c in table and not (whole and c == "AllocatedResourceName")]
         shown = table[columns] if format == "table" else table
-        write_table(shown, format, output, _about(connection, period, format))
-        _say(_missing(connection, period, ROLLUP_TABLE))
+        write_table(shown, format, output, made_of(connection, period))
 
 
 @report_app.command("untagged")
@@ -290,13 +288,6 @@ def _report_cost(
         _say_built_without(connection, period, by, rollup)
 
 
-def _about(connection: duckdb.DuckDBPyConnection, period: Period, format: Format, basis: str | None = None) -> About:
-    """What a report on a period is made of, where the format says it."""
-    if format != "json":
-        return NOTHING_SAID
-    return About(period, basis, coverage=compare(connection, period, REPORTED_NOW).coverage)
-
-
 def _converted(
     connection: duckdb.DuckDBPyConnection, config: Path | None, as_of: datetime | None, basis: Basis | None
 ) -> str:
@@ -323,8 +314,7 @@ def report_savings(
         table = _checked(config, lambda: savings_by(connection, period, _columns(by)))
         if format == "table":
             out.print(str(period), style="dim", highlight=False)
-        write_table(table, format, output, _about(connection, period, format, "billed"))
-        _say(_missing(connection, period, ROLLUP_TABLE))
+        write_table(table, format, output, made_of(connection, period, "billed"))
         _say_built_without(connection, period, by, ROLLUP_TABLE, before=False)
 
 
@@ -340,7 +330,7 @@ def report_commitments(
         table = unused_by_owner(connection) if unused else commitments(connection)
         if format == "table" and not unused:
             table = table[COMMITMENT_FIGURES]
-        write_table(table, format, output)
+        write_table(table, format, output, made_of(connection))
 
 
 @report_app.command("corrections")
@@ -353,7 +343,8 @@ def report_corrections(
         if not Warehouse.has(connection, CORRECTIONS):
             raise FinopsError("no day was built yet (`finops run FROM TO`)")
         table = corrections(connection, first.date() if first else None, end.date() if end else None)
-        write_table(table, format, output)
+        period = _period(connection, ROLLUP_TABLE, first, end) if first or end else None
+        write_table(table, format, output, made_of(connection, period))
 
 
 @report_app.command("committed")
@@ -365,7 +356,8 @@ def report_committed(
     with explained(), published(config) as connection:
         if not Warehouse.has(connection, REPORTED_ACCRUALS):
             raise FinopsError("no day was built yet (`finops run FROM TO`)")
-        write_table(_checked(config, lambda: committed(connection, _columns(by))), format, output)
+        table = _checked(config, lambda: committed(connection, _columns(by)))
+        write_table(table, format, output, made_of(connection))
 
 
 @report_app.command("allocation")
@@ -383,10 +375,11 @@ def report_allocation(
         if format == "table":
             out.print(f"{period}, {basis} cost", style="dim", highlight=False)
         table = moves(connection, period, basis) if by_rule else allocation(connection, period, basis)
-        write_table(table, format, output, _about(connection, period, format, basis))
+        write_table(table, format, output, made_of(connection, period, basis))
         for text in kept(connection, period):
             say("note", text)
-        _say(_missing(connection, period, ALLOCATED_COST))
+        if gaps := missing_days(connection, period, ALLOCATED_COST):
+            say("note", no_figures("the period", period, gaps))
 
 
 @report_app.command("units")
@@ -470,11 +463,6 @@ def _compared(
     return compared
 
 
-def _missing(connection: duckdb.DuckDBPyConnection, period: Period, rollup: str) -> list[str]:
-    gaps = missing_days(connection, period, rollup)
-    return [no_figures("the period", period, gaps)] if gaps else []
-
-
 def _say(notes: list[str]) -> None:
     """On standard error, so that no format is disturbed."""
     for text in notes:
@@ -498,8 +486,7 @@ def report_clusters(
         table = nodes_report(connection, period) if nodes else clusters_report(connection, period)
         if format == "table":
             out.print(str(period), style="dim", highlight=False)
-        write_table(table, format, output, _about(connection, period, format, "effective"))
-        _say(_missing(connection, period, ROLLUP_TABLE))
+        write_table(table, format, output, made_of(connection, period, "effective"))
 
 
 def _columns(by: str) -> tuple[str, ...]:

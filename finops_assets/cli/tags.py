@@ -15,14 +15,17 @@ from finops_assets.cli.common import (
     OutputOption,
     err,
     explained,
+    made_of,
     out,
     published,
     write_table,
     write_text,
 )
-from finops_assets.evaluate.governance.tags import aliases_yaml
+from finops_assets.evaluate.comparison import recent_days
+from finops_assets.evaluate.governance.tags import RECENT_DAYS, aliases_yaml
 from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.envelope import About
 from finops_assets.tables.values import exact_frame
 
 tags_app = typer.Typer(no_args_is_help=True, help="Tag governance: coverage, values and keys, and who owes what.")
@@ -40,25 +43,26 @@ def tags_coverage(
 ) -> None:  # fmt: skip
     """Cost without each required dimension by week (its Monday), against the target."""
     with explained():
-        table = _table(config, "tag_coverage")
+        table, about = _table(config, "tag_coverage")
         table = table[table["scope"] == by]
         table = table[table["week"].isin(sorted(table["week"].unique())[-weeks:])]
-        write_table(table[FIGURES] if format == "table" else table, format, output)
+        write_table(table[FIGURES] if format == "table" else table, format, output, about)
 
 
 @tags_app.command("values")
 def tags_values(format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None) -> None:
     """Values that are none of the canonical ones, with the nearest canonical one and the money on them."""
     with explained():
-        table = _table(config, "tag_values_outside_canon")
-        write_table(table.drop(columns=["given_by"]) if format == "table" else table, format, output)
+        table, about = _table(config, "tag_values_outside_canon")
+        write_table(table.drop(columns=["given_by"]) if format == "table" else table, format, output, about)
 
 
 @tags_app.command("keys")
 def tags_keys(format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None) -> None:
     """Tag keys that carry no dimension, with the money on them and the dimension whose values they seem to hold."""
     with explained():
-        write_table(_table(config, "tag_keys_unmapped"), format, output)
+        table, about = _table(config, "tag_keys_unmapped")
+        write_table(table, format, output, about)
 
 
 @tags_app.command("debt")
@@ -68,7 +72,7 @@ def tags_debt(
 ) -> None:  # fmt: skip
     """Cost without a required dimension, or with a value outside the canon, by who answers for it."""
     with explained():
-        table = _table(config, "tag_debt")
+        table, about = _table(config, "tag_debt")
         if champion is not None:
             known = sorted(set(table["champion"]) - {""})
             if champion not in known:
@@ -76,7 +80,7 @@ def tags_debt(
                     f"found champion {champion!r}; those who owe something: {', '.join(known) or 'nobody'}"
                 )
             table = table[table["champion"] == champion]
-        write_table(table, format, output)
+        write_table(table, format, output, about)
 
 
 @tags_app.command("suggest-aliases")
@@ -86,7 +90,7 @@ def tags_suggest_aliases(
 ) -> None:
     """The YAML to put into finops.yaml for keys that would attribute cost if they were aliases. Read it before you do."""
     with explained():
-        text = aliases_yaml(load_settings(config), _table(config, "tag_keys_unmapped"))
+        text = aliases_yaml(load_settings(config), _table(config, "tag_keys_unmapped")[0])
         if not text:
             err.print("no tag key would attribute any cost: `finops tags keys` shows those that there are", style="dim")
             return
@@ -95,8 +99,9 @@ def tags_suggest_aliases(
         out.print(f"written to {output}")
 
 
-def _table(config: Path | None, name: str) -> pd.DataFrame:
+def _table(config: Path | None, name: str) -> tuple[pd.DataFrame, About]:
+    """A table of the published copy, and what it is made of."""
     with published(config) as connection:
         if not Warehouse.has(connection, name):
             raise FinopsError(f"there is no {name} yet; materialise it in Dagster, or run days (`finops run FROM TO`)")
-        return exact_frame(connection, f"FROM {name}")
+        return exact_frame(connection, f"FROM {name}"), made_of(connection, recent_days(connection, RECENT_DAYS))

@@ -156,25 +156,25 @@ class Comparison:
         ):
             if gaps:
                 found.append(no_figures(name, span, gaps))
-        found += [
-            f"{source} has no figures for {_many(len(days))}: {_listed(days)}" for source, days in self.late.items()
-        ]
-        found += [
-            f"{source} shows its last good version on {_many(len(days))}, a newer one is held by a gate: {_listed(days)}"
-            for source, days in self.outdated.items()
-        ]
+        found += _of_sources(self.late, self.outdated)
         if unpaired := self.unpaired:
             found.append(f"not compared, as the other month has no such day: {_listed(unpaired)}")
         return found
 
     @property
+    def notes_of_period(self) -> list[str]:
+        """The same for an answer that compares nothing: what is not in the figures of the period itself."""
+        found = [no_figures("the period", self.period, self.missing)] if self.missing else []
+        return found + _of_sources(self._within(self.late), self._within(self.outdated))
+
+    def _within(self, of: Mapping[str, list[date]]) -> dict[str, list[date]]:
+        everyday = set(self.period.days)
+        return {source: kept for source, days in of.items() if (kept := [day for day in days if day in everyday])}
+
+    @property
     def coverage(self) -> dict[str, Any]:
         """The same for programs: which days of the period are in its figures, and which of which source are not."""
-        within = set(self.period.days)
-        lacking = {
-            name: {source: kept for source, days in of.items() if (kept := [day for day in days if day in within])}
-            for name, of in (("late", self.late), ("outdated", self.outdated))
-        }
+        lacking = {"late": self._within(self.late), "outdated": self._within(self.outdated)}
         return {
             "whole": not self.missing and not lacking["late"] and not lacking["outdated"],
             "days": self.days,
@@ -185,6 +185,17 @@ class Comparison:
             "sources_outdated": lacking["outdated"],
             "notes": self.notes,
         }
+
+
+def _of_sources(late: Mapping[str, list[date]], outdated: Mapping[str, list[date]]) -> list[str]:
+    """Which source is not in the figures, and which is as of before, a sentence each."""
+    return [
+        *(f"{source} has no figures for {_many(len(days))}: {_listed(days)}" for source, days in late.items()),
+        *(
+            f"{source} shows its last good version on {_many(len(days))}, a newer one is held by a gate: {_listed(days)}"
+            for source, days in outdated.items()
+        ),
+    ]
 
 
 def no_figures(name: str, period: Period, gaps: list[date]) -> str:
@@ -245,6 +256,26 @@ def compare(
         {source: sorted(gaps) for source, gaps in sorted(late.items()) if gaps},
         _outdated(covered),
     )
+
+
+def everything(connection: duckdb.DuckDBPyConnection) -> Period | None:
+    """All days from the first reported one to the newest; None where there is none."""
+    [(first, last)] = connection.execute(f"SELECT min(charge_date), max(charge_date) FROM {ROLLUP_TABLE}").fetchall()
+    return Period(first, last + timedelta(days=1)) if first else None
+
+
+def recent_days(connection: duckdb.DuckDBPyConnection, days: int = UNTAGGED_DAYS) -> Period | None:
+    """The last `days` days, not before the first that was reported."""
+    latest = latest_days(connection, days)
+    return reported_within(connection, latest.first, latest.end) if latest else None
+
+
+def reported_within(connection: duckdb.DuckDBPyConnection, first: date, end: date) -> Period | None:
+    """Of [first, end) what lies between the first reported day and the newest; the newest month where nothing does."""
+    known = everything(connection)
+    if known is None or max(first, known.first) >= min(end, known.end):
+        return latest_month(connection)
+    return Period(max(first, known.first), min(end, known.end))
 
 
 def _outdated(covered: Iterable[Coverage]) -> dict[str, list[date]]:

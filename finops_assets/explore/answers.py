@@ -87,7 +87,9 @@ class Answers:
         by = tuple(dict.fromkeys(name.strip() for name in by if name.strip()))
         with self._question(of, [name for name in by if name != DAY]) as question:
             rows = question.exported(question.costs(by))
-            return _answer(question, rows, question.report(by), _of_period(question, question.view.basis))
+            return _answer(
+                question, rows, question.report(by), _of_period(question, question.view.basis, question.currency)
+            )
 
     def coverage(self, of: Asked) -> Answer:
         """How each source's days stand: built, awaited or held, why, and what the figures have of them."""
@@ -96,14 +98,13 @@ class Answers:
                 [(c.day, c.source, c.state, c.since, c.shown, c.reason) for c in question.coverage],
                 columns=["charge_date", "source", "state", "since", "shown", "reason"],
             )
-            about = replace(_of_period(question, None), currency=None)
-            return _answer(question, rows, finops("status", "--format", "json"), about)
+            return _answer(question, rows, finops("status", "--format", "json"), _of_period(question))
 
     def budgets(self) -> Answer:
         """Each budget as the last night judged it, the most serious first."""
         with self._question(Asked()) as question:
             rows = most_serious_first(evaluations(question.connection))
-            return _answer(question, rows, finops("budgets", "status", "--format", "json"), About())
+            return _answer(question, rows, finops("budgets", "status", "--format", "json"), _of_period(question))
 
     def forecast(self) -> Answer:
         """What the running month will have cost, as the last night expected it."""
@@ -111,14 +112,14 @@ class Answers:
             if not question.has(FORECAST):
                 raise ViewError("nothing is forecast yet; run days (`finops run FROM TO`)")
             rows = exact_frame(question.opened, f"SELECT * FROM {FORECAST} ORDER BY series, key, currency")
-            return _answer(question, rows, finops("forecast", "--format", "json"), About(basis="accrued"))
+            return _answer(question, rows, finops("forecast", "--format", "json"), _of_period(question, "accrued"))
 
     def anomalies(self, of: Asked) -> Answer:
         """What nobody expected, on days of the period, the newest first."""
         with self._question(of) as question:
             rows = history_table(sorted(found_in(question), key=lambda a: (a.first_day, a.id), reverse=True))
             command = finops("anomalies", "list", "--since", str(question.view.first), "--format", "json")
-            return _answer(question, rows, command, _of_period(question, "accrued"))
+            return _answer(question, rows, command, _of_period(question, "accrued", question.currency))
 
     def deliveries(self) -> Answer:
         """Every delivery of every source, the newest first, and what became of it."""
@@ -137,7 +138,7 @@ class Answers:
             rows = units_of(question.connection, grain, view.first, view.end)
             days = ("--from", str(view.first), "--to", str(view.end))
             command = finops("report", "units", "--grain", grain, *days, "--format", "json")
-            return _answer(question, rows, command, replace(_of_period(question, None), currency=None))
+            return _answer(question, rows, command, _of_period(question))
 
     @contextmanager
     def _question(self, of: Asked, by: Sequence[str] = ()) -> Iterator[Question]:
@@ -145,10 +146,10 @@ class Answers:
             yield asked(self.settings, opened, of.parameters(by))
 
 
-def _of_period(question: Question, basis: str | None) -> About:
-    """What figures of the question's period are made of."""
+def _of_period(question: Question, basis: str | None = None, currency: str | None = None) -> About:
+    """What figures of the question's period are made of; `currency`: the one that all amounts are in."""
     coverage = {**question.compared.coverage, "notes": question.made_of}
-    return About(question.period, basis, question.currency, coverage)
+    return About(question.period, basis, currency, coverage)
 
 
 def _answer(question: Question, rows: pd.DataFrame, command: str | None, about: About) -> Answer:

@@ -115,6 +115,8 @@ def test_the_api_says_what_the_commands_say(platform: Platform, served_by_header
     assert [row["ResourceName"] for row in narrowed] == ["front"]
     assert client.get(f"/api/v1/costs?{OCTOBER}&by=colour").status_code == 400
     assert {row["state"] for row in api(client, f"coverage?{OCTOBER}")["rows"]} == {"built", "held"}
+    for question in ("budgets", "forecast", "anomalies", "unit-costs"):
+        assert api(client, question)["coverage"]["sources_late"] == {"gcp": ["2026-10-05"]}, question
     assert {row["budget"] for row in api(client, "budgets")["rows"]} >= {"shop/web month effective USD"}
     assert api(client, f"anomalies?{OCTOBER}")["rows"][0]["first_day"] == "2026-10-12"
     assert api(client, "unit-costs?from=2026-10-01&to=2026-10-18&grain=day")["rows"]

@@ -1,0 +1,46 @@
+"""Whatever is asked: the answer names the source that is not in it, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from finops_assets.cli import app
+from finops_assets.cost.coverage import Covered, enter_coverage
+from finops_assets_tests.conftest import Site, focus_row
+
+DAYS = tuple(f"2026-09-{n:02}" for n in range(1, 5))
+HELD = date(2026, 9, 3)
+SAID = "other has no figures for 1 day: 2026-09-03"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    site = Site(tmp_path_factory.mktemp("answers"))
+    (site.folder / "finops.yaml").write_text(site.text, encoding="utf-8")
+    site.put_csv("all.csv", *(focus_row(day) for day in DAYS))
+    site.run_all(*DAYS)
+    platform = site.platform
+    with platform.warehouse.writing() as connection:
+        enter_coverage(connection, {("other", HELD): Covered("held", "raw/other:complete failed", "")}, [])
+    platform.warehouse.publish(platform.lake)
+    return site.folder
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["report teams", "report services", "report untagged", "report charges", "report savings", "report commitments",
+     "report corrections", "report committed", "forecast", "anomalies list"],
+)  # fmt: skip
+def test_a_report_names_the_source_that_it_lacks(folder: Path, asked: str) -> None:
+    command = [*asked.split(), "--config", str(folder / "finops.yaml")]
+    shown = CliRunner().invoke(app, command)
+    assert shown.exit_code == 0, shown.output
+    assert SAID in " ".join(shown.output.split())
+    told = json.loads(CliRunner().invoke(app, [*command, "--format", "json"]).stdout)
+    assert told["coverage"]["sources_late"] == {"other": [str(HELD)]}
+    assert not told["coverage"]["whole"]
