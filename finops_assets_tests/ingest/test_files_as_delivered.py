@@ -319,11 +319,11 @@ def test_types_that_nothing_proves_equal_are_refused_by_column_file_and_type(tmp
     assert landed.state == "refused"
     for word in ("'x_Order'", "DOUBLE in 2026-09/0.parquet", "TIMESTAMP in 2026-09/1.parquet"):
         assert word in (landed.reason or "")
-    # A column that holds nothing says nothing of its type.
+    # A column that holds nothing says nothing of its type. (The same charge in both would be told as a copy.)
     [landed] = together(
         tmp_path / "again",
         a_parquet=parquet(focus_row(D1, x_Order=None), types={"x_Order": pa.float64()}),
-        b_parquet=parquet(focus_row(D1, x_Order=moment), types={"x_Order": pa.timestamp("us")}),
+        b_parquet=parquet(focus_row(D1, BilledCost="2", x_Order=moment), types={"x_Order": pa.timestamp("us")}),
     )
     assert landed.state == "live"
 
