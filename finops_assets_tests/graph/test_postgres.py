@@ -51,7 +51,7 @@ DAYS = [FIRST, BAD, LAST]
 SHARED = ("aws", "gcp")
 ROLLED = ("billed_cost", "effective_cost", "row_count")
 FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 
 
 @pytest.fixture
