@@ -19,6 +19,7 @@ from finops_assets.graph.watchers import sensors_of
 from finops_assets.platform import Platform
 from finops_assets.settings.load import config_path, load_settings
 from finops_assets.settings.model import Settings
+from finops_assets.storage.duck import require_address_space
 
 # Two features that Dagster calls unfinished and that we chose knowingly: the versions are pinned for them.
 warnings.filterwarnings("ignore", r".*partitions_def on an AssetCheckSpec", dg.PreviewWarning)
@@ -27,6 +28,7 @@ warnings.filterwarnings("ignore", r".*backfill_policy", dg.BetaWarning)
 
 def build_definitions(settings: Settings, file: Path | None = None) -> dg.Definitions:
     """The asset graph of a configuration; with its file sensors notice that it was changed."""
+    require_address_space(settings.engine)
     platform, days = Platform(settings, file), utc_days(settings.first_day)
     stages = stages_of(platform, days)
     jobs = jobs_of(settings, stages)

@@ -207,6 +207,39 @@ def test_what_a_program_is_writing_is_no_bill_and_a_name_with_something_behind_i
     assert site.platform.lake.read_record("bill", NOT_READ) == {"files": ["bill.csv ", "c.pq", "part-00000"]}
 
 
+@pytest.mark.parametrize(
+    ("kind", "log"),
+    [("Delta", "_delta_log/00000000000000000000.json"), ("Iceberg", "metadata/00001-0b5e.metadata.json")],
+)
+@pytest.mark.parametrize("pattern", ["", "**/*.parquet", "focus/**/*.parquet"])
+def test_a_table_whose_log_says_which_files_count_is_not_read_as_files(
+    make_site: Callable[..., Site], kind: str, log: str, pattern: str
+) -> None:
+    site = make_site(uri=f"exports/{pattern}" if pattern else "exports")
+    site.put("focus/part-0.parquet", parquet(focus_row(D1, BilledCost="1")))
+    site.put("focus/day=1/part-1.parquet", parquet(focus_row(D1, BilledCost="2")))
+    site.put(f"focus/{log}", b"{}")
+    if not pattern.startswith("focus"):
+        site.put("beside.parquet", parquet(focus_row(D1, BilledCost="4", ResourceId="beside")))
+    landed = {g.scope: g for g in site.land()}
+    scope, name = (f"{kind} table", "this folder") if "focus" in pattern else ("focus", "focus")
+    assert landed.pop(scope).state == "waiting"
+    assert {scope: g.state for scope, g in landed.items()} == ({} if "focus" in pattern else {"beside.parquet": "live"})
+    [waits] = [d for d in newest_deliveries(site.source)[1] if d.problems]
+    assert f"{name} is a table of {kind}: its log says which of its files count" in waits.problems[0]
+    assert site.platform.lake.read_record("bill", NOT_READ) is None
+
+
+@pytest.mark.parametrize(("pattern", "read"), [("*.csv", 7), ("*.CSV", 7), ("b.csv", 1), ("B.CSV", 2), ("[ab].csv", 1)])
+def test_a_glob_names_endings_in_any_case_and_a_name_is_that_name(
+    make_site: Callable[..., Site], pattern: str, read: int
+) -> None:
+    site = make_site(uri=f"exports/{pattern}")
+    for name, cost in (("b.csv", "1"), ("B.CSV", "2"), ("C.csv", "4"), ("d.CSV.GZ", "8")):
+        site.put(name, csv_text([focus_row(D1, BilledCost=cost)]))
+    assert billed(site.land()) == {"USD": Decimal(read)}
+
+
 def test_a_link_that_leads_nowhere_is_a_problem_of_that_file_alone(site: Site) -> None:
     site.put_csv("a.csv", focus_row(D1))
     (site.exports / "b.csv").symlink_to("gone/b.csv")

@@ -512,6 +512,8 @@ def test_files_of_one_day_are_one_scope(exports: Place) -> None:
     exports.put("bill_20260903.csv", ROW)
     pattern = r"_(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})"
     assert one(look(exports, "files", period_pattern=pattern)).scope == "2026-09-03"
+    short = r"_20(?P<year>\d{2})(?P<month>\d{2})"
+    assert one(look(exports, "files", period_pattern=short)).scope == "2026-09"
 
 
 @pytest.mark.parametrize("layout", ["azure-exports", "gcs-export"])
@@ -548,9 +550,13 @@ def test_a_period_is_replaced_as_a_whole(make_site: Callable[..., Site]) -> None
 def test_a_file_without_a_period_is_a_problem(exports: Place) -> None:
     exports.put("2026-09/a.csv", ROW)
     exports.put("notes.csv", ROW)
-    good, bad = look(exports, "files", period_pattern=MONTHS)
-    assert good.problems == ()
-    assert "file notes.csv names no period" in one_text(bad)
+    exports.put("2026-13/b.csv", ROW)
+    found = {d.scope: d for d in look(exports, "files", period_pattern=MONTHS)}
+    assert found.pop("2026-09").problems == ()
+    assert [(scope, f"file {scope} names no period" in one_text(d)) for scope, d in sorted(found.items())] == [
+        ("2026-13/b.csv", True),
+        ("notes.csv", True),
+    ]
 
 
 def test_a_file_that_is_not_still_waits_and_later_files_are_taken_then(exports: Place) -> None:

@@ -9,13 +9,13 @@ the end) is judged in reading.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from finops_assets.base.patterns import groups_in
 from finops_assets.base.uris import DATA_SUFFIXES, is_data
 from finops_assets.ingest.layouts.delivery import Delivery, not_still
 from finops_assets.storage.scope import file_set_hash
-from finops_assets.storage.stores.store import Store, StoredFile, matches, not_read
+from finops_assets.storage.stores.store import LoggedTable, Store, StoredFile, matches, not_read, table_of_log
 
 
 def deliveries(
@@ -30,7 +30,11 @@ def deliveries(
     moment = now or datetime.now(UTC)
     scopes: dict[str, list[StoredFile]] = {}
     there = [f for f in store.list(folder) if matches(f.key, pattern)]
-    listed = [f for f in there if is_data(f.key)]
+    tables = {table for f in store.list(folder) if (table := table_of_log(f.key))}
+    listed = [f for f in there if is_data(f.key) and not any(_lies_in(f.key, table.folder) for table in tables)]
+    for table in sorted(tables, key=lambda t: t.folder):
+        if any(is_data(f.key) and _lies_in(f.key, table.folder) for f in there):
+            yield _of_many_versions(table)
     unread = not_read(there)
     if unread and not listed:
         yield _of_another_kind(unread)
@@ -42,7 +46,7 @@ def deliveries(
                 generation=file_set_hash([file]),
                 files=(file,),
                 problems=(
-                    f"file {file.key} names no period by period_pattern {period_pattern!r};"
+                    f"file {file.key} names no period of the calendar by period_pattern {period_pattern!r};"
                     " let `uri` leave it out by a glob, or correct the pattern",
                 ),
                 verified=False,
@@ -58,6 +62,25 @@ def deliveries(
             verified=False,
             not_read=unread,
         )
+
+
+def _lies_in(key: str, folder: str) -> bool:
+    return not folder or key.startswith(f"{folder}/")
+
+
+def _of_many_versions(table: LoggedTable) -> Delivery:
+    """What stands for a table whose files cannot be told apart by their names."""
+    return Delivery(
+        scope=table.folder or f"{table.kind} table",
+        generation="unreadable",
+        files=(),
+        problems=(
+            f"{table.folder or 'this folder'} is a table of {table.kind}: its log says which of its files count, and read"
+            " as files, rows that were changed or deleted would count, too; let its program write it out as Parquet"
+            " files of their own, or let `uri` leave it out by a glob",
+        ),
+        verified=False,
+    )
 
 
 def _of_another_kind(keys: Sequence[str]) -> Delivery:
@@ -80,6 +103,8 @@ def _periods(pattern: str, keys: Sequence[str]) -> list[str | None]:
 
 def _period(named: Mapping[str, str]) -> str | None:
     try:
-        return "-".join(f"{int(named[part]):02}" for part in ("year", "month", "day") if named.get(part))
+        year, month, day = int(named["year"]), int(named["month"]), int(named.get("day") or 1)
+        period = date(year if year > 99 else 2000 + year, month, day).isoformat()
     except ValueError:
         return None
+    return period if named.get("day") else period[: len("YYYY-MM")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -18,15 +19,19 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from finops_assets.base.errors import FinopsError, install
-from finops_assets.base.uris import is_data
+from finops_assets.base.uris import DATA_SUFFIXES, is_data
 
 LOOKS_LIKE_DATA = (
     ".zip", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".snappy", ".xlsx", ".xls", ".xlsb", ".ods", ".tsv",
     ".txt", ".dat", ".json", ".jsonl", ".ndjson", ".avro", ".orc", ".pqt", ".parq", ".feather", ".arrow", ".pq", ".psv",
 )  # fmt: skip
 """Endings that a bill may come in and that are not read."""
-_OF_A_WRITER = frozenset({"_temporary", "_delta_log", "_spark_metadata", "__macosx"})
+_OF_A_WRITER = frozenset({"_temporary", "_spark_metadata", "__macosx"})
 """Folders in which programs keep what is being written, and notes of their own: nothing in them is a bill."""
+# Of a table of many versions only its log says which files count: Delta's commits, Iceberg's metadata.
+_DELTA_LOG = "_delta_log"
+_LOGS = (_DELTA_LOG, "metadata")
+_ICEBERG_LOG = re.compile(r"(?P<table>.*?)/?\bmetadata/[^/]+\.metadata\.json(\.gz)?")
 # What providers, and FOCUS, put beside the data.
 _BESIDE_DATA = ("manifest", "_manifest", "metadata", "schema", "recency", "readme")
 PARALLEL_DOWNLOADS = 4
@@ -140,7 +145,8 @@ class LocalStore:
             folders += [
                 below
                 for below in level.folders
-                if (below.startswith(prefix) or prefix.startswith(below)) and reaches(below, self.pattern)
+                if (below.startswith(prefix) or prefix.startswith(below))
+                and (reaches(below, self.pattern) or below.split("/")[-2] in _LOGS)
             ]
             found += [file for file in level.files if file.key.startswith(prefix) and file.key.endswith(suffix)]
         return sorted(found, key=lambda f: f.key)
@@ -165,7 +171,7 @@ class LocalStore:
                         continue  # gone since it was listed
                     if stat.S_ISDIR(found.st_mode):
                         folders.append(f"{key}/")
-                    elif stat.S_ISREG(found.st_mode):
+                    elif stat.S_ISREG(found.st_mode) and not hidden(key):
                         files.append(self._stored(key, found))
         except (FileNotFoundError, NotADirectoryError):
             return Level((), ())
@@ -227,7 +233,7 @@ class LocalStore:
 
 def not_read(files: Iterable[StoredFile]) -> tuple[str, ...]:
     """The keys that look like data and are not read, because of what they end in."""
-    keys = [f.key for f in files if not is_data(f.key) and _looks_like_data(f.key.lower())]
+    keys = [f.key for f in files if not is_data(f.key) and _looks_like_data(f.key.lower()) and not table_of_log(f.key)]
     return tuple(key for key in keys if not key.rpartition("/")[2].lower().startswith(_BESIDE_DATA))
 
 
@@ -238,8 +244,31 @@ def _looks_like_data(key: str) -> bool:
 
 
 def hidden(key: str) -> bool:
-    """Is a file hidden, a program's own, or the empty object that some consoles put in place of a folder?"""
-    return key.endswith("/") or not key or any(_is_hidden(part) for part in key.split("/"))
+    """Is a file hidden, a program's own, or the empty object that some consoles put in place of a folder?
+
+    Of the log of a Delta table its commits are not: without them the files that it no longer counts look like a bill.
+    """
+    parts = key.split("/")
+    of_a_log = _DELTA_LOG in parts[:-1] and not key.endswith(".json")
+    return key.endswith("/") or not key or of_a_log or any(_is_hidden(part) for part in parts)
+
+
+@dataclass(frozen=True)
+class LoggedTable:
+    """A table of many versions: which of its files count stands in its log alone."""
+
+    folder: str
+    """Its key, "" for the root."""
+    kind: str
+
+
+def table_of_log(key: str) -> LoggedTable | None:
+    """The table whose log a file is part of."""
+    folder, found, _ = f"/{key}".rpartition(f"/{_DELTA_LOG}/")
+    if found:
+        return LoggedTable(folder.strip("/"), "Delta")
+    iceberg = _ICEBERG_LOG.fullmatch(key)
+    return LoggedTable(iceberg["table"], "Iceberg") if iceberg else None
 
 
 def _is_hidden(part: str) -> bool:
@@ -331,10 +360,21 @@ class EmptyRange(Exception):
 
 
 def matches(key: str, pattern: str) -> bool:
-    """Does a key match a glob? `*` stays within a folder, `**` crosses folders; '' matches all."""
+    """Does a key match a glob? `*` stays within a folder, `**` crosses folders; '' matches all.
+
+    `*.csv` names `b.CSV`, too: what data files end in is read in any case. A name without `*`, `?` or `[` is that name.
+    """
     if not pattern:
         return True
+    last = pattern.rpartition("/")[2]
+    if is_data(key) and any(c in last for c in "*?["):
+        key, pattern = _with_small_ending(key), _with_small_ending(pattern)
     return _match(key.split("/"), pattern.split("/"))
+
+
+def _with_small_ending(name: str) -> str:
+    ending = next((suffix for suffix in reversed(DATA_SUFFIXES) if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(ending)] + ending
 
 
 def reaches(folder: str, pattern: str) -> bool:
