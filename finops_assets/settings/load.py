@@ -13,7 +13,7 @@ from finops_assets.settings.attribution import AttributionRule, RulesAlone
 from finops_assets.settings.explain import explained, place_of_error
 from finops_assets.settings.mistakes import cross_mistakes, list_of, rule_mistakes
 from finops_assets.settings.model import Settings
-from finops_assets.settings.yaml_file import Loader, dotted, duplicate_keys, line_of, lines_of
+from finops_assets.settings.yaml_file import dotted, line_of, read_document
 
 CONFIG_ENV = "FINOPS_CONFIG"
 DEFAULT_CONFIG = "finops.yaml"
@@ -50,9 +50,10 @@ def load_candidate(path: Path, settings: Settings) -> Settings:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        raw = yaml.load(text, Loader=Loader)
+        document = read_document(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(str(path), [Mistake("(file)", f"cannot be read as YAML: {error}")]) from error
+    raw = document.content
     if isinstance(raw, dict) and "sources" in raw:
         whole = parse_settings(text, path.absolute())
         decides = {name: getattr(whole, name) for name in ("dimensions", "placeholders", "attribution_rules")}
@@ -60,8 +61,7 @@ def load_candidate(path: Path, settings: Settings) -> Settings:
     if not isinstance(raw, dict) or set(raw) != {"attribution_rules"}:
         allowed = "attribution_rules: and a list, or a whole finops.yaml"
         raise ConfigError(str(path), [Mistake("(file)", f"holds something else; allowed: {allowed}")])
-    node = yaml.compose(text, Loader=Loader)
-    found = list(duplicate_keys(node, ()))
+    found = list(document.twice)
     rules: tuple[AttributionRule, ...] = ()
     try:
         rules = RulesAlone.model_validate(raw).attribution_rules
@@ -70,27 +70,25 @@ def load_candidate(path: Path, settings: Settings) -> Settings:
     listed = list_of(raw["attribution_rules"])
     found += rule_mistakes(listed, set(settings.dimensions), {s.name for s in settings.sources})
     if found:
-        lines = dict(lines_of(node, ()))
-        raise ConfigError(str(path), [Mistake(dotted(loc), text, line_of(lines, loc)) for loc, text in found])
+        raise ConfigError(str(path), [Mistake(dotted(loc), text, line_of(document.lines, loc)) for loc, text in found])
     return settings.model_copy(update={"attribution_rules": rules})
 
 
 def parse_settings(text: str, file: Path) -> Settings:
     """Settings from YAML text; `file` gives the name in messages and the base of relative paths."""
     try:
-        node = yaml.compose(text, Loader=Loader)
-        raw = yaml.load(text, Loader=Loader)
+        document = read_document(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)
         raise ConfigError(
             str(file), [Mistake("(file)", f"is not YAML: {problem}", mark.line + 1 if mark else None)]
         ) from error
+    raw = document.content
     if not isinstance(raw, dict):
         what = "is empty" if raw is None else f"must be a mapping, found {type(raw).__name__}"
         raise ConfigError(str(file), [Mistake("(file)", f"{what}; the project's finops.yaml shows each setting")])
-    lines = dict(lines_of(node, ()))
-    found: list[tuple[tuple[str | int, ...], str]] = list(duplicate_keys(node, ()))
+    found = list(document.twice)
     settings: Settings | None = None
     try:
         settings = Settings.model_validate(raw, context={"folder": file.parent})
@@ -100,5 +98,5 @@ def parse_settings(text: str, file: Path) -> Settings:
         found += [(place_of_error(e), explained(e)) for e in real]
     found += cross_mistakes(raw, file.parent)
     if found or settings is None:
-        raise ConfigError(str(file), [Mistake(dotted(loc), text, line_of(lines, loc)) for loc, text in found])
+        raise ConfigError(str(file), [Mistake(dotted(loc), text, line_of(document.lines, loc)) for loc, text in found])
     return settings

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import yaml
+
+Place = tuple[str | int, ...]
 
 
 class Loader(yaml.SafeLoader):
@@ -26,39 +30,65 @@ Loader.yaml_implicit_resolvers = {
 }
 
 
-def dotted(loc: tuple[str | int, ...]) -> str:
+@dataclass(frozen=True)
+class Document:
+    """A YAML text, read once: what it holds, the line of each place, and the keys that stand twice."""
+
+    content: Any
+    lines: Mapping[Place, int]
+    twice: list[tuple[Place, str]]
+
+
+def read_document(text: str) -> Document:
+    """Raises yaml.YAMLError where the text is none."""
+    loader = Loader(text)
+    try:
+        node = loader.get_single_node()
+        # Before it is constructed: that puts the keys which a mapping takes over from another among its own.
+        lines, twice = dict(_lines_of(node, ())), list(_duplicate_keys(node, ()))
+        return Document(None if node is None else loader.construct_document(node), lines, twice)
+    finally:
+        loader.dispose()
+
+
+def dotted(loc: Place) -> str:
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text or "(file)"
 
 
-def line_of(lines: Mapping[tuple[str | int, ...], int], loc: tuple[str | int, ...]) -> int | None:
+def line_of(lines: Mapping[Place, int], loc: Place) -> int | None:
     while loc and loc not in lines:
         loc = loc[:-1]
     return lines.get(loc)
 
 
-def lines_of(node: yaml.Node | None, loc: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+def _lines_of(node: yaml.Node | None, loc: Place) -> Iterator[tuple[Place, int]]:
     if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
+        for key, value in _named(node):
             yield (*loc, key.value), key.start_mark.line + 1
-            yield from lines_of(value, (*loc, key.value))
+            yield from _lines_of(value, (*loc, key.value))
     elif isinstance(node, yaml.SequenceNode):
         for i, value in enumerate(node.value):
             yield (*loc, i), value.start_mark.line + 1
-            yield from lines_of(value, (*loc, i))
+            yield from _lines_of(value, (*loc, i))
 
 
-def duplicate_keys(node: yaml.Node | None, loc: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _duplicate_keys(node: yaml.Node | None, loc: Place) -> Iterator[tuple[Place, str]]:
     """YAML lets the last of two equal keys win in silence; here that is a mistake."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
-        for key, value in node.value:
+        for key, value in _named(node):
             if key.value in seen:
                 yield (*loc, key.value), f"the key {key.value!r} stands twice; keep one"
             seen.add(key.value)
-            yield from duplicate_keys(value, (*loc, key.value))
+            yield from _duplicate_keys(value, (*loc, key.value))
     elif isinstance(node, yaml.SequenceNode):
         for i, value in enumerate(node.value):
-            yield from duplicate_keys(value, (*loc, i))
+            yield from _duplicate_keys(value, (*loc, i))
+
+
+def _named(node: yaml.MappingNode) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
+    """Its entries whose key is a word; others are refused where they are constructed."""
+    return ((key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from finops_assets.focus.specification import canonical_name
@@ -48,12 +49,12 @@ class ExportTable:
     files: tuple[PlainFile, ...] = ()
     """The files that `sql` puts together, for another reader than the engine; none where it does more than that."""
 
-    @property
+    @cached_property
     def focus_columns(self) -> dict[str, str]:
         """FOCUS name -> the column as written."""
         return {focus: name for name in self.types if (focus := canonical_name(name))}
 
-    @property
+    @cached_property
     def other_columns(self) -> list[str]:
         """What is not FOCUS: x_ columns and whatever else the provider adds. Kept as it is."""
         return [n for n in self.types if canonical_name(n) is None and n not in (SOURCE_FILE, SOURCE_ROW)]
