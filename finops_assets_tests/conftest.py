@@ -36,6 +36,7 @@ from finops_assets.platform import Platform
 from finops_assets.settings.load import parse_settings
 from finops_assets.settings.sources import Source
 from finops_assets.storage.ledger import Generation, Ledger
+from finops_assets_tests import shared
 
 # Where CI starts this in the background, each step of each run would wait for its log's `tail`.
 heed_signals()
@@ -57,10 +58,15 @@ def _in_memory() -> str | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """`tmp_path` lies in memory, unless --basetemp says otherwise, and goes with the run."""
-    if config.option.basetemp is None and not hasattr(config, "workerinput") and (memory := _in_memory()):
+    """`tmp_path` lies in memory, unless --basetemp says otherwise, and goes with the run; so does what is shared."""
+    if hasattr(config, "workerinput"):
+        return
+    memory = _in_memory()
+    if config.option.basetemp is None and memory:
         config.option.basetemp = tempfile.mkdtemp(prefix="finops-pytest-", dir=memory)
         config.add_cleanup(partial(shutil.rmtree, config.option.basetemp, ignore_errors=True))
+    os.environ[shared.FOLDER] = tempfile.mkdtemp(prefix="finops-shared-", dir=memory)
+    config.add_cleanup(partial(shutil.rmtree, os.environ[shared.FOLDER], ignore_errors=True))
 
 
 SLOW = ("Graph", "persistent_instance", "dagster_dev", "subprocess", "Estate", "s3_endpoint", "postgres_server")

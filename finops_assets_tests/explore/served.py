@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ from finops_assets.settings.load import parse_settings
 from finops_assets.tables import ddl, declarations
 from finops_assets.tables.values import typed
 from finops_assets_tests.conftest import csv_text, focus_row
+from finops_assets_tests.shared import made_once
 
 FIRST, LAST = date(2026, 9, 1), date(2026, 10, 17)
 HELD, SPIKE = date(2026, 10, 5), date(2026, 10, 12)
@@ -201,19 +203,28 @@ class Served:
 
 
 def published_platform(folder: Path, more: str = "") -> Platform:
-    """The platform built, evaluated and published. `more`: of finops.yaml."""
+    """The platform built, evaluated and published, in an empty folder of its own. `more`: of finops.yaml, of what is asked."""
+    return published_copy(made_once("explored", _evaluated), folder, more)
+
+
+def published_copy(made: Path, folder: Path, more: str = "") -> Platform:
+    """A copy of a folder with the platform, published there: what is published names the lake's files in full."""
+    shutil.copytree(made, folder, dirs_exist_ok=True)
     config = folder / "finops.yaml"
     config.write_text(SETTINGS + more, encoding="utf-8")
-    (folder / "budgets.csv").write_text(BUDGETS, encoding="utf-8")
-    (folder / "rates.csv").write_text(RATES, encoding="utf-8")
-    (folder / "units.csv").write_text(UNITS, encoding="utf-8")
     platform = Platform(parse_settings(SETTINGS + more, config))
+    platform.warehouse.publish(platform.lake, platform.settings.dimensions)
+    return platform
+
+
+def _evaluated(folder: Path) -> None:
+    for name, text in (("budgets.csv", BUDGETS), ("rates.csv", RATES), ("units.csv", UNITS)):
+        (folder / name).write_text(text, encoding="utf-8")
+    platform = Platform(parse_settings(SETTINGS, folder / "finops.yaml"))
     deliver(folder, LAST + timedelta(days=1))
     build(platform, FIRST, LAST + timedelta(days=1))
     evaluate(platform)
     suggest(platform)
-    platform.warehouse.publish(platform.lake, platform.settings.dimensions)
-    return platform
 
 
 @contextmanager
