@@ -187,9 +187,11 @@ def _newest_whole_day(live: list[Generation]) -> date | None:
 
 
 def told_once(
-    platform: Platform, deliveries: Iterable[Observation], late: Iterable[Alert]
+    platform: Platform, deliveries: Iterable[Observation], late: Iterable[Alert], open_alerts: Iterable[OpenAlert] = ()
 ) -> tuple[list[Observation], list[Alert], dict[str, str]]:
     """A source that is late because its delivery waits or was refused is one matter, told by the delivery's alert.
+
+    So is one of which a day was judged since its deadline: the alert of its gate tells of it.
 
     Returns the deliveries with what lateness adds to them, the late sources that remain, and of those that do
     not (their key) the key that tells of them.
@@ -197,7 +199,13 @@ def told_once(
     told = {o.key: o for o in deliveries}
     remaining: list[Alert] = []
     because: dict[str, str] = {}
+    of_gates = [o.alert for o in open_alerts if o.alert.figures.get("empty") == MISSING]
     for alert in late:
+        newest = str(alert.figures["newest_day"])
+        held = [a for a in of_gates if a.source == alert.source and a.day and (newest == "none" or str(a.day) > newest)]
+        if held:
+            because[alert.key] = min(held, key=lambda a: str(a.day)).key
+            continue
         found = _delivery_due(platform, alert, [o.alert for o in told.values() if o.alert])
         if found is None:
             remaining.append(alert)

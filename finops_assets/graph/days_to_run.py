@@ -37,7 +37,11 @@ def days_to_run(platform: Platform, instance: dg.DagsterInstance, first: date, e
         return wanted
     if any(new_usage(platform.lake, cluster) for cluster in settings.clusters):
         return wanted
-    changed = {d for source in settings.sources for d in changed_days(platform.lake, source, first, end)}
+    changed = {
+        day
+        for source in settings.sources
+        for day in changed_days(platform.lake, source, first, end, deadline=settings.deadline(source))
+    }
     with platform.warehouse.reading() as connection:
         if settings.currency:
             changed |= set(days_to_convert(connection, settings.currency))

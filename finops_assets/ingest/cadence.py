@@ -25,6 +25,8 @@ Meaning = Literal["costs nothing", "awaited", "missing"]
 COSTS_NOTHING: Final = "costs nothing"
 AWAITED: Final = "awaited"
 MISSING: Final = "missing"
+DEADLINE = "08:00"
+"""Where none is given: `night.deadline` as it is by default."""
 
 # How much of its history a cadence is learnt from, and how much there must be of it.
 LEARNT_FROM = timedelta(days=120)
@@ -83,7 +85,7 @@ class Calendar:
         self,
         live: Iterable[Generation],
         cadence: Cadence | None = None,
-        deadline: str = "08:00",
+        deadline: str = DEADLINE,
         pending: Iterable[Generation] = (),
     ) -> None:
         self.live = [*live]

@@ -13,7 +13,7 @@ import duckdb
 
 from finops_assets.base.errors import LakeError
 from finops_assets.base.sql import identifier, literal
-from finops_assets.ingest.cadence import Calendar
+from finops_assets.ingest.cadence import AWAITED, COSTS_NOTHING, DEADLINE, MISSING, Calendar
 from finops_assets.ingest.landing import DERIVED_TYPES, slice_folder
 from finops_assets.ingest.layouts.delivery import incomplete_sectors
 from finops_assets.ingest.reading.export_table import all_columns, canonical_type
@@ -35,17 +35,20 @@ class RawDay:
     changed: bool
 
 
-def compose_days(lake: Lake, engine: EngineSettings, source: Source, days: Iterable[date]) -> list[RawDay]:
+def compose_days(
+    lake: Lake, engine: EngineSettings, source: Source, days: Iterable[date], deadline: str = DEADLINE
+) -> list[RawDay]:
     """Write each day's one raw file from the live slices that hold it; a day that did not change is not touched.
 
     A day without rows gets an empty file: that it cost nothing, or nothing was delivered, is for the gate to say.
+    `deadline` ("HH:MM", UTC) is when the source must have delivered the day before.
     """
     # Looked at before the ledger: whoever saw an older ledger must not replace a day that a newer one made.
     days = list(days)
     there = {day for day in days if lake.holds(lake.day_file("raw", source.name, day))}
     generations = list(Ledger(lake, source.name).all_live())
     waiting = _pending(lake, source.name)
-    calendar, now = Calendar(generations, source.cadence, pending=waiting), datetime.now(UTC)
+    calendar, now = Calendar(generations, source.cadence, deadline, waiting), datetime.now(UTC)
     result = []
     with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
         for day in days:
@@ -59,7 +62,8 @@ def compose_days(lake: Lake, engine: EngineSettings, source: Source, days: Itera
                 _compose(lake, connection, day, [folder for _, folder in parts], target)
             record = _day_record(day, totals, slices, generations, waiting)
             if not totals.rows:
-                record["costs_nothing"] = bool(calendar.costs_nothing(day, now))
+                meaning = calendar.of(day, now).meaning
+                record |= {"costs_nothing": meaning == COSTS_NOTHING, "awaited": meaning == AWAITED}
             if record != held:
                 lake.write_record(record, source.name, "days", day.isoformat())
             result.append(RawDay(day, totals, slices, changed=not same))
@@ -91,19 +95,26 @@ def _incomplete(day: date, live: Iterable[Generation]) -> int:
 
 
 def changed_days(
-    lake: Lake, source: Source, first: date, end: date, beside: Collection[date] = frozenset()
+    lake: Lake,
+    source: Source,
+    first: date,
+    end: date,
+    beside: Collection[date] = frozenset(),
+    charged: Collection[date] = frozenset(),
+    deadline: str = DEADLINE,
 ) -> list[date]:
     """The days from `first` to before `end` whose raw file is not what the live deliveries make of them now.
 
     Reads the ledger only. A day counts as changed when its rows differ, whatever delivery they are in, and when
     it was judged while a delivery waited or was refused that no longer does. A day without charges is one that cost
     nothing and was not composed as such: from the source's first charge on, and of those `beside`, which other sources
-    hold.
+    hold. So does a day that is missing since its `deadline`, where it was composed as awaited, or others have `charged`
+    on it.
     """
     live = list(Ledger(lake, source.name).all_live())
     waiting = _pending(lake, source.name)
     held = {date.fromisoformat(name) for name in lake.records(source.name, "days")}
-    calendar, now = Calendar(live, source.cadence, pending=waiting), datetime.now(UTC)
+    calendar, now = Calendar(live, source.cadence, deadline, waiting), datetime.now(UTC)
     looked_at = {d for g in live for d in g.days} | held
     if calendar.charged:
         since = max(first, calendar.charged[0])
@@ -114,24 +125,30 @@ def changed_days(
             continue
         record = lake.read_record(source.name, "days", day.isoformat()) if day in held else None
         totals = sum_totals([g.days[day] for g in live if day in g.days])
-        free = not totals.rows and bool(calendar.costs_nothing(day, now))
-        if record is None and not totals.rows:
-            changed += [day] if free else []
+        meaning = None if totals.rows else calendar.of(day, now).meaning
+        free = meaning == COSTS_NOTHING
+        if record is None and meaning:
+            changed += [day] if free or (meaning == MISSING and day in charged) else []
         elif (
             record is None
             or free != record.get("costs_nothing", False)
             or record["totals"]["fingerprint"] != totals.fingerprint
             or record.get("incomplete", 0) != _incomplete(day, live)
+            or (record.get("awaited", False) and meaning != AWAITED)
             or (record.get("pending", False) and not any(concerns(g, day, live) for g in waiting))
         ):
             changed.append(day)
     return changed
 
 
-def days_of(lake: Lake, source: str) -> set[date]:
-    """The days on which a source has charges, and those that were composed of it."""
-    charged = {day for g in Ledger(lake, source).all_live() for day in g.days}
-    return charged | {date.fromisoformat(name) for name in lake.records(source, "days")}
+def charged_days(lake: Lake, source: str) -> set[date]:
+    """The days on which a source has charges."""
+    return {day for g in Ledger(lake, source).all_live() for day, totals in g.days.items() if totals.rows}
+
+
+def composed_days(lake: Lake, source: str) -> set[date]:
+    """The days that were composed of a source, with and without charges."""
+    return {date.fromisoformat(name) for name in lake.records(source, "days")}
 
 
 def _compose(lake: Lake, connection: duckdb.DuckDBPyConnection, day: date, folders: list[Path], target: Path) -> None:

@@ -80,28 +80,30 @@ def test_the_sensors_have_days_built_that_are_not_due_and_a_day_that_is_due_open
 ) -> None:
     cursor = None
 
-    def late(at: datetime) -> list[tuple[date | None, str]]:
+    def told(at: datetime) -> list[tuple[str, date | None, str]]:
         nonlocal cursor
         cursor, _ = tick(graph.platform, graph.instance, cursor, at, {}, lambda _: None)
         with AlertHistory.beside(graph.settings.warehouse).opened() as opened:
-            alerts = [o.alert for o in opened.open_alerts().values()]
-        assert {a.key for a in alerts} <= {"late vendor"}, "a day that is awaited opens no other alert"
-        return [(a.day, a.severity) for a in alerts]
+            return sorted((o.alert.key, o.alert.day, o.alert.severity) for o in opened.open_alerts().values())
 
     deliver(tmp_path, "cloud", *between(TUESDAY, SUNDAY))
     deliver(tmp_path, "vendor", *between(TUESDAY, FRIDAY - timedelta(days=1)))
-    ran = settle(graph)
-    # Friday is due and not there: nobody asks for it. The weekend costs nothing by the calendar, and is built.
-    assert ran["vendor"] == {*between(TUESDAY, SUNDAY)} - {FRIDAY}
-    assert vendor(graph) == dict.fromkeys(between(TUESDAY, SUNDAY), "built") | {FRIDAY: "awaited"}
-
-    assert late(datetime(2026, 9, 5, 8, 0, tzinfo=UTC)) == []
-    assert late(datetime(2026, 9, 5, 9, 0, tzinfo=UTC)) == [(FRIDAY, "WARNING")]
+    for source in ("cloud", "vendor"):
+        graph.perform(graph.asked(f"watch_{source}")[0])
+    # Until the deadline has passed nobody asks for Friday. It is late at once, whether a run has judged it or not.
+    assert told(datetime(2026, 9, 5, 8, 0, tzinfo=UTC)) == []
+    assert told(datetime(2026, 9, 5, 9, 0, tzinfo=UTC)) == [("late vendor", FRIDAY, "WARNING")]
+    # It is long over: Friday is judged and held. The weekend costs nothing by the calendar, and is built.
+    assert settle(graph)["vendor"] == {*between(TUESDAY, SUNDAY)}
+    assert vendor(graph) == dict.fromkeys(between(TUESDAY, SUNDAY), "built") | {FRIDAY: "held"}
+    missing = (f"check raw/vendor:complete {FRIDAY}", FRIDAY, "CRITICAL")
+    assert missing in told(datetime(2026, 9, 5, 9, 30, tzinfo=UTC))
+    assert told(datetime(2026, 9, 5, 9, 40, tzinfo=UTC)) == [missing], "one matter, one alert"
+    assert settle(graph)["vendor"] == set(), "nor is it asked for again"
     # It comes: it alone is run, and the weekend after it is not late.
     deliver(tmp_path, "vendor", FRIDAY)
     deliver(tmp_path, "cloud", MONDAY)
-    assert settle(graph)["vendor"] == {FRIDAY}
-    assert vendor(graph) == dict.fromkeys(between(TUESDAY, SUNDAY), "built") | {MONDAY: "awaited"}
-    assert late(datetime(2026, 9, 7, 9, 0, tzinfo=UTC)) == []
+    assert settle(graph)["vendor"] == {FRIDAY, MONDAY}
+    assert vendor(graph) == dict.fromkeys(between(TUESDAY, SUNDAY), "built") | {MONDAY: "held"}
     charged = {day for day, provider in graph.rollup("charge_date, provider") if provider == "Vendor"}
     assert charged == {*between(TUESDAY, FRIDAY)}, "what is built of the weekend is no row"

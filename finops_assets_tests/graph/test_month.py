@@ -81,7 +81,8 @@ class Watched:
                 self.asked.append(str(request.run_key))
                 self.graph.perform(request)
                 for asset in request.asset_selection or ():
-                    if asset.path[0] == "raw":
+                    # The other sources' days are long over, too: where one of them is missing it is judged and held.
+                    if asset.path[0] == "raw" and asset.path[1] in ran:
                         ran[asset.path[1]] += days_of(request)
             if not requests:
                 return ran

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
 import pytest
 
+from finops_assets.ingest import raw_days
 from finops_assets.ingest.cadence import AWAITED, COSTS_NOTHING, MISSING, Calendar, learnt
 from finops_assets.storage.ledger import DayTotals, Generation
+from finops_assets_tests.conftest import Site, focus_row
 
 SEPTEMBER = date(2026, 9, 1)
 PERIOD = ((SEPTEMBER, date(2026, 10, 1)),)
@@ -114,3 +116,30 @@ def test_no_charge_is_due_on_days_outside_of_the_cadence() -> None:
     assert monthly.of(monday, at(date(2026, 9, 8))).meaning == COSTS_NOTHING
     assert monthly.of(date(2026, 10, 1), at(date(2026, 11, 10))).meaning == AWAITED
     assert monthly.of(date(2026, 10, 1), at(date(2026, 11, 11))).meaning == MISSING
+
+
+@pytest.mark.parametrize(("deadline", "waits"), [("23:00", True), ("11:00", False)])
+def test_a_day_that_was_composed_as_awaited_has_changed_once_its_deadline_has_passed(
+    site: Site, monkeypatch: pytest.MonkeyPatch, deadline: str, waits: bool
+) -> None:
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return at(date(2026, 9, 4))
+
+    monkeypatch.setattr(raw_days, "datetime", Noon)
+    for day in days(SEPTEMBER, 2):
+        site.put_csv(f"{day}.csv", focus_row(str(day)))
+    wanted, lake, end = days(SEPTEMBER, 3), site.platform.lake, date(2026, 9, 4)
+    site.run(*map(str, wanted[:2]))
+
+    def changed(until: str, charged: Sequence[date] = ()) -> list[date]:
+        return raw_days.changed_days(lake, site.source, SEPTEMBER, end, charged, charged, until)
+
+    # Never composed: it is asked for where others have charges on it, and only once it is missing.
+    missing = [] if waits else [wanted[2]]
+    assert (changed(deadline), changed(deadline, wanted)) == ([], missing)
+    raw_days.compose_days(lake, site.platform.settings.engine, site.source, wanted, "23:00")
+    assert changed(deadline) == missing
+    raw_days.compose_days(lake, site.platform.settings.engine, site.source, wanted, deadline)
+    assert changed(deadline, wanted) == []

@@ -49,7 +49,7 @@ def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) ->
                 platform.lake, settings.engine, source, settings.first_day, context.log.info, settings.plausibility
             )
             context.log_event(landed(platform, source))
-            composed = compose_days(platform.lake, settings.engine, source, days)
+            composed = compose_days(platform.lake, settings.engine, source, days, settings.deadline(source))
         generations = {g.scope: g for g in Ledger(platform.lake, source.name).all_live()}
         for day in composed:
             holding = [g for g in generations.values() if day.day in g.days]

@@ -127,7 +127,7 @@ def tick(
         seen += out_of_reach(platform.settings, platform.landed_names, now, open_alerts, checks or {}, steps)
         seen += taken_out_observations(platform.settings.published, platform.source_names, now, open_alerts)
         deliveries, late, because = told_once(
-            platform, delivery_observations(platform, now, open_alerts), late_sources(platform, now)
+            platform, delivery_observations(platform, now, open_alerts), late_sources(platform, now), open_alerts
         )
         seen += deliveries
         seen += usage_observations(platform, now, open_alerts)

@@ -30,8 +30,8 @@ from finops_assets.graph.run_alerts import finished_runs
 from finops_assets.graph.run_range import DAYS_PER_RUN
 from finops_assets.graph.sensors.deliveries import ACTIVE, asked, digest
 from finops_assets.graph.settings_in_force import SettingsChanged, in_force
-from finops_assets.ingest.cadence import Calendar
-from finops_assets.ingest.raw_days import changed_days, days_of
+from finops_assets.ingest.cadence import COSTS_NOTHING, Calendar
+from finops_assets.ingest.raw_days import changed_days, charged_days, composed_days
 from finops_assets.platform import Platform
 from finops_assets.settings.sources import Source
 from finops_assets.storage.ledger import Generation, Ledger
@@ -126,15 +126,17 @@ class _Look:
         """The changed days of all sources; or, instead, what has to end before they are asked for."""
         settings, lake = self.platform.settings, self.platform.lake
         # Who charges nothing on a day of the others says so, or they would wait for it.
-        of_all = set[date]().union(*(days_of(lake, source.name) for source in settings.sources))
+        charged = set[date]().union(*(charged_days(lake, source.name) for source in settings.sources))
+        of_all = charged.union(*(composed_days(lake, source.name) for source in settings.sources))
+        first, end = settings.first_day, self.now.date()
         changed = {
-            source.name: set(changed_days(lake, source, settings.first_day, self.now.date(), of_all))
+            source.name: set(changed_days(lake, source, first, end, of_all, charged, settings.deadline(source)))
             for source in settings.sources
         }
         split_anew = {
             day
             for source in settings.counted
-            for day in usage_changed_days(lake, settings.clusters, source.name, settings.first_day, self.now.date())
+            for day in usage_changed_days(lake, settings.clusters, source.name, first, end)
         }
         every = sorted(split_anew.union(*changed.values()))
         if not every:
@@ -166,7 +168,7 @@ class _Look:
         sources = [s for s in self.platform.settings.sources if days[0] in changed[s.name]]
         content = []
         for s in sources:
-            calendar = Calendar(live[s.name], s.cadence)
+            calendar = Calendar(live[s.name], s.cadence, self.platform.settings.deadline(s))
             content += [[s.name, *_content(live[s.name], day, calendar, self.now)] for day in days]
         if split_anew:
             lake, clusters = self.platform.lake, self.platform.settings.clusters
@@ -226,7 +228,8 @@ def _alike(chunks: Iterable[list[date]], changed: Collection[set[date]]) -> Iter
 def _content(live: list[Generation], day: date, calendar: Calendar, now: datetime) -> list[str]:
     """What a day would be made of: a restatement to what it once was is asked for again too."""
     holding = [f"{day} {g.scope} {g.generation} {g.days[day].fingerprint} {g.sectors}" for g in live if day in g.days]
-    return holding or [f"{day} {calendar.costs_nothing(day, now)}"]
+    empty = calendar.of(day, now)
+    return holding or [f"{day} {empty.meaning} {empty.why if empty.meaning == COSTS_NOTHING else ''}"]
 
 
 def _compared(shadows: Sequence[Source], sources: Sequence[Source]) -> list[Source]:
