@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime
@@ -486,6 +487,36 @@ def test_a_csv_says_how_it_is_written(site: Site, how: str, packed: bool) -> Non
     assert said([landed]) == repaired
     assert [r for (r,) in site.rows(D1, "ResourceId")] == [None, "größer"]
     assert not any("\ufeff" in str(value) for row in site.rows(D1, "*") for value in row)
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_quotes_behind_a_backslash_are_read_as_spark_writes_them(site: Site, uneven: bool) -> None:
+    """Also where the text before the quote ends in backslashes of its own, and beside ones that mean nothing."""
+    rows = [
+        focus_row(D1, BilledCost="1", Tags='{"team": "core"}', ChargeDescription="C:\\disks"),
+        focus_row(D1, BilledCost="2", Tags='{"team": "say \\"core\\""}', ChargeDescription="plain"),
+        focus_row(D1, BilledCost="4", Tags="", ChargeDescription="ends in a backslash\\"),
+    ]
+
+    def field(text: str) -> str:
+        # Backslashes are doubled where a quote follows, a field's own or the closing one.
+        doubled = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), text)
+        return f'"{doubled}"'
+
+    lines = [",".join(rows[0]), *(",".join(field(str(v)) for v in row.values()) for row in rows)]
+    content = "".join(f"{line}\n" for line in lines)
+    site.put("a.csv", content.replace("\n", "\r\n", 2) if uneven else content)
+    [landed] = site.run(D1)
+    assert landed.state == "live", landed.reason
+    assert billed([landed]) == {"USD": Decimal(7)}
+    assert said([landed])["escape", ""] == (3, None)
+    told = [row["ChargeDescription"] for row in rows]
+    assert [text for (text,) in site.rows(D1, "ChargeDescription")] == told
+    site.facts(D1)
+    assert [team for (team,) in site.rows(D1, "team", layer="facts")] == ["core", 'say "core"', None]
+    # A row that lacks a field is refused, with what the engine says of the file as it is.
+    site.put("b.csv", content.replace('","Cloud"', '"', 1))
+    assert {g.scope: g.state for g in site.land()}["b.csv"] == "refused"
 
 
 def test_what_stands_within_quotes_keeps_its_line_ends(site: Site) -> None:

@@ -70,11 +70,13 @@ class CsvForm:
     """Byte order marks stand where none belong: before the first row, or twice before the header."""
     uneven: bool = False
     """Its lines are to be made even: they end in two ways, or some have spaces alone."""
+    escaped: bool = False
+    """A quote within a field stands behind a backslash, as Spark and MySQL write it, and is to be doubled."""
 
     @property
     def plain(self) -> bool:
         """Can the engine read the file as it is, once it is told the delimiter?"""
-        return self.encoding == "utf-8" and not self.before and not self.marked and not self.uneven
+        return self.encoding == "utf-8" and not self.before and not (self.marked or self.uneven or self.escaped)
 
 
 def look(file: Path) -> Seen:
@@ -244,6 +246,17 @@ class Rewritten:
     """Lines that bore a byte order mark in vain."""
     evened: int = 0
     """Lines that ended otherwise than most, or had spaces alone and are left out."""
+    escaped: int = 0
+    """Lines with a quote behind a backslash."""
+
+
+_BEFORE_A_QUOTE = re.compile(r'(\\+)"')
+
+
+def _quote_doubled(found: re.Match[str]) -> str:
+    """Backslashes and a quote: each pair of them is one, and one that is left over belongs to the quote."""
+    pairs, odd = divmod(len(found[1]), 2)
+    return "\\" * pairs + '"' * (1 + odd)
 
 
 def rewrite(file: Path, form: CsvForm, target: Path) -> Rewritten:
@@ -253,10 +266,10 @@ def rewrite(file: Path, form: CsvForm, target: Path) -> Rewritten:
         OSError: this machine cannot read it, or not write the target.
         NotCsv: its bytes are not text of that encoding.
     """
-    marks = blank = feeds = returns = 0
+    marks = blank = feeds = returns = escaped = 0
 
     def lines() -> Iterator[bytes]:
-        nonlocal marks, blank, feeds, returns
+        nonlocal marks, blank, feeds, returns, escaped
         within = False
         with file.open("r", encoding=form.encoding, newline="") as source:
             try:
@@ -265,6 +278,9 @@ def rewrite(file: Path, form: CsvForm, target: Path) -> Rewritten:
                         continue
                     bare = line.lstrip(MARK)
                     marks += len(line) - len(bare) > (number == 0)
+                    if form.escaped:
+                        bare, changed = _BEFORE_A_QUOTE.subn(_quote_doubled, bare)
+                        escaped += changed > 0
                     if form.uneven:
                         # What stands within quotes is a value, line ends and all.
                         nothing = not within and not bare.strip()
@@ -287,7 +303,7 @@ def rewrite(file: Path, form: CsvForm, target: Path) -> Rewritten:
                 yield line
 
         seen = _counted(kept())
-    return Rewritten(seen, marks, blank + min(feeds, returns))
+    return Rewritten(seen, marks, blank + min(feeds, returns), escaped)
 
 
 _OTHER_PAGES = (

@@ -38,7 +38,15 @@ from finops_assets.ingest.reading.csv_text import (
     unpack,
 )
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
-from finops_assets.ingest.reading.spelling import BINARY_TEXT, BYTE_ORDER_MARK, DELIMITER, ENCODING, LINE_ENDS, PREAMBLE
+from finops_assets.ingest.reading.spelling import (
+    BINARY_TEXT,
+    BYTE_ORDER_MARK,
+    DELIMITER,
+    ENCODING,
+    ESCAPE,
+    LINE_ENDS,
+    PREAMBLE,
+)
 from finops_assets.storage.duck import ROW_GROUP_ROWS, one_file
 from finops_assets.storage.repair import Repair
 
@@ -367,7 +375,8 @@ def open_csv(
 
 
 def _evened(stage: Callable[[CsvForm], Part], form: CsvForm) -> Part:
-    """A file as it is; where the engine refuses its lines, as they are when all end alike and none has spaces alone.
+    """A file as it is; where the engine refuses its lines, as they are when all end alike and none has spaces alone, or
+    when a quote behind a backslash is one within a field.
 
     The proof is the same: every line has the header's fields, and another reader counts the same rows.
     """
@@ -376,13 +385,20 @@ def _evened(stage: Callable[[CsvForm], Part], form: CsvForm) -> Part:
     except duckdb.InvalidInputException as error:
         if "utf-8" in str(error):
             raise
-        try:
-            part = stage(replace(form, uneven=True))
-        except duckdb.InvalidInputException:
-            raise error from None
-        if not any(repair.rule == LINE_ENDS for repair in part.counted):
-            raise
-        return part
+        for other, rule in (
+            (replace(form, uneven=True), LINE_ENDS),
+            (replace(form, escaped=True), ESCAPE),
+            (replace(form, uneven=True, escaped=True), ESCAPE),
+        ):
+            try:
+                part = stage(other)
+            except NotUtf8:
+                raise
+            except (duckdb.InvalidInputException, NotCsv):
+                continue
+            if any(repair.rule == rule for repair in part.counted):
+                return part
+        raise
 
 
 def _staged(
@@ -449,6 +465,8 @@ def _repairs(key: str, form: CsvForm, rows: int, written: Rewritten) -> Iterable
         yield Repair(key, BYTE_ORDER_MARK, "", written.marks)
     if written.evened:
         yield Repair(key, LINE_ENDS, "", written.evened)
+    if written.escaped:
+        yield Repair(key, ESCAPE, "", written.escaped)
 
 
 _PART = re.compile(rf"[^\s'\"]*/opened/(\d{{{DIGITS}}})[.]\w+([.]\w+)?")

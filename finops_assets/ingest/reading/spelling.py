@@ -26,7 +26,7 @@ NULL_SPELLINGS = ("", "NULL", "N/A", "Not Applicable")
 
 EMPTY_ROW, NULL_SPELLING, TIME_SPELLING = "empty_row", "null_spelling", "time_spelling"
 ENCODING, DELIMITER, PREAMBLE, BYTE_ORDER_MARK = "encoding", "delimiter", "preamble", "byte_order_mark"
-LINE_ENDS = "line_ends"
+LINE_ENDS, ESCAPE = "line_ends", "escape"
 BINARY_TEXT = "binary_text"
 SLASHED, ASSUMED = "slashed_date", "date_order_assumed"
 RESPELLED, RENAMED = "closed_value_spelling", "closed_value_renamed"
