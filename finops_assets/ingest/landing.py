@@ -10,7 +10,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -383,32 +383,34 @@ def _same_charges(
     ledger = Ledger(lake, source)
     found: dict[str, Shared] = {}
     both_count = ledger.both_count(ours.scope)
-    for scope, theirs in counting.items():
-        days = ours.days.keys() & theirs.days.keys()
-        if not days or scope in (ours.scope, *both_count) or ours.scope in ledger.both_count(scope):
-            continue
-        exactly = all(ours.days[day].fingerprint == theirs.days[day].fingerprint for day in days)
-        # A bill by the hour beside one by the day shares no row.
-        equal = [
-            d
-            for d in days
-            if ours.days[d].effective == theirs.days[d].effective and any(ours.days[d].effective.values())
-        ]
-        kept = lake.read_record(source, "samples", scope)
-        if not exactly and not equal and kept is not None and kept["identity"] == theirs.identity:
-            known = {date.fromisoformat(d): Sample.from_json(s) for d, s in kept["days"].items()}
-            if not may_share(split.samples, known):
+    connection: duckdb.DuckDBPyConnection | None = None
+    with ExitStack() as opened:
+        for scope, theirs in counting.items():
+            days = ours.days.keys() & theirs.days.keys()
+            if not days or scope in (ours.scope, *both_count) or ours.scope in ledger.both_count(scope):
                 continue
-        folder = slice_folder(lake, source, theirs)
-        slices = {day: lake.files(folder / f"charge_date={day}", "*.parquet") for day in days}
-        mine = {day: sorted(split.folder.glob(f"charge_date={day}/*.parquet")) for day in days}
-        whole = theirs.days.keys() <= ours.days.keys()
-        with connect(engine, workspace / "spill") as connection:
+            exactly = all(ours.days[day].fingerprint == theirs.days[day].fingerprint for day in days)
+            # A bill by the hour beside one by the day shares no row.
+            equal = [
+                d
+                for d in days
+                if ours.days[d].effective == theirs.days[d].effective and any(ours.days[d].effective.values())
+            ]
+            kept = lake.read_record(source, "samples", scope)
+            if not exactly and not equal and kept is not None and kept["identity"] == theirs.identity:
+                known = {date.fromisoformat(d): Sample.from_json(s) for d, s in kept["days"].items()}
+                if not may_share(split.samples, known):
+                    continue
+            folder = slice_folder(lake, source, theirs)
+            slices = {day: lake.files(folder / f"charge_date={day}", "*.parquet") for day in days}
+            mine = {day: sorted(split.folder.glob(f"charge_date={day}/*.parquet")) for day in days}
+            whole = theirs.days.keys() <= ours.days.keys()
+            connection = connection or opened.enter_context(connect(engine, workspace / "spill"))
             shares = shared(connection, mine, slices, exactly=exactly, whole=whole)
             if shares is None and equal:
                 shares = at_another_grain(connection, mine, {day: slices[day] for day in equal})
-        if shares is not None:
-            found[scope] = shares
+            if shares is not None:
+                found[scope] = shares
     return found
 
 

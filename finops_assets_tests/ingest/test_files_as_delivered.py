@@ -71,7 +71,8 @@ def said(landed: list[Generation]) -> dict[tuple[str, str], tuple[int, str | Non
 def test_a_file_name_is_no_pattern(site: Site, ending: str) -> None:
     names = ["bill [1]", "bill 1", "a*", "ab", "q?", "qx", "{a,b}", "it's", 'a "b"', "two\nlines", "-rf", "\\*", "[!a]"]
     for number, name in enumerate(names):
-        row = focus_row(D1, BilledCost=str(2**number), ResourceId=name)
+        # Of another cost each: those of one cost are compared row by row, each with each.
+        row = focus_row(D1, BilledCost=str(2**number), EffectiveCost=str(2**number), ResourceId=name)
         if ending == ".parquet":
             site.put_parquet(f"{name}{ending}", row)
         else:
