@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cache
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ import duckdb
 
 from finops_assets.definitions import build_definitions
 from finops_assets.demo import Estate, EstateSpec, Incident
+from finops_assets.demo.plan import Delivery
 from finops_assets.graph.run_range import QUIET
 from finops_assets.graph.sqlite_history import SqliteHistory
 from finops_assets.platform import Platform
 from finops_assets.settings.load import parse_settings
 from finops_assets.settings.model import Settings
 from finops_assets.settings.sources import Layout
+from finops_assets_tests.shared import made_once
 
 SOURCES = ("aws", "azure", "gcp")
 LAYOUTS: dict[str, Layout] = {"aws": "aws-data-exports", "azure": "azure-exports", "gcp": "gcs-export"}
@@ -226,16 +228,19 @@ def small_estate(
         # Over what was delivered before.
         estate.deliver_all()
     else:
-        made = _delivered(estate.spec)
-        shutil.copytree(made.root, estate.root)
-        estate._latest.update(made._latest)
+        made = made_once(f"estate-{sha256(repr(estate.spec).encode()).hexdigest()}", partial(_deliver, estate.spec))
+        shutil.copytree(made, estate.root)
+        estate._latest.update(
+            {
+                (source, period): Delivery(source, period, None, 1, ())
+                for source in SOURCES
+                for period in estate.spec.periods()
+            }
+        )
     return estate
 
 
-@cache
-def _delivered(spec: EstateSpec) -> Estate:
-    """The first generation of all of an estate, written once in this process: others like it are copies."""
-    made = Estate(spec, Path(tempfile.mkdtemp(prefix="estate-")) / "estate")
-    made.deliver_all()
-    made.close()
-    return made
+def _deliver(spec: EstateSpec, folder: Path) -> None:
+    """The first generation of all of an estate; others like it are copies."""
+    with Estate(spec, folder) as made:
+        made.deliver_all()

@@ -30,7 +30,7 @@ from finops_assets.graph.turns import TURN_TAG, WAITS, WORKS, days_of, wait_for_
 from finops_assets.graph.turns import _before as before_it
 from finops_assets.settings.load import load_settings
 from finops_assets_tests.places import PROJECT
-from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, persistent_instance, small_estate
+from finops_assets_tests.running import DIMENSIONS, LAYOUTS, persistent_instance, small_estate
 
 SHIPPED = PROJECT
 FINOPS = Path(sys.executable).parent / "finops"
@@ -41,12 +41,12 @@ PATIENCE_SECONDS = 240
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project folder with three days of three clouds, in which nothing has run yet."""
+    """A project folder with three days of a cloud, in which nothing has run yet."""
     root = tmp_path_factory.mktemp("project")
     small_estate(root, FIRST, LAST)
-    sources = "".join(f"  - {{name: {s}, uri: estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in SOURCES)
+    source = f"{{name: gcp, uri: estate/gcp, layout: {LAYOUTS['gcp']}}}"
     (root / "finops.yaml").write_text(
-        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n{sources}{DIMENSIONS}",
+        f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources: [{source}]\n{DIMENSIONS}",
         encoding="utf-8",
     )
     (root / "dagster.yaml").write_text((SHIPPED / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")

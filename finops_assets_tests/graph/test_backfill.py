@@ -17,7 +17,7 @@ from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.backfill import execute_backfill_iteration
 
 from finops_assets.demo import Incident
-from finops_assets_tests.running import DIMENSIONS, LAYOUTS, SOURCES, small_estate
+from finops_assets_tests.running import DIMENSIONS, LAYOUTS, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 6)
 SYNC = {
@@ -36,11 +36,10 @@ SYNC = {
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_backfill_with_a_gap_runs_ranges_and_holds_one_day(tmp_path: Path) -> None:
     small_estate(tmp_path, FIRST, LAST, incidents=[Incident("aws", BAD, "incomplete")])
-    sources = "".join(f"  - {{name: {s}, uri: estate/{s}, layout: {LAYOUTS[s]}}}\n" for s in SOURCES)
     config = tmp_path / "finops.yaml"
     config.write_text(
         f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nrelease: whole_day\n"
-        f"sources:\n{sources}{DIMENSIONS}",
+        f"sources: [{{name: aws, uri: estate/aws, layout: {LAYOUTS['aws']}}}]\n{DIMENSIONS}",
         encoding="utf-8",
     )
     code = tmp_path / "location.py"
@@ -50,10 +49,7 @@ def test_a_backfill_with_a_gap_runs_ranges_and_holds_one_day(tmp_path: Path) -> 
         f"defs = build_definitions(load_settings({str(config)!r}))\n",
         encoding="utf-8",
     )
-    keys = [dg.AssetKey(["raw", s]) for s in SOURCES] + [
-        dg.AssetKey("cloud_cost_facts"),
-        dg.AssetKey("daily_cost_by_team"),
-    ]
+    keys = [dg.AssetKey(["raw", "aws"]), dg.AssetKey("cloud_cost_facts"), dg.AssetKey("daily_cost_by_team")]
     days = ["2026-09-01", "2026-09-02", "2026-09-03", "2026-09-05", "2026-09-06"]
     target = PythonFileTarget(
         python_file=str(code), attribute="defs", working_directory=str(tmp_path), location_name="finops"
