@@ -15,6 +15,7 @@ BESIDE = (
     "CHANGELOG.md",
     "SECURITY.md",
     "deploy/postgres/dagster.yaml",
+    "deploy/kustomization.yaml",
     "deploy/kubernetes/dagster.yaml",
     "deploy/ecs/dagster.yaml",
     "deploy/ecs/run-task.json",

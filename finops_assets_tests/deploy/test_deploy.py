@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -60,6 +61,74 @@ def test_every_option_of_a_service_is_one_of_its_program(name: str) -> None:
         [str(BINARIES / program), *commands, "--help"], capture_output=True, text=True, check=True, timeout=60
     ).stdout
     assert all(re.search(rf"(^|[\s,]){option}[\s,]", told) for option in options), told
+
+
+def objects(*files: Path) -> list[dict[str, Any]]:
+    """What Kubernetes is given, in order."""
+    return [found for file in files for found in yaml.safe_load_all(file.read_text(encoding="utf-8")) if found]
+
+
+KUBERNETES = [DEPLOY / "kubernetes" / name for name in ("finops.yaml", "postgres.yaml", "explorer/service.yaml")]
+
+
+def test_what_kubernetes_is_given_fits_its_schemas() -> None:
+    for found in objects(*KUBERNETES):
+        for version in ("1.29", kubernetes_validate.latest_version()):
+            kubernetes_validate.validate(found, version, strict=True)
+    wrong = objects(KUBERNETES[0])[0] | {"automount": True}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, "1.29", strict=True)
+
+
+def test_the_pod_runs_what_compose_runs_and_opens_nothing_but_the_explorer() -> None:
+    [pod] = [o["spec"]["template"]["spec"] for o in objects(KUBERNETES[0]) if o["kind"] == "StatefulSet"]
+    [added] = objects(DEPLOY / "kubernetes" / "explorer" / "container.yaml")
+    containers = {c["name"]: c for c in (*pod["containers"], *added["spec"]["template"]["spec"]["containers"])}
+    services = composed()["services"]
+    assert containers.keys() == services.keys() - {"postgres"}
+    for name, container in containers.items():
+        listens = [word for word in container["command"] if word in ("0.0.0.0", "127.0.0.1")]
+        alike = [word if word != "127.0.0.1" else "0.0.0.0" for word in container["command"]]
+        assert alike == services[name]["command"]
+        assert listens == {"daemon": [], "explorer": ["0.0.0.0"]}.get(name, ["127.0.0.1"])
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        given = {e["name"] for e in container.get("env", ())}
+        assert name == "explorer" or given == {n for n in services["code"]["environment"] if n.startswith("DAGSTER_PG")}
+    opened = [o["spec"] for o in objects(*KUBERNETES) if o["kind"] == "NetworkPolicy"]
+    ports = [[port["port"] for rule in o["ingress"] for port in rule["ports"]] for o in opened]
+    assert ports == [[], [5432], [8070]]
+    names = {v["name"] for v in pod["volumes"]} | {"state"}
+    assert {m["name"] for c in containers.values() for m in c["volumeMounts"]} <= names
+
+
+def test_the_overlay_of_the_guide_is_built(tmp_path: Path) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed (Debian: kubernetes-client)")
+    shutil.copytree(DEPLOY, tmp_path / "finops_assets" / "deploy")
+    [overlay] = [b.text for b in blocks("yaml") if "kind: Kustomization" in b.text]
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in re.findall(r"[\w-]+[.](?:yaml|csv|env)(?=[,\]}])", overlay):
+        (mine / name).write_text("A=1\n", encoding="utf-8")
+    (mine / "kustomization.yaml").write_text(overlay, encoding="utf-8")
+    built = subprocess.run(["kubectl", "kustomize", str(mine)], capture_output=True, text=True, timeout=60)
+    assert built.returncode == 0, built.stderr
+    found = [o for o in yaml.safe_load_all(built.stdout) if o]
+    for each in found:
+        kubernetes_validate.validate(each, "1.29", strict=True)
+    [pod] = [
+        o["spec"]["template"]["spec"] for o in found if o["metadata"]["name"] == "finops" and o["kind"] == "StatefulSet"
+    ]
+    assert {c["image"] for c in pod["containers"]} == {"registry.example.com/finops_assets:0.2.0"}
+    # Every ConfigMap and Secret that the pod asks for is one that the overlay makes.
+    made = {o["metadata"]["name"] for o in found if o["kind"] in ("ConfigMap", "Secret")}
+    asked = {v["configMap"]["name"] for v in pod["volumes"] if "configMap" in v}
+    asked |= {
+        e["valueFrom"]["secretKeyRef"]["name"] for c in pod["containers"] for e in c.get("env", ()) if "valueFrom" in e
+    }
+    asked |= {e["secretRef"]["name"] for c in pod["containers"] for e in c.get("envFrom", ())}
+    assert asked == made
+    assert {o["metadata"].get("namespace") for o in found} == {"finops"}
 
 
 def test_the_service_of_systemd_is_valid(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def minimal() -> Settings:
 def test_a_block_of_yaml_is_valid(block: Block, tmp_path: Path) -> None:
     written = yaml.load(block.text, Loader=Loader)
     match written:
+        case {"kind": "Kustomization"}:
+            pass  # finops_assets_tests/deploy/test_deploy.py builds it
         case {"ops": _}:
             job = build_definitions(minimal()).resolve_job_def("owners")
             assert dg.validate_run_config(job, written)
