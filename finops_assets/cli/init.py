@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +14,15 @@ import yaml
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.files import replacing
 from finops_assets.cli.common import explained, out
+from finops_assets.cli.deployment import (
+    NEXT,
+    STATE,
+    Deployment,
+    bills_of_this_machine,
+    deployment_files,
+    shipped,
+    within,
+)
 from finops_assets.evaluate.budgets.plan import COLUMNS as BUDGET_COLUMNS
 from finops_assets.focus.normal import normal_key
 from finops_assets.ingest.inspect import Inspection, inspect_all
@@ -45,9 +53,13 @@ def init(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="The first day of all figures; by default that of the oldest delivery"),
     ] = None,
-    lake: Annotated[str, typer.Option(help="Where days are kept: a folder, s3://, az:// or gs://")] = ".finops/lake",
+    lake: Annotated[
+        str | None,
+        typer.Option(help="Where days are kept: a folder, s3://, az:// or gs://; by default beside the warehouse"),
+    ] = None,
     owner: Annotated[str, typer.Option(help="Shown on every asset: team:NAME, or an e-mail address")] = "team:finops",
     endpoint_url: Annotated[str | None, typer.Option(help="Of an S3-compatible store or an emulator")] = None,
+    deployment: Annotated[Deployment | None, typer.Option(help="Write also what keeps it running there")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there")] = False,
 ) -> None:
     """Look at the places of the bills and write a project's files: finops.yaml, dagster.yaml, workspace.yaml, budgets.csv.
@@ -55,7 +67,9 @@ def init(
     Nothing that is there is replaced, unless --overwrite says so, and nothing is run.
     """
     with explained():
-        names = (DEFAULT_CONFIG, *SHIPPED, "budgets.csv", ".gitignore")
+        names = [DEFAULT_CONFIG, *SHIPPED, "budgets.csv", ".gitignore"]
+        if deployment:
+            names.append("deploy" if deployment.contained else "finops.service")
         there = [name for name in names if (folder / name).exists()]
         if there and not overwrite:
             raise FinopsError(
@@ -63,23 +77,27 @@ def init(
             )
         found = _looked_at(source or _asked(), endpoint_url)
         day = first_day.date() if first_day else _first_day(found)
-        text = _configuration(found, day, lake, owner)
+        contained, bills = deployment is not None and deployment.contained, bills_of_this_machine(found)
+        text = _configuration(found, day, lake, owner, STATE if contained else None, bills if contained else None)
         # What is wrong with it is told before anything is written.
         settings = parse_settings(text, folder / DEFAULT_CONFIG)
         content = {
             DEFAULT_CONFIG: text,
             "budgets.csv": f"{','.join(BUDGET_COLUMNS)}\n",
-            ".gitignore": ".finops/\n.dagster/\n.tmp_dagster_home_*/\n",
-        }
-        for name, written in (content | {name: _shipped(name) for name in SHIPPED}).items():
+            ".gitignore": ".finops/\n.dagster/\n.tmp_dagster_home_*/\n*.env\n",
+        } | {name: shipped(name) for name in SHIPPED}
+        if deployment:
+            content |= deployment_files(deployment, folder, bills, (DEFAULT_CONFIG, "budgets.csv"))
+        for name, written in content.items():
             with replacing(folder / name) as temporary:
                 temporary.write_text(written, encoding="utf-8")
         for each in settings.sources:
             out.print(f"{each.name}: {each.layout} at {each.uri}", soft_wrap=True)
         end = datetime.now(UTC).date() + timedelta(days=1)
         out.print(f"Written to {folder.absolute()}: {', '.join(names)}. Next, there:\n", soft_wrap=True)
-        for command in ("config check", "sources check", f"run {day} {end}", "ui"):
-            out.print(f"  finops {command}")
+        commands = [f"finops {each}" for each in ("config check", "sources check", f"run {day} {end}", "ui")]
+        for command in NEXT[deployment] if deployment else commands:
+            out.print(f"  {command}", soft_wrap=True, highlight=False)
 
 
 def _asked() -> list[str]:
@@ -116,8 +134,16 @@ def _first_day(found: Sequence[Inspection]) -> date:
     return min([*named, *held])
 
 
-def _configuration(found: Sequence[Inspection], first_day: date, lake: str, owner: str) -> str:
-    """finops.yaml."""
+def _configuration(
+    found: Sequence[Inspection],
+    first_day: date,
+    lake: str | None,
+    owner: str,
+    state: PurePosixPath | None = None,
+    bills: Path | None = None,
+) -> str:
+    """finops.yaml; `state` is where a container writes, and `bills` the folder that it has for them."""
+    kept, shown = (state, state / "published") if state else (PurePosixPath(".finops"), PurePosixPath(".finops"))
     seen = _tag_keys(found)
     read = {normal_key(key): name for name, keys in DIMENSIONS.items() for key in keys}
     carried = {read.get(normal_key(key)) for key in seen}
@@ -135,13 +161,13 @@ def _configuration(found: Sequence[Inspection], first_day: date, lake: str, owne
             "# Every setting, with type and default: docs/reference/settings.md. `finops config check` says every mistake at once.",
             "",
             f"first_day: {first_day}            # the first UTC day of all figures",
-            f"lake: {_text(lake)}",
-            "warehouse: .finops/warehouse.duckdb   # written by the pipeline alone",
-            "published: .finops/finops.duckdb      # the copy for people and BI tools",
+            f"lake: {_text(lake or str(kept / 'lake'))}",
+            f"warehouse: {kept / 'warehouse.duckdb'}   # written by the pipeline alone",
+            f"published: {shown / 'finops.duckdb'}      # the copy for people and BI tools",
             f"owner: {_text(owner)}",
             "budgets: budgets.csv",
             "",
-            _sources(found).rstrip(),
+            _sources(found, bills).rstrip(),
             "",
             "# Tag keys that may carry a dimension: the first with a usable value wins. Case, `user:` and punctuation do not count.",
             "dimensions:",
@@ -164,7 +190,7 @@ def _tag_keys(found: Sequence[Inspection]) -> list[str]:
     return sorted(rows, key=lambda key: (-rows[key], key))
 
 
-def _sources(found: Sequence[Inspection]) -> str:
+def _sources(found: Sequence[Inspection], bills: Path | None) -> str:
     entries: list[dict[str, Any]] = []
     for each in found:
         [entry] = yaml.safe_load(each.yaml)["sources"]
@@ -172,16 +198,9 @@ def _sources(found: Sequence[Inspection]) -> str:
         name, number = entry["name"], 2
         while entry["name"] in taken:
             entry["name"], number = f"{name}_{number}", number + 1
-        entries.append(entry)
+        entries.append(entry | {"uri": within(entry["uri"], bills)})
     return yaml.safe_dump({"sources": entries}, sort_keys=False, width=200, allow_unicode=True)
 
 
 def _text(value: str) -> str:
     return str(yaml.safe_dump(value, width=1_000)).splitlines()[0]
-
-
-def _shipped(name: str) -> str:
-    """A file of the project's own folder: in an installed package it lies beside the code."""
-    packed = files("finops_assets") / "project" / name
-    beside = Path(__file__).parents[2] / name
-    return packed.read_text(encoding="utf-8") if packed.is_file() else beside.read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from typer.testing import CliRunner, Result
 from finops_assets.cli import app
 from finops_assets.settings.load import load_settings
 from finops_assets_tests.conftest import csv_text, focus_row
+from finops_assets_tests.emulators import make_place, s3_endpoint  # noqa: F401
 from finops_assets_tests.places import PROJECT
 
 WRITTEN = {"finops.yaml", "dagster.yaml", "workspace.yaml", "budgets.csv", ".gitignore"}
@@ -25,6 +27,11 @@ WRITTEN = {"finops.yaml", "dagster.yaml", "workspace.yaml", "budgets.csv", ".git
 
 def finops(*words: str) -> Result:
     return CliRunner().invoke(app, list(words))
+
+
+def told(result: Result) -> str:
+    """What it said, without the line breaks of the terminal."""
+    return " ".join(result.output.split())
 
 
 def bills(folder: Path, *days: str, tags: str = '{"team": "core", "App": "shop"}') -> Path:
@@ -51,6 +58,68 @@ def test_what_it_writes_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "2 days built, 0 held back" in ran.stdout
     report = finops("report", "teams", "--from", "2026-09-03", "--to", "2026-09-05", "--format", "csv")
     assert "core,USD,2.5" in report.stdout.replace("2.500000000000000000", "2.5"), report.stdout
+
+
+@pytest.mark.parametrize("kind", ["systemd", "compose"])
+def test_it_writes_what_keeps_the_project_running_here(tmp_path: Path, kind: str) -> None:
+    bills(tmp_path / "exports" / "focus", "2026-09-03")
+    project = tmp_path / "p"
+    made = finops("init", str(project), "--source", str(tmp_path / "exports" / "focus"), "--deployment", kind)
+    assert made.exit_code == 0, made.output
+    settings = yaml.safe_load((project / "finops.yaml").read_text())
+    if kind == "systemd":
+        unit = (project / "finops.service").read_text()
+        assert f"WorkingDirectory={project}\n" in unit
+        assert f"ExecStart={Path(sys.executable).parent}/finops ui\n" in unit
+        assert settings["lake"] == ".finops/lake"
+        assert "systemctl enable --now finops" in made.stdout
+        return
+    assert (settings["lake"], settings["published"]) == ("/state/lake", "/state/published/finops.duckdb")
+    [source] = settings["sources"]
+    assert source["uri"] == "/exports"
+    given = dict(line.split("=") for line in (project / "deploy" / ".env").read_text().splitlines())
+    assert given == {"FINOPS_PROJECT": str(project), "FINOPS_EXPORTS": str(tmp_path / "exports" / "focus")}
+    services = yaml.safe_load((project / "deploy" / "compose.yaml").read_text())["services"]
+    assert "build" not in services["code"]
+    mounted = {v.split(":")[0] for v in services["code"]["volumes"] if v.startswith("./")}
+    assert len(mounted) == 2
+    assert all((project / "deploy" / name).is_file() for name in mounted)
+    again = finops("init", str(project), "--source", str(tmp_path / "exports"), "--deployment", kind)
+    assert "has finops.yaml, dagster.yaml, workspace.yaml, budgets.csv, .gitignore, deploy already" in told(again)
+
+
+def test_a_cluster_is_given_an_overlay_and_sees_no_bills_of_this_machine(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bills(tmp_path / "exports", "2026-09-03")
+    refused = finops("init", str(tmp_path / "p"), "--source", str(tmp_path / "exports"), "--deployment", "kubernetes")
+    assert refused.exit_code == 1
+    assert "which no pod sees; name the bucket" in told(refused)
+    assert not (tmp_path / "p").exists()
+    bucket = make_place(request, "s3", tmp_path, monkeypatch)
+    bucket.put("focus/bill.csv", csv_text([focus_row("2026-09-03")]).encode())
+    words = (
+        "--source",
+        f"{bucket.uri}/focus",
+        "--endpoint-url",
+        str(bucket.endpoint_url),
+        "--deployment",
+        "kubernetes",
+    )
+    made = finops("init", str(tmp_path / "p"), *words)
+    assert made.exit_code == 0, made.output
+    overlay = yaml.safe_load((tmp_path / "p" / "kustomization.yaml").read_text())
+    assert overlay["configMapGenerator"] == [{"name": "finops-config", "files": ["finops.yaml", "budgets.csv"]}]
+    base = yaml.safe_load((tmp_path / "p" / "deploy" / "kustomization.yaml").read_text())
+    named = [*base["resources"], *(f.split("=")[1] for f in base["configMapGenerator"][0]["files"])]
+    assert all((tmp_path / "p" / "deploy" / name).is_file() for name in named)
+    if shutil.which("kubectl"):
+        (tmp_path / "p" / "postgres.env").write_text("postgresql-password=x\n")
+        built = subprocess.run(
+            ["kubectl", "kustomize", str(tmp_path / "p")], capture_output=True, text=True, timeout=60
+        )
+        assert built.returncode == 0, built.stderr
+        assert "/state/warehouse.duckdb" in built.stdout
 
 
 @pytest.mark.slow
