@@ -6,9 +6,9 @@ import getpass
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.ingest.inspect import Inspection
@@ -21,17 +21,8 @@ _OF_KUBERNETES = ("kustomization.yaml", "kubernetes/finops.yaml", "kubernetes/po
 _BUILD = "  build: {context: .., dockerfile: deploy/image/Containerfile}\n"
 
 
-class Deployment(StrEnum):
-    """Who keeps it running."""
-
-    SYSTEMD = "systemd"
-    COMPOSE = "compose"
-    KUBERNETES = "kubernetes"
-
-    @property
-    def contained(self) -> bool:
-        """Does it run in containers, that write to /state alone?"""
-        return self is not Deployment.SYSTEMD
+Deployment = Literal["systemd", "compose", "kubernetes"]
+"""Who keeps it running. The last two in containers, that write to /state alone."""
 
 
 def bills_of_this_machine(found: Sequence[Inspection]) -> Path | None:
@@ -55,9 +46,9 @@ def deployment_files(kind: Deployment, folder: Path, bills: Path | None, names: 
         FinopsError: bills that lie on this machine are not to be seen from a cluster.
     """
     match kind:
-        case Deployment.SYSTEMD:
+        case "systemd":
             return {"finops.service": _unit(folder)}
-        case Deployment.COMPOSE:
+        case "compose":
             kept = {f"deploy/{name}": shipped(f"deploy/{name}") for name in _OF_COMPOSE}
             kept["deploy/compose.yaml"] = kept["deploy/compose.yaml"].replace(_BUILD, "")
             places = {
@@ -65,7 +56,7 @@ def deployment_files(kind: Deployment, folder: Path, bills: Path | None, names: 
                 "FINOPS_EXPORTS": bills or folder.absolute() / "no_bills_here",
             }
             return kept | {"deploy/.env": "".join(f"{name}={place}\n" for name, place in places.items())}
-        case Deployment.KUBERNETES:
+        case "kubernetes":
             if bills is not None:
                 raise FinopsError(
                     f"bills lie in {bills}, which no pod sees; name the bucket that they are delivered to with --source"
@@ -75,12 +66,12 @@ def deployment_files(kind: Deployment, folder: Path, bills: Path | None, names: 
 
 
 NEXT: Mapping[Deployment, tuple[str, ...]] = {
-    Deployment.SYSTEMD: ("sudo cp finops.service /etc/systemd/system/", "sudo systemctl enable --now finops"),
-    Deployment.COMPOSE: (
+    "systemd": ("sudo cp finops.service /etc/systemd/system/", "sudo systemctl enable --now finops"),
+    "compose": (
         "export DAGSTER_PG_PASSWORD=…           # FINOPS_IMAGE, if the image has another name than finops_assets",
         "docker compose -f deploy/compose.yaml up -d",
     ),
-    Deployment.KUBERNETES: (
+    "kubernetes": (
         "echo postgresql-password=… > postgres.env",
         "kubectl create namespace finops && kubectl apply -k .   # first: the image's address in kustomization.yaml",
     ),

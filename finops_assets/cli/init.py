@@ -69,7 +69,7 @@ def init(
     with explained():
         names = [DEFAULT_CONFIG, *SHIPPED, "budgets.csv", ".gitignore"]
         if deployment:
-            names.append("deploy" if deployment.contained else "finops.service")
+            names.append("finops.service" if deployment == "systemd" else "deploy")
         there = [name for name in names if (folder / name).exists()]
         if there and not overwrite:
             raise FinopsError(
@@ -77,7 +77,7 @@ def init(
             )
         found = _looked_at(source or _asked(), endpoint_url)
         day = first_day.date() if first_day else _first_day(found)
-        contained, bills = deployment is not None and deployment.contained, bills_of_this_machine(found)
+        contained, bills = deployment in ("compose", "kubernetes"), bills_of_this_machine(found)
         text = _configuration(found, day, lake, owner, STATE if contained else None, bills if contained else None)
         # What is wrong with it is told before anything is written.
         settings = parse_settings(text, folder / DEFAULT_CONFIG)
