@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,12 @@ from finops_assets.settings.load import parse_settings
 from finops_assets_tests.conftest import csv_text, focus_row
 from finops_assets_tests.running import DIMENSIONS, Graph, persistent_instance
 
-TUESDAY, FRIDAY = date(2026, 9, 1), date(2026, 9, 4)
-SUNDAY, MONDAY = date(2026, 9, 6), date(2026, 9, 7)
+TODAY = datetime.now(UTC).date()
+# Some days ago, as sensors know today's date: what they have built goes on until then, and is not to grow for ever.
+MONDAY = TODAY - timedelta(days=TODAY.weekday() + 7)
+TUESDAY, FRIDAY, SUNDAY = (MONDAY - timedelta(days=n) for n in (6, 3, 1))
 SETTINGS = f"""
-first_day: 2026-09-01
+first_day: {TUESDAY}
 lake: lake
 warehouse: w.duckdb
 published: p.duckdb
@@ -33,6 +35,10 @@ def between(first: date, last: date) -> list[date]:
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
+def at(day: date, hour: int, minute: int = 0) -> datetime:
+    return datetime.combine(day, time(hour, minute), UTC)
+
+
 def deliver(root: Path, source: str, *days: date) -> None:
     """A file of a day each, as of the morning after."""
     for day in days:
@@ -40,7 +46,7 @@ def deliver(root: Path, source: str, *days: date) -> None:
         file = root / source / f"{day}.csv"
         file.parent.mkdir(exist_ok=True)
         file.write_text(csv_text([focus_row(str(day), ProviderName=source.title(), Tags=tags)]), encoding="utf-8")
-        made = datetime(day.year, day.month, day.day, 6, tzinfo=UTC).timestamp() + 86_400
+        made = at(day + timedelta(days=1), 6).timestamp()
         os.utime(file, (made, made))
 
 
@@ -80,9 +86,9 @@ def test_the_sensors_have_days_built_that_are_not_due_and_a_day_that_is_due_open
 ) -> None:
     cursor = None
 
-    def told(at: datetime) -> list[tuple[str, date | None, str]]:
+    def told(now: datetime) -> list[tuple[str, date | None, str]]:
         nonlocal cursor
-        cursor, _ = tick(graph.platform, graph.instance, cursor, at, {}, lambda _: None)
+        cursor, _ = tick(graph.platform, graph.instance, cursor, now, {}, lambda _: None)
         with AlertHistory.beside(graph.settings.warehouse).opened() as opened:
             return sorted((o.alert.key, o.alert.day, o.alert.severity) for o in opened.open_alerts().values())
 
@@ -91,14 +97,14 @@ def test_the_sensors_have_days_built_that_are_not_due_and_a_day_that_is_due_open
     for source in ("cloud", "vendor"):
         graph.perform(graph.asked(f"watch_{source}")[0])
     # Until the deadline has passed nobody asks for Friday. It is late at once, whether a run has judged it or not.
-    assert told(datetime(2026, 9, 5, 8, 0, tzinfo=UTC)) == []
-    assert told(datetime(2026, 9, 5, 9, 0, tzinfo=UTC)) == [("late vendor", FRIDAY, "WARNING")]
+    assert told(at(FRIDAY + timedelta(days=1), 8)) == []
+    assert told(at(FRIDAY + timedelta(days=1), 9)) == [("late vendor", FRIDAY, "WARNING")]
     # It is long over: Friday is judged and held. The weekend costs nothing by the calendar, and is built.
     assert settle(graph)["vendor"] == {*between(TUESDAY, SUNDAY)}
     assert vendor(graph) == dict.fromkeys(between(TUESDAY, SUNDAY), "built") | {FRIDAY: "held"}
     missing = (f"check raw/vendor:complete {FRIDAY}", FRIDAY, "CRITICAL")
-    assert missing in told(datetime(2026, 9, 5, 9, 30, tzinfo=UTC))
-    assert told(datetime(2026, 9, 5, 9, 40, tzinfo=UTC)) == [missing], "one matter, one alert"
+    assert missing in told(at(FRIDAY + timedelta(days=1), 9, 30))
+    assert told(at(FRIDAY + timedelta(days=1), 9, 40)) == [missing], "one matter, one alert"
     assert settle(graph)["vendor"] == set(), "nor is it asked for again"
     # It comes: it alone is run, and the weekend after it is not late.
     deliver(tmp_path, "vendor", FRIDAY)

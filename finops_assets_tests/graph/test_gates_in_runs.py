@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -17,11 +18,12 @@ from finops_assets.demo import Estate, Incident
 from finops_assets.graph.run_range import QUIET
 from finops_assets.settings.model import Settings
 from finops_assets.settings.tag_policy import TagPolicy, Threshold
-from finops_assets_tests.running import SOURCES, Graph, Run, persistent_instance, settings_for, small_estate
+from finops_assets_tests.running import Graph, Run, persistent_instance, settings_for, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 5)
 DAYS = [date(2026, 9, d) for d in range(1, 6)]
 GOOD = [d for d in DAYS if d != BAD]
+SOURCES = ("azure", "gcp")
 RAW = [["raw", s] for s in SOURCES]
 FACTS, ROLLUP = "cloud_cost_facts", "daily_cost_by_team"
 
@@ -33,11 +35,17 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def graph_with(
-    tmp_path: Path, instance: dg.DagsterInstance, *incidents: Incident, **kwargs: object
+    tmp_path: Path, instance: dg.DagsterInstance, *incidents: Incident, **kwargs: Any
 ) -> tuple[Graph, Estate]:
     estate = small_estate(tmp_path, FIRST, LAST, incidents=incidents)
-    settings = settings_for(tmp_path, FIRST, **kwargs).model_copy(update={"release": "whole_day"})  # type: ignore[arg-type]
-    return Graph(settings, instance), estate
+    return Graph(settings_of(tmp_path, **kwargs), instance), estate
+
+
+def settings_of(tmp_path: Path, extra: str = "", not_required: Iterable[str] = ()) -> Settings:
+    """Of two sources: the one with the incident, and one that is held with it."""
+    settings = settings_for(tmp_path, FIRST, extra, not_required)
+    sources = tuple(source for source in settings.sources if source.name in SOURCES)
+    return settings.model_copy(update={"release": "whole_day", "sources": sources})
 
 
 INCOMPLETE = Incident("gcp", BAD, "incomplete")
@@ -59,7 +67,7 @@ def test_a_run_that_is_only_planned_takes_nothing_from_the_verdict_there_is(
     built = graph.run(FIRST, LAST, [FACTS, ROLLUP])
     assert built.materialized(ROLLUP) == [FIRST, date(2026, 9, 2)]
     assert f"{BAD}: raw/gcp:complete failed" in built.failure()
-    assert f"{LAST}: raw/aws:complete is not finished (planned)" in built.failure()
+    assert f"{LAST}: raw/azure:complete is not finished (planned)" in built.failure()
 
 
 def test_single_day_run_stops_at_the_gate(tmp_path: Path, instance: dg.DagsterInstance) -> None:
@@ -168,7 +176,7 @@ def test_raw_without_its_checks_leaves_an_old_verdict_that_does_not_count(
     graph, _ = graph_with(tmp_path, instance)
     assert graph.run(FIRST).success
     unjudged = dg.define_asset_job(
-        "unjudged", selection=dg.AssetSelection.assets(dg.AssetKey(["raw", "aws"])).without_checks()
+        "unjudged", selection=dg.AssetSelection.assets(dg.AssetKey(["raw", "azure"])).without_checks()
     )
     defs = dg.Definitions.merge(graph.defs, dg.Definitions(jobs=[unjudged]))
     defs.resolve_job_def("unjudged").execute_in_process(instance=instance, partition_key=FIRST.isoformat())
@@ -184,7 +192,7 @@ def test_the_check_alone_releases_a_day_after_its_limit_was_changed(
     graph, _ = graph_with(tmp_path, instance, UNTAGGED)
     graph.run(FIRST, LAST)
     extra = "  sources:\n    azure:\n      department: {warn_above: 100, block_above: 100}\n      team: {warn_above: 100, block_above: 100}\n"
-    lenient = Graph(settings_for(tmp_path, FIRST, extra), instance)
+    lenient = Graph(settings_of(tmp_path, extra), instance)
     checks = dg.define_asset_job(
         "checks", selection=dg.AssetSelection.checks_for_assets(dg.AssetKey(FACTS)), partitions_def=None
     )
@@ -252,7 +260,7 @@ def test_a_run_without_a_day_builds_nothing_and_says_so(tmp_path: Path, instance
     run = Run(graph, result)
     assert not run.success
     assert "this run says of no day that it is to be built" in run.failure()
-    assert run.materialized("raw/aws") == []
+    assert run.materialized("raw/azure") == []
 
 
 @pytest.mark.long
@@ -304,14 +312,14 @@ def test_dagster_calls_days_out_of_date_when_rules_or_raw_changed(tmp_path: Path
     graph, _ = graph_with(tmp_path, instance)
     graph.run(FIRST, LAST)
     assert stale_causes(graph, FIRST) == []
-    changed = settings_for(tmp_path, FIRST)
+    changed = settings_of(tmp_path)
     dimensions = {**changed.dimensions, "team": changed.dimensions["team"].model_copy(update={"keys": ("squad",)})}
     rules = Graph(changed.model_copy(update={"dimensions": dimensions}), instance)
     assert stale_causes(rules, FIRST) == ["has a new code version"]
     assert rules.run(FIRST, None, [FACTS]).materialized(FACTS) == [FIRST]
     assert stale_causes(rules, FIRST) == []
     graph.run(LAST, None, RAW)
-    assert stale_causes(graph, LAST) == ["has a new dependency materialization"] * 3
+    assert stale_causes(graph, LAST) == ["has a new dependency materialization"] * len(SOURCES)
 
 
 def stale_causes(graph: Graph, day: date) -> list[str]:
