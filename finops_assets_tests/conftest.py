@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, lru_cache, partial
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy
+from _pytest.doctest import DoctestModule
 from alembic.script import ScriptDirectory
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
@@ -67,6 +68,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(partial(shutil.rmtree, config.option.basetemp, ignore_errors=True))
     os.environ[shared.FOLDER] = tempfile.mkdtemp(prefix="finops-shared-", dir=memory)
     config.add_cleanup(partial(shutil.rmtree, os.environ[shared.FOLDER], ignore_errors=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Examples are in the docstrings of the package: to look for them in the tests takes each process a second."""
+    return [collector for collector in (yield) if not isinstance(collector, DoctestModule)]
 
 
 SLOW = ("Graph", "persistent_instance", "dagster_dev", "subprocess", "Estate", "s3_endpoint", "postgres_server")

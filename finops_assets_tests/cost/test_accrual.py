@@ -24,6 +24,8 @@ from finops_assets.judge.gates.rollup import ACCRUED, judge_rollup
 from finops_assets_tests.conftest import Row, Site, focus_row
 from finops_assets_tests.places import SHARED
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 UNIT = Fraction(1, 10**18)
 examples = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

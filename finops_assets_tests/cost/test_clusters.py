@@ -44,6 +44,8 @@ from finops_assets_tests.clusters import (
 )
 from finops_assets_tests.conftest import Row, Site, focus_row
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 NOW = datetime(2026, 9, 3, tzinfo=UTC)
 
 

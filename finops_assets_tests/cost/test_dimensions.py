@@ -29,6 +29,8 @@ from finops_assets.judge.gates import rollup as gates
 from finops_assets.tables.ddl import dimensions_of
 from finops_assets_tests.conftest import Site, focus_row
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 ONE, TWO = "2026-09-01", "2026-09-02"
 PERIOD = Period(date(2026, 9, 1), date(2026, 9, 3))
 OWN = '  order: {keys: [order]}\n  "group": {keys: [cc]}\n'

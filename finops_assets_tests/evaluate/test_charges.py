@@ -18,6 +18,8 @@ from finops_assets.evaluate.charges import charges, rollup_by
 from finops_assets.evaluate.reports import cost_by
 from finops_assets_tests.conftest import Site, focus_row
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 DAYS = ("2026-09-01", "2026-09-02")
 PERIOD = Period(date(2026, 9, 2), date(2026, 9, 3))
 PENNY = "0.000000000000000001"

@@ -31,6 +31,8 @@ from finops_assets.graph.assets.page import PAGE, page_asset
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets_tests.conftest import Site, focus_row
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 SCRIPT = "<script>alert(1)</script>"
 FIRST, END = date(2026, 9, 1), date(2026, 10, 18)
 GAP, SPIKE, RESTATED = date(2026, 10, 5), date(2026, 10, 12), date(2026, 10, 3)

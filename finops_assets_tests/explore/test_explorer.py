@@ -41,6 +41,8 @@ from finops_assets_tests.explore.served import (
     served,
 )
 
+pytestmark = pytest.mark.slow
+
 SPENT = "return document.querySelector('dd.spent data').value"
 DRAWN = "return [...document.querySelectorAll('.vega')].every(box => box.dataset.drawn == 'drawn')"
 OCTOBER = "from=2026-10-01&to=2026-10-18"

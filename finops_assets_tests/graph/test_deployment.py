@@ -26,6 +26,8 @@ from dagster._serdes import ConfigurableClassData
 
 from finops_assets_tests.places import PROJECT
 
+pytestmark = pytest.mark.slow
+
 DEPLOY = PROJECT / "deploy"
 ENVIRONMENT = {
     "DAGSTER_PG_HOST": "pg",

@@ -19,6 +19,8 @@ from finops_assets.ingest.reading.dlt_names import snake_case
 from finops_assets.storage.ledger import Ledger
 from finops_assets_tests.conftest import Site, focus_row
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 D1, D2 = "2026-09-01", "2026-09-02"
 FIRST, SECOND, THIRD = "1795831333.0146375", "1795831341.6424122", "1795831999.5"
 MakeSite = Callable[..., Site]

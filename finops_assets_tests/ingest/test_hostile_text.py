@@ -24,6 +24,8 @@ from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.run_range import open_instance
 from finops_assets_tests.places import PROJECT
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = PROJECT
 HOSTILE = (
     "[/legacy]", "[retired]", "[bold red]x", ":boom:", "\x1b[31mred\x1b[0m\x07", "\u202egpj.exe", "a|b`c`*d*_e_",
