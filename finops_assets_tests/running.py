@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date
@@ -63,8 +63,11 @@ def settings_for(root: Path, first_day: date, extra: str = "", not_required: Ite
 
 @contextmanager
 def persistent_instance(folder: Path) -> Iterator[dg.DagsterInstance]:
-    """An instance on SQLite, in the storage that is shipped: some of what we rely on differs between it and memory."""
-    folder.mkdir()
+    """An instance on SQLite, in the storage that is shipped: some of what we rely on differs between it and memory.
+
+    The folder may hold the copy of another's history.
+    """
+    folder.mkdir(exist_ok=True)
     storage = {"module": SqliteHistory.__module__, "class": SqliteHistory.__name__, "config": {"base_dir": str(folder)}}
     overrides = {"telemetry": {"enabled": False}, "storage": {"custom": storage}}
     with dg.DagsterInstance.local_temp(str(folder), overrides=overrides) as instance:
@@ -175,11 +178,11 @@ class Run:
     """One run, as the history tells of it."""
 
     graph: Graph
-    result: dg.ExecuteInProcessResult
+    result: dg.ExecuteInProcessResult | dg.DagsterRun
 
     @property
     def success(self) -> bool:
-        return self.result.success
+        return self.result.is_success if isinstance(self.result, dg.DagsterRun) else self.result.success
 
     def _events(self, kind: dg.DagsterEventType) -> list[dg.DagsterEvent]:
         records = self.graph.instance.get_records_for_run(self.result.run_id, of_type=kind, limit=10_000).records
@@ -244,3 +247,29 @@ def _deliver(spec: EstateSpec, folder: Path) -> None:
     """The first generation of all of an estate; others like it are copies."""
     with Estate(spec, folder) as made:
         made.deliver_all()
+
+
+@contextmanager
+def after_a_run(
+    root: Path, settings: Callable[[Path], Settings], first: date, last: date, incidents: Iterable[Incident] = ()
+) -> Iterator[tuple[Graph, Run]]:
+    """In an empty folder: a platform on a small estate, and its first run, over all days of it.
+
+    It is a copy of one that was run once in this run of the tests; `settings` gives those of a folder. To the ledger a
+    copied file is another, so whoever runs it again lands the same once more.
+    """
+    told = repr((settings.__module__, settings.__qualname__, first, last, *incidents))
+    name = f"ran-{sha256(told.encode()).hexdigest()}"
+    shutil.copytree(made_once(name, partial(_run, settings, first, last, incidents)), root, dirs_exist_ok=True)
+    with persistent_instance(root / "dagster") as instance:
+        graph = Graph(settings(root), instance)
+        [run] = instance.get_runs()
+        yield graph, Run(graph, run)
+
+
+def _run(
+    settings: Callable[[Path], Settings], first: date, last: date, incidents: Iterable[Incident], root: Path
+) -> None:
+    small_estate(root, first, last, incidents=incidents)
+    with persistent_instance(root / "dagster") as instance:
+        Graph(settings(root), instance).run(first, last)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ from finops_assets.demo import Estate, Incident
 from finops_assets.graph.run_range import QUIET
 from finops_assets.settings.model import Settings
 from finops_assets.settings.tag_policy import TagPolicy, Threshold
-from finops_assets_tests.running import Graph, Run, persistent_instance, settings_for, small_estate
+from finops_assets_tests.running import Graph, Run, after_a_run, persistent_instance, settings_for, small_estate
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 3), date(2026, 9, 5)
 DAYS = [date(2026, 9, d) for d in range(1, 6)]
 GOOD = [d for d in DAYS if d != BAD]
 SOURCES = ("azure", "gcp")
 RAW = [["raw", s] for s in SOURCES]
+Ran = Callable[..., tuple[Graph, Run]]
 FACTS, ROLLUP = "cloud_cost_facts", "daily_cost_by_team"
 
 
@@ -46,6 +48,13 @@ def settings_of(tmp_path: Path, extra: str = "", not_required: Iterable[str] = (
     settings = settings_for(tmp_path, FIRST, extra, not_required)
     sources = tuple(source for source in settings.sources if source.name in SOURCES)
     return settings.model_copy(update={"release": "whole_day", "sources": sources})
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Iterator[Ran]:
+    """Opens a platform, of whose bills these incidents are, after a run over all days."""
+    with ExitStack() as stack:
+        yield lambda *incidents: stack.enter_context(after_a_run(tmp_path, settings_of, FIRST, LAST, incidents))
 
 
 INCOMPLETE = Incident("gcp", BAD, "incomplete")
@@ -89,9 +98,8 @@ def test_single_day_run_stops_at_the_gate(tmp_path: Path, instance: dg.DagsterIn
     assert good.materialized(ROLLUP) == [FIRST]
 
 
-def test_range_run_holds_the_bad_day_only(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    graph, _ = graph_with(tmp_path, instance, INCOMPLETE)
-    run = graph.run(FIRST, LAST)
+def test_range_run_holds_the_bad_day_only(ran: Ran) -> None:
+    graph, run = ran(INCOMPLETE)
     assert not run.success
     assert run.materialized("raw/gcp") == DAYS
     assert run.materialized(FACTS) == run.materialized(ROLLUP) == GOOD
@@ -99,7 +107,9 @@ def test_range_run_holds_the_bad_day_only(tmp_path: Path, instance: dg.DagsterIn
     held = run.verdicts(f"{FACTS}:conserved")[BAD]
     assert not held.passed
     assert "held before it" in held.description
-    status = instance.get_status_by_partition(dg.AssetKey(ROLLUP), [d.isoformat() for d in DAYS], _partitions(graph))
+    status = graph.instance.get_status_by_partition(
+        dg.AssetKey(ROLLUP), [d.isoformat() for d in DAYS], _partitions(graph)
+    )
     assert status is not None
     assert {day: s.value for day, s in status.items() if s} == {
         d.isoformat(): "FAILED" if d == BAD else "MATERIALIZED" for d in DAYS
@@ -107,9 +117,8 @@ def test_range_run_holds_the_bad_day_only(tmp_path: Path, instance: dg.DagsterIn
 
 
 @pytest.mark.long
-def test_a_bad_facts_day_keeps_its_facts_and_is_not_rolled_up(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    graph, _ = graph_with(tmp_path, instance, UNTAGGED)
-    run = graph.run(FIRST, LAST)
+def test_a_bad_facts_day_keeps_its_facts_and_is_not_rolled_up(ran: Ran) -> None:
+    graph, run = ran(UNTAGGED)
     assert run.materialized(FACTS) == DAYS
     assert run.materialized(ROLLUP) == GOOD
     verdict = run.verdicts(f"{FACTS}:untagged_within_threshold")[BAD]
@@ -134,7 +143,7 @@ def test_a_bad_facts_day_keeps_its_facts_and_is_not_rolled_up(tmp_path: Path, in
     with graph.platform.warehouse.writing() as connection:
         connection.execute("DELETE FROM rolled_up_facts WHERE charge_date = ?", [FIRST])
     assert published() == set(GOOD)
-    released = Graph(graph.settings.model_copy(update={"tag_policy": _lenient(graph.settings)}), instance)
+    released = Graph(graph.settings.model_copy(update={"tag_policy": _lenient(graph.settings)}), graph.instance)
     released.run(BAD)
     assert published() == set(DAYS)
 
@@ -186,19 +195,16 @@ def test_raw_without_its_checks_leaves_an_old_verdict_that_does_not_count(
 
 
 @pytest.mark.long
-def test_the_check_alone_releases_a_day_after_its_limit_was_changed(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    graph, _ = graph_with(tmp_path, instance, UNTAGGED)
-    graph.run(FIRST, LAST)
+def test_the_check_alone_releases_a_day_after_its_limit_was_changed(tmp_path: Path, ran: Ran) -> None:
+    graph, _ = ran(UNTAGGED)
     extra = "  sources:\n    azure:\n      department: {warn_above: 100, block_above: 100}\n      team: {warn_above: 100, block_above: 100}\n"
-    lenient = Graph(settings_of(tmp_path, extra), instance)
+    lenient = Graph(settings_of(tmp_path, extra), graph.instance)
     checks = dg.define_asset_job(
         "checks", selection=dg.AssetSelection.checks_for_assets(dg.AssetKey(FACTS)), partitions_def=None
     )
     defs = dg.Definitions.merge(lenient.defs, dg.Definitions(jobs=[checks]))
     result = defs.resolve_job_def("checks").execute_in_process(
-        instance=instance, tags={"dagster/partition": BAD.isoformat()}, raise_on_error=False
+        instance=graph.instance, tags={"dagster/partition": BAD.isoformat()}, raise_on_error=False
     )
     assert result.success
     assert lenient.run(BAD, None, [ROLLUP]).materialized(ROLLUP) == [BAD]
@@ -273,9 +279,8 @@ def test_a_source_that_is_not_required_warns_and_the_day_flows(tmp_path: Path, i
     assert (verdict.passed, verdict.severity) == (False, dg.AssetCheckSeverity.WARN)
 
 
-def test_a_held_day_flows_once_it_is_delivered_whole(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    graph, _ = graph_with(tmp_path, instance, INCOMPLETE)
-    graph.run(FIRST, LAST)
+def test_a_held_day_flows_once_it_is_delivered_whole(tmp_path: Path, ran: Ran) -> None:
+    graph, _ = ran(INCOMPLETE)
     healed = small_estate(tmp_path, FIRST, LAST, deliver=False)
     healed.deliver("gcp", "2026-09", generation=2)
     run = graph.run(BAD)
@@ -284,9 +289,8 @@ def test_a_held_day_flows_once_it_is_delivered_whole(tmp_path: Path, instance: d
 
 
 @pytest.mark.long
-def test_a_held_restatement_leaves_the_good_version_standing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    graph, _ = graph_with(tmp_path, instance)
-    graph.run(FIRST, LAST)
+def test_a_held_restatement_leaves_the_good_version_standing(tmp_path: Path, ran: Ran) -> None:
+    graph, _ = ran()
     before = graph.rollup()
     broken = small_estate(tmp_path, FIRST, LAST, incidents=[INCOMPLETE], deliver=False)
     broken.deliver("gcp", "2026-09", generation=2)
@@ -308,13 +312,12 @@ def test_running_twice_changes_nothing(tmp_path: Path, instance: dg.DagsterInsta
 
 
 @pytest.mark.long
-def test_dagster_calls_days_out_of_date_when_rules_or_raw_changed(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    graph, _ = graph_with(tmp_path, instance)
-    graph.run(FIRST, LAST)
+def test_dagster_calls_days_out_of_date_when_rules_or_raw_changed(tmp_path: Path, ran: Ran) -> None:
+    graph, _ = ran()
     assert stale_causes(graph, FIRST) == []
     changed = settings_of(tmp_path)
     dimensions = {**changed.dimensions, "team": changed.dimensions["team"].model_copy(update={"keys": ("squad",)})}
-    rules = Graph(changed.model_copy(update={"dimensions": dimensions}), instance)
+    rules = Graph(changed.model_copy(update={"dimensions": dimensions}), graph.instance)
     assert stale_causes(rules, FIRST) == ["has a new code version"]
     assert rules.run(FIRST, None, [FACTS]).materialized(FACTS) == [FIRST]
     assert stale_causes(rules, FIRST) == []

@@ -4,6 +4,7 @@ the days that ran are exactly the days that changed, and the ledger tells the st
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,10 +18,12 @@ import pyarrow as pa
 import pytest
 
 from finops_assets.demo import Estate, EstateSpec, Incident
+from finops_assets.demo.plan import Delivery
 from finops_assets.graph.days_to_run import days_to_run
 from finops_assets.graph.run_range import QUIET
 from finops_assets.storage.ledger import Ledger, ledger_table
 from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for
+from finops_assets_tests.shared import made_once
 
 FIRST, LAST = date(2026, 9, 20), date(2026, 10, 6)
 
@@ -115,11 +118,39 @@ class Watched:
         return [g.state for g in Ledger(self.graph.platform.lake, source).generations(scope)]
 
 
+@contextmanager
+def watched_in(root: Path) -> Iterator[Watched]:
+    estate = Estate(EstateSpec(FIRST, LAST, 1_200), root / "estate")
+    with persistent_instance(root / "dagster") as instance:
+        yield Watched(Graph(settings_for(root, FIRST, "release: whole_day\n"), instance), estate)
+
+
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
-    estate = Estate(EstateSpec(FIRST, LAST, 1_200), tmp_path / "estate")
-    with persistent_instance(tmp_path / "dagster") as instance:
-        yield Watched(Graph(settings_for(tmp_path, FIRST, "release: whole_day\n"), instance), estate)
+    with watched_in(tmp_path) as watched:
+        yield watched
+
+
+@pytest.fixture
+def settled(tmp_path: Path) -> Iterator[Watched]:
+    """The month until the 22nd was delivered once by all, and what the sensors asked for was run."""
+    shutil.copytree(made_once("month-settled", _settled), tmp_path, dirs_exist_ok=True)
+    with watched_in(tmp_path) as watched:
+        watched.estate._latest.update(
+            {(s, "2026-09"): Delivery(s, "2026-09", date(2026, 9, 22), 1, ()) for s in SOURCES}
+        )
+        yield watched
+
+
+def _settled(root: Path) -> None:
+    with watched_in(root) as watched:
+        deliver_first(watched)
+
+
+def deliver_first(watched: Watched) -> None:
+    for source in SOURCES:
+        watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22))
+    watched.settle(*SOURCES)
 
 
 ALL = (*SOURCES, "payer2")
@@ -221,46 +252,39 @@ def manifests_come_late(four: Watched) -> Iterator[None]:
 
 
 @pytest.mark.long
-def test_create_new_next_to_overwrite_changes_nothing(watched: Watched) -> None:
+def test_create_new_next_to_overwrite_changes_nothing(settled: Watched) -> None:
     for source in SOURCES:
-        watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22))
-    watched.settle(*SOURCES)
-    for source in SOURCES:
-        watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22), generation=2, create_new=True)
-    assert watched.settle(*SOURCES) == {s: [] for s in SOURCES}
-    assert watched.states("aws", "2026-09") == ["superseded", "live"]
-    watched.check_totals()
+        settled.estate.deliver(source, "2026-09", through=date(2026, 9, 22), generation=2, create_new=True)
+    assert settled.settle(*SOURCES) == {s: [] for s in SOURCES}
+    assert settled.states("aws", "2026-09") == ["superseded", "live"]
+    settled.check_totals()
 
 
 @pytest.mark.long
-def test_a_vanished_file_waits_and_the_last_good_delivery_stands(watched: Watched, tmp_path: Path) -> None:
-    for source in SOURCES:
-        watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22))
-    watched.settle(*SOURCES)
-    before = watched.graph.rollup()
-    watched.estate.deliver("gcp", "2026-09", through=date(2026, 9, 23), generation=2)
+def test_a_vanished_file_waits_and_the_last_good_delivery_stands(settled: Watched, tmp_path: Path) -> None:
+    before = settled.graph.rollup()
+    settled.estate.deliver("gcp", "2026-09", through=date(2026, 9, 23), generation=2)
     newest = max((tmp_path / "estate" / "gcp").rglob("shard-*.parquet"), key=lambda p: p.parent.name)
     content = newest.read_bytes()
     newest.unlink()
-    assert watched.settle("gcp") == {"gcp": []}
-    assert watched.states("gcp", "2026-09") == ["live", "waiting"]
-    reason = Ledger(watched.graph.platform.lake, "gcp").latest("2026-09")
+    assert settled.settle("gcp") == {"gcp": []}
+    assert settled.states("gcp", "2026-09") == ["live", "waiting"]
+    reason = Ledger(settled.graph.platform.lake, "gcp").latest("2026-09")
     assert reason is not None
     assert newest.name in (reason.reason or "")
-    assert watched.graph.rollup() == before
+    assert settled.graph.rollup() == before
     # A day run meanwhile is held; it is asked for again once nothing waits any more, though its rows are the same.
-    held = watched.graph.run(date(2026, 9, 22))
+    held = settled.graph.run(date(2026, 9, 22))
     assert not held.success
     newest.write_bytes(content)
-    assert watched.settle("gcp") == {"gcp": [date(2026, 9, 22), date(2026, 9, 23)]}
-    assert watched.states("gcp", "2026-09") == ["superseded", "live"]
+    assert settled.settle("gcp") == {"gcp": [date(2026, 9, 22), date(2026, 9, 23)]}
+    assert settled.states("gcp", "2026-09") == ["superseded", "live"]
 
 
 @pytest.mark.long
 def test_a_backfill_runs_what_the_sensors_would_ask_for(watched: Watched, tmp_path: Path) -> None:
-    for source in SOURCES:
-        watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22))
-    watched.settle(*SOURCES)
+    # Not on a copy: to the ledger a copied file is another.
+    deliver_first(watched)
     platform, instance, end = watched.graph.platform, watched.graph.instance, date(2026, 10, 1)
     # The days to come were run with AWS, which has none of them by its files' times, and wait for the others.
     assert days_to_run(platform, instance, FIRST, end) == []
@@ -328,22 +352,19 @@ def test_a_landing_that_failed_is_asked_for_again_later(watched: Watched, monkey
 
 
 @pytest.mark.long
-def test_what_moved_since_it_was_reported(watched: Watched) -> None:
+def test_what_moved_since_it_was_reported(settled: Watched) -> None:
     from finops_assets.base.period import Period
     from finops_assets.cost.restatements import REPORTED_COST, as_of_relation, restatements
     from finops_assets.evaluate.reports import cost_by
 
-    for source in SOURCES:
-        watched.estate.deliver(source, "2026-09", through=date(2026, 9, 22))
-    watched.settle(*SOURCES)
     period, day = Period(date(2026, 9, 20), date(2026, 9, 23)), date(2026, 9, 21)
-    warehouse = watched.graph.platform.warehouse
+    warehouse = settled.graph.platform.warehouse
     with warehouse.writing() as connection:
         before = cost_by(connection, period, ("team",))
         connection.execute(f"UPDATE {REPORTED_COST} SET reported_from = TIMESTAMP '2026-09-25 04:00:00'")
         assert restatements(connection).empty
-    watched.estate.deliver("aws", "2026-09", through=date(2026, 9, 22), generation=2, restate={day: Decimal("2")})
-    assert watched.settle("aws") == {"aws": [day]}
+    settled.estate.deliver("aws", "2026-09", through=date(2026, 9, 22), generation=2, restate={day: Decimal("2")})
+    assert settled.settle("aws") == {"aws": [day]}
     with warehouse.reading() as connection:
         moved = restatements(connection)
         now = cost_by(connection, period, ("team",))

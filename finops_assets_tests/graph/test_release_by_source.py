@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from importlib import import_module
@@ -26,15 +27,26 @@ from finops_assets.evaluate.forecast.series import gap_days
 from finops_assets.graph.assets.daily import ALL_IN
 from finops_assets.graph.days_to_run import days_to_run
 from finops_assets.graph.run_range import run_range
+from finops_assets.settings.model import Settings
 from finops_assets.settings.tag_policy import TagPolicy, Threshold
 from finops_assets.storage.day_files import judged_layer
 from finops_assets.storage.lake import Lake
-from finops_assets_tests.running import PROVIDERS, SOURCES, Graph, persistent_instance, settings_for, small_estate
+from finops_assets_tests.running import (
+    PROVIDERS,
+    SOURCES,
+    Graph,
+    Run,
+    after_a_run,
+    persistent_instance,
+    settings_for,
+    small_estate,
+)
 
 FIRST, BAD, LAST = date(2026, 9, 1), date(2026, 9, 2), date(2026, 9, 3)
 DAYS = [FIRST, BAD, LAST]
 RAW = [["raw", s] for s in SOURCES]
 FACTS, ROLLUP = "cloud_cost_facts", "daily_cost_by_team"
+Ran = Callable[..., tuple[Graph, Run]]
 PROVIDER = {"gcp": "Google Cloud", "azure": "Microsoft"}
 INCOMPLETE = Incident("gcp", BAD, "incomplete")
 UNTAGGED = Incident("azure", BAD, "untagged")
@@ -46,6 +58,17 @@ LENIENT = TagPolicy(required=("department", "team"), thresholds={"department": E
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     with persistent_instance(tmp_path / "dagster") as instance:
         yield instance
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Iterator[Ran]:
+    """Opens a platform, of whose bills these incidents are, after a run over all days."""
+    with ExitStack() as stack:
+        yield lambda *incidents: stack.enter_context(after_a_run(tmp_path, settings_of, FIRST, LAST, incidents))
+
+
+def settings_of(root: Path) -> Settings:
+    return settings_for(root, FIRST)
 
 
 def coverage(graph: Graph) -> dict[tuple[str, date], Coverage]:
@@ -65,18 +88,17 @@ def providers(graph: Graph, day: date) -> set[str]:
 )
 @pytest.mark.parametrize("way", ["range", "single", "separate"])
 def test_the_others_of_a_day_flow_and_every_place_says_who_is_missing(
-    tmp_path: Path, instance: dg.DagsterInstance, incident: Incident, check: str, way: str
+    tmp_path: Path, request: pytest.FixtureRequest, ran: Ran, incident: Incident, check: str, way: str
 ) -> None:
-    small_estate(tmp_path, FIRST, LAST, incidents=[incident])
-    graph = Graph(settings_for(tmp_path, FIRST), instance)
-    match way:
-        case "range":
-            last = graph.run(FIRST, LAST)
-        case "single":
-            graph.run(FIRST, LAST, RAW)
+    if way == "range":
+        graph, last = ran(incident)
+    else:
+        small_estate(tmp_path, FIRST, LAST, incidents=[incident])
+        graph = Graph(settings_of(tmp_path), request.getfixturevalue("instance"))
+        graph.run(FIRST, LAST, RAW)
+        if way == "single":
             last = graph.run(BAD)
-        case _:
-            graph.run(FIRST, LAST, RAW)
+        else:
             graph.run(FIRST, LAST, [FACTS])
             last = graph.run(BAD, None, [ROLLUP])
     assert last.success, last.failure()
@@ -100,17 +122,13 @@ def test_the_others_of_a_day_flow_and_every_place_says_who_is_missing(
 
 
 @pytest.mark.long
-def test_what_was_attributed_and_is_held_waits_beside_the_facts_and_a_new_limit_releases_it(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    small_estate(tmp_path, FIRST, LAST, incidents=[UNTAGGED])
-    graph = Graph(settings_for(tmp_path, FIRST), instance)
-    graph.run(FIRST, LAST)
+def test_what_was_attributed_and_is_held_waits_beside_the_facts_and_a_new_limit_releases_it(ran: Ran) -> None:
+    graph, _ = ran(UNTAGGED)
     lake = graph.platform.lake
     assert judged_layer(lake, ("azure", BAD)) == "unreleased"
     assert not lake.holds(lake.day_file("facts", "azure", BAD))
     assert lake.holds(lake.day_file("facts", "aws", BAD))
-    lenient = Graph(graph.settings.model_copy(update={"tag_policy": LENIENT}), instance)
+    lenient = Graph(graph.settings.model_copy(update={"tag_policy": LENIENT}), graph.instance)
     released = lenient.run(BAD, None, [FACTS, ROLLUP])
     assert released.success
     assert providers(lenient, BAD) == {"AWS", "Microsoft", "Google Cloud"}
@@ -120,12 +138,9 @@ def test_what_was_attributed_and_is_held_waits_beside_the_facts_and_a_new_limit_
 
 
 @pytest.mark.long
-def test_a_held_restatement_keeps_the_last_good_version_and_the_day_says_so(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    small_estate(tmp_path, FIRST, LAST)
-    graph = Graph(settings_for(tmp_path, FIRST), instance)
-    assert graph.run(FIRST, LAST).success
+def test_a_held_restatement_keeps_the_last_good_version_and_the_day_says_so(tmp_path: Path, ran: Ran) -> None:
+    graph, first = ran()
+    assert first.success
     before = graph.rollup()
     assert len({day for day, *_ in before}) == 3
     small_estate(tmp_path, FIRST, LAST, incidents=[UNTAGGED])
@@ -138,7 +153,7 @@ def test_a_held_restatement_keeps_the_last_good_version_and_the_day_says_so(
         compared = compare(connection, Period(FIRST, date(2026, 9, 4)))
     assert compared.outdated == {"azure": [BAD]}
     assert any("azure shows its last good version on 1 day" in note for note in compared.notes)
-    graph.publish()
+    graph.platform.warehouse.publish(graph.platform.lake)
     with duckdb.connect(str(graph.settings.published), read_only=True) as connection:
         [(cost,)] = connection.execute(f"SELECT sum(EffectiveCost) FROM {FACTS} WHERE source = 'azure'").fetchall()
         [(rolled,)] = connection.execute(
@@ -220,11 +235,9 @@ def test_a_state_keeps_its_beginning_until_it_changes() -> None:
 
 @pytest.mark.long
 def test_a_day_without_a_source_is_a_gap_of_its_provider_for_forecast_and_anomalies_and_one_that_cost_nothing_is_none(
-    tmp_path: Path, instance: dg.DagsterInstance
+    ran: Ran,
 ) -> None:
-    small_estate(tmp_path, FIRST, LAST, incidents=[INCOMPLETE])
-    graph = Graph(settings_for(tmp_path, FIRST), instance)
-    graph.run(FIRST, LAST)
+    graph, _ = ran(INCOMPLETE)
     with graph.platform.warehouse.writing() as connection:
         # As a vendor whose bill of the second day is there and says nothing.
         connection.execute(f"DELETE FROM {ROLLUP} WHERE provider = 'AWS' AND charge_date = ?", [BAD])
