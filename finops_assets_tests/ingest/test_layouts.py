@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from finops_assets.settings.sources import Layout, Source
 from finops_assets.storage.stores.store import StoredFile
 from finops_assets_tests.conftest import Site, csv_text, focus_row
 from finops_assets_tests.emulators import Place, local_place, make_place, s3_endpoint  # noqa: F401
-from finops_assets_tests.running import small_estate
+from finops_assets_tests.running import LAYOUTS, small_estate
 
 ROW = csv_text([focus_row("2026-09-01")]).encode()
 LATER = datetime.now(UTC) + timedelta(days=2)
@@ -524,6 +524,41 @@ def test_a_manifest_nested_too_deeply_is_a_problem_with_a_sentence(exports: Plac
     }
     exports.put(name[layout], b"[" * 100_000)
     assert "nested too deeply" in one(look(exports, layout)).problems[0]
+
+
+OTHER_VALUES: list[Any] = [
+    None, True, -1, 7, 1e400, "", "x", "9" * 400, "9999-12-31T23:59:59-23:00", "\ud800", [], [7], [[]], {}, {"a": 7},
+]  # fmt: skip
+
+
+def changed_values(written: Any) -> Iterator[Any]:
+    """What was written, with each of its values in turn left out, or another."""
+    if isinstance(written, dict):
+        for key, value in written.items():
+            yield {k: v for k, v in written.items() if k != key}
+            for other in (*OTHER_VALUES, *changed_values(value)):
+                yield written | {key: other}
+    elif isinstance(written, list):
+        for place, value in enumerate(written):
+            for other in (*OTHER_VALUES, *changed_values(value)):
+                yield [*written[:place], other, *written[place + 1 :]]
+
+
+@pytest.mark.parametrize("source", sorted(LAYOUTS))
+def test_a_manifest_of_other_values_is_whole_or_has_a_sentence(tmp_path: Path, source: str) -> None:
+    small_estate(tmp_path, date(2026, 9, 1), date(2026, 9, 2))
+    place = local_place(tmp_path / "estate" / source)
+    manifests = sorted((tmp_path / "estate" / source).rglob("*.json"))
+    tried = 0
+    for file in manifests:
+        written = json.loads(file.read_text(encoding="utf-8"))
+        for body in changed_values(written):
+            file.write_text(json.dumps(body), encoding="utf-8")
+            for delivery in look(place, LAYOUTS[source]):
+                tried += 1
+                assert all(len(problem) > 20 and "\n" not in problem for problem in delivery.problems)
+        file.write_text(json.dumps(written), encoding="utf-8")
+    assert tried > 100
 
 
 def test_a_period_pattern_ends_whatever_a_file_is_called(exports: Place) -> None:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from finops_assets.ingest.layouts.delivery import Delivery, named_files, outside, read_manifest, unreadable
+from finops_assets.ingest.layouts.delivery import MALFORMED, Delivery, named_files, outside, read_manifest, unreadable
 from finops_assets.ingest.layouts.listing import ListedStore
 from finops_assets.storage.stores.store import StoredFile
 
@@ -115,7 +115,7 @@ def _delivery(store: ListedStore, file: StoredFile, period: str, export: str, no
         legacy = native and "reportKeys" in manifest
         keys = _report_keys(store, named, file.key) if legacy else [_key(item, export) for item in named]
         names = [str(c.get("name") if isinstance(c, dict) else c) for c in manifest.get("columns") or ()]
-    except (ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         return unreadable(period, file.key, f"manifest {file.key} is not one of AWS Data Exports: {error!r}")
     files, problems = named_files(store, keys)
     problems += tuple(f"file {f.key} is empty (0 bytes)" for f in files if f.size == 0)

@@ -15,7 +15,15 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import unquote
 
-from finops_assets.ingest.layouts.delivery import Delivery, named_files, outside, read_manifest, unreadable, utc
+from finops_assets.ingest.layouts.delivery import (
+    MALFORMED,
+    Delivery,
+    named_files,
+    outside,
+    read_manifest,
+    unreadable,
+    utc,
+)
 from finops_assets.ingest.layouts.listing import ListedStore
 from finops_assets.ingest.layouts.metadata import version_of
 from finops_assets.storage.scope import scope_days, scope_month
@@ -62,7 +70,7 @@ def deliveries(store: ListedStore, native: bool = False, now: datetime | None = 
             delivery = replace(_delivery(store, file.key, manifest_body, wanted), manifest_etag=file.etag)
             # A one-time export of selected dates and the daily export of one scope are the same cost.
             account = str(config.get("resourceId") or "").partition(_EXPORTS)[0].casefold()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except MALFORMED as error:
             yield unreadable(file.key, file.key, f"manifest {file.key} is not one of Azure exports: {error!r}")
             continue
         submitted = delivery.delivered_at or _FIRST

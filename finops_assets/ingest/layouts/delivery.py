@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from finops_assets.ingest.layouts.listing import ListedStore, json_of
+from finops_assets.ingest.layouts.listing import ListedStore, json_of, may_be_a_name
 from finops_assets.ingest.layouts.metadata import Schema
 from finops_assets.storage.scope import Sector, generation_identity, scope_month
 from finops_assets.storage.stores.store import LocalStore, Store, StoredFile
@@ -67,7 +67,8 @@ def named_files(
     store: Store, keys: Iterable[str], sizes: dict[str, int] | None = None
 ) -> tuple[tuple[StoredFile, ...], tuple[str, ...]]:
     """The files that a manifest names, and what is wrong with them: missing, or not of the stated size."""
-    wanted = list(dict.fromkeys(keys))
+    named = list(dict.fromkeys(keys))
+    wanted = [key for key in named if may_be_a_name(key)]
     folders = Counter(key.rpartition("/")[0] for key in wanted if not outside(key))
     listed: dict[str, StoredFile] = {}
     for folder, count in folders.items():
@@ -75,7 +76,11 @@ def named_files(
         if count >= LIST_FROM:
             listed |= {f.key: f for f in store.list(f"{folder}/" if folder else "")}
     files: list[StoredFile] = []
-    problems: list[str] = []
+    problems = [
+        f"file {key[:80]!r}{'…' if len(key) > 80 else ''} is named in the manifest, and no file can have that name"
+        for key in named
+        if not may_be_a_name(key)
+    ]
     for key in wanted:
         if outside(key) or leads_outside(store, key):
             problems.append(f"file {key} is named in the manifest but lies outside the source's folder")
@@ -141,15 +146,19 @@ def unreadable(scope: str, manifest: str, problem: str) -> Delivery:
     return Delivery(scope=scope, generation="unreadable", files=(), manifest=manifest, problems=(problem,))
 
 
-def utc(text: str | None) -> datetime | None:
-    """An ISO time of a manifest as UTC; a time without a zone is taken as UTC."""
-    if not text:
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
+"""What comes of a manifest that is JSON, and holds something else than its provider writes there."""
+
+
+def utc(text: object) -> datetime | None:
+    """An ISO time of a manifest as UTC; a time without a zone is taken as UTC. What is none is None."""
+    if not isinstance(text, str):
         return None
     try:
         moment = datetime.fromisoformat(text.strip().replace("z", "Z"))
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def incomplete_sectors(sectors: Iterable[Sector], day: date) -> list[Sector]:

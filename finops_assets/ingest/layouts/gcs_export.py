@@ -16,7 +16,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from finops_assets.base.uris import is_data
-from finops_assets.ingest.layouts.delivery import Delivery, named_files, not_still, read_manifest, unreadable, utc
+from finops_assets.ingest.layouts.delivery import (
+    MALFORMED,
+    Delivery,
+    named_files,
+    not_still,
+    read_manifest,
+    unreadable,
+    utc,
+)
 from finops_assets.ingest.layouts.listing import ListedStore
 from finops_assets.storage.stores.store import StoredFile
 
@@ -88,7 +96,7 @@ def _closed(store: ListedStore, file: StoredFile, period: str) -> Delivery:
             sizes = {f.key: f.size for f in below if is_data(f.key)}
         else:
             sizes = {f"{folder}/{f['name']}": int(f["size"]) for f in manifest["files"]}
-    except (ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         return unreadable(period, file.key, f"manifest {file.key} is not ours: {error!r}")
     files, problems = named_files(store, sizes, sizes)
     if rows == 0:

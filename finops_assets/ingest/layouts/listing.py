@@ -38,7 +38,7 @@ class ListedStore:
 
     def stat(self, key: str) -> StoredFile | None:
         # A file that is not in the listing may have come since: only what is there is taken from it.
-        return self.seen.get(key) or self.store.stat(key)
+        return self.seen.get(key) or (self.store.stat(key) if may_be_a_name(key) else None)
 
     def read(self, key: str, first: int | None = None) -> bytes:
         return self.store.read(key, first)
@@ -79,6 +79,15 @@ class ListedStore:
             self.seen |= {f.key: f for f in self.store.list(prefix)}
             self._listed.append(prefix)
         return [f for key, f in sorted(self.seen.items()) if key.startswith(prefix) and key.endswith(suffix)]
+
+
+def may_be_a_name(key: str) -> bool:
+    """Is a key text, and within what file systems (a part of 255 bytes) and stores (1,024 bytes) take?"""
+    try:
+        written = key.encode()
+    except UnicodeEncodeError:
+        return False
+    return len(written) <= 1_024 and all(len(part) <= 255 for part in written.split(b"/"))
 
 
 def json_of(content: bytes) -> Any:
