@@ -89,6 +89,11 @@ def another_figure() -> bytes:
 
 GOOD_CSV = csv_text([focus_row(D1), focus_row(D1)])
 CANNOT_BE_READ = {
+    "zero bytes in the header": (
+        "bad.csv",
+        lambda site: GOOD_CSV.encode().replace(b"Name,Tags\n", b"N\0\0\0\0Tags\n", 1),
+        "its header is damaged: zero bytes in",
+    ),
     "not Parquet": ("bad.parquet", lambda site: b"this is no Parquet file", "not Parquet"),
     "an empty Parquet": ("bad.parquet", lambda site: b"", "not Parquet"),
     "a cut-off Parquet": ("bad.parquet", lambda site: parquet_bytes(site, D1)[:-200], "not Parquet"),

@@ -142,6 +142,8 @@ def form_of(seen: Seen) -> CsvForm:
         raise NotCsv("it has no header" if not seen.size else f"its header does not end within {HEAD >> 20} MB")
     delimiter, at = _header(records)
     names, line = records[delimiter][at]
+    if damaged := next((name for name in names if "\0" in name), None):
+        raise NotCsv(f"its header is damaged: zero bytes in {damaged[:80]!r}")
     below = records[delimiter][at + 1 : at + 2]
     marks = len(text) - len(unmarked)
     return CsvForm(
