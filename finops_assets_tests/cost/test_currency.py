@@ -327,13 +327,13 @@ def test_figures_follow_a_restated_bill_and_a_changed_rate(tmp_path: Path, insta
     write(tmp_path, *(rate(f"{day}", "1.25") for day in DAYS))
     graph = graph_at(tmp_path, instance)
     assert graph.run(FIRST, LAST).success
-    graph.publish()
+    graph.publish("published_warehouse")
     before = converted(graph, "charge_date, sum(billed_cost)", "GROUP BY 1")
     deliver(tmp_path, "4.44")
     assert graph.run(DAYS[1]).success
     after = converted(graph, "charge_date, sum(billed_cost)", "GROUP BY 1")
     assert [a for a, b in zip(before, after) if a != b] == [before[1]]
-    graph.publish()
+    graph.publish("published_warehouse")
 
     sensor = next(s for s in graph.defs.sensors or [] if s.name == "watch_rates")
     assert asks(sensor, graph) == []
@@ -400,7 +400,7 @@ def test_reports_in_the_reporting_currency(
     write(tmp_path, rate("2026-09-01", "1.25"))
     graph = graph_at(tmp_path, instance)
     assert graph.run(FIRST, LAST).success
-    graph.publish()
+    graph.publish("published_warehouse")
     (tmp_path / "finops.yaml").write_text(config(), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     finops = CliRunner()

@@ -243,7 +243,7 @@ def test_the_asset_writes_the_table_and_the_command_shows_it(tmp_path: Path, mon
     with persistent_instance(tmp_path / "dagster") as instance:
         graph = Graph(settings_for(tmp_path, first), instance)
         assert graph.run(first, last).success
-        graph.publish()
+        graph.publish("forecast")
     with duckdb.connect(str(graph.settings.published), read_only=True) as connection:
         kinds = dict(connection.execute("SELECT series, count(*) FROM forecast GROUP BY 1").fetchall())
         spent = connection.execute(

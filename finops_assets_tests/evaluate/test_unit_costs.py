@@ -158,7 +158,7 @@ def test_the_asset_makes_it_and_the_report_shows_it(site: Site) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         graph = Graph(site.platform.settings, instance)
         assert graph.run(date(2026, 9, 7), date(2026, 9, 9)).success
-        graph.publish()
+        graph.publish(UNIT_COSTS)
         [made] = instance.fetch_materializations(dg.AssetKey(UNIT_COSTS), limit=5).records
     assert made.asset_materialization is not None
     assert made.asset_materialization.metadata["metrics that were never counted"].value == "calls"
@@ -176,7 +176,7 @@ def test_the_asset_makes_it_and_the_report_shows_it(site: Site) -> None:
         broken = Graph(site.platform.settings, instance)
         broken.run(date(2026, 9, 7), date(2026, 9, 9))
         with pytest.raises(dg.Failure, match=r"units\.csv: 1 mistake"):
-            broken.publish()
+            broken.publish(UNIT_COSTS)
 
 
 def test_a_table_of_the_warehouse_holds_quantities_too(site: Site) -> None:

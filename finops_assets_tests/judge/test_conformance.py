@@ -469,7 +469,7 @@ def test_the_estate_keeps_to_focus_and_the_asset_says_so(tmp_path: Path) -> None
     with dg.DagsterInstance.ephemeral() as instance:
         graph = Graph(settings_for(tmp_path, first), instance)
         assert graph.run(first, last).success
-        graph.publish()
+        graph.publish("reports/conformance")
         assert {(c.check_name, c.passed, c.severity) for c in conformance_checks(instance)} == {
             (f"{s}_keeps_to_focus", True, dg.AssetCheckSeverity.WARN) for s in ("aws", "azure", "gcp")
         }
@@ -480,7 +480,7 @@ def test_the_estate_keeps_to_focus_and_the_asset_says_so(tmp_path: Path) -> None
         late = {date(2062, 9, 1): DayTotals(1, {"EUR": Decimal("2.5")}, {"EUR": Decimal("2.5")}, "f")}
         far = Generation("late", "1", "live", datetime.now(UTC), files=(("late.csv", 1, "e"),), rows=1, days=late)
         Ledger(graph.platform.lake, "gcp").enter(far)
-        graph.publish()
+        graph.publish("reports/conformance")
         failed = [c for c in conformance_checks(instance) if not c.passed]
     assert [(s, n, low, high) for s, n, low, high, _ in held] == [
         (s, 3, "passed", "passed") for s in ("aws", "azure", "gcp")
