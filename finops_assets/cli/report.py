@@ -42,6 +42,7 @@ from finops_assets.evaluate.allocation.balance import ALLOCATED_COST
 from finops_assets.evaluate.allocation.report import allocation, kept, moves
 from finops_assets.evaluate.charges import charges, rollup_by
 from finops_assets.evaluate.clusters import CLUSTER_NODES, clusters_report, nodes_report
+from finops_assets.evaluate.commitment_use import COMMITMENT_USE, commitment_use_of, period_of
 from finops_assets.evaluate.comparison import (
     Comparison,
     compare,
@@ -70,6 +71,11 @@ from finops_assets.tables.ddl import dimensions_of
 COMMITMENT_FIGURES = [
     "CommitmentDiscountId", "currency", "purchase_billed_cost", "used_cost", "unused_cost", "difference",
     "utilisation_percent", "first_day", "last_day", "term_held",
+]  # fmt: skip
+
+USE_FIGURES = [
+    "source", "department", "team", "ServiceName", "CommitmentDiscountType", "currency", "eligible_cost", "coverage_percent",
+    "utilisation_percent", "unused_cost", "rate_percent", "one_more", "one_more_saved", "one_more_wasted", "days",
 ]  # fmt: skip
 
 CHARGES_SHOWN = [
@@ -321,16 +327,40 @@ def report_savings(
 @report_app.command("commitments")
 def report_commitments(
     unused: Annotated[bool, typer.Option("--unused", help="Unused commitment by its owner instead")] = False,
+    by: Annotated[Literal["commitment", "team", "service"], typer.Option(help="team, service: coverage, utilisation and what one unit more would have saved and wasted")] = "commitment",
+    days: Annotated[Literal["30", "60", "90"], typer.Option(help="With --by team or service: so many days back")] = "30",
     format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
 ) -> None:  # fmt: skip
-    """What of each commitment was used, over all days held, beside what it was bought for."""
+    """What of each commitment was used, over all days held, beside what it was bought for; or coverage by team."""
     with explained(), published(config) as connection:
+        if by != "commitment":
+            if unused:
+                raise FinopsError("--unused goes without --by; leave one out")
+            _report_commitment_use(connection, by, int(days), format, output)
+            return
         if not Warehouse.has(connection, COMMITMENTS):
             raise FinopsError("no day was built yet (`finops run FROM TO`)")
         table = unused_by_owner(connection) if unused else commitments(connection)
         if format == "table" and not unused:
             table = table[COMMITMENT_FIGURES]
         write_table(table, format, output, made_of(connection))
+
+
+def _report_commitment_use(
+    connection: duckdb.DuckDBPyConnection,
+    by: Literal["team", "service"],
+    window: int,
+    format: Format,
+    output: Path | None,
+) -> None:
+    if not Warehouse.has(connection, COMMITMENT_USE):
+        raise FinopsError("commitments were not looked at yet; run days (`finops run FROM TO`)")
+    table = commitment_use_of(connection, window, "team" if by == "team" else "all")
+    period = period_of(table, window)
+    shown = [name for name in USE_FIGURES if by == "team" or name not in ("department", "team")]
+    if format == "table" and period is not None:
+        out.print(f"{period}, {window} days", style="dim", highlight=False)
+    write_table(table[shown] if format == "table" else table, format, output, made_of(connection, period, "effective"))
 
 
 @report_app.command("corrections")

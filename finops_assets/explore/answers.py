@@ -12,6 +12,7 @@ import pandas as pd
 
 from finops_assets.evaluate.anomalies.history import history_table
 from finops_assets.evaluate.budgets.evaluate import evaluations, most_serious_first
+from finops_assets.evaluate.commitment_use import COMMITMENT_USE, commitment_use_of, period_of
 from finops_assets.evaluate.forecast.period import FORECAST
 from finops_assets.evaluate.reports import TEAMS_BY
 from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, Grain, units_of
@@ -139,6 +140,18 @@ class Answers:
             days = ("--from", str(view.first), "--to", str(view.end))
             command = finops("report", "units", "--grain", grain, *days, "--format", "json")
             return _answer(question, rows, command, _of_period(question))
+
+    def commitments(self, days: int = 30) -> Answer:
+        """Coverage and use of commitments by team, service and kind, and what one unit more would have saved and wasted."""
+        with self._question(Asked()) as question:
+            if not question.has(COMMITMENT_USE):
+                raise ViewError("commitments were not looked at yet; run days (`finops run FROM TO`)")
+            rows = commitment_use_of(question.opened, days)
+            period = period_of(rows, days) or question.period
+        # What the answer is made of is told of the days that were looked at.
+        with self._question(Asked(period.first, period.end)) as question:
+            command = finops("report", "commitments", "--by", "team", "--days", str(days), "--format", "json")
+            return _answer(question, rows, command, _of_period(question, "effective"))
 
     @contextmanager
     def _question(self, of: Asked, by: Sequence[str] = ()) -> Iterator[Question]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse
@@ -73,6 +73,7 @@ CurrencyCode = Annotated[
     str, Query(max_length=20, description="As billed, or `reporting`; by default that of the largest cost")
 ]
 Filters = Annotated[list[str] | None, Query(description="COLUMN=VALUE; again for more, of one column either")]
+Back = Annotated[Literal["30", "60", "90"], Query(description="So many days back from the newest")]
 By = Annotated[str, Query(max_length=500, description="Columns between commas, see /columns")]
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "This cannot be answered; says why"},
@@ -158,6 +159,12 @@ def deliveries(answers: Ours) -> JSONResponse:
 def unit_costs(answers: Ours, said: Said, grain: Grain = "month") -> JSONResponse:
     """What one of something cost."""
     return JSONResponse(answers.unit_costs(said, grain))
+
+
+@router.get("/commitments", response_model=Envelope)
+def commitments(answers: Ours, days: Back = "30") -> JSONResponse:
+    """Coverage and use of commitments by team, service and kind, and what one unit more would have saved and wasted."""
+    return JSONResponse(answers.commitments(int(days)))
 
 
 def api(settings: Settings, copies: Copies) -> FastAPI:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -79,7 +79,11 @@ def server(answers: Answers) -> MCPServer:
         """What one of something (an order, a customer, a request) cost, by day, week or month."""
         return _told(lambda: answers.unit_costs(Asked(from_day, to), grain))
 
-    for question in (columns, costs, coverage, budgets, forecast, anomalies, deliveries, unit_costs):
+    def commitments(days: Literal[30, 60, 90] = 30) -> dict[str, Any]:
+        """Coverage and use of commitments by team, service and kind, and what one unit more would have saved and wasted."""
+        return _told(lambda: answers.commitments(days))
+
+    for question in (columns, costs, coverage, budgets, forecast, anomalies, deliveries, unit_costs, commitments):
         offer(question)
     return made
 

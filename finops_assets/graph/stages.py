@@ -11,6 +11,7 @@ from finops_assets.graph.assets.accepted_owners import accepted_spec
 from finops_assets.graph.assets.allocation import allocation_assets
 from finops_assets.graph.assets.anomalies import anomaly_assets
 from finops_assets.graph.assets.budgets import budget_assets
+from finops_assets.graph.assets.commitment_use import commitment_use_asset
 from finops_assets.graph.assets.conformance import conformance_asset
 from finops_assets.graph.assets.daily import daily_assets
 from finops_assets.graph.assets.deliveries import deliveries_asset, ledger_asset, repairs_asset
@@ -68,10 +69,11 @@ def stages_of(platform: Platform, days: dg.PartitionsDefinition[str]) -> Stages:
     governance = [governance_assets(settings.owner), sparse_asset(settings)]
     shared = allocation_assets(settings) if settings.shared_cost else []
     forecast, units = forecast_asset(settings.owner), unit_cost_assets(settings)
+    use = commitment_use_asset(settings.owner)
     nodes = [cluster_nodes_asset(settings)] if settings.clusters else []
     published_after = [
         *([CONVERTED] if settings.currency else []),
-        *_keys((*budgets, *anomalies, *governance, *shared, *units, *nodes, health)),
+        *_keys((*budgets, *anomalies, *governance, *shared, *units, *nodes, use, health)),
     ]
     return Stages(
         deliveries=[deliveries_asset(source, settings.owner) for source in settings.sources],
@@ -80,7 +82,7 @@ def stages_of(platform: Platform, days: dg.PartitionsDefinition[str]) -> Stages:
         raw=[raw_asset(source, days, settings.owner) for source in settings.sources],
         accepted_owners=accepted_spec(settings.owner),
         daily=daily_assets(platform, days),
-        evaluation=[forecast, *budgets, *anomalies, *governance, *shared, *units],
+        evaluation=[forecast, *budgets, *anomalies, *governance, *shared, *units, use],
         reports=[
             *report_assets(settings.owner, published_after, tuple(settings.dimensions)),
             *nodes,

@@ -168,6 +168,21 @@ _SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
     "term_end": (TIME, "end of the terms that were bought, exclusive", "UTC"),
     "term_held": (FLAG, "is every day of the term in the rollup?"),
     "ChargeClass": (TEXT, "Correction, or empty for a late charge that the provider does not call one"),
+    "window_days": (COUNT, "how many days are looked back"),
+    "eligible_cost": (
+        MONEY, "cost without commitments (contracted, else list) of usage of the SKUs that such a commitment covered some of;"
+        " null where a row has no price", _CURRENCY,
+    ),
+    "covered_cost": (MONEY, "of it what such commitments covered", _CURRENCY),
+    "coverage_percent": (PERCENT, "covered of eligible cost", "%"),
+    "perhaps_eligible_cost": (
+        MONEY, "cost on demand in the same service and unit, of SKUs that the bill shows no such commitment to have covered: it is"
+        " in no percentage", _CURRENCY,
+    ),
+    "rate_percent": (PERCENT, "what a commitment costs of what it covers, as the bill shows it, over the eligible SKUs; null: not shown", "%"),
+    "one_more": (TEXT, "one unit more of such a commitment; null where the bill shows no rate"),
+    "one_more_saved": (MONEY, "what one unit more would have saved on the days that count, less its own cost, to six places", _CURRENCY),
+    "one_more_wasted": (MONEY, "what of one unit more would not have been used, to six places", _CURRENCY),
     # When.
     "reported_from": (TIME, "from when it was reported so", "UTC"),
     "reported_to": (TIME, "until when it was reported so; null: it still is", "UTC"),
@@ -616,6 +631,19 @@ ALL = (
         days="days that count: quantity and cost are known",
         effective_cost="effective cost of the days that count; null where none does",
         billed_cost="billed cost of the days that count; null where none does",
+    ),
+    _table(
+        "commitment_use",
+        "Commitments by team, service and kind, over 30, 60 and 90 days: how much of what they could cover they covered, how much"
+        " of them was used, and what one unit more would have saved and wasted.",
+        "window_days scope source provider department team ServiceName CommitmentDiscountType CommitmentDiscountCategory currency"
+        " eligible_cost covered_cost coverage_percent perhaps_eligible_cost used_cost unused_cost utilisation_percent rate_percent"
+        " one_more one_more_saved one_more_wasted through days days_missing row_count",
+        scope="team, or all: those of all teams together, whose department and team are null",
+        ServiceName="ServiceName; of what was not used, that of the commitment's own charge",
+        CommitmentDiscountType="type of the commitment, as the provider calls it; its category where it has none",
+        days="days that count: the source's cost is in the rollup",
+        row_count="facts rows: eligible usage, and what was not used",
     ),
     _table(
         "anomaly_history",

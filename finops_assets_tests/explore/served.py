@@ -29,6 +29,7 @@ from finops_assets.evaluate.owners.suggest import SUGGESTION_COLUMNS
 from finops_assets.graph.assets.allocation import allocation_assets
 from finops_assets.graph.assets.anomalies import anomaly_assets
 from finops_assets.graph.assets.budgets import budget_assets
+from finops_assets.graph.assets.commitment_use import commitment_use_asset
 from finops_assets.graph.assets.forecast import forecast_asset
 from finops_assets.graph.assets.governance import governance_assets
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
@@ -150,7 +151,7 @@ def evaluate(platform: Platform) -> None:
     assets = [
         forecast_asset(settings.owner), *budget_assets(settings.budgets, settings.owner),
         *anomaly_assets(settings.owner), governance_assets(settings.owner), *allocation_assets(settings),
-        *unit_cost_assets(settings),
+        *unit_cost_assets(settings), commitment_use_asset(settings.owner),
     ]  # fmt: skip
     with dg.DagsterInstance.ephemeral() as instance:
         resources = {"platform": platform, IO_MANAGER: ReportTables(database=str(settings.warehouse))}

@@ -165,7 +165,17 @@ def test_a_group_sees_its_own_to_the_last_digit_and_nothing_else(
                 assert not [name for name in OF_OTHERS if name in text], (page, query)
                 seen += len(list(everything_shown(everyone, page, query)))
     assert seen > 120
-    for question in ("costs", "coverage", "budgets", "forecast", "anomalies", "deliveries", "unit-costs", "columns"):
+    for question in (
+        "costs",
+        "coverage",
+        "budgets",
+        "forecast",
+        "anomalies",
+        "deliveries",
+        "unit-costs",
+        "commitments",
+        "columns",
+    ):
         answer = client.get(f"/api/v1/{question}?{OCTOBER}" if question != "deliveries" else "/api/v1/deliveries").text
         assert not [name for name in (*OF_OTHERS, "total month") if name in answer], question
     assert api(client, f"costs?{OCTOBER}&where=team=api")["rows"] == []
@@ -431,7 +441,7 @@ def test_an_assistant_gets_exact_figures_and_no_other_tools(platform: Platform, 
 
     tools, costs, wrong, own = asyncio.run(talk())
     assert {tool.name for tool in tools} == {
-        "columns", "costs", "coverage", "budgets", "forecast", "anomalies", "deliveries", "unit_costs",
+        "columns", "costs", "coverage", "budgets", "forecast", "anomalies", "deliveries", "unit_costs", "commitments",
     }  # fmt: skip
     assert all(tool.annotations.read_only_hint for tool in tools)
     answer = costs.structured_content

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from finops_assets.cost.commitments import COMMITMENTS, commitments, unused_by_owner
 from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.evaluate.commitment_use import COMMITMENT_USE, commitment_use_of
 from finops_assets.evaluate.reports import TEAMS_BY, savings_by
 from finops_assets.explore import charts
 from finops_assets.explore.address import ViewError
@@ -15,6 +16,11 @@ from finops_assets.explore.pages.page import Chart, Page, address
 from finops_assets.focus.money import percent
 
 MOST = 15
+LOOKS_BACK = 30
+USE_HEADINGS = {
+    "CommitmentDiscountType": "kind", "eligible_cost": "eligible", "coverage_percent": "covered %", "rate_percent": "rate %",
+    "one_more_saved": "it saved", "one_more_wasted": "it wasted",
+}  # fmt: skip
 
 
 def commitment_page(question: Question) -> Page:
@@ -57,10 +63,27 @@ def commitment_page(question: Question) -> Page:
             links={"team": lambda row: address("teams", view.narrowed(("department", str(row["department"])), ("team", str(row["team"]))))},
         ),
     ]  # fmt: skip
+    if question.has(COMMITMENT_USE):
+        listings.insert(1, _by_team(question))
     chart = Chart(
         "Used and unused", charts.used_of(table.head(MOST), question.currency), "Amortised cost of each commitment.",
     )  # fmt: skip
     return Page(listings, {"used": chart} if len(table) else {}, parts)
+
+
+def _by_team(question: Question) -> Listing:
+    with question.made(finops("report", "commitments", "--by", "team", "--days", str(LOOKS_BACK))) as made:
+        use = commitment_use_of(question.connection, LOOKS_BACK, "team")
+    return Listing(
+        "by_team", f"By team, over the newest {LOOKS_BACK} days", use[use["currency"] == question.currency],
+        (
+            "department", "team", "ServiceName", "CommitmentDiscountType", "eligible_cost", "coverage_percent", "utilisation_percent",
+            "unused_cost", "rate_percent", "one_more", "one_more_saved", "one_more_wasted",
+        ),
+        made[0], bar="eligible_cost", empty="No commitment was at work in this currency.", headings=USE_HEADINGS,
+        note="Eligible: usage of the SKUs that the bill shows such a commitment to cover, at its price without. One more would have"
+        " saved and wasted so much in these days.",
+    )  # fmt: skip
 
 
 def _covered(question: Question) -> float | None:

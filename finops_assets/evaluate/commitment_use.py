@@ -1,0 +1,308 @@
+"""Commitments by team: how much of what they could cover they covered, how much of them was used, and what one more would do.
+
+All of it is read from the bill alone. What a commitment *could* cover is usage of a SKU of which the same bill shows such a
+commitment to have covered some; what it *would cost* is the rate that the bill shows for that SKU. Where the bill shows
+neither, it is not known, and null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, Literal
+
+import duckdb
+import pandas as pd
+
+from finops_assets.base.period import Period
+from finops_assets.base.sql import identifier, literal
+from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.coverage import BUILT, PREVIOUS, coverage_of, has_coverage
+from finops_assets.cost.rollup import missing, provider_of
+from finops_assets.focus.measures import EFFECTIVE
+from finops_assets.focus.money import DECIMAL, percent
+from finops_assets.settings.engine import EngineSettings
+from finops_assets.storage.day_files import facts_relation
+from finops_assets.storage.duck import connect
+from finops_assets.storage.lake import Key, Lake, source_and_day
+from finops_assets.storage.warehouse import ROLLED_UP, Warehouse
+from finops_assets.tables.declarations import table
+from finops_assets.tables.values import exact_frame
+
+COMMITMENT_USE = "commitment_use"
+COLUMNS = tuple(column.name for column in table(COMMITMENT_USE).columns)
+WINDOWS = (30, 60, 90)
+
+_BILL = "source, provider, currency, service"
+_GROUP = f"scope, {_BILL}, kind, category, department, team"
+_EVERYBODY = ""
+"""The department and team of the scope `all`, until it is written as null."""
+_ESTIMATED = Decimal("0.000001")
+"""What one more would have done is an estimate, to so many places."""
+Group = tuple[str, ...]
+
+
+@dataclass
+class _Use:
+    """One group of a window; what is not known is None."""
+
+    eligible: Decimal | None = None
+    covered: Decimal | None = None
+    perhaps: Decimal | None = None
+    used: Decimal = field(default=Decimal(0))
+    unused: Decimal = field(default=Decimal(0))
+    rate: float | None = None
+    one_more: str | None = None
+    saved: Decimal | None = None
+    wasted: Decimal | None = None
+    rows: int = 0
+
+
+def known_days(connection: duckdb.DuckDBPyConnection) -> set[Key]:
+    """The (source, day)s whose cost is in the rollup: whole, or as their last good version."""
+    if has_coverage(connection):
+        return {(c.source, c.day) for c in coverage_of(connection) if c.state == BUILT or c.shown == PREVIOUS}
+    if not Warehouse.has(connection, ROLLED_UP):
+        return set()
+    return set(connection.execute(f"SELECT source, charge_date FROM {ROLLED_UP}").fetchall())
+
+
+def facts_files_of(lake: Lake, known: Iterable[Key], days: int) -> tuple[str | None, date | None]:
+    """The facts of the last days that are known, as a relation, and the newest of these days; None where there are none."""
+    wanted = set(known)
+    through = max((day for _, day in wanted), default=None)
+    if through is None:
+        return None, None
+    first = through - timedelta(days=days - 1)
+    sources = sorted({source for source, _ in wanted})
+    span = [first + timedelta(days=n) for n in range(days)]
+    files = [file for file in lake.day_files("facts", sources, span) if source_and_day(file) in wanted]
+    return (facts_relation(files, of_any_rules=True) if files else None), through
+
+
+def read_commitment_use(
+    lake: Lake, engine: EngineSettings, rules: Rules, providers: Mapping[str, str], known: Iterable[Key]
+) -> pd.DataFrame:
+    """The table `commitment_use`, from the facts of the last 90 days that are known."""
+    known = set(known)
+    facts, through = facts_files_of(lake, known, max(WINDOWS))
+    if facts is None or through is None:
+        return pd.DataFrame(columns=list(COLUMNS), dtype="object")
+    with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
+        return commitment_use(connection, facts, rules.dimensions, providers, known, through)
+
+
+def commitment_use(
+    connection: duckdb.DuckDBPyConnection,
+    facts: str,
+    dimensions: Iterable[str],
+    providers: Mapping[str, str],
+    known: Iterable[Key],
+    through: date,
+) -> pd.DataFrame:
+    """COLUMNS from a relation of facts. `dimensions` are those that it has; `known` are the days that count, by source."""
+    pairs = sorted(known)
+    connection.execute("CREATE OR REPLACE TEMP TABLE known (source VARCHAR, day DATE)")
+    if pairs:
+        connection.executemany("INSERT INTO known VALUES (?, ?)", pairs)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE priced AS {_priced(facts, dimensions, providers)}")
+    rows: list[tuple[object, ...]] = []
+    for window in WINDOWS:
+        first, end = through - timedelta(days=window - 1), through + timedelta(days=1)
+        for group, use in sorted(_of_window(connection, first, end).items()):
+            scope, source, provider, currency, service, kind, category, department, team = group
+            [(days,)] = connection.execute(
+                "SELECT count(*) FROM known WHERE source = ? AND day >= ? AND day < ?", [source, first, end]
+            ).fetchall()
+            owner = (None, None) if scope == "all" else (department, team)
+            bought = use.used + use.unused
+            rows.append(
+                (
+                    window, scope, source, provider, *owner, service, kind, category, currency,
+                    use.eligible, use.covered, _share(use.covered, use.eligible), use.perhaps,
+                    use.used, use.unused, _share(use.used, bought),
+                    use.rate, use.one_more, use.saved, use.wasted, through, days, window - days, use.rows,
+                )
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
+
+
+def commitment_use_of(
+    connection: duckdb.DuckDBPyConnection, window: int, scope: Literal["team", "all"] | None = None
+) -> pd.DataFrame:
+    """The published table's rows that look back so many days, the most eligible cost first; of both scopes if none is said."""
+    return exact_frame(
+        connection,
+        f"FROM {COMMITMENT_USE} WHERE window_days = $window AND scope = coalesce($scope, scope)"
+        " ORDER BY currency, eligible_cost DESC NULLS LAST, source, department, team, ServiceName, CommitmentDiscountType",
+        {"window": window, "scope": scope},
+    )
+
+
+def period_of(use: pd.DataFrame, window: int) -> Period | None:
+    """The days that rows of the table look back at; None where there are none."""
+    if use.empty:
+        return None
+    through = max(pd.Timestamp(day).date() for day in use["through"])
+    return Period(through - timedelta(days=window - 1), through + timedelta(days=1))
+
+
+def _share(part: Decimal | None, whole: Decimal | None) -> float | None:
+    return percent(part, whole) if part is not None and whole else None
+
+
+def _priced(facts: str, dimensions: Iterable[str], providers: Mapping[str, str]) -> str:
+    """SQL: usage of the services in which a commitment was at work, summed by all that decides what could cover it.
+
+    kind is null where nothing covers it; worth is what it costs without a commitment (contracted, else list cost).
+    """
+    held = set(dimensions)
+    owners = ", ".join(
+        f"{f'coalesce({identifier(d)}, {literal(missing(d))})' if d in held else literal(missing(d))} AS {d}"
+        for d in ("department", "team")
+    )
+    covered = "(CommitmentDiscountId IS NOT NULL OR PricingCategory = 'Committed')"
+    hourly = "ChargePeriodEnd <= ChargePeriodStart + INTERVAL 1 HOUR"
+    return f"""
+        WITH usage AS (
+            SELECT source, {provider_of(providers)} AS provider, coalesce(BillingCurrency, '') AS currency,
+                coalesce(ServiceName, '') AS service, {owners}, charge_date AS day,
+                CASE WHEN {covered} THEN coalesce(CommitmentDiscountType, CommitmentDiscountCategory, 'not named') END AS kind,
+                CASE WHEN {covered} THEN coalesce(CommitmentDiscountCategory, 'Spend') END AS category,
+                coalesce(CommitmentDiscountStatus, '') = 'Unused' AS unused,
+                coalesce(PricingCategory, 'Standard') IN ('Standard', 'On-Demand') AS standard,
+                coalesce(PricingUnit, ConsumedUnit, '') AS unit, coalesce(SkuId, '') AS sku,
+                CASE WHEN {hourly} THEN date_trunc('hour', ChargePeriodStart) ELSE charge_date END AS slot,
+                coalesce(ChargeClass, '') = 'Correction' AS correction, coalesce({hourly}, false) OR correction AS hourly, coalesce(PricingQuantity, ConsumedQuantity) AS quantity,
+                {EFFECTIVE} AS effective,
+                CASE WHEN {covered} THEN coalesce(ContractedCost, ListCost)
+                    ELSE coalesce(ContractedCost, ListCost, {EFFECTIVE}) END AS worth
+            FROM {facts} WHERE ChargeCategory = 'Usage'
+        )
+        SELECT {_BILL}, department, team, day, kind, category, unused, correction, sku, unit, slot, bool_and(hourly) AS hourly,
+            sum(quantity) AS quantity, CAST(sum(effective) AS {DECIMAL}) AS effective,
+            CASE WHEN count(worth) = count(*) THEN CAST(sum(worth) AS {DECIMAL}) END AS worth, count(*) AS row_count
+        FROM usage SEMI JOIN (SELECT DISTINCT {_BILL} FROM usage WHERE kind IS NOT NULL) USING ({_BILL})
+        WHERE kind IS NOT NULL OR standard GROUP BY ALL
+    """
+
+
+def _of_window(connection: duckdb.DuckDBPyConnection, first: date, end: date) -> dict[Group, _Use]:
+    """What the days from `first` to before `end` show, by _GROUP."""
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE now AS
+        WITH counted AS (
+            SELECT p.* FROM priced p SEMI JOIN known k ON p.source = k.source AND p.day = k.day
+            WHERE p.day >= $first AND p.day < $end
+        )
+        SELECT 'team' AS scope, * FROM counted
+        UNION ALL
+        SELECT 'all' AS scope, * REPLACE ('{_EVERYBODY}' AS department, '{_EVERYBODY}' AS team) FROM counted
+        """,
+        {"first": first, "end": end},
+    )
+    # Of what each kind of commitment covered something, and what one unit of that cost: what the bill itself shows.
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE rates AS
+        SELECT {_BILL}, kind, category, sku, unit,
+            CASE WHEN priced AND worth > 0 AND paid > 0 THEN CAST(paid AS DOUBLE) / CAST(worth AS DOUBLE) END AS of_worth,
+            CASE WHEN paid > 0 AND quantity > 0 THEN CAST(paid AS DOUBLE) / CAST(quantity AS DOUBLE) END AS of_one
+        FROM (
+            SELECT {_BILL}, kind, category, sku, unit, sum(effective) AS paid, sum(worth) AS worth, sum(quantity) AS quantity,
+                count(worth) = count(*) AS priced
+            FROM now WHERE scope = 'all' AND kind IS NOT NULL AND NOT unused GROUP BY ALL
+        )
+        """
+    )
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE lines AS
+        SELECT n.* EXCLUDE (kind, category, hourly), r.kind, r.category, r.of_worth, r.of_one,
+            n.kind IS NOT DISTINCT FROM r.kind AS by_it, n.kind IS NULL AND NOT n.correction AS on_demand,
+            bool_and(n.hourly) OVER (PARTITION BY n.source) AS hourly
+        FROM now n JOIN rates r USING ({_BILL}, sku, unit) WHERE NOT n.unused
+        """
+    )
+    found: dict[Group, _Use] = {}
+
+    def told(query: str) -> list[tuple[_Use, tuple[Any, ...]]]:
+        rows = connection.execute(query, {"first": first, "end": end} if "$first" in query else None).fetchall()
+        return [(found.setdefault(row[:9], _Use()), row[9:]) for row in rows]
+
+    for use, (used, unused, unused_rows) in told(
+        f"""
+        SELECT {_GROUP}, coalesce(sum(effective) FILTER (NOT unused), 0), coalesce(sum(effective) FILTER (unused), 0),
+            coalesce(sum(row_count) FILTER (unused), 0)
+        FROM now WHERE kind IS NOT NULL GROUP BY ALL
+        """
+    ):
+        use.used, use.unused, use.rows = used, unused, int(unused_rows)
+    for use, (eligible, covered, rate, rows) in told(
+        f"""
+        SELECT {_GROUP}, CASE WHEN count(worth) = count(*) THEN sum(worth) END,
+            CASE WHEN count(worth) = count(*) THEN coalesce(sum(worth) FILTER (by_it), 0) END,
+            100 * sum(CAST(worth AS DOUBLE) * of_worth) FILTER (of_worth IS NOT NULL)
+                / nullif(sum(CAST(worth AS DOUBLE)) FILTER (of_worth IS NOT NULL), 0),
+            sum(row_count)
+        FROM lines GROUP BY ALL
+        """
+    ):
+        use.eligible, use.covered, use.rate = eligible, covered, rate
+        use.rows += int(rows)
+    for use, (perhaps,) in told(
+        f"""
+        SELECT n.scope, n.source, n.provider, n.currency, n.service, u.kind, u.category, n.department, n.team, sum(n.worth)
+        FROM now n JOIN (SELECT DISTINCT {_BILL}, kind, category, unit FROM rates) u USING ({_BILL}, unit)
+        WHERE n.kind IS NULL AND NOT EXISTS (
+            SELECT 1 FROM rates r WHERE (r.source, r.provider, r.currency, r.service, r.unit, r.sku, r.kind, r.category)
+                = (n.source, n.provider, n.currency, n.service, n.unit, n.sku, u.kind, u.category)
+        ) GROUP BY ALL
+        """
+    ):
+        use.perhaps = perhaps
+    for use, (one_more, saved, wasted) in (*told(_ONE_MORE_SPEND), *told(_ONE_MORE_USAGE)):
+        use.one_more, use.saved, use.wasted = one_more, _estimated(saved), _estimated(wasted)
+    return found
+
+
+def _estimated(amount: float) -> Decimal:
+    return Decimal(amount).quantize(_ESTIMATED)
+
+
+_SLOTS = "(SELECT count(*) FROM known k WHERE k.source = {}.source AND k.day >= $first AND k.day < $end) * CASE WHEN {}.hourly THEN 24 ELSE 1 END"
+_UNCOVERED = f"""
+    SELECT {_GROUP}, hourly, sku, unit, CASE WHEN hourly THEN slot ELSE date_trunc('day', slot) END AS slot, of_worth, of_one,
+        greatest(coalesce(sum(CAST(worth AS DOUBLE)) FILTER (on_demand), 0), 0) AS worth,
+        greatest(coalesce(sum(CAST(quantity AS DOUBLE)) FILTER (on_demand), 0), 0) AS quantity
+    FROM lines WHERE of_worth IS NOT NULL GROUP BY ALL
+"""
+# A commitment to spend takes what it saves most of first, in every hour anew; what it finds nothing for is wasted.
+_ONE_MORE_SPEND = f"""
+    WITH uncovered AS ({_UNCOVERED}),
+    taken AS (
+        SELECT *, worth * of_worth AS fits, coalesce(sum(worth * of_worth) OVER (
+            PARTITION BY {_GROUP}, slot ORDER BY of_worth, sku, unit ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ), 0) AS before FROM uncovered WHERE category <> 'Usage'
+    ),
+    filled AS (SELECT *, greatest(0, least(fits, 1 - before)) AS part FROM taken),
+    summed AS (SELECT {_GROUP}, hourly, sum(part / of_worth - part) AS saved, sum(part) AS used FROM filled GROUP BY ALL)
+    SELECT {_GROUP}, '1 ' || currency || CASE WHEN hourly THEN ' an hour' ELSE ' a day' END, saved, {_SLOTS.format("s", "s")} - used
+    FROM summed s
+"""
+# One to usage is of one SKU: the one that would have been the best to buy.
+_ONE_MORE_USAGE = f"""
+    WITH uncovered AS ({_UNCOVERED}),
+    summed AS (
+        SELECT {_GROUP}, hourly, sku, unit, of_one, sum(least(quantity, 1)) AS used,
+            sum(CASE WHEN quantity > 0 THEN least(quantity, 1) * (worth / quantity - of_one) ELSE 0 END) AS saved
+        FROM uncovered WHERE category = 'Usage' AND of_one IS NOT NULL GROUP BY ALL
+    ),
+    offered AS (SELECT *, ({_SLOTS.format("s", "s")} - used) * of_one AS wasted FROM summed s)
+    SELECT {_GROUP}, '1 ' || unit || CASE WHEN sku <> '' THEN ' of ' || sku ELSE '' END
+        || CASE WHEN hourly THEN ' an hour' ELSE ' a day' END, saved, wasted
+    FROM offered QUALIFY row_number() OVER (PARTITION BY {_GROUP} ORDER BY saved - wasted DESC, sku, unit) = 1
+"""
