@@ -256,6 +256,8 @@ HEADINGS = {
     "eligible_cost": "eligible",
     "coverage_percent": "covered %",
     "rate_percent": "rate %",
+    "cost_a_month": "a month",
+    "could_save": "could save",
     "one_more": "one more",
     "one_more_saved": "it saved",
     "one_more_wasted": "it wasted",

@@ -64,6 +64,7 @@ from finops_assets.evaluate.reports import (
     untagged_by,
 )
 from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, units_of
+from finops_assets.evaluate.waste.find import CERTAINTIES, WASTE, last_days, waste_of
 from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.ddl import dimensions_of
@@ -76,6 +77,10 @@ COMMITMENT_FIGURES = [
 USE_FIGURES = [
     "source", "department", "team", "ServiceName", "CommitmentDiscountType", "currency", "eligible_cost", "coverage_percent",
     "utilisation_percent", "unused_cost", "rate_percent", "one_more", "one_more_saved", "one_more_wasted", "days",
+]  # fmt: skip
+
+WASTE_FIGURES = [
+    "kind", "department", "team", "name", "service", "first_day", "currency", "cost_a_month", "could_save", "row_count", "certainty", "why",
 ]  # fmt: skip
 
 CHARGES_SHOWN = [
@@ -433,6 +438,25 @@ def report_units(
                 f"{unit_cost}: days count that have both; periods lack up to {rows['days_without_quantity'].max()} days of"
                 f" {metric} and up to {rows['days_without_cost'].max()} of a source's cost",
             )
+
+
+@report_app.command("waste")
+def report_waste(
+    certainty: Annotated[Literal["high", "medium", "low"], typer.Option(help="At least so sure")] = "low",
+    format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Charges that the bill itself shows to be for nothing: idle addresses, storage that outlives its machine, and their like."""
+    with explained(), published(config) as connection:
+        if not Warehouse.has(connection, WASTE):
+            raise FinopsError("waste was not looked for yet; run days (`finops run FROM TO`)")
+        table = waste_of(connection, CERTAINTIES[: CERTAINTIES.index(certainty) + 1])
+        through = max((day for day in table["through"]), default=None)
+        period = None if through is None else last_days(through)
+        # What has no name is known by its id.
+        shown = (
+            table.assign(name=table["name"].fillna(table["ResourceId"]))[WASTE_FIGURES] if format == "table" else table
+        )
+        write_table(shown, format, output, made_of(connection, period, "effective"))
 
 
 @report_app.command("html")

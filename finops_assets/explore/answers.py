@@ -16,6 +16,7 @@ from finops_assets.evaluate.commitment_use import COMMITMENT_USE, commitment_use
 from finops_assets.evaluate.forecast.period import FORECAST
 from finops_assets.evaluate.reports import TEAMS_BY
 from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, Grain, units_of
+from finops_assets.evaluate.waste.find import WASTE, last_days, waste_of
 from finops_assets.explore.address import ViewError
 from finops_assets.explore.asking import Question, asked, finops
 from finops_assets.explore.newest_copy import NewestCopy
@@ -151,6 +152,17 @@ class Answers:
         # What the answer is made of is told of the days that were looked at.
         with self._question(Asked(period.first, period.end)) as question:
             command = finops("report", "commitments", "--by", "team", "--days", str(days), "--format", "json")
+            return _answer(question, rows, command, _of_period(question, "effective"))
+
+    def waste(self) -> Answer:
+        """Charges that the bills show to be for nothing, as the last night found them, with money, rows, certainty and why."""
+        with self._question(Asked()) as question:
+            if not question.has(WASTE):
+                raise ViewError("waste was not looked for yet; run days (`finops run FROM TO`)")
+            rows = waste_of(question.opened)
+            period = question.period if rows.empty else last_days(rows["through"].max())
+        with self._question(Asked(period.first, period.end)) as question:
+            command = finops("report", "waste", "--format", "json")
             return _answer(question, rows, command, _of_period(question, "effective"))
 
     @contextmanager

@@ -167,6 +167,12 @@ def commitments(answers: Ours, days: Back = "30") -> JSONResponse:
     return JSONResponse(answers.commitments(int(days)))
 
 
+@router.get("/waste", response_model=Envelope)
+def waste(answers: Ours) -> JSONResponse:
+    """Charges that the bills show to be for nothing, with money, rows, certainty and why."""
+    return JSONResponse(answers.waste())
+
+
 def api(settings: Settings, copies: Copies) -> FastAPI:
     """The API as an ASGI application. Who asks stands in the request's state."""
     made = FastAPI(

@@ -83,7 +83,22 @@ def server(answers: Answers) -> MCPServer:
         """Coverage and use of commitments by team, service and kind, and what one unit more would have saved and wasted."""
         return _told(lambda: answers.commitments(days))
 
-    for question in (columns, costs, coverage, budgets, forecast, anomalies, deliveries, unit_costs, commitments):
+    def waste() -> dict[str, Any]:
+        """Charges that the bills show to be for nothing (idle addresses, what outlives its machine), with certainty and why."""
+        return _told(answers.waste)
+
+    for question in (
+        columns,
+        costs,
+        coverage,
+        budgets,
+        forecast,
+        anomalies,
+        deliveries,
+        unit_costs,
+        commitments,
+        waste,
+    ):
         offer(question)
     return made
 

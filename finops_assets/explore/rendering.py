@@ -24,7 +24,7 @@ from finops_assets.settings.access import OpenIdSignIn
 
 NAMES = {
     "overview": "Overview", "teams": "Teams", "untagged": "Untagged", "budgets": "Budgets", "anomalies": "Anomalies",
-    "commitments": "Commitments", "allocation": "Allocation", "units": "Units", "data": "Data",
+    "commitments": "Commitments", "waste": "Waste", "allocation": "Allocation", "units": "Units", "data": "Data",
 }  # fmt: skip
 OF_COST = ("overview", "teams")
 """Pages of cost in every split, before and after shared cost."""

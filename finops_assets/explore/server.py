@@ -45,6 +45,7 @@ from finops_assets.explore.pages.page import Make, Page
 from finops_assets.explore.pages.teams import teams
 from finops_assets.explore.pages.units import units
 from finops_assets.explore.pages.untagged import untagged
+from finops_assets.explore.pages.waste import waste
 from finops_assets.explore.people import NotAllowed, Person, of_this_machine
 from finops_assets.explore.rendering import OF_ALL, about, render, render_error
 from finops_assets.explore.sign_in import known, person_of, sessions
@@ -53,7 +54,7 @@ from finops_assets.settings.model import Settings
 
 PAGES: Mapping[str, Make] = {
     "overview": overview, "teams": teams, "untagged": untagged, "budgets": budgets, "anomalies": anomalies,
-    "commitments": commitment_page, "allocation": allocation_page, "units": units, "data": data,
+    "commitments": commitment_page, "waste": waste, "allocation": allocation_page, "units": units, "data": data,
 }  # fmt: skip
 MOST_SAID, LARGEST_FORM = 100, 20_000
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")

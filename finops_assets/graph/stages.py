@@ -25,6 +25,7 @@ from finops_assets.graph.assets.reports import report_assets
 from finops_assets.graph.assets.sparse import sparse_asset
 from finops_assets.graph.assets.unit_costs import unit_cost_assets
 from finops_assets.graph.assets.usage import cluster_nodes_asset, usage_asset
+from finops_assets.graph.assets.waste import waste_asset
 from finops_assets.graph.keys import CONVERTED
 from finops_assets.platform import Platform
 
@@ -69,11 +70,11 @@ def stages_of(platform: Platform, days: dg.PartitionsDefinition[str]) -> Stages:
     governance = [governance_assets(settings.owner), sparse_asset(settings)]
     shared = allocation_assets(settings) if settings.shared_cost else []
     forecast, units = forecast_asset(settings.owner), unit_cost_assets(settings)
-    use = commitment_use_asset(settings.owner)
+    rates = [commitment_use_asset(settings.owner), waste_asset(settings.owner)]
     nodes = [cluster_nodes_asset(settings)] if settings.clusters else []
     published_after = [
         *([CONVERTED] if settings.currency else []),
-        *_keys((*budgets, *anomalies, *governance, *shared, *units, *nodes, use, health)),
+        *_keys((*budgets, *anomalies, *governance, *shared, *units, *nodes, *rates, health)),
     ]
     return Stages(
         deliveries=[deliveries_asset(source, settings.owner) for source in settings.sources],
@@ -82,7 +83,7 @@ def stages_of(platform: Platform, days: dg.PartitionsDefinition[str]) -> Stages:
         raw=[raw_asset(source, days, settings.owner) for source in settings.sources],
         accepted_owners=accepted_spec(settings.owner),
         daily=daily_assets(platform, days),
-        evaluation=[forecast, *budgets, *anomalies, *governance, *shared, *units, use],
+        evaluation=[forecast, *budgets, *anomalies, *governance, *shared, *units, *rates],
         reports=[
             *report_assets(settings.owner, published_after, tuple(settings.dimensions)),
             *nodes,

@@ -183,6 +183,12 @@ _SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
     "one_more": (TEXT, "one unit more of such a commitment; null where the bill shows no rate"),
     "one_more_saved": (MONEY, "what one unit more would have saved on the days that count, less its own cost, to six places", _CURRENCY),
     "one_more_wasted": (MONEY, "what of one unit more would not have been used, to six places", _CURRENCY),
+    # Waste.
+    "last_use": (DAY, "last UTC day on which the bill shows it in use; null: on none that was looked at, or the bill says it otherwise"),
+    "cost_a_month": (MONEY, "cost of 30 days, at the rate of its newest days, to six places", _CURRENCY),
+    "cost_since": (MONEY, "effective cost of these charges since then", _CURRENCY),
+    "could_save": (MONEY, "what of a month's cost could be saved; null where the bill does not show it", _CURRENCY),
+    "certainty": (TEXT, "how sure it is, by the rule that found it: high, medium or low"),
     # When.
     "reported_from": (TIME, "from when it was reported so", "UTC"),
     "reported_to": (TIME, "until when it was reported so; null: it still is", "UTC"),
@@ -644,6 +650,21 @@ ALL = (
         CommitmentDiscountType="type of the commitment, as the provider calls it; its category where it has none",
         days="days that count: the source's cost is in the rollup",
         row_count="facts rows: eligible usage, and what was not used",
+    ),
+    _table(
+        "waste",
+        "Charges that the bill itself shows to be for nothing, or of a class that is seldom right: a row a resource, with money,"
+        " rows, certainty and why.",
+        "kind source provider ResourceId name account account_name service region department team currency first_day last_use through"
+        " days cost_a_month cost_since could_save certainty why rule row_count",
+        kind="idle address, unused capacity reservation, cost after use ended, no traffic, storage class, previous generation, old"
+        " snapshot",
+        name="name of the resource",
+        first_day="first UTC day of these charges after the last use, within 90 days",
+        days="days from the first to the newest with the source's cost",
+        why="why it is waste, in a sentence",
+        rule="rule of evaluate/waste/rules.toml",
+        row_count="facts rows of these charges since then",
     ),
     _table(
         "anomaly_history",

@@ -34,6 +34,7 @@ from finops_assets.graph.assets.forecast import forecast_asset
 from finops_assets.graph.assets.governance import governance_assets
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.graph.assets.unit_costs import unit_cost_assets
+from finops_assets.graph.assets.waste import waste_asset
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
@@ -151,7 +152,7 @@ def evaluate(platform: Platform) -> None:
     assets = [
         forecast_asset(settings.owner), *budget_assets(settings.budgets, settings.owner),
         *anomaly_assets(settings.owner), governance_assets(settings.owner), *allocation_assets(settings),
-        *unit_cost_assets(settings), commitment_use_asset(settings.owner),
+        *unit_cost_assets(settings), commitment_use_asset(settings.owner), waste_asset(settings.owner),
     ]  # fmt: skip
     with dg.DagsterInstance.ephemeral() as instance:
         resources = {"platform": platform, IO_MANAGER: ReportTables(database=str(settings.warehouse))}

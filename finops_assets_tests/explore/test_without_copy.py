@@ -12,7 +12,18 @@ from finops_assets.explore.server import application
 from finops_assets.settings.load import parse_settings
 from finops_assets_tests.explore.served import SETTINGS
 
-PAGES = ("/", "/teams", "/untagged", "/budgets", "/anomalies", "/commitments", "/allocation", "/units", "/data")
+PAGES = (
+    "/",
+    "/teams",
+    "/untagged",
+    "/budgets",
+    "/anomalies",
+    "/commitments",
+    "/waste",
+    "/allocation",
+    "/units",
+    "/data",
+)
 
 
 def _answer(app: Any, path: str) -> tuple[int, str]:

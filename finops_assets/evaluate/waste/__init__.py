@@ -1,0 +1,1 @@
+"""Waste that the bill itself shows."""
