@@ -104,6 +104,7 @@ bench: $(READY)  ## measure against the floor and against the naive way; prints 
 	$(BIN)/python -m benchmarks.forecast
 	$(BIN)/python -m benchmarks.budgets
 	$(BIN)/python -m benchmarks.anomalies
+	$(BIN)/python -m benchmarks.waste
 	$(BIN)/python -m benchmarks.gates
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

@@ -122,8 +122,8 @@ def test_days_that_are_held_are_evidence_of_nothing(planted: Planted, found: pd.
     ended = {row["ResourceId"]: row["last_use"] for row in found[found["source"] == "azure"].to_dict("records")}
     assert of_azure["ResourceId"].isin(list(ended)).all()
     assert len(of_azure) < len(ended) or all(day < min(last) for day in ended.values())
-    others = [frame[frame["source"] != "azure"].reset_index(drop=True) for frame in (found, late)]
-    pd.testing.assert_frame_equal(*others)
+    before, after = (frame[frame["source"] != "azure"].reset_index(drop=True) for frame in (found, late))
+    pd.testing.assert_frame_equal(before, after)
     assert found_in(planted, ()).empty
 
 
@@ -159,8 +159,8 @@ def test_a_use_without_quantity_is_none() -> None:
             and row["ChargePeriodStart"] >= "2026-09-01"
         ):
             row["ConsumedQuantity"] = "0"
-    [row] = [r for r in found_in(made).to_dict("records") if r["ResourceId"] == gone.id]
-    assert (row["kind"], row["last_use"], row["first_day"]) == (
+    [seen] = [r for r in found_in(made).to_dict("records") if r["ResourceId"] == gone.id]
+    assert (seen["kind"], seen["last_use"], seen["first_day"]) == (
         "cost after use ended",
         date(2026, 8, 31),
         date(2026, 9, 1),

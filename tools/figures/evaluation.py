@@ -156,6 +156,45 @@ def anomalies_size() -> list[str]:
     ]
 
 
+WASTE_HEADS = ("found", "precision", "recall", "of the findings' money, waste")
+
+
+def waste() -> list[str]:
+    """By certainty and by kind: precision, and recall of what a bill can show."""
+    made = read_results("waste")
+    lines = [f"| | {' | '.join(WASTE_HEADS)} |", "|---" * (len(WASTE_HEADS) + 1) + "|"]
+    lines.append(_line(["**all**", *_waste_cells(made["what_a_bill_can_show"])]))
+    lines += [
+        _line([f"certainty {name}", *_waste_cells(of, recall=False)]) for name, of in made["by_certainty"].items()
+    ]
+    lines += [_line([kind, *_waste_cells(of)]) for kind, of in made["by_kind"].items()]
+    return lines
+
+
+def _waste_cells(of: Mapping[str, Any], recall: bool = True) -> list[str]:
+    right = [f"{of[name]:.2f}" if of[name] is not None else "" for name in ("precision", "recall", "money_right")]
+    return [f"{of['found']}", right[0], right[1] if recall else "", right[2]]
+
+
+def waste_misses() -> list[str]:
+    made = read_results("waste")
+    return [
+        f"Of {made['resources']:,} resources {made['all']['planted']} are waste; with the {made['all']['planted'] - made['what_a_bill_can_show']['planted']}"
+        f" that no bill can show recall is {made['all']['recall']:.2f}.",
+        "",
+        f"Found, and no waste: {_counted(made['wrongly_found'])}.",
+        "",
+        f"Not found: {_counted(made['not_found'])}.",
+    ]
+
+
+def _counted(cases: Mapping[str, int]) -> str:
+    return (
+        "; ".join(f"{name} ({count})" for name, count in sorted(cases.items(), key=lambda case: (-case[1], case[0])))
+        or "none"
+    )
+
+
 METHODS = {
     "ours, all tags hidden": "**all tags hidden**",
     "ours, other tags kept": "other tags kept",
@@ -217,6 +256,8 @@ BLOCKS: Mapping[str, Callable[[], list[str]]] = {
     "anomalies": anomalies,
     "anomalies.sigma": anomalies_sigma,
     "anomalies.size": anomalies_size,
+    "waste": waste,
+    "waste.misses": waste_misses,
     "owners.sample": lambda: owners(
         "sample", "business_unit", ("0.1", "0.3", "0.4", "0.5", "0.6", "1.0"), ("random", "newest", "accounts")
     ),

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 
 Certainty = Literal["high", "medium", "low"]
 ALL_OF_IT, NOBODY_KNOWS = "all", "unknown"
@@ -50,7 +50,10 @@ class Rule:
 def rules() -> tuple[Rule, ...]:
     """All of them, in the order of the file."""
     text = files(__package__).joinpath("rules.toml").read_text(encoding="utf-8")
-    return tuple(
-        Rule(**{k: Charges(**v) if k in ("stays", "use") else v for k, v in entry.items()})
-        for entry in tomllib.loads(text)["rule"]
-    )
+    entries: list[dict[str, Any]] = tomllib.loads(text)["rule"]
+    return tuple(_rule(entry) for entry in entries)
+
+
+def _rule(entry: dict[str, Any]) -> Rule:
+    fields: dict[str, Any] = {name: Charges(**v) if isinstance(v, dict) else v for name, v in entry.items()}
+    return Rule(**fields)
