@@ -1,4 +1,4 @@
-"""An estate with planted waste: three clouds' FOCUS rows over 100 days, and the truth of each resource.
+"""An estate with planted waste: three clouds' FOCUS rows over 16 weeks, and the truth of each resource.
 
 Every case is drawn with noise, and beside each kind of waste stand resources that look like it and are none: a database that works
 on three days a month, a standby balancer, a machine that is to come back. Some waste no bill can show; it is planted, too.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-FIRST, DAYS = date(2026, 7, 1), 100
+FIRST, DAYS = date(2026, 7, 1), 112
 PROVIDERS = {"aws": "AWS", "azure": "Microsoft", "gcp": "Google Cloud"}
 Row = dict[str, Any]
 

@@ -19,6 +19,7 @@ import pandas as pd
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.rules import Rules
+from finops_assets.cost.commitments import COMMITMENTS
 from finops_assets.cost.coverage import BUILT, PREVIOUS, coverage_of, has_coverage
 from finops_assets.cost.rollup import missing, provider_of
 from finops_assets.focus.measures import EFFECTIVE
@@ -149,6 +150,31 @@ def period_of(use: pd.DataFrame, window: int) -> Period | None:
     return Period(through - timedelta(days=window - 1), through + timedelta(days=1))
 
 
+def money_apart(connection: duckdb.DuckDBPyConnection, use: pd.DataFrame, known: Iterable[Key]) -> list[str]:
+    """Where the table's longest span and `daily_commitments` do not have the same money on the known days, in sentences."""
+    period = period_of(use, max(WINDOWS))
+    if period is None or not Warehouse.has(connection, COMMITMENTS):
+        return []
+    found: dict[tuple[str, str], list[Decimal]] = {}
+    for row in use[(use["window_days"] == max(WINDOWS)) & (use["scope"] == "team")].to_dict("records"):
+        amounts = found.setdefault((row["source"], row["currency"]), [Decimal(0)] * 4)
+        amounts[0], amounts[1] = amounts[0] + row["used_cost"], amounts[1] + row["unused_cost"]
+    counted = set(known)
+    for source, currency, day, used, unused in connection.execute(
+        f"SELECT source, BillingCurrency, charge_date, sum(used_cost), sum(unused_cost) FROM {COMMITMENTS}"
+        " WHERE charge_date >= $first AND charge_date < $end GROUP BY ALL",
+        {"first": period.first, "end": period.end},
+    ).fetchall():
+        if (source, day) in counted:
+            amounts = found.setdefault((source, currency), [Decimal(0)] * 4)
+            amounts[2], amounts[3] = amounts[2] + used, amounts[3] + unused
+    return [
+        f"{source}, {currency}: used {used} and unused {unused} here, {of_days} and {unused_of_days} in {COMMITMENTS}"
+        for (source, currency), (used, unused, of_days, unused_of_days) in sorted(found.items())
+        if (used, unused) != (of_days, unused_of_days)
+    ]
+
+
 def _share(part: Decimal | None, whole: Decimal | None) -> float | None:
     return percent(part, whole) if part is not None and whole else None
 
@@ -163,7 +189,7 @@ def _priced(facts: str, dimensions: Iterable[str], providers: Mapping[str, str])
         f"{f'coalesce({identifier(d)}, {literal(missing(d))})' if d in held else literal(missing(d))} AS {d}"
         for d in ("department", "team")
     )
-    covered = "(CommitmentDiscountId IS NOT NULL OR PricingCategory = 'Committed')"
+    covered = "CommitmentDiscountId IS NOT NULL"
     hourly = "ChargePeriodEnd <= ChargePeriodStart + INTERVAL 1 HOUR"
     return f"""
         WITH usage AS (

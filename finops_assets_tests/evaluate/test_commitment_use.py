@@ -16,14 +16,16 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from finops_assets.cli import app
 from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets.cost.reach import Reach, narrowed
-from finops_assets.evaluate.commitment_use import COMMITMENT_USE, known_days, read_commitment_use
+from finops_assets.evaluate.commitment_use import COMMITMENT_USE, known_days, money_apart, read_commitment_use
 from finops_assets.explore.answers import Answers
 from finops_assets.explore.newest_copy import Copies
+from finops_assets.explore.server import application
 from finops_assets.graph.assets.commitment_use import commitment_use_asset
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets_tests.conftest import Row, Site, focus_row
@@ -202,6 +204,8 @@ def test_it_is_published_and_each_team_sees_its_own(site: Site) -> None:
         resources = {"platform": platform, IO_MANAGER: ReportTables(database=str(platform.settings.warehouse))}
         made = dg.materialize([commitment_use_asset("team:finops")], instance=instance, resources=resources)
         assert made.success
+        [check] = made.get_asset_check_evaluations()
+        assert (check.check_name, check.passed) == ("same_money", True)
     platform.warehouse.publish(platform.lake, platform.settings.dimensions)
     command = ["report", "commitments", "--by", "team", "--config", str(config)]
     shown = CliRunner().invoke(app, command)
@@ -219,6 +223,12 @@ def test_it_is_published_and_each_team_sees_its_own(site: Site) -> None:
     refused = CliRunner().invoke(app, [*command, "--unused"])
     assert refused.exit_code == 1
     assert "--unused goes without --by" in refused.output
+    page = TestClient(application(platform.settings), "http://127.0.0.1:8070", client=("127.0.0.1", 1))
+    assert "1 USD an hour" in page.get("/commitments").text
+    listed = page.get("/commitments/by_team.csv").text
+    assert [row["team"] for row in csv.DictReader(io.StringIO(listed)) if row["one_more_saved"].startswith("0.5")] == [
+        "web"
+    ]
     of_shop = Reach(frozenset({("shop", None)}))
     with narrowed(platform.settings.published, of_shop) as connection:
         assert connection.execute(f"SELECT DISTINCT scope, team FROM {COMMITMENT_USE}").fetchall() == [("team", "web")]
@@ -227,6 +237,18 @@ def test_it_is_published_and_each_team_sees_its_own(site: Site) -> None:
     assert {row["team"] for row in answer["rows"]} == {"web"}
     assert answer["period"] == {"from": "2026-06-05", "to": "2026-09-03"}
     assert answer["command"] is None, "it would tell of everybody"
+
+
+def test_money_that_the_daily_table_does_not_have_is_told(site: Site) -> None:
+    site.put_csv("a.csv", hour(DAYS[0], 1, "core", "3", "4", **PLAN), hour(DAYS[0], 2, "core", "1", "1"))
+    site.run_all(DAYS[0])
+    table = use(site)
+    with site.platform.warehouse.writing() as connection:
+        known = known_days(connection)
+        assert money_apart(connection, table, known) == []
+        connection.execute("UPDATE daily_commitments SET used_cost = used_cost + 0.000000000000000001")
+        [told] = money_apart(connection, table, known)
+    assert told.startswith("bill, USD: used 3.000000000000000000 and unused 0")
 
 
 def test_random_bills_beside_fractions(make_site: MakeSite) -> None:

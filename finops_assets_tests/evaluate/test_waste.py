@@ -16,6 +16,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pytest
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from benchmarks.waste import figures, judged
@@ -27,6 +28,7 @@ from finops_assets.evaluate.waste.find import WASTE, find_waste
 from finops_assets.evaluate.waste.rules import ALL_OF_IT, NOBODY_KNOWS, rules
 from finops_assets.explore.answers import Answers
 from finops_assets.explore.newest_copy import Copies
+from finops_assets.explore.server import application
 from finops_assets.focus.specification import columns
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.graph.assets.waste import waste_asset
@@ -73,7 +75,7 @@ def test_planted_waste_is_found_and_the_surest_is_right(planted: Planted, found:
     assert figures(resources)["recall"] < figures(resources, shown_alone=True)["recall"], "some no bill can show"
     assert {r["kind"] for r in resources if r["waste"] and r["kind"]} == {r["waste"] for r in resources if r["waste"]}
     never = {
-        "address, idle for two days of a move", "address, idle every night of its machine", "address, in use", "database, stopped at weekends",
+        "address, idle for two days of a move", "address, idle every night of its machine", "address, in use", "database, stopped at weekends", "database, works on three days a month",
         "database, deleted whole", "database, always on", "machine and disk", "machine made anew under its name", "lb, busy", "nat, busy",
         "s3, read once a month", "s3, three weeks old", "volume of this generation", "snapshot, of four weeks' rotation",
     }  # fmt: skip
@@ -227,6 +229,12 @@ def test_it_is_published_and_each_team_sees_its_own(site: Site) -> None:
     assert [(row["team"], row["cost_a_month"], row["cost_since"], row["row_count"]) for row in rows] == [
         ("core", "6.000000000000000000", "0.800000000000000000", "4"), ("web", "3.000000000000000000", "0.400000000000000000", "4"),
     ]  # fmt: skip
+    page = TestClient(application(platform.settings), "http://127.0.0.1:8070", client=("127.0.0.1", 1))
+    assert "idle address" in page.get("/waste").text
+    listed = list(csv.DictReader(io.StringIO(page.get("/waste/findings.csv").text)))
+    assert [(row["ResourceId"], row["cost_a_month"]) for row in listed] == [
+        (row["ResourceId"], row["cost_a_month"]) for row in rows
+    ]
     of_shop = Reach(frozenset({("shop", None)}))
     with narrowed(platform.settings.published, of_shop) as connection:
         assert connection.execute(f"SELECT team, ResourceId FROM {WASTE}").fetchall() == [("web", "eip-web")]

@@ -170,13 +170,19 @@ def _found(connection: duckdb.DuckDBPyConnection, number: int, rule: Rule) -> li
     own = "s.resource" if not rule.attached else f"regexp_extract(lower(s.name), {literal(rule.stays.name)}, 1)"
     used_by = "resource" if not rule.attached else "lower(name)"
     if rule.use is None:
-        used, ended = "SELECT NULL AS source, NULL AS account, NULL AS of, NULL AS last_use LIMIT 0", "true"
-    else:
-        # What was charged without a quantity shows no use.
-        used = (
-            f"SELECT source, account, {used_by} AS of, max(day) AS last_use FROM charged WHERE rule = {number} AND role = 'use'"
-            " AND consumed > 0 GROUP BY ALL"
+        used, ended = (
+            "SELECT NULL AS source, NULL AS account, NULL AS of, NULL::DATE AS last_use, 0 AS rest LIMIT 0",
+            "true",
         )
+    else:
+        # What was charged without a quantity shows no use. `rest`: the longest that it was not in use, and was again.
+        used = f"""
+            SELECT source, account, of, max(day) AS last_use, max(day - before) AS rest FROM (
+                SELECT source, account, {used_by} AS of, day,
+                    lag(day) OVER (PARTITION BY source, account, {used_by} ORDER BY day) AS before
+                FROM charged WHERE rule = {number} AND role = 'use' AND consumed > 0
+            ) GROUP BY ALL
+        """
         ended = "s.resource <> ''" + ("" if rule.without_use else " AND u.last_use IS NOT NULL")
     named = f" AND regexp_matches(lower(s.name), {literal(rule.stays.name)})" if rule.stays.name else ""
     apart = f" AND {own} <> s.resource" if rule.attached else ""
@@ -184,22 +190,22 @@ def _found(connection: duckdb.DuckDBPyConnection, number: int, rule: Rule) -> li
         f"""
         WITH used AS ({used}),
         stays AS (
-            SELECT s.*, u.last_use FROM charged s LEFT JOIN used u ON s.source = u.source AND s.account = u.account AND {own} = u.of
+            SELECT s.*, u.last_use, u.rest FROM charged s LEFT JOIN used u ON s.source = u.source AND s.account = u.account AND {own} = u.of
             WHERE s.rule = {number} AND s.role = 'stays' AND {ended}{named}{apart} AND (u.last_use IS NULL OR s.day > u.last_use)
         ),
         placed AS (SELECT s.*, p.place FROM stays s JOIN places p ON s.source = p.source AND s.day = p.day),
         summed AS (
             SELECT source, provider, account, resource, currency, any_value(name) AS name, any_value(account_name) AS account_name,
                 any_value(service) AS service, any_value(region) AS region, max_by(department, day) AS department,
-                max_by(team, day) AS team, min(day) AS first_day, max(until) AS until, any_value(last_use) AS last_use, sum(cost) AS cost,
-                count(DISTINCT day) AS charged_days, max(place) + 1 AS days,
+                max_by(team, day) AS team, min(day) AS first_day, max(until) AS until,
+                any_value(last_use) AS last_use, any_value(rest) AS rest, sum(cost) AS cost, count(DISTINCT day) AS charged_days, max(place) + 1 AS days,
                 sum(cost) FILTER (place < {MONTH}) AS recent, sum(quantity) FILTER (place < {MONTH}) AS amount,
                 sum(row_count) AS row_count
             FROM placed GROUP BY source, provider, account, resource, currency
         )
         SELECT s.*, newest.day AS through FROM summed s
         JOIN (SELECT source, max(day) AS day FROM known GROUP BY source) newest USING (source)
-        WHERE s.days >= $least AND s.until >= (
+        WHERE s.days >= $least AND (s.last_use IS NULL OR newest.day - s.last_use > coalesce(s.rest, 0)) AND s.until >= (
             SELECT min(p.day) FROM places p WHERE p.source = s.source AND p.place < {STILL_GOING}
         ) AND s.charged_days * 2 > s.days
         """,
