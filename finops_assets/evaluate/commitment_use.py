@@ -17,18 +17,16 @@ import duckdb
 import pandas as pd
 
 from finops_assets.base.period import Period
-from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.commitments import COMMITMENTS
-from finops_assets.cost.coverage import BUILT, PREVIOUS, coverage_of, has_coverage
-from finops_assets.cost.rollup import missing, provider_of
+from finops_assets.cost.rollup import provider_of
+from finops_assets.evaluate.newest_facts import enter_known, newest_facts, owner_columns
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL, percent
 from finops_assets.settings.engine import EngineSettings
-from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import connect
-from finops_assets.storage.lake import Key, Lake, source_and_day
-from finops_assets.storage.warehouse import ROLLED_UP, Warehouse
+from finops_assets.storage.lake import Key, Lake
+from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.declarations import table
 from finops_assets.tables.values import exact_frame
 
@@ -61,34 +59,12 @@ class _Use:
     rows: int = 0
 
 
-def known_days(connection: duckdb.DuckDBPyConnection) -> set[Key]:
-    """The (source, day)s whose cost is in the rollup: whole, or as their last good version."""
-    if has_coverage(connection):
-        return {(c.source, c.day) for c in coverage_of(connection) if c.state == BUILT or c.shown == PREVIOUS}
-    if not Warehouse.has(connection, ROLLED_UP):
-        return set()
-    return set(connection.execute(f"SELECT source, charge_date FROM {ROLLED_UP}").fetchall())
-
-
-def facts_files_of(lake: Lake, known: Iterable[Key], days: int) -> tuple[str | None, date | None]:
-    """The facts of the last days that are known, as a relation, and the newest of these days; None where there are none."""
-    wanted = set(known)
-    through = max((day for _, day in wanted), default=None)
-    if through is None:
-        return None, None
-    first = through - timedelta(days=days - 1)
-    sources = sorted({source for source, _ in wanted})
-    span = [first + timedelta(days=n) for n in range(days)]
-    files = [file for file in lake.day_files("facts", sources, span) if source_and_day(file) in wanted]
-    return (facts_relation(files, of_any_rules=True) if files else None), through
-
-
 def read_commitment_use(
     lake: Lake, engine: EngineSettings, rules: Rules, providers: Mapping[str, str], known: Iterable[Key]
 ) -> pd.DataFrame:
     """The table `commitment_use`, from the facts of the last 90 days that are known."""
     known = set(known)
-    facts, through = facts_files_of(lake, known, max(WINDOWS))
+    facts, through = newest_facts(lake, known, max(WINDOWS))
     if facts is None or through is None:
         return pd.DataFrame(columns=list(COLUMNS), dtype="object")
     with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
@@ -104,10 +80,7 @@ def commitment_use(
     through: date,
 ) -> pd.DataFrame:
     """COLUMNS from a relation of facts. `dimensions` are those that it has; `known` are the days that count, by source."""
-    pairs = sorted(known)
-    connection.execute("CREATE OR REPLACE TEMP TABLE known (source VARCHAR, day DATE)")
-    if pairs:
-        connection.executemany("INSERT INTO known VALUES (?, ?)", pairs)
+    enter_known(connection, known)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE priced AS {_priced(facts, dimensions, providers)}")
     rows: list[tuple[object, ...]] = []
     for window in WINDOWS:
@@ -184,11 +157,7 @@ def _priced(facts: str, dimensions: Iterable[str], providers: Mapping[str, str])
 
     kind is null where nothing covers it; worth is what it costs without a commitment (contracted, else list cost).
     """
-    held = set(dimensions)
-    owners = ", ".join(
-        f"{f'coalesce({identifier(d)}, {literal(missing(d))})' if d in held else literal(missing(d))} AS {d}"
-        for d in ("department", "team")
-    )
+    owners = owner_columns(dimensions)
     covered = "CommitmentDiscountId IS NOT NULL"
     hourly = "ChargePeriodEnd <= ChargePeriodStart + INTERVAL 1 HOUR"
     return f"""

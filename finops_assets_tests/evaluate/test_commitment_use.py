@@ -22,7 +22,8 @@ from typer.testing import CliRunner
 from finops_assets.cli import app
 from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets.cost.reach import Reach, narrowed
-from finops_assets.evaluate.commitment_use import COMMITMENT_USE, known_days, money_apart, read_commitment_use
+from finops_assets.evaluate.commitment_use import COMMITMENT_USE, money_apart, read_commitment_use
+from finops_assets.evaluate.newest_facts import known_days
 from finops_assets.explore.answers import Answers
 from finops_assets.explore.newest_copy import Copies
 from finops_assets.explore.server import application

@@ -15,10 +15,10 @@ import duckdb
 import pandas as pd
 
 from finops_assets.base.period import Period
-from finops_assets.base.sql import identifier, literal
+from finops_assets.base.sql import literal
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.cost.rollup import missing, provider_of
-from finops_assets.evaluate.commitment_use import facts_files_of
+from finops_assets.cost.rollup import provider_of
+from finops_assets.evaluate.newest_facts import enter_known, newest_facts, owner_columns
 from finops_assets.evaluate.waste.rules import ALL_OF_IT, NOBODY_KNOWS, Charges, Rule, rules
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
@@ -48,7 +48,7 @@ def read_waste(
 ) -> pd.DataFrame:
     """The table `waste`, from the facts of the last 90 days that are known."""
     known = set(known)
-    facts, _ = facts_files_of(lake, known, WINDOW_DAYS)
+    facts, _ = newest_facts(lake, known, WINDOW_DAYS)
     if facts is None:
         return pd.DataFrame(columns=list(COLUMNS), dtype="object")
     with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
@@ -65,10 +65,7 @@ def find_waste(
 ) -> pd.DataFrame:
     """COLUMNS from a relation of facts, the costliest first; `by`: these rules, else all. `dimensions` are those that it has."""
     by = rules() if by is None else by
-    pairs = sorted(known)
-    connection.execute("CREATE OR REPLACE TEMP TABLE known (source VARCHAR, day DATE)")
-    if pairs:
-        connection.executemany("INSERT INTO known VALUES (?, ?)", pairs)
+    enter_known(connection, known)
     usage = _usage(facts, dimensions, providers)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE meters AS SELECT DISTINCT {_METER} FROM ({usage})")
     connection.execute(
@@ -140,11 +137,7 @@ def _matches(charges: Charges, provider: str) -> str:
 
 def _usage(facts: str, dimensions: Iterable[str], providers: Mapping[str, str]) -> str:
     """SQL: usage of the days that are known, with what rules look at in lower case."""
-    held = set(dimensions)
-    owners = ", ".join(
-        f"{f'coalesce({identifier(d)}, {literal(missing(d))})' if d in held else literal(missing(d))} AS {d}"
-        for d in ("department", "team")
-    )
+    owners = owner_columns(dimensions)
     return f"""
         SELECT source, {provider_of(providers)} AS provider, coalesce(SubAccountId, BillingAccountId, '') AS account,
             coalesce(SubAccountName, BillingAccountName) AS account_name, coalesce(ResourceId, '') AS resource,
@@ -199,7 +192,7 @@ def _found(connection: duckdb.DuckDBPyConnection, number: int, rule: Rule) -> li
                 any_value(service) AS service, any_value(region) AS region, max_by(department, day) AS department,
                 max_by(team, day) AS team, min(day) AS first_day, max(until) AS until,
                 any_value(last_use) AS last_use, any_value(rest) AS rest, sum(cost) AS cost, count(DISTINCT day) AS charged_days, max(place) + 1 AS days,
-                sum(cost) FILTER (place < {MONTH}) AS recent, sum(quantity) FILTER (place < {MONTH}) AS amount,
+                coalesce(sum(cost) FILTER (place < {MONTH}), 0) AS recent, sum(quantity) FILTER (place < {MONTH}) AS amount,
                 sum(row_count) AS row_count
             FROM placed GROUP BY source, provider, account, resource, currency
         )

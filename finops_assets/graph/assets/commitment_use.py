@@ -6,7 +6,8 @@ import dagster as dg
 import pandas as pd
 
 from finops_assets.cost.rollup import ROLLUP_TABLE
-from finops_assets.evaluate.commitment_use import COMMITMENT_USE, known_days, money_apart, read_commitment_use
+from finops_assets.evaluate.commitment_use import COMMITMENT_USE, money_apart, read_commitment_use
+from finops_assets.evaluate.newest_facts import known_days
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.assets.reports import NOT_YET

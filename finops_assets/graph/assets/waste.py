@@ -6,7 +6,7 @@ import dagster as dg
 import pandas as pd
 
 from finops_assets.cost.rollup import ROLLUP_TABLE
-from finops_assets.evaluate.commitment_use import known_days
+from finops_assets.evaluate.newest_facts import known_days
 from finops_assets.evaluate.waste.find import WASTE, read_waste
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.report_tables import warehouse_table
