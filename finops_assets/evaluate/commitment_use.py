@@ -17,7 +17,6 @@ import duckdb
 import pandas as pd
 
 from finops_assets.base.period import Period
-from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.commitments import COMMITMENTS
 from finops_assets.cost.rollup import provider_of
 from finops_assets.evaluate.newest_facts import enter_known, newest_facts, owner_columns
@@ -60,7 +59,7 @@ class _Use:
 
 
 def read_commitment_use(
-    lake: Lake, engine: EngineSettings, rules: Rules, providers: Mapping[str, str], known: Iterable[Key]
+    lake: Lake, engine: EngineSettings, providers: Mapping[str, str], known: Iterable[Key]
 ) -> pd.DataFrame:
     """The table `commitment_use`, from the facts of the last 90 days that are known."""
     known = set(known)
@@ -68,20 +67,19 @@ def read_commitment_use(
     if facts is None or through is None:
         return pd.DataFrame(columns=list(COLUMNS), dtype="object")
     with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
-        return commitment_use(connection, facts, rules.dimensions, providers, known, through)
+        return commitment_use(connection, facts, providers, known, through)
 
 
 def commitment_use(
     connection: duckdb.DuckDBPyConnection,
     facts: str,
-    dimensions: Iterable[str],
     providers: Mapping[str, str],
     known: Iterable[Key],
     through: date,
 ) -> pd.DataFrame:
-    """COLUMNS from a relation of facts. `dimensions` are those that it has; `known` are the days that count, by source."""
+    """COLUMNS from a relation of facts. `known` are the days that count, by source."""
     enter_known(connection, known)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE priced AS {_priced(facts, dimensions, providers)}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE priced AS {_priced(connection, facts, providers)}")
     rows: list[tuple[object, ...]] = []
     for window in WINDOWS:
         first, end = through - timedelta(days=window - 1), through + timedelta(days=1)
@@ -152,12 +150,12 @@ def _share(part: Decimal | None, whole: Decimal | None) -> float | None:
     return percent(part, whole) if part is not None and whole else None
 
 
-def _priced(facts: str, dimensions: Iterable[str], providers: Mapping[str, str]) -> str:
+def _priced(connection: duckdb.DuckDBPyConnection, facts: str, providers: Mapping[str, str]) -> str:
     """SQL: usage of the services in which a commitment was at work, summed by all that decides what could cover it.
 
     kind is null where nothing covers it; worth is what it costs without a commitment (contracted, else list cost).
     """
-    owners = owner_columns(dimensions)
+    owners = owner_columns(connection, facts)
     covered = "CommitmentDiscountId IS NOT NULL"
     hourly = "ChargePeriodEnd <= ChargePeriodStart + INTERVAL 1 HOUR"
     return f"""

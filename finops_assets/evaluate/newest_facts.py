@@ -44,9 +44,9 @@ def enter_known(connection: duckdb.DuckDBPyConnection, known: Iterable[Key]) -> 
         connection.executemany("INSERT INTO known VALUES (?, ?)", pairs)
 
 
-def owner_columns(dimensions: Iterable[str]) -> str:
-    """SQL: department and team of a row of facts that have these dimensions, as the rollup has them."""
-    held = set(dimensions)
+def owner_columns(connection: duckdb.DuckDBPyConnection, facts: str) -> str:
+    """SQL: department and team of a row of a relation of facts, as the rollup has them, whatever dimensions it was made with."""
+    held = {name for name, *_ in connection.execute(f"DESCRIBE SELECT * FROM {facts}").fetchall()}
     return ", ".join(
         f"{f'coalesce({identifier(d)}, {literal(missing(d))})' if d in held else literal(missing(d))} AS {d}"
         for d in ("department", "team")

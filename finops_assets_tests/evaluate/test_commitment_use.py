@@ -64,7 +64,7 @@ def use(site: Site) -> pd.DataFrame:
     with platform.warehouse.reading() as connection:
         known = known_days(connection)
     settings = platform.settings
-    return read_commitment_use(platform.lake, settings.engine, platform.rules, settings.providers, known)
+    return read_commitment_use(platform.lake, settings.engine, settings.providers, known)
 
 
 def one(table: pd.DataFrame, window: int = 30, team: str | None = None, **where: str) -> dict[str, Any]:

@@ -16,7 +16,6 @@ import pandas as pd
 
 from finops_assets.base.period import Period
 from finops_assets.base.sql import literal
-from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.rollup import provider_of
 from finops_assets.evaluate.newest_facts import enter_known, newest_facts, owner_columns
 from finops_assets.evaluate.waste.rules import ALL_OF_IT, NOBODY_KNOWS, Charges, Rule, rules
@@ -43,30 +42,27 @@ _EXACT = Context(prec=80)
 _METER = "provider, category, service, meter, description, reserved, unit"
 
 
-def read_waste(
-    lake: Lake, engine: EngineSettings, attribution: Rules, providers: Mapping[str, str], known: Iterable[Key]
-) -> pd.DataFrame:
+def read_waste(lake: Lake, engine: EngineSettings, providers: Mapping[str, str], known: Iterable[Key]) -> pd.DataFrame:
     """The table `waste`, from the facts of the last 90 days that are known."""
     known = set(known)
     facts, _ = newest_facts(lake, known, WINDOW_DAYS)
     if facts is None:
         return pd.DataFrame(columns=list(COLUMNS), dtype="object")
     with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
-        return find_waste(connection, facts, attribution.dimensions, providers, known)
+        return find_waste(connection, facts, providers, known)
 
 
 def find_waste(
     connection: duckdb.DuckDBPyConnection,
     facts: str,
-    dimensions: Iterable[str],
     providers: Mapping[str, str],
     known: Iterable[Key],
     by: Sequence[Rule] | None = None,
 ) -> pd.DataFrame:
-    """COLUMNS from a relation of facts, the costliest first; `by`: these rules, else all. `dimensions` are those that it has."""
+    """COLUMNS from a relation of facts, the costliest first; `by`: these rules, else all."""
     by = rules() if by is None else by
     enter_known(connection, known)
-    usage = _usage(facts, dimensions, providers)
+    usage = _usage(connection, facts, providers)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE meters AS SELECT DISTINCT {_METER} FROM ({usage})")
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE roles AS "
@@ -135,9 +131,9 @@ def _matches(charges: Charges, provider: str) -> str:
     return " AND ".join(parts) or "true"
 
 
-def _usage(facts: str, dimensions: Iterable[str], providers: Mapping[str, str]) -> str:
+def _usage(connection: duckdb.DuckDBPyConnection, facts: str, providers: Mapping[str, str]) -> str:
     """SQL: usage of the days that are known, with what rules look at in lower case."""
-    owners = owner_columns(dimensions)
+    owners = owner_columns(connection, facts)
     return f"""
         SELECT source, {provider_of(providers)} AS provider, coalesce(SubAccountId, BillingAccountId, '') AS account,
             coalesce(SubAccountName, BillingAccountName) AS account_name, coalesce(ResourceId, '') AS resource,

@@ -52,7 +52,7 @@ def commitment_use_asset(owner: str) -> dg.AssetsDefinition:
                 raise dg.Failure(NOT_YET, allow_retries=False)
             known = known_days(connection)
         settings = platform.settings
-        table = read_commitment_use(platform.lake, settings.engine, platform.rules, settings.providers, known)
+        table = read_commitment_use(platform.lake, settings.engine, settings.providers, known)
         month = table[(table["window_days"] == 30) & (table["scope"] == "team")]
         yield dg.Output(table, metadata={"dagster/row_count": len(table), "30 days, by team": shown(month[SHOWN])})
         with platform.warehouse.reading() as connection:

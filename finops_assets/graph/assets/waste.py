@@ -47,7 +47,7 @@ def waste_asset(owner: str) -> dg.AssetsDefinition:
                 raise dg.Failure(NOT_YET, allow_retries=False)
             known = known_days(connection)
         settings = platform.settings
-        table = read_waste(platform.lake, settings.engine, platform.rules, settings.providers, known)
+        table = read_waste(platform.lake, settings.engine, settings.providers, known)
         kinds = Counter(str(kind) for kind in table["kind"].tolist())
         context.add_output_metadata(
             {
