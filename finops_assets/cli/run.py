@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -206,13 +206,13 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
     held_days = outcome.held | outcome.without
     if days and not outcome.built:
         out.print("No day was built, so reports and the published copy did not run; they stand as they were.")
-    for day in sorted(outcome.awaited)[:HELD_SHOWN]:
-        say("awaited", f"{day}: {'; '.join(outcome.awaited[day])}", out, "  ")
-    told_whole = sorted(held_days)[:HELD_SHOWN]
-    for day in told_whole:
-        for reason in held_days[day]:
-            say("held", f"{day}: {reason}", out, "  ")
-    rest_held = sorted(held_days)[HELD_SHOWN:]
+    for days_alike in _alike(outcome.awaited)[:HELD_SHOWN]:
+        say("awaited", f"{_named(days_alike)}: {'; '.join(outcome.awaited[days_alike[0]])}", out, "  ")
+    spans = _alike(held_days)
+    for days_alike in spans[:HELD_SHOWN]:
+        for reason in held_days[days_alike[0]]:
+            say("held", f"{_named(days_alike)}: {reason}", out, "  ")
+    rest_held = [day for span in spans[HELD_SHOWN:] for day in span]
     if rest_held:
         gates = sorted({reason.partition(":")[0] for day in rest_held for reason in held_days[day]})
         say(
@@ -233,6 +233,22 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
     if errors:
         raise typer.Exit(1)
     return len(held_days)
+
+
+def _alike(told: Mapping[date, Sequence[str]]) -> list[list[date]]:
+    """Days in a row that stand still for the same reasons, but for the day's own name in them."""
+    spans: list[tuple[list[date], list[str]]] = []
+    for day in sorted(told):
+        reasons = [reason.replace(day.isoformat(), "") for reason in told[day]]
+        if spans and spans[-1][1] == reasons and day - spans[-1][0][-1] == timedelta(days=1):
+            spans[-1][0].append(day)
+        else:
+            spans.append(([day], reasons))
+    return [days for days, _ in spans]
+
+
+def _named(days: Sequence[date]) -> str:
+    return str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
 def _taken_out(platform: Platform) -> TakenOut:

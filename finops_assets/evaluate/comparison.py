@@ -109,6 +109,8 @@ class Comparison:
     late: Mapping[str, list[date]]
     outdated: Mapping[str, list[date]] = field(default_factory=dict)
     """By source, days of both periods that show its last good version, because a gate holds a newer one."""
+    begins: Mapping[str, date] = field(default_factory=dict)
+    """By source whose provider had no charge before it: the day of its first one, within the two periods."""
 
     @property
     def days(self) -> int:
@@ -157,6 +159,7 @@ class Comparison:
             if gaps:
                 found.append(no_figures(name, span, gaps))
         found += _of_sources(self.late, self.outdated)
+        found += [f"{source} begins on {day}: days before it are not compared" for source, day in self.begins.items()]
         if unpaired := self.unpaired:
             found.append(f"not compared, as the other month has no such day: {_listed(unpaired)}")
         return found
@@ -235,13 +238,19 @@ def compare(
     begun, unknown = _by_source(connection, before.first, period.end, days, reported, covered)
     of_provider = _sources_of(connection, reported)
     known, late = {}, {source: set[date]() for source in begun}
+    built = {(c.source, c.day) for c in covered if c.state == BUILT}
+    begins: dict[str, date] = {}
     for provider, sources in of_provider.items():
         # Another source of a provider may take over from one, or be added to it: its beginning is no gap.
         first = min(begun[source] for source in sources)
         gaps = {day for day in days if day < first}.union(*(unknown[source] for source in sources))
         known[provider] = frozenset(days - gaps)
         for source in sources:
-            late[source] |= {day for day in gaps if day in unknown[source] or day < begun[source]}
+            # Of days before its first charge coverage may know that it costs nothing: they are no gap, and not compared.
+            early = {day for day in gaps if day < begun[source]}
+            late[source] |= unknown[source].union(day for day in early if (source, day) not in built)
+            if begun[source] == first < period.end and any((source, day) in built for day in early):
+                begins[source] = first
     named = {source for sources in of_provider.values() for source in sources}
     for source in begun.keys() - named:
         late[source] |= unknown[source]  # of whom nothing was ever reported
@@ -255,6 +264,7 @@ def compare(
         [day for day in before.days if day not in days],
         {source: sorted(gaps) for source, gaps in sorted(late.items()) if gaps},
         _outdated(covered),
+        dict(sorted(begins.items())),
     )
 
 

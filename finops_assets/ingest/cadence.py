@@ -111,7 +111,11 @@ class Calendar:
             since += ", and the provider's recency metadata calls the day not complete"
         if now < until:
             return Emptiness(AWAITED, f"{since}; awaited since {day + _ONE}, until {until:%Y-%m-%d %H:%M} UTC")
-        return Emptiness(MISSING, f"{since}; the day was due by {until:%Y-%m-%d %H:%M} UTC ({self.rhythm.why})")
+        # The same words for each of several days: whoever lists them says them once.
+        due = (
+            f"{until:%Y-%m-%d %H:%M} UTC" if self.rhythm.cadence == "monthly" else f"{self.deadline} UTC the day after"
+        )
+        return Emptiness(MISSING, f"{since}; a charge was due by {due} ({self.rhythm.why})")
 
     def costs_nothing(self, day: date, now: datetime) -> str:
         """Why a day without charges costs nothing; empty where it may still have some."""

@@ -226,6 +226,31 @@ def test_a_bill_that_is_late_is_unknown_and_one_that_is_long_gone_is_nothing(abs
     assert len(found.compared["daily"]) == 30
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_days_before_a_source_began_are_no_gap_where_coverage_knows_that_they_cost_nothing(known: bool) -> None:
+    first, end, began = date(2026, 10, 11), date(2026, 10, 21), date(2026, 10, 15)
+    day = "CAST(range AS DATE)"
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"CREATE TABLE reported_cost AS SELECT {day} AS charge_date, p AS provider, lower(p) AS source, NULL AS reported_to"
+            " FROM range(DATE '2026-10-01', DATE '2026-10-21', INTERVAL 1 DAY), (VALUES ('AWS'), ('New')) AS t(p)"
+            f" WHERE p = 'AWS' OR {day} >= $began",
+            {"began": began},
+        )
+        connection.execute(
+            f"CREATE TABLE coverage AS SELECT {day} AS charge_date, s AS source, 'built' AS state, now() AS since, '' AS reason,"
+            " 'current' AS shown, '' AS stamp FROM range(DATE '2026-10-01', DATE '2026-10-21', INTERVAL 1 DAY),"
+            f" (VALUES ('aws'), ('new')) AS t(s) WHERE s = 'aws' OR $known OR {day} >= $began",
+            {"began": began, "known": known},
+        )
+        found = compare(connection, Period(first, end))
+    assert found.compared_days(["New"]) == 0
+    assert found.compared_days(["AWS"]) == 10
+    assert (found.coverage["whole"], found.begins) == (known, {"new": began} if known else {})
+    assert ("new begins on 2026-10-15: days before it are not compared" in found.notes) == known
+    assert any(note.startswith("new has no figures for 14 days") for note in found.notes) == (not known)
+
+
 def test_a_source_that_takes_over_is_no_new_beginning() -> None:
     with duckdb.connect() as connection:
         connection.execute(

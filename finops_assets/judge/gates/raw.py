@@ -116,8 +116,8 @@ def _complete(
 
 
 _MISSING_STEP = (
-    "look whether the provider has exported the day, then run it again; if no charge was due on it, say"
-    " cadence: weekdays, monthly or irregular of source {source} in finops.yaml"
+    "look whether the provider has exported the day, then run it again; if no charge was due on it, or the source has"
+    " ended, say cadence: weekdays, monthly or irregular of source {source} in finops.yaml"
 )
 
 
