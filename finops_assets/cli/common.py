@@ -145,11 +145,11 @@ def published(config: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def not_built(config: Path | None, refused: Iterable[str]) -> str:
-    """What to do where names were refused that finops.yaml has as dimensions, and the published copy not yet."""
+    """What to do where names were refused that finops.yaml has as dimensions, and the published copy not yet; else empty."""
     names = sorted(set(refused) & set(load_settings(config).dimensions))
     if not names:
         return ""
-    return f". finops.yaml has {', '.join(names)}, but no day was built with it: run days (`finops run FROM TO`)"
+    return f"finops.yaml has {', '.join(names)}, but no day was built with it: run days (`finops backfill FROM TO`)"
 
 
 def emit(

@@ -57,7 +57,8 @@ def forecast(
             raise FinopsError("no day was built yet (`finops run FROM TO`)")
         known = kinds_of_series(connection)
         if by not in known:
-            raise FinopsError(f"--by: found {by}; allowed: {', '.join(known)}{not_built(config, [by])}")
+            allowed = f"found {by}; allowed: {', '.join(known)}"
+            raise FinopsError(f"--by: {not_built(config, [by]) or allowed}")
         try:
             table = forecasts(connection, period_of(period) if period else None, [by])
         except ValueError as error:

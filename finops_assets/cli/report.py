@@ -562,7 +562,7 @@ def _checked(config: Path | None, make: Callable[[], Made]) -> Made:
         return make()
     except ValueError as error:
         refused = str(error).partition("; allowed: ")[0].removeprefix("found ").split(", ")
-        raise FinopsError(f"--by: {error}{not_built(config, refused)}") from error
+        raise FinopsError(f"--by: {not_built(config, refused) or error}") from error
 
 
 def _say_built_without(
