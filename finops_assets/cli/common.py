@@ -174,7 +174,7 @@ def made_of(connection: duckdb.DuckDBPyConnection, period: Period | None = None,
     compared = compare(connection, period)
     for text in compared.notes_of_period:
         say("note", text)
-    return About(period, basis, coverage=compared.coverage)
+    return About(period, basis, coverage=compared.coverage | {"notes": compared.notes_of_period})
 
 
 def write_text(text: str, output: Path | None) -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from finops_assets.base.period import Period
 from finops_assets.cli import app
-from finops_assets.cli.common import show, write_table
+from finops_assets.cli.common import made_of, show, write_table
 from finops_assets.cost.restatements import as_of_relation
 from finops_assets.evaluate.comparison import compare
 from finops_assets.evaluate.reports import cost_by, savings_by, untagged_by
@@ -178,6 +178,19 @@ def test_which_days_are_known_by_source(published: duckdb.DuckDBPyConnection) ->
     assert any(note.startswith("gcp has no figures for 1 day: 2026-10-20") for note in found.notes)
     # As it was reported before anything was.
     assert compare(published, MONTH, as_of_relation(date(2026, 10, 30))).days == 0
+
+
+def test_an_answer_that_compares_nothing_says_nothing_of_the_period_before(
+    published: duckdb.DuckDBPyConnection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compared = compare(published, MONTH)
+    assert any("of the period before have no figures" in note for note in compared.coverage["notes"])
+    about = made_of(published, MONTH)
+    assert about.coverage is not None
+    notes = about.coverage["notes"]
+    assert notes[0].startswith("2 of 31 days of the period have no figures")
+    assert not any("before" in note for note in notes)
+    assert " ".join(capsys.readouterr().err.split()).count("have no figures") == 1
 
 
 @pytest.mark.parametrize(
