@@ -169,6 +169,14 @@ def test_a_use_without_quantity_is_none() -> None:
     )
 
 
+def test_who_was_seen_in_use_on_few_days_is_no_sure_case(planted: Planted) -> None:
+    """Of a database that works on three days a month only one such turn is known: it may rest."""
+    cases = {r.id for r in planted.resources if r.case == "database, works on three days a month"}
+    short = {key for key in KNOWN if key[1] >= date(2026, 9, 15)}
+    seen = [r for r in found_in(planted, short).to_dict("records") if r["ResourceId"] in cases]
+    assert [(r["last_use"], r["certainty"]) for r in seen] == [(date(2026, 10, 3), "medium")] * len(cases)
+
+
 def test_every_rule_says_where_its_knowledge_comes_from_and_is_tried(found: pd.DataFrame) -> None:
     assert len({rule.name for rule in rules()}) == len(rules())
     assert all(rule.source and rule.why and rule.least_days >= 3 for rule in rules())
@@ -199,6 +207,34 @@ def days() -> Iterator[str]:
         yield f"2026-09-{n + 1:02}"
 
 
+def published(site: Site) -> object:
+    """By the asset, into the published copy; what it says of kinds."""
+    platform = site.platform
+    with dg.DagsterInstance.ephemeral() as instance:
+        resources = {"platform": platform, IO_MANAGER: ReportTables(database=str(platform.settings.warehouse))}
+        assert dg.materialize([waste_asset("team:finops")], instance=instance, resources=resources).success
+        [told] = instance.fetch_materializations(dg.AssetKey(WASTE), limit=1).records
+    platform.warehouse.publish(platform.lake, platform.settings.dimensions)
+    assert told.asset_materialization is not None
+    return told.asset_materialization.metadata["by kind"].value
+
+
+def test_a_bill_without_waste_has_an_empty_table(site: Site) -> None:
+    site.put_csv("a.csv", *(focus_row(day) for day in days()))
+    (site.folder / "finops.yaml").write_text(site.text, encoding="utf-8")
+    command = ["report", "waste", "--config", str(site.folder / "finops.yaml"), "--format", "json"]
+    site.run_all(*days())
+    site.platform.warehouse.publish(site.platform.lake)
+    early = CliRunner().invoke(app, command)
+    assert early.exit_code == 1
+    assert "waste was not looked for yet" in early.output
+    assert published(site) == "nothing was found"
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout)["rows"] == []
+    assert CliRunner().invoke(app, command[:-2]).exit_code == 0
+
+
 def test_it_is_published_and_each_team_sees_its_own(site: Site) -> None:
     site.put_csv(
         "a.csv", *(idle(day, team, cost) for day in days() for team, cost in (("web", "0.1"), ("core", "0.2")))
@@ -209,14 +245,7 @@ def test_it_is_published_and_each_team_sees_its_own(site: Site) -> None:
     platform = site.platform
     with platform.warehouse.writing() as connection, platform.warehouse.transaction(connection):
         enter_coverage(connection, {("other", date(2026, 9, 1)): Covered("held", "late", "")}, [])
-    with dg.DagsterInstance.ephemeral() as instance:
-        resources = {"platform": platform, IO_MANAGER: ReportTables(database=str(platform.settings.warehouse))}
-        made = dg.materialize([waste_asset("team:finops")], instance=instance, resources=resources)
-        assert made.success
-        [told] = instance.fetch_materializations(dg.AssetKey(WASTE), limit=1).records
-    assert told.asset_materialization is not None
-    assert told.asset_materialization.metadata["by kind"].value == "idle address 2"
-    platform.warehouse.publish(platform.lake, platform.settings.dimensions)
+    assert published(site) == "idle address 2"
     command = ["report", "waste", "--config", str(config)]
     shown = CliRunner().invoke(app, command)
     assert shown.exit_code == 0, shown.output

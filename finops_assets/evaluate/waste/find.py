@@ -18,7 +18,7 @@ from finops_assets.base.period import Period
 from finops_assets.base.sql import literal
 from finops_assets.cost.rollup import provider_of
 from finops_assets.evaluate.newest_facts import enter_known, newest_facts, owner_columns
-from finops_assets.evaluate.waste.rules import ALL_OF_IT, NOBODY_KNOWS, Charges, Rule, rules
+from finops_assets.evaluate.waste.rules import ALL_OF_IT, NOBODY_KNOWS, Certainty, Charges, Rule, rules
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
 from finops_assets.settings.engine import EngineSettings
@@ -35,7 +35,7 @@ STILL_GOING = 3
 MONTH = 30
 LEAST_A_MONTH = Decimal("0.5")
 """In any currency: what costs less in a month is not told of."""
-CERTAINTIES = ("high", "medium", "low")
+CERTAINTIES: tuple[Certainty, ...] = ("high", "medium", "low")
 """The surest first."""
 _ESTIMATED = Decimal("0.000001")
 _EXACT = Context(prec=80)
@@ -160,13 +160,14 @@ def _found(connection: duckdb.DuckDBPyConnection, number: int, rule: Rule) -> li
     used_by = "resource" if not rule.attached else "lower(name)"
     if rule.use is None:
         used, ended = (
-            "SELECT NULL AS source, NULL AS account, NULL AS of, NULL::DATE AS last_use, 0 AS rest LIMIT 0",
+            "SELECT NULL AS source, NULL AS account, NULL AS of, NULL::DATE AS last_use, 0 AS rest, 0 AS uses LIMIT 0",
             "true",
         )
     else:
         # What was charged without a quantity shows no use. `rest`: the longest that it was not in use, and was again.
         used = f"""
-            SELECT source, account, of, max(day) AS last_use, max(day - before) AS rest FROM (
+            SELECT source, account, of, max(day) AS last_use, max(day - before) AS rest,
+                count(DISTINCT day) AS uses FROM (
                 SELECT source, account, {used_by} AS of, day,
                     lag(day) OVER (PARTITION BY source, account, {used_by} ORDER BY day) AS before
                 FROM charged WHERE rule = {number} AND role = 'use' AND consumed > 0
@@ -179,7 +180,7 @@ def _found(connection: duckdb.DuckDBPyConnection, number: int, rule: Rule) -> li
         f"""
         WITH used AS ({used}),
         stays AS (
-            SELECT s.*, u.last_use, u.rest FROM charged s LEFT JOIN used u ON s.source = u.source AND s.account = u.account AND {own} = u.of
+            SELECT s.*, u.last_use, u.rest, u.uses FROM charged s LEFT JOIN used u ON s.source = u.source AND s.account = u.account AND {own} = u.of
             WHERE s.rule = {number} AND s.role = 'stays' AND {ended}{named}{apart} AND (u.last_use IS NULL OR s.day > u.last_use)
         ),
         placed AS (SELECT s.*, p.place FROM stays s JOIN places p ON s.source = p.source AND s.day = p.day),
@@ -187,7 +188,7 @@ def _found(connection: duckdb.DuckDBPyConnection, number: int, rule: Rule) -> li
             SELECT source, provider, account, resource, currency, any_value(name) AS name, any_value(account_name) AS account_name,
                 any_value(service) AS service, any_value(region) AS region, max_by(department, day) AS department,
                 max_by(team, day) AS team, min(day) AS first_day, max(until) AS until,
-                any_value(last_use) AS last_use, any_value(rest) AS rest, sum(cost) AS cost, count(DISTINCT day) AS charged_days, max(place) + 1 AS days,
+                any_value(last_use) AS last_use, any_value(rest) AS rest, any_value(uses) AS uses, sum(cost) AS cost, count(DISTINCT day) AS charged_days, max(place) + 1 AS days,
                 coalesce(sum(cost) FILTER (place < {MONTH}), 0) AS recent, sum(quantity) FILTER (place < {MONTH}) AS amount,
                 sum(row_count) AS row_count
             FROM placed GROUP BY source, provider, account, resource, currency
@@ -220,11 +221,22 @@ def _found(connection: duckdb.DuckDBPyConnection, number: int, rule: Rule) -> li
                 "service": row["service"], "region": row["region"], "department": row["department"], "team": row["team"],
                 "currency": row["currency"], "first_day": row["first_day"], "last_use": row["last_use"], "through": row["through"],
                 "days": row["days"], "cost_a_month": month, "cost_since": row["cost"], "could_save": could_save,
-                "certainty": rule.certainty, "why": _why(rule, row["last_use"], row["days"]), "rule": rule.name,
+                "certainty": _certainty(rule, row["uses"]), "why": _why(rule, row["last_use"], row["days"]), "rule": rule.name,
                 "row_count": row["row_count"],
             }
         )  # fmt: skip
     return found
+
+
+def _certainty(rule: Rule, uses: int | None) -> Certainty:
+    """That of the rule; one less where use was seen on so few days that nobody can tell a pause from an end.
+
+    >>> [_certainty(rules()[0], uses) for uses in (None, 2, 30)]
+    ['high', 'medium', 'high']
+    """
+    if uses is None or uses >= rule.least_days:
+        return rule.certainty
+    return CERTAINTIES[min(CERTAINTIES.index(rule.certainty) + 1, len(CERTAINTIES) - 1)]
 
 
 def _why(rule: Rule, last_use: date | None, days: int) -> str:

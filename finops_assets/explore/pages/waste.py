@@ -13,11 +13,19 @@ from finops_assets.explore.listing import Listing, plain
 from finops_assets.explore.pages.page import Page, address
 
 SHOWN = (
-    "kind", "department", "team", "name", "ResourceId", "service", "first_day", "days", "cost_a_month", "could_save", "cost_since", "row_count",
-    "certainty", "why",
-)  # fmt: skip
+    "kind",
+    "department",
+    "team",
+    "name",
+    "first_day",
+    "cost_a_month",
+    "could_save",
+    "row_count",
+    "certainty",
+    "why",
+)
 BY_KIND = ("kind", "certainty", "resources", "cost_a_month", "could_save", "row_count")
-HEADINGS = {"first_day": "since", "cost_a_month": "a month", "could_save": "could save", "cost_since": "since then"}
+HEADINGS = {"first_day": "since", "cost_a_month": "a month", "could_save": "could save"}
 
 
 def waste(question: Question) -> Page:
@@ -34,7 +42,8 @@ def waste(question: Question) -> Page:
         note="Could save: empty where the bill does not show it. A month is 30 days at the rate of the newest.",
     )  # fmt: skip
     findings = Listing(
-        "findings", "Findings, the costliest first", table, SHOWN, made[0], bar="cost_a_month", headings=HEADINGS,
+        "findings", "Findings, the costliest first", table.assign(name=table["name"].fillna(table["ResourceId"])), SHOWN, made[0],
+        headings=HEADINGS, export=table,
         empty="The bills show none in this currency.",
         links={"team": lambda row: address("teams", view.narrowed(("department", str(row["department"])), ("team", str(row["team"]))))},
     )  # fmt: skip
