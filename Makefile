@@ -11,7 +11,7 @@ READY := .venv/.ready
 # Each process of Dagster would compile every module anew: 4 s of CPU instead of 1.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo ui emulators test test-long test-fast test-engines test-integrations faults lint format docs figures site bench lock clean
+.PHONY: help demo ui emulators test test-long test-fast test-engines test-integrations test-image faults lint format docs figures site bench lock clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -51,6 +51,9 @@ test-engines: $(READY) ## the work on other engines: chDB, fakesnow, and a Spark
 	test -x .venv/fakesnow/bin/python || { $(BIN)/uv venv --quiet .venv/fakesnow && \
 		$(BIN)/uv pip install --quiet -p .venv/fakesnow "fakesnow==0.12.1" "snowflake-connector-python<5" "pyarrow>=24"; }
 	FINOPS_TEST_ENGINES=1 $(BIN)/python -m pytest -n 2 -rs finops_assets_tests/cost/engines
+
+test-image: $(READY) ## the image of deploy/image, built by buildah on Debian's packages and run; needs buildah, debootstrap and root
+	FINOPS_TEST_IMAGE=1 $(BIN)/python -m pytest -n 0 -rs -m long finops_assets_tests/deploy/test_image.py
 
 SUPERSET := FLASK_APP=superset FINOPS_SUPERSET_DB=$(CURDIR)/.venv/superset/making.db \
 	SUPERSET_CONFIG_PATH=$(CURDIR)/finops_assets_tests/integrations/superset_config.py .venv/superset/bin/superset
