@@ -29,8 +29,9 @@ def deliveries(
     """One delivery per matching file below a folder ("a/b/"), or per period."""
     moment = now or datetime.now(UTC)
     scopes: dict[str, list[StoredFile]] = {}
-    there = [f for f in store.list(folder) if matches(f.key, pattern)]
-    tables = {table for f in store.list(folder) if (table := table_of_log(f.key))}
+    below = store.list(folder)
+    there = [f for f in below if matches(f.key, pattern)]
+    tables = {table for f in below if (table := table_of_log(f.key))}
     listed = [f for f in there if is_data(f.key) and not any(_lies_in(f.key, table.folder) for table in tables)]
     for table in sorted(tables, key=lambda t: t.folder):
         if any(is_data(f.key) and _lies_in(f.key, table.folder) for f in there):
