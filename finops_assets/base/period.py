@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import TypeVar
 
 
 def next_month(day: date) -> date:
@@ -57,6 +58,25 @@ def consecutive(days: list[date], most: int) -> Iterator[list[date]]:
         chunk.append(day)
     if chunk:
         yield chunk
+
+
+What = TypeVar("What")
+
+
+def in_a_row(told: Iterable[tuple[date, What]]) -> list[tuple[list[date], What]]:
+    """Days that follow each other and of which the same is told, together, in the order given.
+
+    >>> days = [date(2026, 10, n) for n in (1, 2, 3, 5)]
+    >>> [(len(alike), what) for alike, what in in_a_row(zip(days, "aabb"))]
+    [(2, 'a'), (1, 'b'), (1, 'b')]
+    """
+    spans: list[tuple[list[date], What]] = []
+    for day, what in told:
+        if spans and spans[-1][1] == what and day - spans[-1][0][-1] == timedelta(days=1):
+            spans[-1][0].append(day)
+        else:
+            spans.append(([day], what))
+    return spans
 
 
 def span_of(first: str, last: str) -> str:

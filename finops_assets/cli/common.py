@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -64,6 +64,11 @@ def say(label: str, text: str, to: Console = err, indent: str = "", width: int =
     gap = " " * max(width - len(label), 1)
     line = Text.assemble(indent, (visible(label), style or STYLES.get(label, "yellow")), gap, visible(text))
     to.print(line, highlight=False, soft_wrap=True)
+
+
+def named_days(days: Sequence[date]) -> str:
+    """Days in a row, by the first and the last."""
+    return str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
 def heading(text: str, more: str = "", style: str = "bold") -> None:

@@ -42,7 +42,7 @@ from finops_assets.evaluate.allocation.balance import ALLOCATED_COST
 from finops_assets.evaluate.allocation.report import allocation, kept, moves
 from finops_assets.evaluate.charges import charges, rollup_by
 from finops_assets.evaluate.clusters import CLUSTER_NODES, clusters_report, nodes_report
-from finops_assets.evaluate.commitment_use import COMMITMENT_USE, commitment_use_of, period_of
+from finops_assets.evaluate.commitment_use import COMMITMENT_USE, commitment_use_of
 from finops_assets.evaluate.comparison import (
     Comparison,
     compare,
@@ -52,6 +52,7 @@ from finops_assets.evaluate.comparison import (
     no_figures,
     require_figures,
 )
+from finops_assets.evaluate.newest_facts import last_days
 from finops_assets.evaluate.reports import (
     SERVICES_BY,
     TEAMS_BY,
@@ -64,7 +65,7 @@ from finops_assets.evaluate.reports import (
     untagged_by,
 )
 from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, units_of
-from finops_assets.evaluate.waste.find import CERTAINTIES, WASTE, last_days, waste_of
+from finops_assets.evaluate.waste.find import CERTAINTIES, WASTE, WINDOW_DAYS, waste_of
 from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.ddl import dimensions_of
@@ -361,7 +362,7 @@ def _report_commitment_use(
     if not Warehouse.has(connection, COMMITMENT_USE):
         raise FinopsError("commitments were not looked at yet; run days (`finops run FROM TO`)")
     table = commitment_use_of(connection, window, "team" if by == "team" else "all")
-    period = period_of(table, window)
+    period = last_days(table, window)
     shown = [name for name in USE_FIGURES if by == "team" or name not in ("department", "team")]
     if format == "table" and period is not None:
         out.print(f"{period}, {window} days", style="dim", highlight=False)
@@ -450,8 +451,7 @@ def report_waste(
         if not Warehouse.has(connection, WASTE):
             raise FinopsError("waste was not looked for yet; run days (`finops run FROM TO`)")
         table = waste_of(connection, CERTAINTIES[: CERTAINTIES.index(certainty) + 1])
-        through = max((day for day in table["through"]), default=None)
-        period = None if through is None else last_days(through)
+        period = last_days(table, WINDOW_DAYS)
         # What has no name is known by its id.
         shown = (
             table.assign(name=table["name"].fillna(table["ResourceId"]))[WASTE_FIGURES] if format == "table" else table

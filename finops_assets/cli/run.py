@@ -14,9 +14,9 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.base.period import Period
+from finops_assets.base.period import Period, in_a_row
 from finops_assets.base.waiting import tell
-from finops_assets.cli.common import ConfigOption, explained, out, published, say, show, title
+from finops_assets.cli.common import ConfigOption, explained, named_days, out, published, say, show, title
 from finops_assets.cli.exit_codes import HELD_CODE
 from finops_assets.cli.working import working
 from finops_assets.cost.restatements import TakenOut, taken_out, taken_out_told
@@ -207,11 +207,11 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
     if days and not outcome.built:
         out.print("No day was built, so reports and the published copy did not run; they stand as they were.")
     for days_alike in _alike(outcome.awaited)[:HELD_SHOWN]:
-        say("awaited", f"{_named(days_alike)}: {'; '.join(outcome.awaited[days_alike[0]])}", out, "  ")
+        say("awaited", f"{named_days(days_alike)}: {'; '.join(outcome.awaited[days_alike[0]])}", out, "  ")
     spans = _alike(held_days)
     for days_alike in spans[:HELD_SHOWN]:
         for reason in held_days[days_alike[0]]:
-            say("held", f"{_named(days_alike)}: {reason}", out, "  ")
+            say("held", f"{named_days(days_alike)}: {reason}", out, "  ")
     rest_held = [day for span in spans[HELD_SHOWN:] for day in span]
     if rest_held:
         gates = sorted({reason.partition(":")[0] for day in rest_held for reason in held_days[day]})
@@ -237,18 +237,8 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
 
 def _alike(told: Mapping[date, Sequence[str]]) -> list[list[date]]:
     """Days in a row that stand still for the same reasons, but for the day's own name in them."""
-    spans: list[tuple[list[date], list[str]]] = []
-    for day in sorted(told):
-        reasons = [reason.replace(day.isoformat(), "") for reason in told[day]]
-        if spans and spans[-1][1] == reasons and day - spans[-1][0][-1] == timedelta(days=1):
-            spans[-1][0].append(day)
-        else:
-            spans.append(([day], reasons))
-    return [days for days, _ in spans]
-
-
-def _named(days: Sequence[date]) -> str:
-    return str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    unnamed = ((day, [reason.replace(day.isoformat(), "") for reason in told[day]]) for day in sorted(told))
+    return [days for days, _ in in_a_row(unnamed)]
 
 
 def _taken_out(platform: Platform) -> TakenOut:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
 
 import pandas as pd
 import typer
 
+from finops_assets.base.period import in_a_row
 from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
     OutputOption,
     explained,
+    named_days,
     out,
     say,
     write_table,
@@ -87,19 +88,12 @@ def _tell(found: list[Coverage]) -> None:
 
 
 def _spans(found: Iterable[Coverage]) -> Iterator[tuple[str, str, str, str, str]]:
-    spans: list[list[Coverage]] = []
-    for c in sorted(found, key=lambda c: (c.state != HELD, c.source, c.day)):
-        last = spans[-1][-1] if spans else None
-        alike = last and (last.source, last.state, last.reason, last.shown) == (c.source, c.state, c.reason, c.shown)
-        if last and alike and c.day - last.day == timedelta(days=1):
-            spans[-1].append(c)
-        else:
-            spans.append([c])
-    for span in spans:
-        first = span[0]
-        days = str(first.day) if len(span) == 1 else f"{first.day} to {span[-1].day}"
-        shown = " (its last good version is in the figures)" if first.shown == PREVIOUS else ""
-        yield first.state, days, first.source, first.reason, shown
+    ordered = sorted(found, key=lambda c: (c.state != HELD, c.source, c.day))
+    for days, (state, source, reason, shown) in in_a_row(
+        (c.day, (c.state, c.source, c.reason, c.shown)) for c in ordered
+    ):
+        said = " (its last good version is in the figures)" if shown == PREVIOUS else ""
+        yield state, named_days(days), source, reason, said
 
 
 def _rows(found: list[Coverage]) -> pd.DataFrame:

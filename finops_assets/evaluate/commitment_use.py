@@ -16,10 +16,9 @@ from typing import Any, Literal
 import duckdb
 import pandas as pd
 
-from finops_assets.base.period import Period
 from finops_assets.cost.commitments import COMMITMENTS
 from finops_assets.cost.rollup import provider_of
-from finops_assets.evaluate.newest_facts import enter_known, newest_facts, owner_columns
+from finops_assets.evaluate.newest_facts import enter_known, last_days, newest_facts, owner_columns
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL, percent
 from finops_assets.settings.engine import EngineSettings
@@ -113,17 +112,9 @@ def commitment_use_of(
     )
 
 
-def period_of(use: pd.DataFrame, window: int) -> Period | None:
-    """The days that rows of the table look back at; None where there are none."""
-    if use.empty:
-        return None
-    through = max(pd.Timestamp(day).date() for day in use["through"])
-    return Period(through - timedelta(days=window - 1), through + timedelta(days=1))
-
-
 def money_apart(connection: duckdb.DuckDBPyConnection, use: pd.DataFrame, known: Iterable[Key]) -> list[str]:
     """Where the table's longest span and `daily_commitments` do not have the same money on the known days, in sentences."""
-    period = period_of(use, max(WINDOWS))
+    period = last_days(use, max(WINDOWS))
     if period is None or not Warehouse.has(connection, COMMITMENTS):
         return []
     found: dict[tuple[str, str], list[Decimal]] = {}

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 
 import duckdb
+import pandas as pd
 
+from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.coverage import BUILT, PREVIOUS, coverage_of, has_coverage
 from finops_assets.cost.rollup import missing
@@ -35,6 +37,14 @@ def newest_facts(lake: Lake, known: Iterable[Key], days: int) -> tuple[str | Non
     span = [first + timedelta(days=n) for n in range(days)]
     files = [file for file in lake.day_files("facts", sources, span) if source_and_day(file) in wanted]
     return (facts_relation(files, of_any_rules=True) if files else None), through
+
+
+def last_days(table: pd.DataFrame, days: int) -> Period | None:
+    """The days that a table made from the newest facts looks back at, by its column `through`; None where it has no rows."""
+    if table.empty:
+        return None
+    through = max(pd.Timestamp(day).date() for day in table["through"])
+    return Period(through - timedelta(days=days - 1), through + timedelta(days=1))
 
 
 def enter_known(connection: duckdb.DuckDBPyConnection, known: Iterable[Key]) -> None:

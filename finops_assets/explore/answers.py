@@ -12,11 +12,12 @@ import pandas as pd
 
 from finops_assets.evaluate.anomalies.history import history_table
 from finops_assets.evaluate.budgets.evaluate import evaluations, most_serious_first
-from finops_assets.evaluate.commitment_use import COMMITMENT_USE, commitment_use_of, period_of
+from finops_assets.evaluate.commitment_use import COMMITMENT_USE, commitment_use_of
 from finops_assets.evaluate.forecast.period import FORECAST
+from finops_assets.evaluate.newest_facts import last_days
 from finops_assets.evaluate.reports import TEAMS_BY
 from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, Grain, units_of
-from finops_assets.evaluate.waste.find import WASTE, last_days, waste_of
+from finops_assets.evaluate.waste.find import WASTE, WINDOW_DAYS, waste_of
 from finops_assets.explore.address import ViewError
 from finops_assets.explore.asking import Question, asked, finops
 from finops_assets.explore.newest_copy import NewestCopy
@@ -148,7 +149,7 @@ class Answers:
             if not question.has(COMMITMENT_USE):
                 raise ViewError("commitments were not looked at yet; run days (`finops run FROM TO`)")
             rows = commitment_use_of(question.opened, days)
-            period = period_of(rows, days) or question.period
+            period = last_days(rows, days) or question.period
         # What the answer is made of is told of the days that were looked at.
         with self._question(Asked(period.first, period.end)) as question:
             command = finops("report", "commitments", "--by", "team", "--days", str(days), "--format", "json")
@@ -160,7 +161,7 @@ class Answers:
             if not question.has(WASTE):
                 raise ViewError("waste was not looked for yet; run days (`finops run FROM TO`)")
             rows = waste_of(question.opened)
-            period = question.period if rows.empty else last_days(rows["through"].max())
+            period = last_days(rows, WINDOW_DAYS) or question.period
         with self._question(Asked(period.first, period.end)) as question:
             command = finops("report", "waste", "--format", "json")
             return _answer(question, rows, command, _of_period(question, "effective"))

@@ -7,14 +7,13 @@ is in the rollup: a day that is held or late is evidence of nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
 import duckdb
 import pandas as pd
 
-from finops_assets.base.period import Period
 from finops_assets.base.sql import literal
 from finops_assets.cost.rollup import provider_of
 from finops_assets.evaluate.newest_facts import enter_known, newest_facts, owner_columns
@@ -99,12 +98,6 @@ def waste_of(connection: duckdb.DuckDBPyConnection, certainties: Sequence[str] =
         " ORDER BY currency, cost_a_month DESC, source, ResourceId, kind",
         {"certainties": list(certainties)},
     )
-
-
-def last_days(through: date) -> Period:
-    """The days that were looked at."""
-    newest = pd.Timestamp(through).date()
-    return Period(newest - timedelta(days=WINDOW_DAYS - 1), newest + timedelta(days=1))
 
 
 def _roles(rule: Rule) -> dict[str, Charges]:
