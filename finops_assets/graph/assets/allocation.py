@@ -4,7 +4,6 @@ import dagster as dg
 import pandas as pd
 
 from finops_assets.base.content import version_of, version_of_table
-from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.allocation.balance import ALLOCATED_COST, CONSERVED, Unbalanced, unbalanced
 from finops_assets.evaluate.allocation.days import bring_up_to_date, unknown_commitments
 from finops_assets.evaluate.allocation.report import allocation, kept
@@ -12,7 +11,7 @@ from finops_assets.evaluate.comparison import latest_month
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.graph.assets.report_tables import POOL, warehouse_table
-from finops_assets.graph.assets.reports import NOT_YET
+from finops_assets.graph.assets.reports import NOT_YET, require_rolled_up
 from finops_assets.graph.keys import ROLLUP
 from finops_assets.platform import Platform
 from finops_assets.settings.model import Settings
@@ -64,8 +63,7 @@ def allocation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
         note_inputs(context)
         with platform.warehouse.writing() as connection:
-            if not platform.warehouse.has(connection, ROLLUP_TABLE):
-                raise dg.Failure(NOT_YET, allow_retries=False)
+            require_rolled_up(connection)
             made = bring_up_to_date(platform.warehouse, connection, rules)
             # A refused day is not in the table; all others are held against the rollup once more.
             wrong = made.refused or unbalanced(connection)

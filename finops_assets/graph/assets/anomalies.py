@@ -11,7 +11,7 @@ from finops_assets.evaluate.anomalies.history import ANOMALY_HISTORY, AnomalyHis
 from finops_assets.evaluate.anomalies.rates import ANOMALY_RATES, rates, rates_table, today
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.report_tables import warehouse_table
-from finops_assets.graph.assets.reports import NOT_YET
+from finops_assets.graph.assets.reports import require_rolled_up
 from finops_assets.graph.keys import FACTS, ROLLUP
 from finops_assets.platform import Platform
 
@@ -47,8 +47,7 @@ def anomaly_assets(owner: str) -> list[dg.AssetsDefinition]:
     )
     def anomaly_history(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         with platform.warehouse.reading() as connection:
-            if not platform.warehouse.has(connection, REPORTED_ACCRUALS):
-                raise dg.Failure(NOT_YET, allow_retries=False)
+            require_rolled_up(connection, REPORTED_ACCRUALS)
             looked = look(platform, connection, datetime.now(UTC))
         table = history_table(AnomalyHistory.beside(platform.settings.warehouse).all())
         still = table[table["resolved_at"].isna()]

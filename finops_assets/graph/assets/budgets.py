@@ -6,14 +6,13 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from finops_assets.base.content import version_of
-from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, Evaluation, evaluate, evaluations, keep
 from finops_assets.evaluate.budgets.plan import BudgetsError, read_budgets
 from finops_assets.evaluate.budgets.versions import BUDGETS_TABLE, changes, enter, in_force, version_in_force
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.graph.assets.report_tables import POOL
-from finops_assets.graph.assets.reports import NOT_YET
+from finops_assets.graph.assets.reports import NOT_YET, require_rolled_up
 from finops_assets.graph.keys import ROLLUP
 from finops_assets.platform import Platform
 from finops_assets.settings.budgets import BudgetFile
@@ -113,8 +112,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
         note_inputs(context)
         now = datetime.now(UTC)
         with platform.warehouse.writing() as connection:
-            if not platform.warehouse.has(connection, ROLLUP_TABLE):
-                raise dg.Failure(NOT_YET, allow_retries=False)
+            require_rolled_up(connection)
             made = evaluate(connection, in_force(connection), version_in_force(connection))
             if made is None:
                 raise dg.Failure(NOT_YET, allow_retries=False)

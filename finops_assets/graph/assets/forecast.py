@@ -7,7 +7,7 @@ from finops_assets.cost.accrual import REPORTED_ACCRUALS
 from finops_assets.evaluate.forecast.period import FORECAST, forecasts
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.report_tables import warehouse_table
-from finops_assets.graph.assets.reports import NOT_YET
+from finops_assets.graph.assets.reports import NOT_YET, require_rolled_up
 from finops_assets.graph.keys import ROLLUP
 from finops_assets.platform import Platform
 
@@ -31,8 +31,7 @@ def forecast_asset(owner: str) -> dg.AssetsDefinition:
     )
     def forecast(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         with platform.warehouse.reading() as connection:
-            if not platform.warehouse.has(connection, REPORTED_ACCRUALS):
-                raise dg.Failure(NOT_YET, allow_retries=False)
+            require_rolled_up(connection, REPORTED_ACCRUALS)
             table = forecasts(connection)
         if table.empty:
             raise dg.Failure(NOT_YET, allow_retries=False)

@@ -7,14 +7,13 @@ import dagster as dg
 import pandas as pd
 
 from finops_assets.cost.attribution.owner_decisions import OwnerDecisions
-from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.cost.sparse import SPARSE_GROUPS
 from finops_assets.evaluate.anomalies.history import ANOMALY_HISTORY, AnomalyHistory
 from finops_assets.evaluate.health.figures import HEALTH_TABLE, WEEKS, Decided, Stage, StepOutcome, health, page
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.owners import DECISIONS
 from finops_assets.graph.assets.report_tables import warehouse_table
-from finops_assets.graph.assets.reports import NOT_YET
+from finops_assets.graph.assets.reports import require_rolled_up
 from finops_assets.graph.day_verdicts import only_held
 from finops_assets.graph.history import events_of
 from finops_assets.graph.keys import BUILD_STEP, FACTS, ROLLUP
@@ -47,8 +46,7 @@ def health_asset(owner: str) -> dg.AssetsDefinition:
             if d.suggested is not None
         ]
         with platform.warehouse.reading() as connection:
-            if not platform.warehouse.has(connection, ROLLUP_TABLE):
-                raise dg.Failure(NOT_YET, allow_retries=False)
+            require_rolled_up(connection)
             table = health(connection, outcomes, AnomalyHistory.beside(warehouse).all(), decided, now)
         context.add_output_metadata(
             {

@@ -22,8 +22,16 @@ from finops_assets.graph.assets.report_tables import POOL, warehouse_table
 from finops_assets.graph.keys import FACTS, ROLLUP
 from finops_assets.judge.warehouse_behind import require_none_missing
 from finops_assets.platform import Platform
+from finops_assets.storage.warehouse import Warehouse
 
 NOT_YET = "the rollup is empty: no day has passed its gates yet"
+
+
+def require_rolled_up(connection: duckdb.DuckDBPyConnection, table: str = ROLLUP_TABLE) -> None:
+    """Raises dg.Failure, which trying again does not mend, while no day has made a table of the rollup."""
+    if not Warehouse.has(connection, table):
+        raise dg.Failure(NOT_YET, allow_retries=False)
+
 
 Query = Callable[[duckdb.DuckDBPyConnection, Period], pd.DataFrame]
 Span = Callable[[duckdb.DuckDBPyConnection], Period | None]
@@ -85,8 +93,7 @@ def _table(
     )
     def report(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         with platform.warehouse.reading() as connection:
-            if not platform.warehouse.has(connection, ROLLUP_TABLE):
-                raise dg.Failure(NOT_YET, allow_retries=False)
+            require_rolled_up(connection)
             table = query(connection)
         context.add_output_metadata(
             {

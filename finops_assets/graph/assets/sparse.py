@@ -3,7 +3,6 @@
 import dagster as dg
 
 from finops_assets.base.content import version_of_table
-from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.cost.sparse import (
     COST_CENTERS,
     SPARSE,
@@ -16,7 +15,7 @@ from finops_assets.evaluate.comparison import latest_month
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.graph.assets.report_tables import POOL
-from finops_assets.graph.assets.reports import NOT_YET
+from finops_assets.graph.assets.reports import NOT_YET, require_rolled_up
 from finops_assets.graph.keys import FACTS, ROLLUP
 from finops_assets.platform import Platform
 from finops_assets.settings.model import Settings
@@ -45,8 +44,7 @@ def sparse_asset(settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         note_inputs(context)
         with platform.warehouse.writing() as connection:
-            if not platform.warehouse.has(connection, ROLLUP_TABLE):
-                raise dg.Failure(NOT_YET, allow_retries=False)
+            require_rolled_up(connection)
             made = bring_up_to_date(platform.lake, platform.warehouse, connection, settings, platform.rules)
             month = latest_month(connection)
             if month is None:

@@ -3,13 +3,12 @@
 import dagster as dg
 import pandas as pd
 
-from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.allocation.metric import MetricError
 from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, unit_costs
 from finops_assets.evaluate.unit_costs.quantities import read_quantities
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.report_tables import warehouse_table
-from finops_assets.graph.assets.reports import NOT_YET
+from finops_assets.graph.assets.reports import require_rolled_up
 from finops_assets.graph.keys import ROLLUP
 from finops_assets.platform import Platform
 from finops_assets.settings.model import Settings
@@ -34,8 +33,7 @@ def unit_cost_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     def unit_costs_table(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         dimensions = platform.settings.dimensions
         with platform.warehouse.reading() as connection:
-            if not platform.warehouse.has(connection, ROLLUP_TABLE):
-                raise dg.Failure(NOT_YET, allow_retries=False)
+            require_rolled_up(connection)
             try:
                 quantities = read_quantities(
                     connection, metrics, list(dimensions), {name: d.values for name, d in dimensions.items()}

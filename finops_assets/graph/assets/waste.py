@@ -5,12 +5,11 @@ from collections import Counter
 import dagster as dg
 import pandas as pd
 
-from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.newest_facts import known_days
 from finops_assets.evaluate.waste.find import WASTE, read_waste
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.report_tables import warehouse_table
-from finops_assets.graph.assets.reports import NOT_YET
+from finops_assets.graph.assets.reports import require_rolled_up
 from finops_assets.graph.keys import FACTS, ROLLUP
 from finops_assets.platform import Platform
 
@@ -43,8 +42,7 @@ def waste_asset(owner: str) -> dg.AssetsDefinition:
     )
     def waste_table(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         with platform.warehouse.reading() as connection:
-            if not platform.warehouse.has(connection, ROLLUP_TABLE):
-                raise dg.Failure(NOT_YET, allow_retries=False)
+            require_rolled_up(connection)
             known = known_days(connection)
         settings = platform.settings
         table = read_waste(platform.lake, settings.engine, settings.providers, known)
