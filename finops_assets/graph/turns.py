@@ -62,11 +62,15 @@ def take_turn(work: Work, run: dg.DagsterRun, plan: ExecutionPlan, patience: flo
 
 
 def wait_for_others(instance: dg.DagsterInstance, days: Iterable[date], patience: float) -> None:
-    """Wait until no run works on any of these days, so that what is left of them can be told.
+    """Wait until no run works on any of these days, so that what is left of them can be told. Dead runs are ended first.
+
+    All of them: a command that then finds nothing to do is the last that would come by.
 
     Raises:
         WaitedTooLong: one has worked on them for longer than `patience` (seconds).
     """
+    for line in end_dead_runs(instance):
+        tell(line)
     wanted = sorted(days)
     wait = Wait(patience)
     while wanted and (before := _before(instance, (wanted[0], wanted[-1]), None)):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,12 +24,14 @@ import typer
 from typer.testing import CliRunner
 
 from finops_assets.alerts.history import AlertHistory
+from finops_assets.base.processes import this_process
 from finops_assets.base.text import one_line
 from finops_assets.cli import app
 from finops_assets.cli.commands import COMMANDS
 from finops_assets.cli.common import explained
 from finops_assets.demo import Incident
 from finops_assets.graph.assets import raw as assets_raw
+from finops_assets.graph.dead_runs import IDENTITY_TAG, UNDER_WAY
 from finops_assets.graph.run_range import open_instance
 from finops_assets.graph.sensors.alerts import tick
 from finops_assets.ingest.landing import land_source
@@ -181,8 +184,15 @@ def test_a_backfill_judges_held_days_by_the_limits_of_now(tmp_path: Path, monkey
     config.write_text(settings.replace("block_above: 40", "block_above: 100"), encoding="utf-8")
     code, said = finops("backfill")
     assert (code, "1 days built, 0 held back" in said) == (0, True), said
+    with open_instance() as instance:
+        dead = dg.DagsterRun(job_name="publish", status=dg.DagsterRunStatus.NOT_STARTED)
+        gone = {"run": dead.run_id, **asdict(replace(this_process(), started="1"))}
+        instance.add_run(dead.with_tags({IDENTITY_TAG: json.dumps(gone)}))
     code, said = finops("backfill")
     assert (code, "nothing to run" in said) == (0, True), said
+    with open_instance() as instance:
+        assert [r.run_id for r in instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY))] == []
+        assert instance.get_run_by_id(dead.run_id).status is dg.DagsterRunStatus.FAILURE
 
 
 @pytest.mark.long
