@@ -33,7 +33,7 @@ from finops_assets.alerts.deliveries import delivery_observations, late_sources
 from finops_assets.alerts.dispatch import GIVE_UP_AFTER, Dispatched, dispatch, wants
 from finops_assets.alerts.history import AlertHistory, HistoryError, Row
 from finops_assets.base.errors import ConfigError
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.demo import Incident
 from finops_assets.graph import run_alerts as collect
 from finops_assets.graph.assets import raw as assets_raw

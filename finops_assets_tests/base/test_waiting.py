@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from finops_assets.base import waiting
 from finops_assets.base.errors import WaitedTooLong
 from finops_assets.base.waiting import Wait, telling
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.definitions import build_definitions
 from finops_assets.graph.dead_runs import IDENTITY_TAG, Work, owner_tags
 from finops_assets.graph.keys import BUILD_STEP

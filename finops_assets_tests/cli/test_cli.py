@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -26,9 +27,9 @@ from typer.testing import CliRunner
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.base.processes import this_process
 from finops_assets.base.text import one_line
-from finops_assets.cli import app
 from finops_assets.cli.commands import COMMANDS
 from finops_assets.cli.common import explained
+from finops_assets.cli.program import app
 from finops_assets.demo import Incident
 from finops_assets.graph.assets import raw as assets_raw
 from finops_assets.graph.dead_runs import IDENTITY_TAG, UNDER_WAY
@@ -464,9 +465,19 @@ def test_a_lack_of_this_machine_is_a_sentence(tmp_path: Path, capsys: pytest.Cap
         raise ZeroDivisionError
 
 
+def test_an_interrupt_while_modules_are_loaded_ends_it_in_silence() -> None:
+    program = (
+        "import os, signal, sys\nfrom finops_assets.cli import main\nclass Strikes:\n"
+        "    def find_spec(self, name, *_):\n        if name == 'typer':\n            os.kill(os.getpid(), signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\nsys.meta_path.insert(0, Strikes())\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_help_imports_no_command_and_tells_what_each_says_of_itself() -> None:
     program = (
-        "import sys\nfrom typer.testing import CliRunner\nfrom finops_assets.cli import app\n"
+        "import sys\nfrom typer.testing import CliRunner\nfrom finops_assets.cli.program import app\n"
         "told = CliRunner().invoke(app, ['--help'])\nassert told.exit_code == 0 and 'reconcile' in told.stdout\n"
         "print([m for m in sys.modules if m.split('.')[0] in ('pandas', 'duckdb', 'pyarrow', 'dagster', 'pydantic')])"
     )

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.settings.load import load_settings
 from finops_assets_tests.conftest import csv_text, focus_row
 from finops_assets_tests.emulators import make_place, s3_endpoint  # noqa: F401
@@ -184,7 +184,7 @@ def test_the_ui_is_served(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
     with (tmp_path / "ui.log").open("w") as log:
-        command = [sys.executable, "-c", "from finops_assets.cli import app; app()", "ui", "--port", str(port)]
+        command = [sys.executable, "-c", "from finops_assets.cli.program import app; app()", "ui", "--port", str(port)]
         served = subprocess.Popen(
             command, cwd=tmp_path / "p", env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )

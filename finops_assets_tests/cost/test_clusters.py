@@ -21,7 +21,7 @@ from finops_assets.alerts.alert import OpenAlert
 from finops_assets.alerts.deliveries import usage_observations
 from finops_assets.base.errors import ConfigError
 from finops_assets.base.sql import literal
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.clusters.split import SUMMED, usage_changed_days
 from finops_assets.cost.facts import facts_stamp
 from finops_assets.evaluate.focus_export import export_focus

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError, RatesError
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.currency.conversion import days_to_convert
 from finops_assets.cost.currency.ecb import import_ecb, read_ecb
 from finops_assets.cost.currency.rates import Conversion, Rate, convert, rate_table, read_rates

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError
 from finops_assets.base.period import Period, days_between
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost import rollup
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.restatements import REPORTED_COST, keep_history, restatements

@@ -17,7 +17,7 @@ from dagster._core.loader import LoadingContextForTest
 from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.attribution.combinations import combinations_query
 from finops_assets.cost.attribution.owner_decisions import Decision, OwnerDecisions
 from finops_assets.cost.attribution.row_rules import Matcher, RulesOfDay, RuleValues

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError
 from finops_assets.base.period import Period, days_between
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.sparse import (
     COST_CENTERS,
     SPARSE,

@@ -17,7 +17,7 @@ import typer
 import yaml
 
 from finops_assets.base.sql import identifier
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.definitions import build_definitions
 from finops_assets.settings.attribution import RulesAlone
 from finops_assets.settings.load import parse_settings

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError
 from finops_assets.base.period import Period
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.definitions import build_definitions
 from finops_assets.evaluate.allocation import split
 from finops_assets.evaluate.allocation.balance import ALLOCATED_COST, unbalanced

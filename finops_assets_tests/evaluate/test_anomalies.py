@@ -23,7 +23,7 @@ from benchmarks.cost_series import cost_series, inject, told_series
 from finops_assets.alerts.alert import Observation, OpenAlert
 from finops_assets.alerts.history import AlertHistory
 from finops_assets.base.errors import ConfigError
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import build_facts
 from finops_assets.demo import Estate, EstateSpec, Incident

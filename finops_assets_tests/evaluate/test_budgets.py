@@ -21,7 +21,7 @@ from finops_assets.alerts.dispatch import dispatch
 from finops_assets.alerts.history import _SCHEMA, AlertHistory
 from finops_assets.base.errors import ConfigError
 from finops_assets.base.period import Period
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.accrual import REPORTED_ACCRUALS, create_views
 from finops_assets.definitions import build_definitions
 from finops_assets.evaluate.budgets.evaluate import CHANCES, Evaluation, evaluate, evaluations, keep

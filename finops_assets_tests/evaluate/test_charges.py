@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.base.period import Period
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.charges import charges, rollup_by
 from finops_assets.evaluate.reports import cost_by

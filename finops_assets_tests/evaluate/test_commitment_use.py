@@ -19,7 +19,7 @@ import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets.cost.reach import Reach, narrowed
 from finops_assets.evaluate.commitment_use import COMMITMENT_USE, money_apart, read_commitment_use

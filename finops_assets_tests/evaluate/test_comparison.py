@@ -17,8 +17,8 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.base.period import Period
-from finops_assets.cli import app
 from finops_assets.cli.common import made_of, show, write_table
+from finops_assets.cli.program import app
 from finops_assets.cost.restatements import as_of_relation
 from finops_assets.evaluate.comparison import compare
 from finops_assets.evaluate.reports import cost_by, savings_by, untagged_by

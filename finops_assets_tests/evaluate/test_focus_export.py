@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.facts import build_facts
 from finops_assets.demo import Incident

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from benchmarks.cost_series import FIRST as SERIES_FIRST
 from benchmarks.cost_series import cost_series
 from finops_assets.base.period import Period
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.accrual import REPORTED_ACCRUALS, create_views
 from finops_assets.evaluate.forecast.expect import CANDIDATES, expected, month_place, winsorised
 from finops_assets.evaluate.forecast.intervals import outlook

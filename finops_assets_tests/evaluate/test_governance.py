@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.evaluate.governance.policy import Policy, PolicyError, read_policy
 from finops_assets.evaluate.governance.tags import Governance, aliases_yaml, judge_tags, suggested_aliases, weeks_before
 from finops_assets.evaluate.governance.target import judge_target

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.evaluate.anomalies.history import Anomaly, AnomalyHistory
 from finops_assets.evaluate.anomalies.series import Key
 from finops_assets.evaluate.health.figures import COLUMNS, Decided, StepOutcome, health, page

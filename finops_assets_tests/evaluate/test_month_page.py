@@ -17,7 +17,7 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets.evaluate.comparison import NoFigures
 from finops_assets.evaluate.page import charts

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.attribution.owner_decisions import (
     Decision,
     DecisionError,

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets.evaluate.allocation.metric import MetricError
 from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, unit_costs

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from benchmarks.waste import figures, judged
 from benchmarks.waste_estate import DAYS, FIRST, METERS, PROVIDERS, Planted, plant
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets.cost.reach import Reach, narrowed
 from finops_assets.evaluate.waste.find import WASTE, find_waste

@@ -20,7 +20,7 @@ import dagster as dg
 import pandas as pd
 from typer.testing import CliRunner
 
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.coverage import Covered
 from finops_assets.cost.currency.conversion import convert_days, day_rates
 from finops_assets.cost.daily_tables import build_rollup

@@ -24,7 +24,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.evaluate.anomalies.history import AnomalyHistory
 from finops_assets.explore.server import PAGES, application
 from finops_assets.platform import Platform

@@ -23,7 +23,7 @@ import schemathesis
 from hypothesis import given
 from typer.testing import CliRunner
 
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.attribution.owner_decisions import OwnerDecisions
 from finops_assets.evaluate.anomalies.history import Anomaly, AnomalyHistory
 from finops_assets_tests.browser import Browser, chromium

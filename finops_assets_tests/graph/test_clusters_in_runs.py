@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.base.period import Period
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.evaluate.charges import charges, rollup_by
 from finops_assets_tests.clusters import (
     AWS_NODE,

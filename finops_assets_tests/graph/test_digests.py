@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.definitions import build_definitions
 from finops_assets.platform import Platform
 from finops_assets.settings.load import parse_settings

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.base.period import Period
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.coverage import Coverage, Covered, coverage_of, enter_coverage
 from finops_assets.cost.facts import attribute_days
 from finops_assets.demo import Incident

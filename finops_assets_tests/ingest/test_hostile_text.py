@@ -18,8 +18,8 @@ from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 from finops_assets.base.text import one_line
-from finops_assets.cli import app
 from finops_assets.cli.common import LiteralConsole, say, show
+from finops_assets.cli.program import app
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.run_range import open_instance
 from finops_assets_tests.places import PROJECT

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.base.errors import ConfigError
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.ingest import inspect as sources_inspect
 from finops_assets.ingest.inspect import check, inspect, inspect_all
 from finops_assets.ingest.layouts.delivery import Delivery

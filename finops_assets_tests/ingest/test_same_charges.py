@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.alerts.alert import OpenAlert
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.cost.facts import build_facts
 from finops_assets.cost.restatements import TakenOut, keep_history, restatements, taken_out, taken_out_told

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.focus.money import decimal_from_text, drift, largest_drift, plain_number, register, shows_point
 from finops_assets.focus.participants import provider_before, same_company
 from finops_assets.focus.specification import columns

@@ -22,7 +22,7 @@ import pytest
 from typer.testing import CliRunner
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.focus.specification import VERSIONS, columns
 from finops_assets.graph.assets.conformance import CONFORMANCE
 from finops_assets.judge.conformance.judge import Finding

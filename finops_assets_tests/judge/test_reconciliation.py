@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.period import days_between
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.judge.reconciliation.invoice import (

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from finops_assets.base.errors import FinopsError, WaitedTooLong
 from finops_assets.base.sql import identifier
-from finops_assets.cli import app
 from finops_assets.cli.exit_codes import WAITED
+from finops_assets.cli.program import app
 from finops_assets.storage.postgres_copy import KINDS, Replaced, bring_up_to_date, name_there
 from finops_assets.storage.warehouse import FACTS
 from finops_assets.tables import declarations

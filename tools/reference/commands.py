@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import typer
 
-from finops_assets.cli import app
+from finops_assets.cli.program import app
 from tools.reference.markdown import code, linked, table
 
 
