@@ -25,6 +25,8 @@ QUESTIONS = 10_000
 
 Truths = dict[str, list[Figures]]
 """By source what its delivered files said, version by version."""
+Published = tuple[Figures, Figures]
+"""The published rollup and the published facts."""
 
 
 def together(
@@ -61,8 +63,9 @@ def together(
             stop.wait(chance.uniform(0, 3))
 
     def ask() -> None:
+        right: Published | None = None
         while not stop.is_set():
-            faults = asked(project, truths)
+            faults, right = asked(project, truths, right)
             reader.add("a question", faults)
             if reader.tried >= QUESTIONS:
                 return
@@ -130,19 +133,24 @@ def _work_off(project: Project) -> None:
     again.done(again.seconds + 60)
 
 
-def asked(project: Project, truths: Truths) -> list[Fault]:
+def asked(project: Project, truths: Truths, right: Published | None) -> tuple[list[Fault], Published | None]:
     """One look at the published copy: each source's day is a whole truth of it, and rollup and facts agree.
 
     A run may land one source before a restatement and the other one after it, so any two truths may stand together.
+    `right` are figures that were found to be so; returned with the faults are those that are now.
     """
     known = {source: [*each] for source, each in truths.items()}
     try:
-        rollup, facts = project.figures()
+        published = project.figures()
     except duckdb.Error as error:
-        return [Fault("unclear", f"the published copy cannot be read: {error}")]
+        return [Fault("unclear", f"the published copy cannot be read: {error}")], right
+    if published == right:
+        return [], right
     days = sorted({key[0] for each in known.values() for key in each[0]})
     allowed = [sum_of(*pair) for pair in itertools.product(*known.values())]
-    return compared(rollup, allowed, days, "published rollup of") + agreeing(rollup, facts, days)
+    rollup, facts = published
+    faults = compared(rollup, allowed, days, "published rollup of") + agreeing(rollup, facts, days)
+    return faults, None if faults else published
 
 
 def _daemon(project: Project) -> Process:
