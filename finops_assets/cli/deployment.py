@@ -15,6 +15,8 @@ from finops_assets.ingest.inspect import Inspection
 
 EXPORTS, STATE = PurePosixPath("/exports"), PurePosixPath("/state")
 """Where a container has the bills of its machine, and what it writes."""
+HOMES, TEMPORARY = (Path("/home"), Path("/root"), Path("/run/user")), (Path("/tmp"), Path("/var/tmp"))
+"""What systemd hides from a service with ProtectHome and PrivateTmp."""
 _SHARED = ("postgres/dagster.yaml", "compose/workspace.yaml")
 _OF_COMPOSE = ("compose.yaml", *_SHARED)
 _OF_KUBERNETES = ("kustomization.yaml", "kubernetes/finops.yaml", "kubernetes/postgres.yaml", *_SHARED)
@@ -39,15 +41,19 @@ def within(uri: str, bills: Path | None) -> str:
     return str(EXPORTS / Path(uri).absolute().relative_to(bills).as_posix())
 
 
-def deployment_files(kind: Deployment, folder: Path, bills: Path | None, names: Sequence[str]) -> dict[str, str]:
+def deployment_files(
+    kind: Deployment, folder: Path, lake: Path | None, bills: Path | None, any_store: bool, names: Sequence[str]
+) -> dict[str, str]:
     """By name the files that the deployment of a project adds to its folder; `names` are the project's own.
+
+    `lake`: where on this machine it lies; `any_store`: are there buckets, whose credentials may lie in the user's home?
 
     Raises:
         FinopsError: bills that lie on this machine are not to be seen from a cluster.
     """
     match kind:
         case "systemd":
-            return {"finops.service": _unit(folder)}
+            return {"finops.service": _unit(folder, lake, bills, any_store)}
         case "compose":
             kept = {f"deploy/{name}": shipped(f"deploy/{name}") for name in _OF_COMPOSE}
             kept["deploy/compose.yaml"] = kept["deploy/compose.yaml"].replace(_BUILD, "")
@@ -79,17 +85,53 @@ NEXT: Mapping[Deployment, tuple[str, ...]] = {
 """What is to be done then, by a person."""
 
 
-def _unit(folder: Path) -> str:
+def _unit(folder: Path, lake: Path | None, bills: Path | None, any_store: bool) -> str:
+    """The service, with no more protection than the places that it needs allow: one that hides them could not start."""
+    project, binaries = folder.absolute(), Path(sys.executable).parent
+    written = [project]
+    if lake is not None and not lake.is_relative_to(project):
+        lake.mkdir(parents=True, exist_ok=True)  # a place to write to that is not there ends the start
+        written.append(lake)
+    # In a virtual environment the interpreter itself lies elsewhere.
+    needed = [*written, binaries, Path(sys.base_prefix), *([bills] if bills else [])]
+    in_home = [place for place in needed if _lies_in(place, HOMES)]
+    if any_store and _lies_in(Path.home(), HOMES):
+        in_home.append(Path.home())
+    in_tmp = [place for place in needed if _lies_in(place, TEMPORARY)]
+    if in_tmp:
+        written += [place for place in TEMPORARY if place.is_dir()]
     text = shipped("deploy/systemd/finops.service")
-    binaries = Path(sys.executable).parent
     for before, now in (
         ("User=finops", f"User={getpass.getuser()}"),
-        ("/opt/finops/bin", str(binaries)),
-        ("/srv/finops", str(folder.absolute())),
-        ("ProtectHome=true", f"ProtectHome={'true' if not folder.absolute().is_relative_to('/home') else 'false'}"),
+        ("WorkingDirectory=/srv/finops", f"WorkingDirectory={_literal(project)}"),
+        ("ReadWritePaths=/srv/finops", f"ReadWritePaths={' '.join(map(_quoted, dict.fromkeys(written)))}"),
+        ("/opt/finops/bin/finops", _quoted(binaries / "finops")),
+        ("ProtectHome=true", _weaker("ProtectHome", "read-only", in_home)),
+        ("PrivateTmp=true", _weaker("PrivateTmp", "false", in_tmp)),
     ):
         text = text.replace(before, now)
     return text
+
+
+def _weaker(setting: str, value: str, because: Sequence[Path]) -> str:
+    """A protection as it is shipped, or where something lies behind it the weaker value, and for what."""
+    if not because:
+        return f"{setting}=true"
+    return f"# Not true: it would hide {', '.join(map(str, dict.fromkeys(because)))}\n{setting}={value}"
+
+
+def _lies_in(place: Path, folders: Sequence[Path]) -> bool:
+    """Is the place, or what a link on the way to it leads to, within one of the folders?"""
+    return any(way.is_relative_to(end) for way in (place, place.resolve()) for f in folders for end in (f, f.resolve()))
+
+
+def _literal(place: Path) -> str:
+    return str(place).replace("%", "%%")
+
+
+def _quoted(place: Path) -> str:
+    """A path as one word of a unit's list."""
+    return f'"{_literal(place)}"' if " " in str(place) else _literal(place)
 
 
 def _overlay(names: Sequence[str]) -> str:

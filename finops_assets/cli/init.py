@@ -87,7 +87,9 @@ def init(
             ".gitignore": ".finops/\n.dagster/\n.tmp_dagster_home_*/\n*.env\n",
         } | {name: shipped(name) for name in SHIPPED}
         if deployment:
-            content |= deployment_files(deployment, folder, bills, (DEFAULT_CONFIG, "budgets.csv"))
+            kept = settings.lake.absolute() if isinstance(settings.lake, Path) else None
+            any_store = kept is None or any("://" in source.uri for source in settings.sources)
+            content |= deployment_files(deployment, folder, kept, bills, any_store, (DEFAULT_CONFIG, "budgets.csv"))
         for name, written in content.items():
             with replacing(folder / name) as temporary:
                 temporary.write_text(written, encoding="utf-8")
