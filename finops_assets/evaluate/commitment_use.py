@@ -80,9 +80,17 @@ def commitment_use(
     enter_known(connection, known)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE priced AS {_priced(connection, facts, providers)}")
     rows: list[tuple[object, ...]] = []
-    for window in WINDOWS:
+    shown: dict[Group, _Use] = {}
+    counted = 0
+    for window in WINDOWS if connection.execute("SELECT 1 FROM priced LIMIT 1").fetchall() else ():
         first, end = through - timedelta(days=window - 1), through + timedelta(days=1)
-        for group, use in sorted(_of_window(connection, first, end).items()):
+        [(held,)] = connection.execute(
+            "SELECT count(*) FROM known WHERE day >= ? AND day < ?", [first, end]
+        ).fetchall()
+        # A longer window that holds no more days shows the same.
+        if held > counted:
+            shown, counted = _of_window(connection, first, end), held
+        for group, use in sorted(shown.items()):
             scope, source, provider, currency, service, kind, category, department, team = group
             [(days,)] = connection.execute(
                 "SELECT count(*) FROM known WHERE source = ? AND day >= ? AND day < ?", [source, first, end]

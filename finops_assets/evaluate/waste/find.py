@@ -86,7 +86,8 @@ def find_waste(
         "CREATE OR REPLACE TEMP TABLE places AS SELECT source, day,"
         " CAST(row_number() OVER (PARTITION BY source ORDER BY day DESC) - 1 AS BIGINT) AS place FROM known"
     )
-    found = [finding for number, rule in enumerate(by) for finding in _found(connection, number, rule)]
+    charged = connection.execute("SELECT DISTINCT rule FROM charged WHERE role = 'stays' ORDER BY ALL").fetchall()
+    found = [finding for (number,) in charged for finding in _found(connection, number, by[number])]
     return pd.DataFrame(_once_each(found), columns=list(COLUMNS), dtype="object")
 
 
