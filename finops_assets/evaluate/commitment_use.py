@@ -84,9 +84,7 @@ def commitment_use(
     counted = 0
     for window in WINDOWS if connection.execute("SELECT 1 FROM priced LIMIT 1").fetchall() else ():
         first, end = through - timedelta(days=window - 1), through + timedelta(days=1)
-        [(held,)] = connection.execute(
-            "SELECT count(*) FROM known WHERE day >= ? AND day < ?", [first, end]
-        ).fetchall()
+        [(held,)] = connection.execute("SELECT count(*) FROM known WHERE day >= ? AND day < ?", [first, end]).fetchall()
         # A longer window that holds no more days shows the same.
         if held > counted:
             shown, counted = _of_window(connection, first, end), held

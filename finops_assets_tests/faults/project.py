@@ -202,7 +202,7 @@ class Project:
         if not self.published.is_file():
             return {}, {}
         with closing(duckdb.connect(str(self.published), read_only=True)) as connection:
-            return _figures(connection)
+            return figures_of(connection)
 
     # ---- what is left behind ----
 
@@ -232,7 +232,8 @@ class Project:
         return sorted(found)
 
 
-def _figures(connection: duckdb.DuckDBPyConnection) -> tuple[Figures, Figures]:
+def figures_of(connection: duckdb.DuckDBPyConnection) -> tuple[Figures, Figures]:
+    """Rollup and facts of an open copy, summed by day, team and currency."""
     tables = {name for (name,) in connection.execute("SELECT table_name FROM information_schema.tables").fetchall()}
     queries = {
         "daily_cost_by_team": "team, BillingCurrency, sum(row_count), sum(billed_cost), sum(effective_cost)",

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -16,12 +17,26 @@ import duckdb
 from finops_assets_tests.emulators import free_port
 from finops_assets_tests.faults.bill import SOURCES, Bill, Figures, truth_of
 from finops_assets_tests.faults.bill import together as sum_of
-from finops_assets_tests.faults.project import BINARIES, HUNG_SECONDS, Fault, Process, Project, agreeing, compared, told
+from finops_assets_tests.faults.project import (
+    BINARIES,
+    HUNG_SECONDS,
+    Fault,
+    Process,
+    Project,
+    agreeing,
+    compared,
+    figures_of,
+    told,
+)
 from finops_assets_tests.faults.table import Row
 
 CODES = (0, 1, 3, 4)
 SETTLE_SECONDS = 300.0
-QUESTIONS = 10_000
+QUESTIONS, ONES_ASKED = 10_000, 15
+ONE_TEAM = (
+    "SELECT sum(billed_cost), sum(effective_cost) FROM daily_cost_by_team"
+    " WHERE charge_date = ? AND team = ? AND BillingCurrency = ?"
+)
 
 Truths = dict[str, list[Figures]]
 """By source what its delivered files said, version by version."""
@@ -64,11 +79,11 @@ def together(
 
     def ask() -> None:
         right: Published | None = None
-        while not stop.is_set():
-            faults, right = asked(project, truths, right)
-            reader.add("a question", faults)
-            if reader.tried >= QUESTIONS:
-                return
+        chance = random.Random(f"{seed} questions")
+        while not stop.is_set() and reader.tried < QUESTIONS:
+            answers, right = asked(project, truths, right, chance)
+            for faults in answers:
+                reader.add("a question", faults)
             stop.wait(0.02)
 
     threads = [threading.Thread(target=command, args=(a, n), daemon=True) for n, a in enumerate(whole)]
@@ -133,24 +148,32 @@ def _work_off(project: Project) -> None:
     again.done(again.seconds + 60)
 
 
-def asked(project: Project, truths: Truths, right: Published | None) -> tuple[list[Fault], Published | None]:
-    """One look at the published copy: each source's day is a whole truth of it, and rollup and facts agree.
+def asked(
+    project: Project, truths: Truths, right: Published | None, chance: random.Random
+) -> tuple[list[list[Fault]], Published | None]:
+    """Open the published copy and ask it for everything, then for single days and teams; the faults of each answer.
 
-    A run may land one source before a restatement and the other one after it, so any two truths may stand together.
+    Each source's day is a whole truth of it, and rollup and facts agree. A run may land one source before a restatement and
+    the other one after it, so any two truths may stand together. While the copy is open its answers stay what they were.
     `right` are figures that were found to be so; returned with the faults are those that are now.
     """
     known = {source: [*each] for source, each in truths.items()}
     try:
-        published = project.figures()
+        with closing(duckdb.connect(str(project.published), read_only=True)) as connection:
+            rollup, facts = figures_of(connection)
+            answers = [
+                (key, connection.execute(ONE_TEAM, list(key)).fetchall())
+                for key in chance.choices(list(rollup), k=ONES_ASKED if rollup else 0)
+            ]
     except duckdb.Error as error:
-        return [Fault("unclear", f"the published copy cannot be read: {error}")], right
-    if published == right:
-        return [], right
+        return [[Fault("unclear", f"the published copy cannot be read: {error}")]], right
+    told = [[] if found == [rollup[key][1:]] else [Fault("silent", f"{key}: {found}")] for key, found in answers]
+    if (rollup, facts) == right:
+        return [[], *told], right
     days = sorted({key[0] for each in known.values() for key in each[0]})
     allowed = [sum_of(*pair) for pair in itertools.product(*known.values())]
-    rollup, facts = published
     faults = compared(rollup, allowed, days, "published rollup of") + agreeing(rollup, facts, days)
-    return faults, None if faults else published
+    return [faults, *told], None if faults else (rollup, facts)
 
 
 def _daemon(project: Project) -> Process:
