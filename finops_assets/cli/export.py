@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from datetime import datetime, timedelta
+from collections.abc import Collection
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.base.period import days_between
 from finops_assets.cli.common import ConfigOption, explained, out, published, say
 from finops_assets.cli.exit_codes import HELD_CODE
-from finops_assets.cost.coverage import BUILT, PREVIOUS, coverage_of
+from finops_assets.cost.coverage import AWAITED, BUILT, HELD, PREVIOUS, Coverage, coverage_of
 from finops_assets.cost.reach import group_reach, hand_out
 from finops_assets.evaluate.focus_export import ExportVersion, FocusExport, export_focus
 from finops_assets.platform import Platform
@@ -34,8 +35,9 @@ def export_focus_command(
 ) -> None:
     """Write the facts as FOCUS Parquet, a file a charge day, with the dimensions as x_ columns.
 
-    Days that a gate holds are not exported and are named. Exits with 0 if every day was written, 3 if some are held or
-    have no facts, 1 on an error.
+    It holds what the rollup holds. Days of which that is nothing are not exported and are named, and so are days that
+    lack a source: the recency metadata calls them not complete. Exits with 0 if every day was written whole, 3 if some
+    are held or have no facts, 1 on an error.
     """
     with explained():
         settings = load_settings(config)
@@ -51,21 +53,26 @@ def export_focus_command(
             from finops_assets.graph.days_to_run import held_by_gates
             from finops_assets.graph.run_range import open_instance
 
+            # In the settings' order, so that the same choice is the same export.
+            chosen = [name for name in platform.source_names if not source or name in source]
             with platform.warehouse.reading() as connection:
-                covered = coverage_of(connection, days[0], days[-1] + timedelta(days=1))
-            built = {c.day for c in covered if c.state == BUILT}
+                covered = [c for c in coverage_of(connection, days[0], end.date()) if c.source in chosen]
+            there = {c.day for c in covered if c.state == BUILT or c.shown == PREVIOUS}
             told = {c.day for c in covered}
             with open_instance() as instance:
                 held = held_by_gates(platform, instance, [day for day in days if day not in told])
-            held |= {day: [c.reason for c in covered if c.day == day] for day in sorted(told - built)}
-            parts = [c for c in covered if c.day in built and c.state != BUILT]
-        # In the settings' order, so that the same choice is the same export.
-        chosen = [name for name in platform.source_names if not source or name in source]
-        export = export_focus(platform, days, target, version, chosen, held)
-        _tell(export, target)
-        for c in [c for c in parts if c.source in chosen][:SHOWN]:
-            what = "as its last good version" if c.shown == PREVIOUS else "not in it"
-            say(c.state, f"{c.day}, {c.source} {what}: {c.reason}", out, "  ")
+            held |= {day: [c.reason for c in covered if c.day == day] for day in sorted(told - there)}
+            awaited = {day for day in told - there if all(c.state == AWAITED for c in covered if c.day == day)}
+            parts = [c for c in covered if c.day in there and c.state != BUILT]
+        of_parts: dict[date, list[str]] = {}
+        for c in parts:
+            of_parts.setdefault(c.day, []).append(f"{_what(c)}: {c.reason}")
+        export = export_focus(platform, days, target, version, chosen, held, of_parts)
+        _tell(export, target, awaited)
+        for c in parts[:SHOWN]:
+            say(c.state, f"{c.day}, {_what(c)}: {c.reason}", out, "  ")
+        if len(parts) > SHOWN:
+            out.print(f"  … and {len(parts) - SHOWN} more sources of days", highlight=False)
     if export.held or export.missing or parts:
         raise typer.Exit(HELD_CODE)
 
@@ -90,7 +97,11 @@ def export_group(
         out.print(f"{target} holds what {group} sees: {reach.told()}.", highlight=False, soft_wrap=True)
 
 
-def _tell(export: FocusExport, target: Path) -> None:
+def _what(c: Coverage) -> str:
+    return f"{c.source} {'as its last good version' if c.shown == PREVIOUS else 'not in it'}"
+
+
+def _tell(export: FocusExport, target: Path, awaited: Collection[date]) -> None:
     rows = sum(export.rows.values())
     out.print(
         f"FOCUS {export.version}: {len(export.rows)} days, {rows:,} rows in {target}; rows and costs equal the facts'.",
@@ -98,9 +109,9 @@ def _tell(export: FocusExport, target: Path) -> None:
         soft_wrap=True,
     )
     for day, reasons in list(export.held.items())[:SHOWN]:
-        say("held", f"{day}: {reasons[0]}", out, "  ")
+        say(AWAITED if day in awaited else HELD, f"{day}: {reasons[0]}", out, "  ")
     if len(export.held) > SHOWN:
-        out.print(f"  … and {len(export.held) - SHOWN} more held days", highlight=False)
+        out.print(f"  … and {len(export.held) - SHOWN} more held or awaited days", highlight=False)
     if export.missing:
         shown = ", ".join(map(str, export.missing[:SHOWN])) + (", …" if len(export.missing) > SHOWN else "")
         say("no facts", f"of {len(export.missing)} days: {shown}", out, "  ")

@@ -56,6 +56,8 @@ class FocusExport:
     held: Mapping[date, Sequence[str]]
     missing: tuple[date, ...]
     """Days that no source has facts of."""
+    parts: Mapping[date, Sequence[str]] = field(default_factory=dict)
+    """Days written without all sources, or with the last good version of one, and why."""
     gaps: Mapping[str, int] = field(default_factory=dict)
     """Columns that must not be null in this version -> rows in which the provider gave none."""
     custom: tuple[str, ...] = ()
@@ -69,8 +71,12 @@ def export_focus(
     version: ExportVersion,
     sources: Sequence[str] | None = None,
     held: Mapping[date, Sequence[str]] | None = None,
+    parts: Mapping[date, Sequence[str]] | None = None,
 ) -> FocusExport:
     """Write the facts of these days below `target` as FOCUS of a version. `held` days, with their reasons, are not.
+
+    `parts`: days that lack a source or have an older version of one, with the reasons. They are written, and the
+    recency metadata calls them not complete, so that nobody takes them for the whole.
 
     Each file is proven to hold the facts' rows and costs, to the last digit, before it takes its place. A file that an
     earlier export wrote for a day that is now held stays as it was.
@@ -97,7 +103,8 @@ def export_focus(
             totals[day] = _write_day(connection, _relation(found), selected, version, file, day)
             rows[day] = sum(count for count, _ in totals[day].values())
     gaps = {name: count for name, count in gaps.items() if name not in custom}
-    export = FocusExport(version, rows, totals, held, missing, gaps, tuple(sorted(custom)))
+    of_parts = {day: reasons for day, reasons in (parts or {}).items() if day in rows}
+    export = FocusExport(version, rows, totals, held, missing, of_parts, gaps, tuple(sorted(custom)))
     _describe(platform, target, chosen, selected, export, before)
     return export
 
@@ -337,7 +344,11 @@ def _describe(
         (target / days.pop(name)["file"]).unlink(missing_ok=True)
     held = {d: r for d, r in (before or {}).get("held", {}).items() if d not in days.keys() | gone}
     held |= {day.isoformat(): list(reasons) for day, reasons in export.held.items()}
-    held = {d: r for d, r in held.items() if d not in {day.isoformat() for day in export.rows}}
+    written = {day.isoformat() for day in export.rows}
+    held = {d: r for d, r in held.items() if d not in written}
+    parts = {d: r for d, r in (before or {}).get("not_whole", {}).items() if d not in written | gone}
+    parts |= {day.isoformat(): list(reasons) for day, reasons in export.parts.items()}
+    lacking = held.keys() | parts.keys()
     instance = str(uuid.uuid5(uuid.NAMESPACE_OID, f"finops_assets {export.version} {','.join(sources)}"))
     schema = _schema(selected, export.version, instance, written_at)
     _write_json(target / "metadata" / f"schema-{instance}.json", schema)
@@ -347,7 +358,7 @@ def _describe(
             "DatasetInstanceId": instance,
             "DatasetInstanceLastUpdated": written_at,
             "RecencyLastUpdated": written_at,
-            "TimeSectors": [_sector(day, day in days and day not in held, days.get(day, {}).get("exported", written_at))
+            "TimeSectors": [_sector(day, day in days and day not in lacking, days.get(day, {}).get("exported", written_at))
                             for day in sorted(days.keys() | held.keys())],
         },
     )  # fmt: skip
@@ -363,6 +374,7 @@ def _describe(
             "rows": sum(entry["rows"] for entry in days.values()),
             "costs": _sums(days.values()),
             "held": held,
+            "not_whole": parts,
             "days": [days[name] for name in sorted(days)],
         },
     )

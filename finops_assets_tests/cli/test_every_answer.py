@@ -14,6 +14,7 @@ from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets_tests.conftest import Site, focus_row
 
 DAYS = tuple(f"2026-09-{n:02}" for n in range(1, 5))
+SHIPPED = Path(__file__).parents[2]
 HELD = date(2026, 9, 3)
 SAID = "other has no figures for 1 day: 2026-09-03"
 
@@ -44,3 +45,28 @@ def test_a_report_names_the_source_that_it_lacks(folder: Path, asked: str) -> No
     told = json.loads(CliRunner().invoke(app, [*command, "--format", "json"]).stdout)
     assert told["coverage"]["sources_late"] == {"other": [str(HELD)]}
     assert not told["coverage"]["whole"]
+
+
+def test_the_focus_export_holds_what_the_rollup_holds_and_calls_a_last_good_version_not_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path)
+    (tmp_path / "finops.yaml").write_text(site.text, encoding="utf-8")
+    (tmp_path / "dagster.yaml").write_text((SHIPPED / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    site.put_csv("all.csv", *(focus_row(day) for day in DAYS))
+    site.run_all(*DAYS)
+    states = [("built", DAYS[0]), ("held", DAYS[1]), ("held", DAYS[2]), ("awaited", DAYS[3])]
+    judged = {("bill", date.fromisoformat(day)): Covered(state, "why", "") for state, day in states}  # type: ignore[arg-type]
+    with site.platform.warehouse.writing() as connection:
+        enter_coverage(connection, judged, [("bill", date(2026, 9, 2))])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    done = CliRunner().invoke(app, ["export", "focus", "out", "--from", DAYS[0], "--to", "2026-09-05"])
+    assert done.exit_code == 3, done.output
+    assert "FOCUS 1.2: 2 days, 2 rows" in done.output
+    assert "held 2026-09-02, bill as its last good version: why" in done.output
+    assert "held 2026-09-03: why" in done.output
+    assert "awaited 2026-09-04: why" in done.output
+    [recency] = (json.loads(file.read_text()) for file in tmp_path.glob("out/metadata/recency-*.json"))
+    complete = {sector["TimeSectorStart"][:10]: sector["TimeSectorComplete"] for sector in recency["TimeSectors"]}
+    assert complete == dict(zip(DAYS, [True, False, False, False]))

@@ -174,6 +174,25 @@ def test_an_export_goes_on_and_keeps_the_last_good_day(platform: Platform, tmp_p
     assert json.loads((target / focus_export.MANIFEST).read_text(encoding="utf-8"))["held"] == {}
 
 
+def test_a_day_that_lacks_a_source_is_written_and_called_not_complete_until_it_is_whole(
+    platform: Platform, tmp_path: Path
+) -> None:
+    target, lacking = tmp_path / "focus", {DAYS[1]: ["gcp not in it: incomplete"]}
+    export = export_focus(platform, DAYS[:3], target, "1.2", parts=lacking)
+    assert (sorted(export.rows), dict(export.parts)) == (DAYS[:3], lacking)
+
+    def told() -> tuple[list[bool], list[str]]:
+        [recency] = (json.loads(f.read_text()) for f in target.glob("metadata/recency-*.json"))
+        manifest = json.loads((target / focus_export.MANIFEST).read_text(encoding="utf-8"))
+        return [s["TimeSectorComplete"] for s in recency["TimeSectors"]], list(manifest["not_whole"])
+
+    assert told() == ([True, False, True], [str(DAYS[1])])
+    export_focus(platform, DAYS[2:4], target, "1.2")
+    assert told() == ([True, False, True, True], [str(DAYS[1])])
+    export_focus(platform, [DAYS[1]], target, "1.2")
+    assert told() == ([True, True, True, True], [])
+
+
 def test_another_kind_of_export_needs_a_folder_of_its_own(platform: Platform, tmp_path: Path) -> None:
     export_focus(platform, DAYS[:1], tmp_path / "focus", "1.2", ["aws"])
     for version, sources in (("1.4", ["aws"]), ("1.2", ["aws", "gcp"])):

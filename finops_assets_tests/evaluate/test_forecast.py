@@ -97,6 +97,20 @@ def test_a_late_provider_is_a_gap_and_one_that_is_gone_is_not(warehouse: duckdb.
     assert total["days_missing"] == 3
 
 
+def test_what_others_cost_on_a_day_that_lacks_a_provider_is_not_taken_from_what_is_expected_of_it(
+    warehouse: duckdb.DuckDBPyConnection,
+) -> None:
+    for i, day in enumerate(days(FIRST, 50)):  # up to 20 October
+        book(warehouse, day, "900" if i == 48 else "10")
+        if i < 47:
+            book(warehouse, day, "5", provider="Late")
+    total = forecasts(warehouse, kinds=["total"]).iloc[0]
+    assert total["days_missing"] == 3
+    assert total["actual_to_date"] == Decimal(17 * 15 + 10 + 900 + 10)
+    assert total["forecast"] == total["actual_to_date"] + 3 * 5 + 11 * 15
+    assert total["low95"] <= total["low80"] <= total["forecast"]
+
+
 def test_refused_below_two_weeks_with_the_reason(warehouse: duckdb.DuckDBPyConnection) -> None:
     for i, day in enumerate(days(FIRST, 40)):
         book(warehouse, day, "10")

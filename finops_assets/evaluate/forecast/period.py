@@ -140,11 +140,7 @@ def _amounts(
 ) -> tuple[Decimal, ...]:
     """In the order of AMOUNTS. What was spent keeps every digit; the rest is rounded here and nowhere before."""
     cost = series.costs[place]
-    # A gap is expected to have cost what its weekday did in the four weeks around it; what is booked on it already stays.
-    around = [cost[[c + 7 * k for k in (-4, -3, -2, -1, 1, 2, 3, 4) if 0 <= c + 7 * k < len(cost)]] for c in missing]
-    usual = [_median(a) if np.isfinite(a).any() else _median(cost) for a in around]
-    on_gaps = sum(series.exact[place].get(series.first + timedelta(days=c), Decimal(0)) for c in missing)
-    filled_in = sum(usual) - float(on_gaps)
+    filled_in = sum(_filled_in(series, place, column) for column in missing)
     skipped = max(0, (period.first - series.end).days)
     ahead = float(made.days[row, skipped:].sum()) if made else 0.0
     sure = spent if not (cost < 0).any() else None
@@ -156,6 +152,34 @@ def _amounts(
         low = spent + _decimal(filled_in + ahead - half)
         ends += [low if sure is None else max(low, sure), spent + _decimal(filled_in + ahead + half)]
     return (spent, *(_cents(v) for v in (spent + _decimal(filled_in + ahead), *ends)))
+
+
+def _filled_in(series: DailySeries, place: int, column: int) -> float:
+    """What a gap is expected to have cost beyond what is booked on it already: what its weekday did in the weeks around it.
+
+    Where some providers are missing, that is what these cost: what the others did that day is known, however unusual.
+    """
+    lacking = [p for p in series.parts.get(place, ()) if series.lacking[p][column]]
+    if not lacking or (series.unknown is not None and series.unknown[place, column]):
+        booked = series.exact[place].get(series.first + timedelta(days=column), Decimal(0))
+        return _usual(series.costs[place], column) - float(booked)
+    filled = 0.0
+    for provider in lacking:
+        booked_on = series.parts[place][provider]
+        if column < min(booked_on):
+            continue
+        cost = np.zeros(series.costs.shape[1])
+        cost[[*booked_on]] = [*booked_on.values()]
+        cost[series.lacking[provider]] = np.nan
+        cost[: min(booked_on)] = np.nan
+        filled += _usual(cost, column) - booked_on.get(column, 0.0)
+    return filled
+
+
+def _usual(cost: npt.NDArray[np.float64], column: int) -> float:
+    """The median of the same weekday in the four weeks before and after; of all days where none of these is known."""
+    around = cost[[c for k in (-4, -3, -2, -1, 1, 2, 3, 4) if 0 <= (c := column + 7 * k) < len(cost)]]
+    return _median(around if np.isfinite(around).any() else cost)
 
 
 def _method(made: Outlook | None, row: int) -> str:

@@ -6,13 +6,14 @@ yearly purchase is no spike of the day that booked it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal, localcontext
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier
@@ -25,6 +26,7 @@ from finops_assets.evaluate.reports import EXACT, Basis, can_group_by, days_coll
 from finops_assets.tables.ddl import dimensions_of
 
 HISTORY_DAYS = 420
+Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ class DailySeries:
     first: date
     costs: Matrix
     exact: dict[int, dict[date, Decimal]]
+    parts: Mapping[int, Mapping[str, Mapping[int, float]]] = field(default_factory=dict)
+    """Of each place what its providers that are missing on some day cost on others, by column."""
+    lacking: Mapping[str, Mask] = field(default_factory=dict)
+    """By provider, the columns on which nobody knows what it cost."""
+    unknown: npt.NDArray[np.bool_] | None = None
+    """As `costs`: what is a gap because it is not known of a dimension, whatever the providers."""
 
     @property
     def end(self) -> date:
@@ -100,6 +108,12 @@ def daily_series(
                 booked[day] = booked.get(day, Decimal(0)) + cost
             of_providers.setdefault(place, set()).add(provider)
     missing = gap_days(connection, providers, there, first, days)
+    parts: dict[int, dict[str, dict[int, float]]] = {}
+    for *key, provider, day, cost in rows:
+        if first <= day and missing[provider].any():
+            of_provider = parts.setdefault(places[tuple(key)], {}).setdefault(provider, {})
+            column = (day - first).days
+            of_provider[column] = of_provider.get(column, 0.0) + float(cost)
     costs = np.full((len(places), days), np.nan)
     for place in range(len(places)):
         booked = exact.setdefault(place, {})
@@ -109,9 +123,12 @@ def daily_series(
             costs[place, (day - first).days] = float(cost)
         for provider in of_providers[place]:
             costs[place, missing[provider]] = np.nan
-    blank_unknown(connection, costs, by, [key[: len(by)] for key in places], first)
+    blank = np.zeros_like(costs)
+    blank_unknown(connection, blank, by, [key[: len(by)] for key in places], first)
+    unknown = np.isnan(blank)
+    costs[unknown] = np.nan
     own = list(places)
-    return DailySeries(by, [k[:-1] for k in own], [k[-1] for k in own], first, costs, exact)
+    return DailySeries(by, [k[:-1] for k in own], [k[-1] for k in own], first, costs, exact, parts, missing, unknown)
 
 
 def blank_unknown(
@@ -136,7 +153,7 @@ def blank_unknown(
 
 def gap_days(
     connection: duckdb.DuckDBPyConnection, providers: list[str], there: list[tuple[str, date]], first: date, days: int
-) -> dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+) -> dict[str, Mask]:
     """By provider: the days that nobody can say anything about."""
     reported = np.zeros(days, dtype=bool)
     seen = {p: np.zeros(days, dtype=bool) for p in providers}
