@@ -53,7 +53,7 @@ def delivered_at(spec: EstateSpec, delivery: Delivery) -> datetime:
 
 def delivery_id(spec: EstateSpec, delivery: Delivery) -> str:
     """The execution's id: another one for every delivery whose content may differ."""
-    parts = (spec.first_day, spec.last_day, spec.rows, spec.seed, spec.tag_sets, spec.incidents, delivery)
+    parts = (spec.first_day, spec.last_day, spec.rows, spec.seed, spec.tag_sets, spec.incidents, spec.waste, delivery)
     return str(uuid.uuid5(uuid.NAMESPACE_OID, repr(parts)))
 
 

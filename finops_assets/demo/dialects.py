@@ -104,7 +104,11 @@ def _expressions(spec: EstateSpec, delivery: Delivery, delivered_at: datetime) -
     start = datetime.combine(period_start(delivery.period), datetime.min.time())
     end = datetime.combine(period_end(delivery.period), datetime.min.time())
     priced = "c.kind NOT IN ('tax', 'credit')"
-    sku = "upper(left(md5(r.service_name), 10)) || '-' || draw(c.bits, 44, 4)"
+    sku = (
+        "upper(left(md5(coalesce(c.meter, r.service_name)), 10)) || '-'"
+        " || CASE WHEN c.meter IS NULL THEN draw(c.bits, 44, 4) ELSE 0 END"
+    )
+    unit = "coalesce(c.unit, r.unit)"
     closed = delivered_at >= end
     return {
         "AvailabilityZone": (
@@ -118,14 +122,14 @@ def _expressions(spec: EstateSpec, delivery: Delivery, delivered_at: datetime) -
         "BillingCurrency": f"'{CURRENCY[source]}'",
         "BillingPeriodStart": _literal_time(source, start),
         "BillingPeriodEnd": _literal_time(source, end),
-        "CapacityReservationId": "CAST(NULL AS VARCHAR)",
-        "CapacityReservationStatus": "CAST(NULL AS VARCHAR)",
+        "CapacityReservationId": "CASE WHEN c.reservation IS NOT NULL THEN r.resource_id END",
+        "CapacityReservationStatus": "c.reservation",
         "ChargeCategory": (
             "CASE c.kind WHEN 'purchase' THEN 'Purchase' WHEN 'tax' THEN 'Tax' "
             "WHEN 'credit' THEN 'Credit' ELSE 'Usage' END"
         ),
         "ChargeClass": "CASE WHEN c.kind = 'correction' THEN 'Correction' END",
-        "ChargeDescription": "r.service_name || ' ' || c.kind",
+        "ChargeDescription": "coalesce(c.meter, r.service_name || ' ' || c.kind)",
         "ChargeFrequency": (
             "CASE c.kind WHEN 'purchase' THEN 'Recurring' WHEN 'tax' THEN 'Recurring' "
             "WHEN 'credit' THEN 'One-Time' ELSE 'Usage-Based' END"
@@ -143,11 +147,11 @@ def _expressions(spec: EstateSpec, delivery: Delivery, delivered_at: datetime) -
             "WHEN c.kind = 'unused' THEN 'Unused' END"
         ),
         "CommitmentDiscountType": f"CASE WHEN c.commitment IS NOT NULL THEN '{commitment_type}' END",
-        "CommitmentDiscountUnit": "CASE WHEN c.commitment IS NOT NULL THEN r.unit END",
+        "CommitmentDiscountUnit": f"CASE WHEN c.commitment IS NOT NULL THEN {unit} END",
         "ConsumedQuantity": (
             f"CASE WHEN c.kind IN ('usage', 'refund', 'correction') THEN {_quantity(source, 'c.quantity')} END"
         ),
-        "ConsumedUnit": "CASE WHEN c.kind IN ('usage', 'refund', 'correction') THEN r.unit END",
+        "ConsumedUnit": f"CASE WHEN c.kind IN ('usage', 'refund', 'correction') THEN {unit} END",
         "ContractedCost": _money(source, "c.contracted_price * c.quantity"),
         "ContractedUnitPrice": f"CASE WHEN {priced} THEN {_money(source, 'c.contracted_price')} END",
         "EffectiveCost": _money(source, "c.effective"),
@@ -165,7 +169,7 @@ def _expressions(spec: EstateSpec, delivery: Delivery, delivered_at: datetime) -
         "PricingCurrencyEffectiveCost": _money(source, "c.effective"),
         "PricingCurrencyListUnitPrice": f"CASE WHEN {priced} THEN {_money(source, 'c.list_price')} END",
         "PricingQuantity": f"CASE WHEN {priced} THEN {_quantity(source, 'c.quantity')} END",
-        "PricingUnit": f"CASE WHEN {priced} THEN r.unit END",
+        "PricingUnit": f"CASE WHEN {priced} THEN {unit} END",
         "ProviderName": f"'{provider}'",
         "PublisherName": f"'{provider}'",
         "RegionId": "r.region_id",
@@ -177,7 +181,7 @@ def _expressions(spec: EstateSpec, delivery: Delivery, delivered_at: datetime) -
         "ServiceName": "r.service_name",
         "ServiceSubcategory": "r.service_subcategory",
         "SkuId": f"CASE WHEN {priced} THEN {sku} END",
-        "SkuMeter": f"CASE WHEN {priced} THEN r.unit || ' meter ' || draw(c.bits, 44, 4) END",
+        "SkuMeter": f"CASE WHEN {priced} THEN coalesce(c.meter, r.unit || ' meter ' || draw(c.bits, 44, 4)) END",
         "SkuPriceDetails": (
             "CASE WHEN r.service_subcategory = 'Virtual Machines' "
             "AND NOT r.is_commitment THEN MAP {'CoreCount': CAST(2 + 2 * (r.rid % 8) AS VARCHAR), "

@@ -20,6 +20,7 @@ import pyarrow as pa
 from finops_assets.demo.catalog import DEPARTMENTS, ENVIRONMENTS, REGIONS, SERVICES, SLOPPY_ACCOUNTS
 from finops_assets.demo.spec import ROW_SHARE, SOURCES, EstateSpec
 from finops_assets.demo.tags import dialect_sql, tag_list_sql
+from finops_assets.demo.waste import planted_of
 
 UNITS_PER_CURRENCY = 10**10
 
@@ -133,6 +134,27 @@ def _service_slots(source: str) -> pa.Table:
     )
 
 
+def _planted(spec: EstateSpec, source: str, first: int, identities: int) -> pa.Table:
+    """The planted resources, numbered from ``first``: those of a group are owned like the same ordinary resource."""
+    planted = planted_of(spec, source)
+    texts = {
+        "name": [p.name for p in planted],
+        "type": [p.kind for p in planted],
+        "pattern": [p.pattern for p in planted],
+        "service": [p.service[0] for p in planted],
+        "category": [p.service[1] for p in planted],
+        "subcategory": [p.service[2] for p in planted],
+    }
+    # Whole tens and the group: the ones of group UNTAGGED_POSITION have lost their tags.
+    return pa.table(
+        {
+            "rid": pa.array(range(first, first + len(planted)), pa.int64()),
+            "planted_identity": pa.array([(70 + 10 * p.group + p.group) % identities for p in planted], pa.int64()),
+            **{f"planted_{name}": pa.array(values, pa.string()) for name, values in texts.items()},
+        }
+    )
+
+
 def _regions(source: str) -> pa.Table:
     regions = REGIONS[source]
     return pa.table(
@@ -174,6 +196,7 @@ def build_resources(con: duckdb.DuckDBPyConnection, spec: EstateSpec, source: st
         ("estate_owners", _owners()),
         ("estate_services", _service_slots(source)),
         ("estate_regions", _regions(source)),
+        ("estate_planted", _planted(spec, source, size.line_item + 1, size.tag_identities)),
     ):
         con.register(f"{name}_view", table)
         con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {name}_view")
@@ -187,10 +210,10 @@ def build_resources(con: duckdb.DuckDBPyConnection, spec: EstateSpec, source: st
         f"""
 CREATE OR REPLACE TABLE {resource_table(source)} AS
 WITH numbered AS (
-  SELECT rid, rid % {size.tag_identities} AS tag_identity, hash(rid, {salt}) AS bits,
-    rid >= {size.resources} AND rid < {size.line_item} AS is_commitment,
+  SELECT rid, coalesce(planted_identity, rid % {size.tag_identities}) AS tag_identity, hash(rid, {salt}) AS bits,
+    COLUMNS('^planted_'), rid >= {size.resources} AND rid < {size.line_item} AS is_commitment,
     rid = {size.line_item} AS is_line_item
-  FROM range({size.line_item + 1}::BIGINT) AS numbers(rid)
+  FROM range({size.line_item + 1 + len(planted_of(spec, source))}::BIGINT) AS numbers(rid) LEFT JOIN estate_planted USING (rid)
 ), identified AS (
   SELECT *, {salt} AS tag_salt, hash(tag_identity, {salt}, 'owner') AS owner_bits,
     tag_identity % 10 = {UNTAGGED_POSITION} AND NOT is_commitment AS sloppy
@@ -216,7 +239,7 @@ WITH numbered AS (
       AND draw(owner_bits, 32, 2) = 0) AS bare,
     CASE WHEN NOT is_line_item AND NOT is_commitment AND NOT sloppy AND draw(owner_bits, 36, 16) = 0
       THEN [{moving_days}][1 + draw(owner_bits, 40, {len(periods)})] END AS moves_on,
-    draw(bits, 0, 100) AS service_slot, draw(bits, 8, 3) AS region_slot
+    draw(bits, 0, 100) AS service_slot, CASE WHEN planted_name IS NULL THEN draw(bits, 8, 3) ELSE 0 END AS region_slot
   FROM identified
 ), placed AS (
   SELECT *,
@@ -232,22 +255,22 @@ WITH numbered AS (
 )
 SELECT rid, is_commitment, is_line_item,
   CASE WHEN is_line_item THEN NULL WHEN is_commitment THEN {_commitment_id(source)}
-    ELSE replace(replace(replace(id_pattern, '{{account}}', account_id), '{{region}}', region_id), '{{name}}',
+    ELSE replace(replace(replace(coalesce(planted_pattern, id_pattern), '{{account}}', account_id), '{{region}}', region_id), '{{name}}',
       format('{{:x}}{{:08x}}', rid, draw(bits, 16, 4294967296))) END AS resource_id,
   CASE WHEN is_line_item THEN NULL WHEN is_commitment THEN 'commitment-' || (rid - {size.resources})
-    ELSE lower(replace(resource_type, ' ', '-')) || '-' || rid END AS resource_name,
+    ELSE coalesce(planted_name, lower(replace(resource_type, ' ', '-')) || '-' || rid) END AS resource_name,
   CASE WHEN is_line_item THEN NULL WHEN is_commitment THEN 'Commitment'
-    ELSE resource_type END AS resource_type,
+    ELSE coalesce(planted_type, resource_type) END AS resource_type,
   CASE WHEN is_line_item THEN 'Other' WHEN is_commitment THEN 'Compute'
-    ELSE service_category END AS service_category,
+    ELSE coalesce(planted_category, service_category) END AS service_category,
   CASE WHEN is_line_item THEN 'Other (Other)' WHEN is_commitment THEN 'Virtual Machines'
-    ELSE service_subcategory END AS service_subcategory,
+    ELSE coalesce(planted_subcategory, service_subcategory) END AS service_subcategory,
   CASE WHEN is_line_item THEN 'Account charges' WHEN is_commitment THEN '{SERVICES[source][0].name}'
-    ELSE service_name END AS service_name,
+    ELSE coalesce(planted_service, service_name) END AS service_name,
   unit, account_id, account_name,
   CASE WHEN NOT is_line_item THEN region_id END AS region_id,
   CASE WHEN NOT is_line_item THEN region_name END AS region_name,
-  CASE WHEN committed AND NOT is_commitment AND NOT is_line_item
+  CASE WHEN committed AND planted_name IS NULL AND NOT is_commitment AND NOT is_line_item
     THEN {size.resources} + draw(bits, 48, {size.commitments}) END AS commitment,
   -- Typical cost of one usage row, in units; one resource in a thousand is a giant, always a tagged one.
   [{patterns}][1 + rid % 10] * (600 + draw(bits, 52, 1001)) // 1000

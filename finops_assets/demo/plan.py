@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from finops_assets.demo.model import MEAN_ROW_COST, MONEY_GRAIN, PRICE_GRAIN, UNITS_PER_CURRENCY, source_size
 from finops_assets.demo.spec import SOURCES, EstateSpec, days_between, period_end, period_start
+from finops_assets.demo.waste import planted_of, run_days
 
 # Rows a day relative to a plain working day, Monday first.
 _WEEKDAY_WEIGHT = (1.0, 1.03, 1.04, 1.02, 0.98, 0.72, 0.68)
@@ -57,6 +58,9 @@ class Charge:
     billed: int
     effective: int
     untagged: bool
+    meter: str | None = None
+    unit: str | None = None
+    reservation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -260,6 +264,7 @@ def _single_charges(
                 quantity=_SURGE_QUANTITY,
             )
 
+    charges += _planted_charges(spec, source, first, last, factors)
     number_of_corrections = _corrections(spec, source, period)
     if number_of_corrections:
         before_last = period_start(period) - timedelta(days=1)
@@ -283,4 +288,28 @@ def _single_charges(
                 cost,
                 quantity=quantity,
             )
+    return charges
+
+
+def _planted_charges(
+    spec: EstateSpec, source: str, first: date, last: date, factors: Mapping[date, Decimal]
+) -> list[Charge]:
+    """What the planted resources cost: one charge a day and meter."""
+    grain, untagged = MONEY_GRAIN[source], spec.incident_days(source, "untagged")
+    planted = planted_of(spec, source)
+    charges = []
+    for resource, each in enumerate(planted, source_size(spec, source).line_item + 1):
+        for run in each.runs:
+            begin, end = run_days(spec, run)
+            for day in days_between(max(first, begin), min(last, end)):
+                price = restated(
+                    int(Decimal(run.meter.price) * UNITS_PER_CURRENCY), factors.get(day, Decimal(1)), grain
+                )
+                charges.append(
+                    Charge(
+                        "usage", day, day + timedelta(days=1), resource, None, run.quantity, price + price // (4 * grain) * grain,
+                        price, price * run.quantity, price * run.quantity, day in untagged, run.meter.text, run.meter.unit,
+                        run.reservation or None,
+                    )
+                )  # fmt: skip
     return charges

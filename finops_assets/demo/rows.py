@@ -2,7 +2,8 @@
 
 Columns: kind, charge_date, charge_start, charge_end (TIMESTAMP, UTC, end exclusive), rid, commitment (rid of
 the commitment that covers or is the charge), quantity, list_price, contracted_price, billed, effective (units
-of 1e-10 of the billing currency), bits (the row's randomness), untagged, incomplete.
+of 1e-10 of the billing currency), bits (the row's randomness), untagged, incomplete, and of what is planted meter,
+unit and reservation.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from finops_assets.demo.plan import Charge, DayPlan
 from finops_assets.demo.spec import EstateSpec
 
 ROWS_PER_CHUNK = 1_000_000
+
+_TEXTS = ("meter", "unit", "reservation")
 
 # Where a resource's tags, or its owner, changed in mid-month. ``r``: the resource, ``c``: the row.
 MOVED = "r.moves_on IS NOT NULL AND c.charge_date >= r.moves_on"
@@ -62,6 +65,7 @@ def load_plan(con: duckdb.DuckDBPyConnection, days: Iterable[DayPlan], charges: 
                 "charge_date": pa.array([c.day for c in charges], pa.date32()),
                 "charge_end": pa.array([c.end for c in charges], pa.date32()),
                 "untagged": pa.array([c.untagged for c in charges], pa.bool_()),
+                **{name: pa.array([getattr(c, name) for c in charges], pa.string()) for name in _TEXTS},
                 **{name: pa.array([getattr(c, name) for c in charges], pa.int64()) for name in integers},
             }
         ),
@@ -93,7 +97,7 @@ SELECT kind, charge_date, {start} AS charge_start, {end} AS charge_end, rid, com
   CASE WHEN commitment IS NULL THEN quantity * ({restate("contracted_price")}) ELSE 0 END AS billed,
   quantity * (CASE WHEN commitment IS NULL THEN {restate("contracted_price")}
     ELSE {restate("covered_price")} END) AS effective,
-  bits, untagged, incomplete
+  bits, untagged, incomplete, {", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in _TEXTS)}
 FROM (
   SELECT *, contracted_price + contracted_price // {4 * money} * {money} AS list_price,
     contracted_price * 18 // (25 * {price}) * {price} AS covered_price
@@ -123,5 +127,5 @@ FROM (
 UNION ALL
 SELECT kind, charge_date, charge_date::TIMESTAMP, charge_end::TIMESTAMP, resource, commitment, quantity,
   list_price, contracted_price, billed, effective,
-  hash(kind, charge_date, resource, billed, effective, '{spec.seed}:{source}:charges'), untagged, false
+  hash(kind, charge_date, resource, billed, effective, '{spec.seed}:{source}:charges'), untagged, false, {", ".join(_TEXTS)}
 FROM single_charges"""

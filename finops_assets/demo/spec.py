@@ -46,6 +46,7 @@ class EstateSpec:
     ``rows``: about this many charge rows in all, over the three sources (within 5 %, before ``no_rows``).
     ``tag_sets``: about this many distinct tag sets over the three sources, never fewer than ten per source;
     by default every resource has its own.
+    ``waste``: resources are planted that nobody uses (`demo.waste`), some rows a day more; all others stay as they are.
     """
 
     first_day: date
@@ -54,6 +55,7 @@ class EstateSpec:
     seed: int = 7
     tag_sets: int | None = None
     incidents: tuple[Incident, ...] = ()
+    waste: bool = False
 
     def __post_init__(self) -> None:
         if self.last_day < self.first_day:

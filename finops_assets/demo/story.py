@@ -1,4 +1,4 @@
-"""The demonstration: a synthetic three-cloud estate with two bad days and a resource that runs away, through the whole graph."""
+"""The demonstration: a synthetic three-cloud estate with two bad days, a resource that runs away and waste, through the whole graph."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from finops_assets.demo import Estate, EstateSpec, Incident
+from finops_assets.demo.waste import PLANTED
 
 FIRST_DAY, LAST_DAY = date(2026, 8, 1), date(2026, 10, 31)
 ROWS = 60_000
@@ -25,13 +26,13 @@ def demo_days() -> tuple[date, date]:
 
 def demo_estate(root: Path) -> Estate:
     """The estate below `root`, not yet written."""
-    return Estate(EstateSpec(FIRST_DAY, LAST_DAY, ROWS, incidents=INCIDENTS), root)
+    return Estate(EstateSpec(FIRST_DAY, LAST_DAY, ROWS, incidents=INCIDENTS, waste=True), root)
 
 
 def write_estate(root: Path) -> bool:
     """Write the estate unless it stands there already; says whether it was written."""
     marker = root / ".complete"
-    wanted = f"{FIRST_DAY} {LAST_DAY} {ROWS} {INCIDENTS}"
+    wanted = f"{FIRST_DAY} {LAST_DAY} {ROWS} {INCIDENTS} {PLANTED}"
     if marker.is_file() and marker.read_text(encoding="utf-8") == wanted:
         return False
     with demo_estate(root) as estate:
