@@ -16,5 +16,7 @@ class Fetch(Section):
     """Whose API of costs it is."""
     key_env: EnvName
     """Holds an admin key: the keys that models are asked with may not read costs."""
+    tokens: bool = True
+    """Ask for the tokens of each cost, too; false where the key may not read usage."""
     url: Endpoint | None = None
     """Of a gateway or a test; None: the vendor's own."""

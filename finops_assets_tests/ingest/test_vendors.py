@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,22 +33,25 @@ DAYS = ("2026-10-05", "2026-10-06")
 
 @dataclass
 class Costs:
-    """A vendor: cost rows by day, two days a page, and what it answers first instead."""
+    """A vendor: cost rows by day, tokens by day, two days a page, and what it answers first instead."""
 
     kind: str
     days: dict[date, list[dict[str, Any]]] = field(default_factory=dict)
+    used: dict[date, list[dict[str, Any]]] = field(default_factory=dict)
     first: list[tuple[int, dict[str, str], str]] = field(default_factory=list)
+    first_of_usage: list[tuple[int, dict[str, str], str]] = field(default_factory=list)
     asked: list[dict[str, list[str]]] = field(default_factory=list)
     url: str = ""
 
-    def answer(self, query: dict[str, list[str]]) -> str:
+    def answer(self, path: str, query: dict[str, list[str]]) -> str:
+        kept, bucket = (self.used, self._usage_bucket) if "/usage" in path else (self.days, self._bucket)
         if self.kind == "openai":
             first, end = (datetime.fromtimestamp(int(query[n][0]), UTC).date() for n in ("start_time", "end_time"))
         else:
             first, end = (date.fromisoformat(query[n][0][:10]) for n in ("starting_at", "ending_at"))
-        days = [d for d in sorted(self.days) if first <= d < end]
+        days = [d for d in sorted(kept) if first <= d < end]
         at = int(query.get("page", ["0"])[0])
-        buckets = [self._bucket(d) for d in days[at : at + 2]]
+        buckets = [bucket(d) for d in days[at : at + 2]]
         more = at + 2 < len(days)
         # As text, so that amounts keep their digits.
         listed = ", ".join(buckets)
@@ -62,12 +68,34 @@ class Costs:
             return f'{{"object": "bucket", "start_time": {start}, "end_time": {start + 86400}, "results": [{results}]}}'
         results = json.dumps([
             {"currency": "USD", "amount": r["amount"], "workspace_id": r.get("project"), "description": r["line_item"],
-             "cost_type": "tokens", "model": "claude-x", "token_type": "output_tokens", "service_tier": "standard",
-             "context_window": "0-200k", "inference_geo": None}
+             "cost_type": "tokens" if ", " in r["line_item"] else "web_search", "model": "big" if ", " in r["line_item"] else None, "service_tier": "standard", "context_window": "0-200k", "inference_geo": None,
+             "token_type": {"output": "output_tokens", "input": "uncached_input_tokens"}.get(r["line_item"].partition(", ")[2])}
             for r in self.days[day]
         ])  # fmt: skip
         return (
             f'{{"starting_at": "{day}T00:00:00Z", "ending_at": "{day + timedelta(1)}T00:00:00Z", "results": {results}}}'
+        )
+
+    def _usage_bucket(self, day: date) -> str:
+        """Input without the cached tokens, cached, written to the cache, output; as each vendor tells them."""
+        start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+        if self.kind == "openai":
+            results = [
+                {"object": "organization.usage.completions.result", "project_id": u.get("project"), "model": u.get("model", "big"),
+                 "input_tokens": u["in"] + u["cached"], "input_cached_tokens": u["cached"], "output_tokens": u["out"],
+                 "num_model_requests": 3, "user_id": None, "api_key_id": None, "batch": None}
+                for u in self.used[day]
+            ]  # fmt: skip
+            return json.dumps({"object": "bucket", "start_time": start, "end_time": start + 86400, "results": results})
+        results = [
+            {"workspace_id": u.get("project"), "model": u.get("model", "big"), "service_tier": u.get("tier", "standard"),
+             "context_window": "0-200k", "uncached_input_tokens": u["in"], "cache_read_input_tokens": u["cached"],
+             "cache_creation": {"ephemeral_5m_input_tokens": u.get("written", 0), "ephemeral_1h_input_tokens": 0},
+             "output_tokens": u["out"], "server_tool_use": {"web_search_requests": 0}, "api_key_id": None}
+            for u in self.used[day]
+        ]  # fmt: skip
+        return json.dumps(
+            {"starting_at": f"{day}T00:00:00Z", "ending_at": f"{day + timedelta(1)}T00:00:00Z", "results": results}
         )
 
 
@@ -75,20 +103,21 @@ class Costs:
 def served(costs: Costs) -> Iterator[Costs]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            query = parse_qs(urlsplit(self.path).query)
-            costs.asked.append(query)
+            path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
+            costs.asked.append({**query, "path": [path]})
+            first = costs.first_of_usage if "/usage" in path else costs.first
             key = self.headers.get("x-api-key") or self.headers.get("authorization", "").removeprefix("Bearer ")
             status, body = 200, ""
             headers: dict[str, str] = {}
             if key != KEY:
                 status, body = 401, f"no such key: {key}"
-            elif costs.first:
-                status, headers, body = costs.first.pop(0)
+            elif first:
+                status, headers, body = first.pop(0)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write((body or costs.answer(query)).encode())
+            self.wfile.write((body or costs.answer(path, query)).encode())
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -112,17 +141,21 @@ def vendor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     for n in range(5):
         day = date(2026, 10, 4 + n)
         costs.days[day] = [
-            {"amount": "123.45678901234567" if cents else "1.2345678901234567", "line_item": "big model, output", "project": "proj_web"},
-            {"amount": "7" if cents else "0.07", "line_item": "small model, input"},
+            {"amount": "123.45678901234567" if cents else "1.2345678901234567", "line_item": "big, output", "project": "proj_web"},
+            {"amount": "7" if cents else "0.07", "line_item": "big, input"},
         ]  # fmt: skip
+        costs.used[day] = [
+            {"project": "proj_web", "in": 0, "cached": 0, "out": 123_456 + n},
+            {"in": 70_000, "cached": 500, "out": 0},
+        ]
     with served(costs):
         yield costs
 
 
-def site(folder: Path, vendor: Costs) -> Site:
+def site(folder: Path, vendor: Costs, more: str = "") -> Site:
     made = Site(
         folder,
-        layout=f"files, fetch: {{vendor: {vendor.kind}, key_env: VENDOR_KEY, url: '{vendor.url}'}}",
+        layout=f"files, fetch: {{vendor: {vendor.kind}, key_env: VENDOR_KEY, url: '{vendor.url}'{more}}}",
         first_day="2026-10-01",
         extra="attribution_rules:\n  - {name: web, when: {SubAccountId: proj_web}, set: {team: web}}\n",
     )
@@ -130,11 +163,14 @@ def site(folder: Path, vendor: Costs) -> Site:
     return made
 
 
-def fetched(made: Site, now: datetime = NOW, pauses: list[float] | None = None) -> list[str]:
+def fetched(
+    made: Site, now: datetime = NOW, pauses: list[float] | None = None, log: list[str] | None = None
+) -> list[str]:
     source = made.source
     assert source.fetch
     waits = pauses if pauses is not None else []
-    return [p.name for p in fetch_costs(source, source.fetch, date(2026, 10, 1), now, pause=waits.append)]
+    told = log if log is not None else []
+    return [p.name for p in fetch_costs(source, source.fetch, date(2026, 10, 1), now, told.append, waits.append)]
 
 
 def by_team(made: Site) -> list[tuple[str, str, Decimal]]:
@@ -153,12 +189,99 @@ def test_costs_of_a_vendor_become_cost_by_team_to_the_last_digit(vendor: Costs, 
     ]
     assert not [v for v in made.judge(*DAYS).values() if not v.passed]
     answers = sorted((made.exports / ".answers" / "2026-10").iterdir())
-    assert [json.loads(a.read_text())["has_more"] for a in answers] == [True, True, False], "as they came"
+    whole = [(a.name, json.loads(a.read_text())["has_more"]) for a in answers if a.suffix == ".json"]
+    assert whole == [(f"{kind}{n:03}.json", n < 3) for kind in ("", "tokens-") for n in (1, 2, 3)], "as they came"
     for file in made.exports.rglob("*"):
         if file.is_file():
             assert KEY not in file.read_text()
     [row] = {tuple(r) for r in made.rows(DAYS[0], "ServiceCategory", "ProviderName", "ChargeCategory")}
     assert row == ("AI and Machine Learning", {"openai": "OpenAI", "anthropic": "Anthropic"}[vendor.kind], "Usage")
+
+
+def table_of(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(file.read_text())))
+
+
+def test_tokens_stand_on_the_charge_that_they_were_for_and_none_is_lost(vendor: Costs, tmp_path: Path) -> None:
+    day = date(2026, 10, 5)
+    vendor.used[day] += [
+        {"project": "proj_web", "in": 0, "cached": 0, "out": 44},
+        {"project": "proj_web", "model": "unheard-of", "in": 9, "cached": 0, "out": 0},
+        {"project": "twice", "in": 11, "cached": 0, "out": 0},
+    ]
+    vendor.days[day] += [
+        {"amount": amount, "line_item": item, "project": project}
+        for amount, item, project in (
+            ("1", "big, input", "proj_web"), ("3", "web search calls", "proj_web"), ("5", "big, input", "twice"),
+            ("6", "big, input", "twice"),
+        )
+    ]  # fmt: skip
+    made, log = site(tmp_path, vendor), list[str]()
+    fetched(made, log=log)
+    made.run_all(*DAYS)
+    default = {"openai": "(no project)", "anthropic": "(default workspace)"}[vendor.kind]
+    shown = ("SubAccountId", "SkuMeter", "ConsumedQuantity", "ConsumedUnit")
+    unknown: list[tuple[Any, ...]] = [("twice", "Input tokens", None, None)] * 2
+    assert Counter(map(tuple, made.rows(DAYS[0], *shown))) == Counter(
+        [
+            ("proj_web", "Output tokens", Decimal(123_457 + 44), "Tokens"), (default, "Input tokens", Decimal(70_000), "Tokens"),
+            ("proj_web", "Input tokens", Decimal(0), "Tokens"), ("proj_web", None, None, None), *unknown,
+        ]
+    ), "not zero where nobody knows which of two charges they were for"  # fmt: skip
+    assert {tuple(r) for r in made.rows(DAYS[1], "SkuId", "SkuPriceDetails")} == {("big", '{"ModelId":"big"}')}
+    assert not [v for v in made.judge(*DAYS).values() if not v.passed]
+    kept = made.exports / ".answers" / "2026-10" / "unplaced.csv"
+    apart = {(r["date"][-2:], r["model"], r["direction"]): int(r["tokens"]) for r in table_of(kept)}
+    assert apart == {
+        ("05", "unheard-of", "Input tokens"): 9,
+        ("05", "big", "Input tokens"): 11,
+        **{(f"0{4 + n}", "big", "Cached input tokens"): 500 for n in range(5)},
+    }
+    assert "2,520 tokens of 2026-10 are of no charge that is known: .answers/2026-10/unplaced.csv" in log[-1]
+    given = sum(u["in"] + u["cached"] + u["out"] for used in vendor.used.values() for u in used)
+    placed = sum(int(row["tokens"] or 0) for row in table_of(made.exports / "2026-10.csv"))
+    assert placed + sum(apart.values()) == given
+
+
+def test_usage_that_is_not_told_is_no_reason_to_forget_tokens_and_need_not_be_asked(
+    vendor: Costs, tmp_path: Path
+) -> None:
+    made = site(tmp_path, vendor)
+    fetched(made)
+    before = (made.exports / "2026-10.csv").read_bytes()
+    later = datetime.now(UTC) + timedelta(hours=2)
+    refusals: list[tuple[Any, str]] = [
+        ((403, {}, "no"), "may not read it: an admin key is needed"),
+        ((200, {}, '{"data": [{"starting_at": "2026-10-05", "start_time": 1, "results": [{}]}], "has_more": false}'), "has no usage as it is described"),
+    ]  # fmt: skip
+    for answer, says in refusals:
+        vendor.first_of_usage = [answer]
+        with pytest.raises(FetchFailed, match=says):
+            fetched(made, later)
+        assert (made.exports / "2026-10.csv").read_bytes() == before
+    asked = len(vendor.asked)
+    without = site(tmp_path / "without", vendor, ", tokens: false")
+    fetched(without)
+    assert not [a for a in vendor.asked[asked:] if "/usage" in a["path"][0]]
+    without.run_all(DAYS[0])
+    assert {tuple(r) for r in without.rows(DAYS[0], "ConsumedQuantity", "ConsumedUnit")} == {(None, None)}
+    assert not (without.exports / ".answers" / "2026-10" / "unplaced.csv").exists()
+
+
+def test_a_month_that_was_fetched_before_tokens_were_is_still_read(vendor: Costs, tmp_path: Path) -> None:
+    made = site(tmp_path, vendor)
+    fetched(made)
+    for file in made.exports.glob("*.csv"):
+        rows = table_of(file)
+        names = [
+            n for n in rows[0] if n not in ("tokens", "direction", *(("model",) if vendor.kind == "openai" else ()))
+        ]
+        with file.open("w", newline="") as old:
+            writer = csv.DictWriter(old, names, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+    made.run_all(*DAYS)
+    assert by_team(made)[1] == (DAYS[0], "web", Decimal("1.2345678901234567"))
 
 
 def test_what_did_not_change_is_no_new_delivery_and_what_did_restates_its_days(vendor: Costs, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""OpenAI: costs by day, project and line item (GET /v1/organization/costs).
+"""OpenAI: costs by day, project and line item (GET /v1/organization/costs), and the tokens that they were for
+(GET /v1/organization/usage/completions).
 
-By OpenAI's API reference, Administration, Costs: buckets of a day, `amount.value` a JSON number in `amount.currency`. Usage by
-model is another endpoint whose rows name no cost; it is not asked. Not tried against the service.
+By OpenAI's API reference, Administration: buckets of a day; of costs `amount.value` is a JSON number in `amount.currency`; of usage
+`input_tokens` has the cached ones in it. A line item of tokens is read as "MODEL, DIRECTION", as OpenAI's cost page spells it; the
+reference names no form. Not tried against the service.
 """
 
 from __future__ import annotations
@@ -10,48 +12,87 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from finops_assets.ingest.vendors.vendor import Parameters, VendorApi, text
+from finops_assets.ingest.vendors.vendor import (
+    CACHED,
+    INPUT,
+    OUTPUT,
+    Endpoint,
+    Parameters,
+    Row,
+    VendorApi,
+    page_after,
+    text,
+)
 
 DAYS_A_PAGE = "31"
+DIRECTIONS = {"input": INPUT, "cached input": CACHED, "output": OUTPUT}
+OF_TOKENS = ("date", "project_id", "model", "direction")
 
 
 def _moment(day: date) -> str:
     return str(int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()))
 
 
-def _asked(first: date, end: date) -> Parameters:
-    return [
-        ("start_time", _moment(first)), ("end_time", _moment(end)), ("bucket_width", "1d"), ("limit", DAYS_A_PAGE),
-        ("group_by", "project_id"), ("group_by", "line_item"),
-    ]  # fmt: skip
+def _asked(first: date, end: date, *by: str) -> Parameters:
+    grouped = [("group_by", name) for name in ("project_id", *by)]
+    return [("start_time", _moment(first)), ("end_time", _moment(end)), ("bucket_width", "1d"), ("limit", DAYS_A_PAGE), *grouped]  # fmt: skip
 
 
-def _following(answer: Mapping[str, Any]) -> Parameters | None:
-    return [("page", str(answer["next_page"]))] if answer.get("has_more") else None
-
-
-def _rows(answer: Mapping[str, Any]) -> Iterator[Mapping[str, str | None]]:
+def _results(answer: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for bucket in answer["data"]:
         day = datetime.fromtimestamp(int(bucket["start_time"]), UTC).date()
-        for cost in bucket["results"]:
+        for result in bucket["results"]:
+            yield day.isoformat(), result
+
+
+def _costs(answer: Mapping[str, Any]) -> Iterator[Row]:
+    for day, cost in _results(answer):
+        item = text(cost.get("line_item"))
+        model, _, direction = (item or "").rpartition(", ")
+        of_tokens = bool(model) and direction in DIRECTIONS
+        yield {
+            "date": day,
+            "amount": text(cost["amount"]["value"]),
+            "currency": str(cost["amount"]["currency"]).upper(),
+            "line_item": item,
+            "project_id": text(cost.get("project_id")),
+            "organization_id": text(cost.get("organization_id")),
+            "quantity": text(cost.get("quantity")),
+            "model": model if of_tokens else None,
+            "direction": DIRECTIONS[direction] if of_tokens else None,
+        }
+
+
+def _usage(answer: Mapping[str, Any]) -> Iterator[Row]:
+    for day, used in _results(answer):
+        cached, given = int(used.get("input_cached_tokens") or 0), int(used["input_tokens"])
+        if cached > given:
+            raise ValueError(f"{cached} cached input tokens of {given} input tokens on {day}")
+        counted = {INPUT: given - cached, CACHED: cached, OUTPUT: int(used["output_tokens"])}
+        for direction, tokens in counted.items():
             yield {
-                "date": day.isoformat(),
-                "amount": text(cost["amount"]["value"]),
-                "currency": str(cost["amount"]["currency"]).upper(),
-                "line_item": text(cost.get("line_item")),
-                "project_id": text(cost.get("project_id")),
-                "organization_id": text(cost.get("organization_id")),
-                "quantity": text(cost.get("quantity")),
-            }
+                "date": day, "project_id": text(used.get("project_id")), "model": text(used.get("model")),
+                "direction": direction, "tokens": str(tokens),
+            }  # fmt: skip
 
 
 OPENAI = VendorApi(
     name="openai",
     url="https://api.openai.com",
-    path="/v1/organization/costs",
     headers=lambda key: {"authorization": f"Bearer {key}"},
-    asked=_asked,
-    following=_following,
-    rows=_rows,
-    columns=("date", "amount", "currency", "line_item", "project_id", "organization_id", "quantity"),
-)
+    costs=Endpoint(
+        path="/v1/organization/costs",
+        asked=lambda first, end: _asked(first, end, "line_item"),
+        following=page_after,
+        rows=_costs,
+        columns=("date", "amount", "currency", "line_item", "project_id", "organization_id", "quantity", "model", "direction"),
+    ),
+    usage=Endpoint(
+        path="/v1/organization/usage/completions",
+        asked=lambda first, end: _asked(first, end, "model"),
+        following=page_after,
+        rows=_usage,
+        columns=(*OF_TOKENS, "tokens"),
+    ),
+    of_tokens=OF_TOKENS,
+)  # fmt: skip

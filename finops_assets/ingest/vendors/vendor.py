@@ -1,4 +1,4 @@
-"""What a vendor's module says of its API of costs."""
+"""What a vendor's module says of its API: costs, and the tokens that they were for."""
 
 from __future__ import annotations
 
@@ -8,31 +8,53 @@ from datetime import date
 from typing import Any
 
 Parameters = list[tuple[str, str]]
+Row = Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How something of some days is asked for, and what an answer holds. Days are UTC, ends exclusive.
+
+    `rows` gives of an answer (JSON whose numbers are Decimal) a row for each result, its values as text.
+    """
+
+    path: str
+    asked: Callable[[date, date], Parameters]
+    """The parameters that ask for [first, end)."""
+    following: Callable[[Mapping[str, Any]], Parameters | None]
+    """Those that, besides, ask for what follows an answer; None: it was the last."""
+    rows: Callable[[Mapping[str, Any]], Iterator[Row]]
+    columns: tuple[str, ...]
+    """Of the rows, in the order of the file."""
 
 
 @dataclass(frozen=True)
 class VendorApi:
-    """How costs of some days are asked for, and what an answer holds. Days are UTC, ends exclusive.
+    """A vendor. Rows of `costs` have at least `date` and `amount`, as the vendor wrote it, to the last digit.
 
-    `rows` gives of an answer (JSON whose numbers are Decimal) a row for each cost, its values as text, with at least `date` and
-    `amount`; an amount is as the vendor wrote it, to the last digit.
+    Rows of `usage` have `tokens`. Tokens are of the one cost whose values of `of_tokens` are theirs; a cost that is not for
+    tokens has no `direction`.
     """
 
     name: str
     url: str
     """The vendor's own, without a slash at the end."""
-    path: str
     headers: Callable[[str], Mapping[str, str]]
     """Of a key."""
-    asked: Callable[[date, date], Parameters]
-    """The parameters that ask for the costs of [first, end)."""
-    following: Callable[[Mapping[str, Any]], Parameters | None]
-    """Those that, besides, ask for what follows an answer; None: it was the last."""
-    rows: Callable[[Mapping[str, Any]], Iterator[Mapping[str, str | None]]]
-    columns: tuple[str, ...]
-    """Of the rows, in the order of the file."""
+    costs: Endpoint
+    usage: Endpoint
+    of_tokens: tuple[str, ...]
+
+
+INPUT, CACHED, OUTPUT = "Input tokens", "Cached input tokens", "Output tokens"
+CACHE_WRITE = "Cache write tokens"
 
 
 def text(value: object) -> str | None:
     """A value of JSON as text; None where there is none."""
     return None if value is None else format(value, "f") if hasattr(value, "as_tuple") else str(value)
+
+
+def page_after(answer: Mapping[str, Any]) -> Parameters | None:
+    """As both vendors say it: the page that follows, or that none does."""
+    return [("page", str(answer["next_page"]))] if answer.get("has_more") else None
