@@ -60,7 +60,6 @@ from finops_assets.storage.stores.store import FileChanged, Store, StoredFile, S
 READ_ATTEMPTS = 2
 DEFAULT_LIMITS = Plausibility()
 
-DERIVED_TYPES = {"tag_set_id": "VARCHAR", SOURCE_FILE: "VARCHAR", SOURCE_ROW: "BIGINT", "repairs": "VARCHAR"}
 # What lands differently than before gets a new number: deliveries that were landed in an older form are landed again.
 CANONICAL_FORM = 5
 # Form 5 differs from this one in tag sets that were taken as none: whoever has no such set has the same rows in both.

@@ -14,10 +14,11 @@ import duckdb
 from finops_assets.base.errors import LakeError
 from finops_assets.base.sql import identifier, literal
 from finops_assets.ingest.cadence import AWAITED, COSTS_NOTHING, DEADLINE, MISSING, Calendar
-from finops_assets.ingest.landing import DERIVED_TYPES, slice_folder
+from finops_assets.ingest.landing import slice_folder
 from finops_assets.ingest.layouts.delivery import incomplete_sectors
 from finops_assets.ingest.reading.export_table import all_columns, canonical_type
 from finops_assets.ingest.reading.parts import column_types, common_type, in_type
+from finops_assets.ingest.slices import DERIVED_TYPES
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.sources import Source
 from finops_assets.storage.duck import ROW_GROUP_ROWS, connect, file_list, one_file
@@ -59,7 +60,7 @@ def compose_days(
             totals = sum_totals([g.days[day] for g, _ in parts])
             same = held is not None and held["totals"]["fingerprint"] == totals.fingerprint and day in there
             if not same:
-                _compose(lake, connection, day, [folder for _, folder in parts], target)
+                _compose(lake, connection, day, [folder for _, folder in parts], target, workspace / "empty.parquet")
             record = _day_record(day, totals, slices, generations, waiting)
             if not totals.rows:
                 meaning = calendar.of(day, now).meaning
@@ -151,7 +152,10 @@ def composed_days(lake: Lake, source: str) -> set[date]:
     return {date.fromisoformat(name) for name in lake.records(source, "days")}
 
 
-def _compose(lake: Lake, connection: duckdb.DuckDBPyConnection, day: date, folders: list[Path], target: Path) -> None:
+def _compose(
+    lake: Lake, connection: duckdb.DuckDBPyConnection, day: date, folders: list[Path], target: Path, empty: Path
+) -> None:
+    """`empty` is where a file without rows is, or is to be: all days without any share it."""
     files = []
     for folder in folders:
         found = lake.files(folder / f"charge_date={day}", "*.parquet")
@@ -161,6 +165,10 @@ def _compose(lake: Lake, connection: duckdb.DuckDBPyConnection, day: date, folde
                 " gone; restore it, or remove the scope's record below ledger/ to have the delivery landed again"
             )
         files += found
+    if not files:
+        if not empty.is_file():
+            _write(connection, _without_rows(), empty)
+        files.append(empty)
     if len(files) == 1:
         lake.link(files[0], target)
         return
@@ -174,12 +182,14 @@ def _write(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> N
     )
 
 
+def _without_rows() -> str:
+    columns = [f"CAST(NULL AS {canonical_type(c)}) AS {c.name}" for c in all_columns()]
+    columns += [f"CAST(NULL AS {kind}) AS {name}" for name, kind in DERIVED_TYPES.items()]
+    return f"SELECT {', '.join(columns)} WHERE false"
+
+
 def _union(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> str:
     """SQL: the slices of a day under each other; a column whose types differ in the one that loses nothing, else as text."""
-    if not files:
-        empty = [f"CAST(NULL AS {canonical_type(c)}) AS {c.name}" for c in all_columns()]
-        empty += [f"CAST(NULL AS {kind}) AS {name}" for name, kind in DERIVED_TYPES.items()]
-        return f"SELECT {', '.join(empty)} WHERE false"
     kinds = [column_types(connection, file) for file in files]
     types: dict[str, set[str]] = {}
     for name, kind in (column for columns in kinds for column in columns.items()):

@@ -25,7 +25,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finops_assets.base.sql import identifier, literal
-from finops_assets.ingest.reading.export_table import CanonicalColumn, all_columns, map_column, repairs_json
+from finops_assets.ingest.reading.export_table import (
+    CanonicalColumn,
+    all_columns,
+    canonical_type,
+    map_column,
+    repairs_json,
+)
 from finops_assets.ingest.reading.participants import with_participants
 from finops_assets.ingest.reading.parts import READ_AHEAD_BYTES, not_implemented
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, PlainFile
@@ -44,6 +50,8 @@ CHUNK_ROWS, BUFFERED_ROWS = 131_072, 300_000
 # So many days' files are kept open: a process may often have 256.
 OPEN_DAYS = 100
 TAGS = ("Tags", "AllocatedTags", "tag_set_id")
+DERIVED_TYPES = {"tag_set_id": "VARCHAR", SOURCE_FILE: "VARCHAR", SOURCE_ROW: "BIGINT", "repairs": "VARCHAR"}
+"""Columns of the lake that no export has."""
 ROW = "finops_row"
 """A row's place in its chunk."""
 EPOCH = date(1970, 1, 1)
@@ -180,7 +188,7 @@ def _by_chunks(connection: duckdb.DuckDBPyConnection, rows: CanonicalRows, folde
                     day = columns["charge_date"].cast(pa.int32()).to_numpy()
                     days.add(day, pa.table([columns[name] for name in rows.names], names=rows.names))
     days.finish()
-    return _same_types(connection, rows, folder)
+    return _has_types_of_lake(connection, rows, folder)
 
 
 @contextmanager
@@ -288,14 +296,16 @@ def _without_empty(array: pa.DictionaryArray) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(indices, array.dictionary)
 
 
-def _same_types(connection: duckdb.DuckDBPyConnection, rows: CanonicalRows, folder: Path) -> bool:
+def _has_types_of_lake(connection: duckdb.DuckDBPyConnection, rows: CanonicalRows, folder: Path) -> bool:
     """Does the engine read from what was written what it would have written itself?"""
     file = next(folder.glob("charge_date=*/*.parquet"), None)
     if file is None:
         return True
-    read = f"SELECT * FROM read_parquet({literal(one_file(file))}, hive_partitioning = false)"
-    after, before = (connection.execute(f"DESCRIBE {sql}").fetchall() for sql in (read, rows.sql))
-    return [column[:2] for column in before if column[0] != "charge_date"] == [column[:2] for column in after]
+    # As the engine writes types.
+    of_lake = {c.name: canonical_type(c).replace(", ", ",") for c in all_columns()} | DERIVED_TYPES
+    wanted = [(name, of_lake.get(name) or rows.export.types[name]) for name in rows.names]
+    read = f"DESCRIBE SELECT * FROM read_parquet({literal(one_file(file))}, hive_partitioning = false)"
+    return wanted == [column[:2] for column in connection.execute(read).fetchall()]
 
 
 @dataclass
