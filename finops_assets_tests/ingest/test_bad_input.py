@@ -27,7 +27,9 @@ from finops_assets.ingest.slices import FLUSH_ROWS, write_days
 from finops_assets.judge.gates.facts import judge_facts
 from finops_assets.judge.gates.rollup import judge_rollup
 from finops_assets.judge.gates.verdict import Verdict
+from finops_assets.platform import Platform
 from finops_assets.settings.engine import EngineSettings
+from finops_assets.settings.load import parse_settings
 from finops_assets.storage.duck import connect
 from finops_assets.storage.ledger import Generation
 from finops_assets.storage.stores.store import LocalStore, StoredFile
@@ -362,7 +364,53 @@ def test_money_that_is_no_number_is_kept_and_fails_its_day_alone(site: Site) -> 
     assert repairs(site, D2) == [None, [{"rule": "not_a_number", "column": "ListCost", "found": "five"}]]
     verdicts = site.judge(D1, D2)
     assert failed(verdicts) == {("conforms", D2)}
-    assert "ListCost is not a number in 1 row, e.g. 'five' in file a.csv, row 3" in verdicts["conforms", D2].message
+    assert verdicts["conforms", D2].message == "ListCost is not a number in 1 row, e.g. 'five' in file a.csv, row 3"
+    assert "known_gaps" not in verdicts["conforms", D2].next_step
+
+
+def test_what_is_null_and_what_cannot_be_read_are_counted_apart(site: Site) -> None:
+    site.put_csv("a.csv", *(focus_row(D1, ListCost=text) for text in ("1", "", "", "five")))
+    site.run(D1)
+    message = site.judge(D1)["conforms", D1].message
+    assert message == "ListCost is null in 2 rows; ListCost is not a number in 1 row, e.g. 'five' in file a.csv, row 4"
+
+
+@pytest.mark.parametrize(
+    ("column", "taken"),
+    [("BilledCost", False), ("BillingCurrency", False), ("EffectiveCost", True), ("ListCost", True)],
+)
+def test_a_known_gap_is_advised_where_the_sums_stand_without_the_column_and_then_releases_the_day(
+    site: Site, column: str, taken: bool
+) -> None:
+    site.put_csv("a.csv", focus_row(D1), focus_row(D1, **{column: ""}))
+    site.run(D1)
+    verdict = site.judge(D1)["conforms", D1]
+    assert not verdict.passed
+    assert ("known_gaps of source bill" in verdict.next_step) == taken
+    if taken:
+        source = site.source.model_copy(update={"known_gaps": (column,)})
+        changed = site.platform.settings.model_copy(update={"sources": (source,)})
+        site.__dict__["platform"] = replace(site.platform, settings=changed)
+        assert site.judge(D1)["conforms", D1].passed
+
+
+def test_what_has_no_tags_is_advised_by_what_releases_it(make_site: MakeSite) -> None:
+    site = make_site(extra="tag_policy: {required: [team]}\n")
+    site.put_csv("a.csv", focus_row(D1, Tags="", BilledCost="9", EffectiveCost="9"))
+    site.run(D1)
+    site.facts(D1)
+    held = next(v for v in judge_facts(site.platform, [("bill", _dates([D1])[0])]) if not v.passed and v.blocking)
+    assert (
+        "attribution_rules; where that share is right, give a higher block_above under tag_policy: sources: bill"
+        in (held.next_step)
+    )
+    limits = "{bill: {team: {warn_above: 100, block_above: 100}}}"
+    rules = "[{name: all, when: {source: bill}, set: {team: core}}]"
+    for extra in (f"tag_policy: {{required: [team], sources: {limits}}}\n", f"attribution_rules: {rules}\n"):
+        settings = parse_settings(make_site(extra=extra).text, site.folder / "finops.yaml")
+        site.__dict__["platform"] = Platform(settings)
+        site.facts(D1)
+        assert all(v.passed for v in judge_facts(site.platform, [("bill", _dates([D1])[0])]))
 
 
 def test_finer_money_is_rounded_half_to_even_and_kept_as_written(site: Site) -> None:

@@ -166,9 +166,10 @@ def _untagged(
                 why = f"; of {money(total)} {currency} in all, too little to hold the day" if small else ""
                 over[ADVICE].setdefault(source, []).append(f"{text} (warning above {threshold.warn_above:g} %{why})")
         step = (
-            "tag the resources named, or add their keys as aliases under dimensions in finops.yaml;"
-            " then run the day's facts again (raw need not be read again)"
+            "tag the resources named, add their keys as aliases under dimensions in finops.yaml, or say whose they are under"
+            " attribution_rules{}; then run the day's facts again (raw need not be read again)"
         )
+        limits = f"; where that share is right, give a higher block_above under tag_policy: sources: {', '.join(over[WITHIN])}"
         blocking = {source: platform.settings.source(source).required for source in over[WITHIN]}
         yield Verdict(
             WITHIN,
@@ -177,7 +178,7 @@ def _untagged(
             _joined(over[WITHIN]) or "within every threshold",
             any(blocking.values()) or not over[WITHIN],
             figures=figures,
-            next_step=step if over[WITHIN] else "",
+            next_step=step.format(limits) if over[WITHIN] else "",
             of_sources=tuple(OfSource(s, "; ".join(texts), blocking[s]) for s, texts in over[WITHIN].items()),
         )
         yield Verdict(
@@ -187,7 +188,7 @@ def _untagged(
             _joined(over[ADVICE]) or "below every warning",
             False,
             figures=figures,
-            next_step=step if over[ADVICE] else "",
+            next_step=step.format("") if over[ADVICE] else "",
             of_sources=tuple(OfSource(s, "; ".join(texts), False) for s, texts in over[ADVICE].items()),
         )
 

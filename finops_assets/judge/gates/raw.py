@@ -200,7 +200,7 @@ def _conforms(
                 elif column.name in DECIDE_FIGURES:
                     missing.add(column.name)
                     problems.append(text)
-                    steps.add(_GAP_STEP)
+                    steps.add(_step_for(column.name))
                 else:
                     lacking[column.name] = text
             if not present & {"tags", "allocatedtags"}:
@@ -221,7 +221,7 @@ def _conforms(
             text = f"{name} {'is null' if wrong.kind == 'null' else wrong.kind} in {counted(wrong.rows)}{wrong.example}"
             if wrong.kind != _OUTSIDE and (name in DECIDE_FIGURES or name not in columns()):
                 problems.append(text)
-                steps.add(_GAP_STEP if wrong.kind == "null" else _CORRECT_STEP)
+                steps.add(_step_for(name) if wrong.kind == "null" else _CORRECT_STEP)
                 continue
             if wrong.kind == "null" and name in lacking:
                 text = f"{lacking.pop(name)}: null in {counted(wrong.rows)}"
@@ -261,6 +261,8 @@ def _conforms(
 
 _GAP_STEP = "where the provider documents that it leaves the column out, known_gaps of source {source} in finops.yaml takes that"
 _CORRECT_STEP = "until then this source's day waits, as no sum over it could be right"
+_NO_SUM_WITHOUT = frozenset(["BilledCost", "BillingCurrency", "ChargePeriodStart"])
+"""No known gap makes a sum right that lacks these. What else decides figures is taken from others, or is of no sum."""
 _SHARE_STEP = "where that share is right, give a higher one: conforms: sources: {source}: {column} in finops.yaml"
 _OUTSIDE = "has values outside its closed list"
 HOLD_ABOVE: Mapping[str, float] = {"ChargeCategory": 50, "ServiceCategory": 50, "ServiceName": 50}
@@ -270,6 +272,10 @@ What stands on it: docs/guides/gates.md.
 """
 KEPT_AS_WRITTEN = frozenset(["ServiceCategory"])
 """Cost is grouped by these words, whatever they are: one outside the closed list is a group of its own, and falsifies none."""
+
+
+def _step_for(column: str) -> str:
+    return _CORRECT_STEP if column in _NO_SUM_WITHOUT else _GAP_STEP
 
 
 def _hold_above(settings: Settings, source: Source, column: str, kind: str) -> float:
@@ -295,6 +301,14 @@ class _Wrong:
         self.known += known
         self.example = self.example or example
         self.cost[currency] = self.cost.get(currency, Decimal(0)) + cost
+
+    def take(self, rows: int, currency: str, cost: Decimal) -> None:
+        """These rows are told as something else."""
+        counted_here = min(self.rows, rows)
+        self.rows -= counted_here
+        self.known -= min(self.known, rows - counted_here)
+        if counted_here:
+            self.cost[currency] = max(Decimal(0), self.cost.get(currency, Decimal(0)) - cost)
 
 
 @dataclass
@@ -368,6 +382,9 @@ def _column_findings(
             if item["rule"].startswith("not_a"):
                 wrong = result[day].wrong(item["column"], f"is {item['rule'].replace('_', ' ')}")
                 wrong.add(rows, currency, Decimal(cost), f", e.g. {item['found']!r} in file {first}")
+                # What could not be read is null as landed, and is told once.
+                if null := result[day].found.get((item["column"], "null")):
+                    null.take(rows, currency, Decimal(cost))
     return result
 
 
