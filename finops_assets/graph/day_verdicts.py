@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 
@@ -150,8 +150,8 @@ class Hold:
     text: str
     awaited: bool = False
     """Its bill is not due yet: nothing is wrong."""
-    sources: frozenset[str] = frozenset()
-    """Of a verdict over all sources, those whose part it holds; empty: the whole day."""
+    of_sources: Mapping[str, str] = field(default_factory=dict)
+    """Of a verdict over all sources, those whose part it holds, with what it says of each; empty: the whole day."""
 
 
 def held_days(
@@ -200,15 +200,19 @@ def _failed(check: dg.AssetCheckKey, said: AssetCheckEvaluation | None) -> Hold:
         return Hold(check, f"{check.to_user_string()} failed")
     parts = said.metadata.get(OF_SOURCES)
     blocking = parts.value if parts and isinstance(parts.value, Mapping) else {}
-    # What stands before the first colon is the asset and the day, which whoever shows this says himself.
-    text = (said.description or "").partition(": ")[2]
     awaited = AWAITED in said.metadata
-    return Hold(
-        check,
-        f"{check.to_user_string()} {'waits' if awaited else 'failed'}" + (f": {text}" if text else ""),
-        awaited,
-        frozenset(str(source) for source, part in blocking.items() if isinstance(part, Mapping) and part.get("blocks")),
-    )
+
+    def told(description: object) -> str:
+        # What stands before the first colon is the asset and the day, which whoever shows this says himself.
+        text = str(description or "").partition(": ")[2]
+        return f"{check.to_user_string()} {'waits' if awaited else 'failed'}" + (f": {text}" if text else "")
+
+    of_sources = {
+        str(source): told(part.get("text"))
+        for source, part in blocking.items()
+        if isinstance(part, Mapping) and part.get("blocks")
+    }
+    return Hold(check, told(said.description), awaited, of_sources)
 
 
 def _on_newest(

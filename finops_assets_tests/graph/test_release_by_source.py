@@ -121,6 +121,19 @@ def test_the_others_of_a_day_flow_and_every_place_says_who_is_missing(
         assert last.verdicts(f"{FACTS}:{ALL_IN}")[BAD].passed is False
 
 
+@pytest.mark.parametrize("again", [[], [ROLLUP]], ids=["as it was judged", "as the history has it"])
+def test_each_source_that_one_check_holds_is_told_its_own_reason(ran: Ran, again: list[str]) -> None:
+    graph, _ = ran(UNTAGGED, Incident("gcp", BAD, "untagged"))
+    if again:
+        graph.run(BAD, None, again)
+    held = {source: c.reason for (source, _), c in coverage(graph).items() if c.state == "held"}
+    assert held.keys() == {"azure", "gcp"}
+    for source, other in (("azure", "gcp"), ("gcp", "azure")):
+        assert held[source].startswith(f"{FACTS}:untagged_within_threshold failed: source {source}: ")
+        assert f"source {other}" not in held[source]
+        assert "block_above" in held[source]
+
+
 @pytest.mark.long
 def test_what_was_attributed_and_is_held_waits_beside_the_facts_and_a_new_limit_releases_it(ran: Ran) -> None:
     graph, _ = ran(UNTAGGED)

@@ -5,7 +5,7 @@ ones alone: Dagster itself would hold a whole range for one bad day, or material
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
@@ -215,16 +215,20 @@ def _build_and_judge_facts(context: dg.AssetExecutionContext, platform: Platform
         others = holds(context.instance, [gate], [day for day in days if day not in own])
         for day, verdict in own.items():
             if verdict.holds:
-                text = f"{gate.to_user_string()} failed: {verdict.message}"
-                _hold_sources(run, day, verdict.held_sources, f"{text}. Next: {verdict.next_step}")
+                told_of = {s: _failed(gate, text, verdict.next_step) for s, text in verdict.held_sources.items()}
+                _hold_sources(run, day, told_of, _failed(gate, verdict.message, verdict.next_step))
         for day, found in others.items():
             for hold in found:
-                _hold_sources(run, day, hold.sources, hold.text)
+                _hold_sources(run, day, hold.of_sources, hold.text)
 
 
-def _hold_sources(run: DaysRun, day: date, sources: Collection[str], reason: str) -> None:
-    """Hold those of a day that a gate over all sources names; all of them where it names none."""
-    for source in sources or run.sources:
+def _failed(gate: dg.AssetCheckKey, message: str, next_step: str) -> str:
+    return f"{gate.to_user_string()} failed: {message}. Next: {next_step}"
+
+
+def _hold_sources(run: DaysRun, day: date, of_sources: Mapping[str, str], text: str) -> None:
+    """Hold those of a day that a gate over all sources names, each for its own reason; all of them where it names none."""
+    for source, reason in of_sources.items() or ((source, text) for source in run.sources):
         if run.flows((source, day)):
             run.hold((source, day), reason)
 
@@ -235,7 +239,7 @@ def _release(instance: dg.DagsterInstance, platform: Platform, run: DaysRun) -> 
     waiting = [key for key in run.free() if judged_layer(lake, key) == "unreleased"]
     for day, found in holds(instance, FACTS_GATES, sorted({day for _, day in waiting} - run.judged)).items():
         for hold in found:
-            _hold_sources(run, day, hold.sources, hold.text)
+            _hold_sources(run, day, hold.of_sources, hold.text)
     free = set(run.free())
     release(lake, [key for key in waiting if key in free])
 

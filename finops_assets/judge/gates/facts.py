@@ -169,7 +169,7 @@ def _untagged(
             "tag the resources named, add their keys as aliases under dimensions in finops.yaml, or say whose they are under"
             " attribution_rules{}; then run the day's facts again (raw need not be read again)"
         )
-        limits = f"; where that share is right, give a higher block_above under tag_policy: sources: {', '.join(over[WITHIN])}"
+        limits = "; where that share is right, give the source a higher block_above under tag_policy: sources"
         blocking = {source: platform.settings.source(source).required for source in over[WITHIN]}
         yield Verdict(
             WITHIN,

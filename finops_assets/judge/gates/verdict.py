@@ -44,6 +44,6 @@ class Verdict:
         return self.blocking and not self.passed
 
     @property
-    def held_sources(self) -> frozenset[str]:
-        """Whose part of the day it holds back, where it can tell."""
-        return frozenset(part.source for part in self.of_sources if part.blocking) if self.holds else frozenset()
+    def held_sources(self) -> dict[str, str]:
+        """Whose part of the day it holds back, where it can tell, and what it says of each."""
+        return {part.source: part.message for part in self.of_sources if part.blocking} if self.holds else {}
