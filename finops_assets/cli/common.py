@@ -262,6 +262,10 @@ HEADINGS = {
     "coverage_percent": "covered %",
     "rate_percent": "rate %",
     "cost_a_month": "a month",
+    "token_type": "type",
+    "effective_per_million": "effective a million",
+    "billed_per_million": "billed a million",
+    "cost_without_tokens": "without tokens",
     "could_save": "could save",
     "one_more": "one more",
     "one_more_saved": "it saved",
@@ -310,7 +314,7 @@ def show(table: pd.DataFrame, limit: int | None = None) -> None:
         table = table.groupby("currency", sort=False).head(max(1, limit // table["currency"].nunique()))
     elif limit:
         table = table.head(limit)
-    places = [6 if str(name).endswith("_per_unit") else 2 for name in table.columns]
+    places = [6 if str(name).endswith("_per_unit") else 0 if name == "tokens" else 2 for name in table.columns]
     rows = [[cell(value, p) for value, p in zip(row, places)] for row in table.itertuples(index=False)]
     headings = [visible(_heading(str(name))) for name in table.columns]
     fixed = [len(table) > 0 and not isinstance(table[name].iloc[0], str) for name in table.columns]

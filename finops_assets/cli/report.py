@@ -64,6 +64,7 @@ from finops_assets.evaluate.reports import (
     savings_by,
     untagged_by,
 )
+from finops_assets.evaluate.tokens import TOKENS_BY, tokens_by
 from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, units_of
 from finops_assets.evaluate.waste.find import CERTAINTIES, WASTE, WINDOW_DAYS, waste_of
 from finops_assets.settings.load import load_settings
@@ -457,6 +458,21 @@ def report_waste(
             table.assign(name=table["name"].fillna(table["ResourceId"]))[WASTE_FIGURES] if format == "table" else table
         )
         write_table(shown, format, output, made_of(connection, period, "effective"))
+
+
+@report_app.command("tokens")
+def report_tokens(
+    first: FromOption = None, end: ToOption = None, by: Annotated[str, typer.Option(help="Columns, comma-separated; also model, token_type")] = ",".join(TOKENS_BY),
+    where: WhereOption = None, format: FormatOption = "table", output: OutputOption = None, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """What did a million tokens cost, by model, type of token and team? Of every bill that counts tokens."""
+    with explained(), published(config) as connection:
+        period = _period(connection, ROLLUP_TABLE, first, end)
+        providers = load_settings(config).providers
+        table = _checked(config, lambda: tokens_by(connection, period, providers, _columns(by), _where(where)))
+        if format == "table":
+            out.print(str(period), style="dim", highlight=False)
+        write_table(table, format, output, made_of(connection, period))
 
 
 @report_app.command("html")

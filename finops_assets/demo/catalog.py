@@ -223,7 +223,7 @@ SERVICES: dict[str, tuple[Service, ...]] = {
             "Generative AI",
             "Inference profile",
             _arn("bedrock", "application-inference-profile/"),
-            "Tokens",
+            "1M Tokens",
             2,
         ),
         Service(
@@ -399,7 +399,7 @@ SERVICES: dict[str, tuple[Service, ...]] = {
             "Generative AI",
             "Cognitive services account",
             _arm("microsoft.cognitiveservices/accounts"),
-            "Tokens",
+            "1M Tokens",
             3,
         ),
         Service(

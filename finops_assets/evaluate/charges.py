@@ -55,7 +55,7 @@ def rollup_by(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str
         return ROLLUP_TABLE
     tags = [c for c in columns if is_tag(c)]
     require_columns([c for c in columns if c not in tags], (*own, *charge_columns(connection)))
-    expressions = _expressions(connection, providers)
+    expressions = column_sql(connection, providers)
     kept = tuple(dict.fromkeys(("charge_date", "provider", *(c for c in columns if c not in tags))))
     summed = (
         f"(SELECT {', '.join(f'{expressions[c]} AS {identifier(c)}' for c in kept)}{', AllocatedTags, Tags' if tags else ''},"
@@ -65,7 +65,7 @@ def rollup_by(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str
     )
     # Of each tag set once, not of each row.
     return (
-        f"(SELECT * EXCLUDE (AllocatedTags, Tags), {', '.join(_tag(c) for c in tags)} FROM {summed})"
+        f"(SELECT * EXCLUDE (AllocatedTags, Tags), {', '.join(tag_sql(c) for c in tags)} FROM {summed})"
         if tags
         else summed
     )
@@ -74,7 +74,7 @@ def rollup_by(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str
 _NORMAL = r"regexp_replace(regexp_replace(lower(trim({})), '^user:', ''), '[\s\-_.]+', '', 'g')"
 
 
-def _tag(column: str) -> str:
+def tag_sql(column: str) -> str:
     """SQL: the value of a tag of AllocatedTags, else of Tags, JSON objects; keys are compared as `focus.normal` compares them."""
     asked = _NORMAL.format(literal(column.removeprefix(TAG)))
 
@@ -86,7 +86,7 @@ def _tag(column: str) -> str:
     return f"coalesce(nullif({value('AllocatedTags')}, ''), {value('Tags')}, '') AS {identifier(column)}"
 
 
-def _expressions(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str]) -> dict[str, str]:
+def column_sql(connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str]) -> dict[str, str]:
     """SQL of each column that cost can be summed by, over the facts."""
     found = {c: f"coalesce({identifier(c)}, '')" for c in charge_columns(connection)}
     held = {name for name, _ in _described(connection)}
@@ -116,10 +116,10 @@ def charges(
         ValueError: a column in `where` that facts do not have.
     """
     where = where or {}
-    expressions = _expressions(connection, providers)
+    expressions = column_sql(connection, providers)
     tags = [c for c in where if is_tag(c)]
     require_columns([c for c in where if c not in tags], tuple(expressions))
-    listed = ", ".join([*(f"{e} AS {identifier(c)}" for c, e in expressions.items()), *map(_tag, tags)])
+    listed = ", ".join([*(f"{e} AS {identifier(c)}" for c, e in expressions.items()), *map(tag_sql, tags)])
     only, values = only_where(where)
     shown = ", ".join(f"r.{identifier(c)}" for c in CHARGE_COLUMNS)
     rows = connection.execute(

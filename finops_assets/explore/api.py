@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.evaluate.reports import TEAMS_BY, Basis
+from finops_assets.evaluate.tokens import TOKENS_BY
 from finops_assets.evaluate.unit_costs.figures import Grain
 from finops_assets.explore.answers import Answers, Asked
 from finops_assets.explore.newest_copy import Copies, NoCopy
@@ -109,7 +110,7 @@ def _answers(request: Request) -> Answers:
 
 
 Ours = Annotated[Answers, Depends(_answers)]
-_BY_TEAM = ",".join(TEAMS_BY)
+_BY_TEAM, _TOKENS_BY = ",".join(TEAMS_BY), ",".join(TOKENS_BY)
 router = APIRouter()
 
 
@@ -171,6 +172,12 @@ def commitments(answers: Ours, days: Back = "30") -> JSONResponse:
 def waste(answers: Ours) -> JSONResponse:
     """Charges that the bills show to be for nothing, with money, rows, certainty and why."""
     return JSONResponse(answers.waste())
+
+
+@router.get("/tokens", response_model=Envelope)
+def tokens(answers: Ours, said: Said, by: By = _TOKENS_BY) -> JSONResponse:
+    """What a million tokens cost, by model, type of token and team; besides /columns also by `model` and `token_type`."""
+    return JSONResponse(answers.tokens(said, by.split(",")))
 
 
 def api(settings: Settings, copies: Copies) -> FastAPI:

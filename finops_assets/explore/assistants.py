@@ -13,6 +13,7 @@ from pydantic import Field
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.evaluate.reports import TEAMS_BY, Basis
+from finops_assets.evaluate.tokens import TOKENS_BY
 from finops_assets.evaluate.unit_costs.figures import Grain
 from finops_assets.explore.answers import Answer, Answers, Asked
 
@@ -87,6 +88,12 @@ def server(answers: Answers) -> MCPServer:
         """Charges that the bills show to be for nothing (idle addresses, what outlives its machine), with certainty and why."""
         return _told(answers.waste)
 
+    def tokens(
+        from_day: First = None, to: End = None, by: By = list(TOKENS_BY), where: Filters = [],  # noqa: B006
+    ) -> dict[str, Any]:  # fmt: skip
+        """What a million tokens cost in a period, by model, type of token and team; `by` also takes model and token_type."""
+        return _told(lambda: answers.tokens(Asked(from_day, to, where=where), by))
+
     for question in (
         columns,
         costs,
@@ -98,6 +105,7 @@ def server(answers: Answers) -> MCPServer:
         unit_costs,
         commitments,
         waste,
+        tokens,
     ):
         offer(question)
     return made

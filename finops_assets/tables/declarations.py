@@ -276,6 +276,13 @@ _SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
     "quantity": (MONEY, "how much of it there was on the days that count"),
     "effective_per_unit": (MONEY, "effective cost of one, at 18 places; null where nothing was counted", _CURRENCY),
     "billed_per_unit": (MONEY, "billed cost of one, at 18 places; null where nothing was counted", _CURRENCY),
+    # Tokens.
+    "model": (TEXT, "model, as SkuPriceDetails has it (ModelId), else SkuId"),
+    "token_type": (TEXT, "what the meter (SkuMeter) calls them: input, cached input, output, …"),
+    "tokens": (MONEY, "how many; null where the bill does not say"),
+    "effective_per_million": (MONEY, "effective cost of a million, at 18 places; null without tokens", _CURRENCY),
+    "billed_per_million": (MONEY, "billed cost of a million, at 18 places; null without tokens", _CURRENCY),
+    "cost_without_tokens": (MONEY, "effective cost of tokens whose number the bill does not say; in no price", _CURRENCY),
     "days_without_quantity": (COUNT, "days of the period, from the metric's first to its last, without a quantity"),
     "days_without_cost": (COUNT, "days of the period that a source's cost is missing from: held, awaited, or not run"),
     # Forecast.

@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "asked",
     ["report teams", "report services", "report untagged", "report charges", "report savings", "report commitments",
-     "report corrections", "report committed", "forecast", "anomalies list"],
+     "report corrections", "report committed", "report tokens", "forecast", "anomalies list"],
 )  # fmt: skip
 def test_a_report_names_the_source_that_it_lacks(folder: Path, asked: str) -> None:
     command = [*asked.split(), "--config", str(folder / "finops.yaml")]

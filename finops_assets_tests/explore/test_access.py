@@ -175,6 +175,7 @@ def test_a_group_sees_its_own_to_the_last_digit_and_nothing_else(
         "unit-costs",
         "commitments",
         "waste",
+        "tokens",
         "columns",
     ):
         answer = client.get(f"/api/v1/{question}?{OCTOBER}" if question != "deliveries" else "/api/v1/deliveries").text
@@ -443,6 +444,7 @@ def test_an_assistant_gets_exact_figures_and_no_other_tools(platform: Platform, 
     tools, costs, wrong, own = asyncio.run(talk())
     assert {tool.name for tool in tools} == {
         "columns", "costs", "coverage", "budgets", "forecast", "anomalies", "deliveries", "unit_costs", "commitments", "waste",
+        "tokens",
     }  # fmt: skip
     assert all(tool.annotations.read_only_hint for tool in tools)
     answer = costs.structured_content

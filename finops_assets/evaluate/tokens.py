@@ -1,0 +1,105 @@
+"""What tokens cost: quantities of tokens that bills tell, by model, type and whose they are, and the price of a million.
+
+Asked of the published view over the facts, whatever source they are from: a charge is for tokens if its unit says so
+(`ConsumedUnit`, else `PricingUnit`: Tokens, 1K Tokens, 1000 Tokens, …). What its meter calls tokens and has no such quantity is cost
+whose tokens nobody told: it is in no price, and shown beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+import duckdb
+import pandas as pd
+
+from finops_assets.base.period import Period
+from finops_assets.base.sql import identifier
+from finops_assets.evaluate.charges import column_sql, tag_sql
+from finops_assets.evaluate.reports import Where, is_tag, only_where, require_columns
+from finops_assets.focus.measures import EFFECTIVE
+from finops_assets.focus.money import DECIMAL
+from finops_assets.storage.warehouse import FACTS
+
+TOKENS_BY = ("department", "team", "model", "token_type")
+FIGURES = (
+    "currency", "tokens", "effective_cost", "billed_cost", "effective_per_million", "billed_per_million",
+    "cost_without_tokens", "row_count",
+)  # fmt: skip
+_MILLION = 1_000_000
+_GRAIN = Decimal(1).scaleb(-18)
+_EXACT = Context(prec=80)
+_UNIT = r"^([0-9]*)\s*(k|m|thousand|million)?\s*tokens?$"
+_OWN = {
+    # As FOCUS 1.5 has it; before, a price list's own name for what is sold is the nearest.
+    "model": "coalesce(nullif(json_extract_string(SkuPriceDetails, '$.ModelId'), ''), SkuId, '')",
+    "token_type": "coalesce(SkuMeter, '')",
+}
+
+
+def tokens_by(
+    connection: duckdb.DuckDBPyConnection,
+    period: Period,
+    providers: Mapping[str, str],
+    by: tuple[str, ...] = TOKENS_BY,
+    where: Where | None = None,
+) -> pd.DataFrame:
+    """Columns: by…, then FIGURES; the costliest of a currency first. Amounts are Decimal, a price is at 18 places.
+
+    `by` and `where` take what costs can be summed by, `model` and `token_type`. A price is null where no tokens were told, or
+    none are left after refunds.
+
+    Raises:
+        ValueError: a column that facts do not have.
+    """
+    where = where or {}
+    asked = dict.fromkeys((*by, *where))
+    known = column_sql(connection, providers) | _OWN
+    require_columns([c for c in asked if not is_tag(c)], tuple(known))
+    listed = "".join(f"{tag_sql(c) if is_tag(c) else f'{known[c]} AS {identifier(c)}'}, " for c in asked)
+    keys = "".join(f"r.{identifier(c)}, " for c in by)
+    in_order = "".join(f", {identifier(c)}" for c in by)
+    only, values = only_where(where)
+    rows = connection.execute(
+        f"""
+        WITH grouped AS (
+            SELECT {keys}r.currency AS currency, CAST(sum(r.tokens) AS {DECIMAL}) AS tokens,
+                coalesce(sum(r.effective) FILTER (r.tokens IS NOT NULL), 0) AS cost,
+                coalesce(sum(r.billed) FILTER (r.tokens IS NOT NULL), 0) AS billed,
+                coalesce(sum(r.effective) FILTER (r.tokens IS NULL), 0) AS untold, count(*) AS row_count
+            FROM (
+                SELECT {listed}coalesce(BillingCurrency, '') AS currency, coalesce(BilledCost, 0) AS billed, {EFFECTIVE} AS effective,
+                    coalesce({_counted("Consumed")}, {_counted("Pricing")}) AS tokens,
+                    regexp_matches(lower(coalesce(SkuMeter, '')), '\\btokens?\\b') AS of_tokens
+                FROM {FACTS} WHERE charge_date >= $first AND charge_date < $end AND ChargeCategory = 'Usage'
+            ) r WHERE (r.tokens IS NOT NULL OR r.of_tokens){only}
+            GROUP BY ALL
+        )
+        SELECT * FROM grouped
+        ORDER BY sum(cost) OVER (PARTITION BY currency) DESC, currency, cost DESC, untold DESC{in_order}
+        """,
+        {"first": period.first, "end": period.end, **values},
+    ).fetchall()
+    made = [
+        (*key, currency, tokens, cost, billed, _a_million(cost, tokens), _a_million(billed, tokens), untold, count)
+        for *key, currency, tokens, cost, billed, untold, count in rows
+    ]
+    return pd.DataFrame(made, columns=[*by, *FIGURES], dtype="object")
+
+
+def _counted(which: str) -> str:
+    """SQL: the tokens of ConsumedQuantity or PricingQuantity; null where its unit is not one of tokens."""
+    unit = f"lower(trim({which}Unit))"
+    many = f"CASE regexp_extract({unit}, '{_UNIT}', 2) WHEN '' THEN 1 WHEN 'k' THEN 1000 WHEN 'thousand' THEN 1000 ELSE {_MILLION} END"
+    number = f"coalesce(TRY_CAST(regexp_extract({unit}, '{_UNIT}', 1) AS BIGINT), 1)"
+    return f"CASE WHEN regexp_matches({unit}, '{_UNIT}') THEN {which}Quantity * {number} * {many} END"
+
+
+def _a_million(cost: Decimal, tokens: Decimal | None) -> Decimal | None:
+    """
+    >>> _a_million(Decimal("0.03"), Decimal(2_000))
+    Decimal('15.000000000000000000')
+    """
+    if tokens is None or tokens <= 0:
+        return None
+    return _EXACT.divide(_EXACT.multiply(cost, _MILLION), tokens).quantize(_GRAIN, ROUND_HALF_EVEN, _EXACT)

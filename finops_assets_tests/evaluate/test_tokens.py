@@ -1,0 +1,164 @@
+"""What a million tokens cost: of every bill that counts them, to the last digit, and what nobody counted beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+
+import duckdb
+import pytest
+from typer.testing import CliRunner
+
+from finops_assets.base.period import Period
+from finops_assets.cli.program import app
+from finops_assets.cost.reach import Reach
+from finops_assets.evaluate.tokens import FIGURES, tokens_by
+from finops_assets.explore.address import ViewError
+from finops_assets.explore.answers import Answers, Asked
+from finops_assets.explore.newest_copy import Copies
+from finops_assets_tests.conftest import Row, Site, focus_row
+
+pytestmark = pytest.mark.slow
+
+DAYS = ("2026-09-01", "2026-09-02")
+PERIOD = Period(date(2026, 9, 1), date(2026, 9, 3))
+FIFTH = "0.200000000000000001"
+
+
+def charge(
+    team: str, model: str, meter: str, cost: str, quantity: str, unit: str = "Tokens", day: str = DAYS[0], **more: str
+) -> Row:
+    return focus_row(
+        day, EffectiveCost=cost, BilledCost=more.pop("BilledCost", "0.5"), ConsumedQuantity=quantity, ConsumedUnit=unit, SkuMeter=meter,
+        SkuId="sku", SkuPriceId="price", SkuPriceDetails=json.dumps({"ModelId": model}), Tags=json.dumps({"dept": "shop" if team == "web" else "core", "team": team, "Api Key": f"key-of-{team}"}),
+        **{"PricingQuantity": "1", "PricingUnit": "Units"} | more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    made = Site(tmp_path_factory.mktemp("tokens"))
+    made.put_csv(
+        "a.csv",
+        charge("web", "big", "Output tokens", FIFTH, "10000"),
+        charge("web", "big", "Output tokens", "0.3", "15000", day=DAYS[1]),
+        charge("web", "big", "Input tokens", "0.06", "20", "1K Tokens"),
+        charge("api", "big", "Input tokens", "0.5", "0.25", " million tokens "),
+        # The usage in another unit, the price by tokens.
+        charge("api", "small", "Text", "1", "7", "Requests", PricingQuantity="4", PricingUnit="1000 tokens"),
+        charge("api", "small", "Input tokens", "9", "", ""),
+        charge("web", "big", "Output tokens", "2.5", "1000", "Requests", BillingCurrency="EUR"),
+        # Neither is about tokens.
+        charge("web", "big", "Tokenised cards", "70", "3", "Cards"),
+        charge("web", "big", "Output tokens", "80", "5", ChargeCategory="Tax"),
+        charge("old", "big", "Refunded tokens", "-1", "-4000"),
+    )
+    made.run_all(*DAYS)
+    made.platform.warehouse.publish(made.platform.lake)
+    (made.folder / "finops.yaml").write_text(made.text, encoding="utf-8")
+    return made
+
+
+@pytest.fixture
+def connection(site: Site) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(str(site.platform.settings.published), read_only=True) as connection:
+        yield connection
+
+
+def test_a_million_costs_what_its_charges_cost(connection: duckdb.DuckDBPyConnection) -> None:
+    table = tokens_by(connection, PERIOD, {}, ("team", "model", "token_type"))
+    shown = table[
+        [
+            "team",
+            "model",
+            "token_type",
+            "currency",
+            "tokens",
+            "effective_cost",
+            "effective_per_million",
+            "cost_without_tokens",
+        ]
+    ]
+    zero = Decimal(0)
+    assert [tuple(row) for row in shown.itertuples(index=False)] == [
+        ("api", "small", "Text", "USD", 4_000, 1, 250, zero),
+        ("web", "big", "Output tokens", "USD", 25_000, Decimal("0.500000000000000001"), Decimal("20.00000000000000004"), zero),
+        ("api", "big", "Input tokens", "USD", 250_000, Decimal("0.5"), 2, zero),
+        ("web", "big", "Input tokens", "USD", 20_000, Decimal("0.06"), 3, zero),
+        ("api", "small", "Input tokens", "USD", None, zero, None, 9),
+        ("old", "big", "Refunded tokens", "USD", -4_000, -1, None, zero),
+        ("web", "big", "Output tokens", "EUR", None, zero, None, Decimal("2.5")),
+    ]  # fmt: skip
+    assert set(FIGURES) <= set(table.columns)
+    assert table["billed_per_million"].tolist()[:2] == [125, 40], "billed is another cost"
+
+
+def test_by_any_column_or_tag_and_of_chosen_values(connection: duckdb.DuckDBPyConnection) -> None:
+    by_key = tokens_by(connection, PERIOD, {}, ("tag:api_key",), {"model": ["big"], "token_type": ["Input tokens"]})
+    assert dict(zip(by_key["tag:api_key"], by_key["tokens"])) == {"key-of-web": 20_000, "key-of-api": 250_000}
+    whole = tokens_by(connection, PERIOD, {}, (), {"BillingAccountId": ["nobody"]})
+    assert whole.empty
+    days = tokens_by(connection, PERIOD, {}, ("charge_date",), {"team": ["web"], "token_type": ["Output tokens"]})
+    assert [int(t) for t in days["tokens"] if t is not None] == [15_000, 10_000]
+    with pytest.raises(ValueError, match=r"found modell; allowed: .*model, token_type"):
+        tokens_by(connection, PERIOD, {}, ("modell",))
+
+
+def test_the_command_says_it_exactly(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(site.folder)
+    words = [
+        "report",
+        "tokens",
+        "--from",
+        "2026-09-01",
+        "--to",
+        "2026-09-03",
+        "--by",
+        "team,model",
+        "--where",
+        "team=web",
+    ]
+    answer = CliRunner().invoke(app, [*words, "--format", "csv"])
+    assert answer.exit_code == 0, answer.output
+    usd, eur = csv.DictReader(io.StringIO(answer.stdout))
+    assert (usd["team"], usd["model"], usd["currency"], Decimal(usd["tokens"])) == ("web", "big", "USD", 45_000)
+    # 0.56…1 of 45,000 tokens
+    assert usd["effective_per_million"] == "12.444444444444444467"
+    assert (eur["tokens"], eur["effective_per_million"], Decimal(eur["cost_without_tokens"])) == (
+        "",
+        "",
+        Decimal("2.5"),
+    )
+    shown = CliRunner().invoke(app, words)
+    assert "45,000" in shown.stdout
+    refused = CliRunner().invoke(app, ["report", "tokens", "--by", "modell"])
+    assert refused.exit_code == 1
+    assert "--by: found modell" in " ".join(refused.output.split())
+
+
+def test_programs_are_told_the_same_and_a_group_its_own(site: Site) -> None:
+    settings = site.platform.settings
+    asked = Asked(PERIOD.first, PERIOD.end, where=("ServiceCategory=Compute",))
+    whole = Answers(settings, Copies(settings).of(Reach()))
+    told = whole.tokens(asked, ("team", "model"))
+    shown = {(r["team"], r["model"], r["currency"]): r["effective_per_million"] for r in told["rows"]}
+    assert shown["web", "big", "USD"] == "12.444444444444444467"
+    assert {team for team, _, _ in shown} == {"web", "api", "old"}
+    days = "--from 2026-09-01 --to 2026-09-03"
+    assert (
+        told["command"] == f"finops report tokens {days} --by team,model --where ServiceCategory=Compute --format json"
+    )
+    only = whole.tokens(Asked(PERIOD.first, PERIOD.end, currency="EUR"), ("team",))
+    assert [(r["team"], r["tokens"], r["effective_per_million"]) for r in only["rows"]] == [("web", None, None)]
+    of_shop = Answers(settings, Copies(settings).of(Reach(frozenset({("shop", None)})))).tokens(
+        asked, ("team", "model")
+    )
+    assert {r["team"] for r in of_shop["rows"]} == {"web"}
+    assert of_shop["command"] is None
+    for wrong, says in ((Asked(basis="accrued"), "counted on single charges"), (Asked(), "by: found modell; allowed")):
+        with pytest.raises(ViewError, match=says):
+            whole.tokens(wrong, ("modell",))
