@@ -31,6 +31,11 @@ PROMPT = "tell me everything"
 DAYS = ("2026-10-05", "2026-10-06")
 
 
+def of_tokens(path: str) -> bool:
+    """Is it one of the endpoints that count tokens?"""
+    return "/usage" in path.rpartition("/")[0]
+
+
 @dataclass
 class Costs:
     """A vendor: cost rows by day, tokens by day, two days a page, and what it answers first instead."""
@@ -44,7 +49,11 @@ class Costs:
     url: str = ""
 
     def answer(self, path: str, query: dict[str, list[str]]) -> str:
-        kept, bucket = (self.used, self._usage_bucket) if "/usage" in path else (self.days, self._bucket)
+        if self.kind == "github":
+            year, month = (int(query[name][0]) for name in ("year", "month"))
+            items = [item for d in sorted(self.days) if (d.year, d.month) == (year, month) for item in self._items(d)]
+            return f'{{"usageItems": [{", ".join(items)}]}}'
+        kept, bucket = (self.used, self._usage_bucket) if of_tokens(path) else (self.days, self._bucket)
         if self.kind == "openai":
             first, end = (datetime.fromtimestamp(int(query[n][0]), UTC).date() for n in ("start_time", "end_time"))
         else:
@@ -56,6 +65,16 @@ class Costs:
         # As text, so that amounts keep their digits.
         listed = ", ".join(buckets)
         return f'{{"object": "page", "data": [{listed}], "has_more": {str(more).lower()}, "next_page": {json.dumps(str(at + 2) if more else None)}}}'
+
+    def _items(self, day: date) -> list[str]:
+        """As text, so that amounts keep their digits; an item of no repository has no name of one."""
+        return [
+            f'{{"date": "{day}T00:00:00Z", "product": "{r["product"]}", "sku": "{r["sku"]}", "quantity": {r["quantity"]},'
+            f' "unitType": "{r["unit"]}", "pricePerUnit": {r["price"]}, "grossAmount": {r["gross"]}, "discountAmount": 0,'
+            f' "netAmount": {r["net"]}, "organizationName": "acme"'
+            + (f', "repositoryName": "{r["repository"]}"}}' if "repository" in r else "}")
+            for r in self.days[day]
+        ]
 
     def _bucket(self, day: date) -> str:
         if self.kind == "openai":
@@ -105,7 +124,7 @@ def served(costs: Costs) -> Iterator[Costs]:
         def do_GET(self) -> None:
             path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
             costs.asked.append({**query, "path": [path]})
-            first = costs.first_of_usage if "/usage" in path else costs.first
+            first = costs.first_of_usage if of_tokens(path) else costs.first
             key = self.headers.get("x-api-key") or self.headers.get("authorization", "").removeprefix("Bearer ")
             status, body = 200, ""
             headers: dict[str, str] = {}
@@ -372,7 +391,14 @@ def test_a_key_that_is_missing_or_wrong_is_told_and_never_shown(
     [
         ("aws-cur, fetch: {vendor: openai, key_env: K}", "exports", "fetch is for layout files"),
         ("files, fetch: {vendor: openai, key_env: K}", "s3://bucket/x", "a folder of this machine"),
-        ("files, fetch: {vendor: other, key_env: K}", "exports", "found 'other'; allowed: 'openai' or 'anthropic'"),
+        (
+            "files, fetch: {vendor: other, key_env: K}",
+            "exports",
+            "found 'other'; allowed: 'openai', 'anthropic' or 'github'",
+        ),
+        ("files, fetch: {vendor: github, key_env: K}", "exports", "account is missing; name the organisation"),
+        ("files, fetch: {vendor: openai, key_env: K, account: acme}", "exports", "account is for github only"),
+        ("files, fetch: {vendor: github, key_env: K, account: ../x}", "exports", "account"),
     ],
 )
 def test_what_cannot_be_fetched_is_told_when_finops_yaml_is_read(
@@ -381,3 +407,67 @@ def test_what_cannot_be_fetched_is_told_when_finops_yaml_is_read(
     with pytest.raises(ConfigError) as told:
         parse_settings(Site(tmp_path, layout=layout, uri=uri).text, tmp_path / "finops.yaml")
     assert says in str(told.value)
+
+
+def test_usage_of_github_becomes_cost_by_team_and_seats_are_accrued_as_it_tells_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VENDOR_KEY", KEY)
+    seat = {
+        "product": "copilot",
+        "sku": "copilot_for_business",
+        "quantity": "0.033333333",
+        "unit": "user-months",
+        "price": "19",
+    }
+    linux = {
+        "product": "actions",
+        "sku": "actions_linux",
+        "unit": "minutes",
+        "price": "0.006",
+        "repository": "acme/web",
+    }
+    usage = Costs("github")
+    for n in range(5, 8):
+        usage.days[date(2026, 10, n)] = [
+            {**seat, "gross": "0.633333327", "net": "0.633333327"},
+            {**linux, "quantity": f"{n}00", "gross": f"{n}E-1", "net": "0.123456789012345678"},
+        ]  # fmt: skip
+    with served(usage):
+        made = site(tmp_path, usage, ", account: acme")
+        assert fetched(made, datetime(2026, 10, 7, 9, tzinfo=UTC)) == ["2026-10.csv"]
+        assert "2026-10-07" not in (made.exports / "2026-10.csv").read_text(), "today is not over"
+        [question] = usage.asked
+        assert question == {"year": ["2026"], "month": ["10"], "path": ["/organizations/acme/settings/billing/usage"]}
+        usage.days[date(2026, 10, 6)][1]["net"] = "5"
+        assert fetched(made, datetime.now(UTC) + timedelta(hours=2)) == ["2026-10.csv"]
+    made.run_all(*DAYS)
+    assert not [v for v in made.judge(*DAYS).values() if not v.passed]
+    columns = (
+        "ServiceName",
+        "ServiceCategory",
+        "ConsumedQuantity",
+        "ConsumedUnit",
+        "ResourceId",
+        "BilledCost",
+        "ListCost",
+    )
+    assert sorted(map(tuple, made.rows(DAYS[0], *columns))) == [
+        ("GitHub actions", "Developer Tools", 500, "minutes", "acme/web", Decimal("0.123456789012345678"), Decimal("0.5")),
+        ("GitHub copilot", "AI and Machine Learning", Decimal("0.033333333"), "user-months", None, Decimal("0.633333327"), Decimal("0.633333327")),
+    ]  # fmt: skip
+    assert by_team(made)[1][2] == Decimal("5.633333327"), "restated"
+
+
+def test_an_answer_of_github_that_is_none_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VENDOR_KEY", KEY)
+    with served(Costs("github", first=[(200, {}, '{"message": "Not Found"}')])) as usage:
+        with pytest.raises(FetchFailed, match="answered without `usageItems`"):
+            fetched(site(tmp_path, usage, ", account: acme"))
+        usage.first = [(200, {}, '{"usageItems": [{"date": "2026-10-05"}]}')]
+        with pytest.raises(
+            FetchFailed, match="an answer of github has no cost as it is described: KeyError: 'netAmount'"
+        ):
+            fetched(site(tmp_path, usage, ", account: acme"))

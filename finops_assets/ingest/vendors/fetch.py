@@ -29,12 +29,13 @@ from finops_assets.base.files import replacing
 from finops_assets.base.period import next_month
 from finops_assets.base.secrets import without_secrets
 from finops_assets.ingest.vendors.anthropic import ANTHROPIC
+from finops_assets.ingest.vendors.github import GITHUB
 from finops_assets.ingest.vendors.openai import OPENAI
 from finops_assets.ingest.vendors.vendor import Endpoint, Parameters, Row, VendorApi
 from finops_assets.settings.fetch import Fetch, Vendor
 from finops_assets.settings.sources import Source
 
-APIS: dict[Vendor, VendorApi] = {"openai": OPENAI, "anthropic": ANTHROPIC}
+APIS: dict[Vendor, VendorApi] = {"openai": OPENAI, "anthropic": ANTHROPIC, "github": GITHUB}
 ANSWERS, UNPLACED = ".answers", "unplaced.csv"
 LEAST_BETWEEN = timedelta(hours=1)
 """A month that was asked for less than this long ago is not asked for again."""
@@ -71,8 +72,12 @@ def fetch_costs(
     changed = []
     for month, end in _months(folder, first_day, now):
         pages = list(_answers(source, fetch, api, api.costs, key, (month, end), pause))
-        used = list(_answers(source, fetch, api, api.usage, key, (month, end), pause)) if fetch.tokens else []
-        wrote, unplaced = _write(source, folder, api, month, pages, used)
+        used = (
+            list(_answers(source, fetch, api, api.usage, key, (month, end), pause))
+            if fetch.tokens and api.usage
+            else []
+        )
+        wrote, unplaced = _write(source, folder, api, (month, end), pages, used)
         if wrote:
             changed.append(folder / f"{month:%Y-%m}.csv")
             log(f"source {source.name}: costs of {month:%Y-%m} were fetched, {len(pages) + len(used)} answers")
@@ -114,12 +119,12 @@ def _answers(
         import httpx2
     except ModuleNotFoundError as error:
         raise FetchFailed(f"fetch needs httpx2, which is not installed: {install('fetch')}") from error
-    url = f"{(fetch.url or api.url).rstrip('/')}{of.path}"
+    url = f"{(fetch.url or api.url).rstrip('/')}{of.path.format(account=fetch.account)}"
     more: Parameters | None = []
     with httpx2.Client(headers=dict(api.headers(key)), timeout=PATIENCE_SECONDS, follow_redirects=False) as client:
         for _ in range(MOST_PAGES):
             text = _asked(source, client, url, [*of.asked(*days), *(more or [])], key, pause)
-            answer = _read(source, url, text)
+            answer = _read(source, url, of.listed, text)
             yield text, answer
             try:
                 more = of.following(answer)
@@ -160,23 +165,25 @@ def _asked(
     raise FetchFailed(f"source {source.name!r}: {url} did not answer: {shown}. What was fetched before stands")
 
 
-def _read(source: Source, url: str, text: str) -> dict[str, Any]:
+def _read(source: Source, url: str, listed: str, text: str) -> dict[str, Any]:
     try:
         answer = json.loads(text, parse_float=Decimal)
     except ValueError as error:
         raise FetchFailed(f"source {source.name!r}: {url} answered what is no JSON: {text[:80]!r}") from error
-    if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
-        raise FetchFailed(f"source {source.name!r}: {url} answered without `data`: {text[:80]!r}")
+    if not isinstance(answer, dict) or not isinstance(answer.get(listed), list):
+        raise FetchFailed(f"source {source.name!r}: {url} answered without `{listed}`: {text[:80]!r}")
     return answer
 
 
 def _write(
-    source: Source, folder: Path, api: VendorApi, month: date, pages: list[Page], used: list[Page]
+    source: Source, folder: Path, api: VendorApi, days: tuple[date, date], pages: list[Page], used: list[Page]
 ) -> tuple[bool, int]:
     """Keep the answers, and the month's file where it changed; also how many tokens are of no charge."""
-    costs, usage = (_rows(source, api, of, answers) for of, answers in ((api.costs, pages), (api.usage, used)))
-    placed, unplaced = _placed(api, costs, usage)
-    columns = (*api.costs.columns, "tokens")
+    month, end = days
+    # Who answers by month tells of today, too, which is not over.
+    costs = [row for row in _rows(source, api, api.costs, pages) if str(month) <= (row["date"] or "") < str(end)]
+    placed, unplaced = _placed(api, costs, _rows(source, api, api.usage, used) if api.usage else [])
+    columns = (*api.costs.columns, *(["tokens"] if api.usage else []))
     rows = [tuple(row.get(name) or "" for name in columns) for row in placed]
     changed = _replaced(folder / f"{month:%Y-%m}.csv", _csv(columns, rows), len(rows) > 0)
     # Last: without its answers a month is asked for again.

@@ -1,4 +1,4 @@
-"""What a vendor's module says of its API: costs, and the tokens that they were for."""
+"""What a vendor's module says of its API: costs, and the tokens that they were for, if any."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Endpoint:
     """
 
     path: str
+    """`{account}` in it is that of `fetch`."""
     asked: Callable[[date, date], Parameters]
     """The parameters that ask for [first, end)."""
     following: Callable[[Mapping[str, Any]], Parameters | None]
@@ -26,6 +27,8 @@ class Endpoint:
     rows: Callable[[Mapping[str, Any]], Iterator[Row]]
     columns: tuple[str, ...]
     """Of the rows, in the order of the file."""
+    listed: str = "data"
+    """What an answer calls the list that it has to have."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,9 @@ class VendorApi:
     headers: Callable[[str], Mapping[str, str]]
     """Of a key."""
     costs: Endpoint
-    usage: Endpoint
-    of_tokens: tuple[str, ...]
+    usage: Endpoint | None = None
+    """None: it bills no tokens."""
+    of_tokens: tuple[str, ...] = ()
 
 
 INPUT, CACHED, OUTPUT = "Input tokens", "Cached input tokens", "Output tokens"
