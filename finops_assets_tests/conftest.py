@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import os
 import shutil
@@ -41,6 +42,9 @@ from finops_assets_tests import shared
 
 # Where CI starts this in the background, each step of each run would wait for its log's `tail`.
 heed_signals()
+
+# As the command line has it.
+gc.set_threshold(50_000, 20, 20)
 
 # It changes how often sensors look, for the daemons of tests alone.
 collect_ignore = ["impatient.py"]

@@ -45,9 +45,8 @@ class Process:
 
 
 def this_process() -> Process:
-    """The process that asks. Not cached by id: a fork has another one."""
-    pid = os.getpid()
-    return Process(socket.gethostname(), _machine(), _boot(), _table(), pid, _started(pid) or "")
+    """The process that asks."""
+    return _asking(os.getpid())
 
 
 def state(process: Process) -> State:
@@ -108,6 +107,15 @@ def _is(link: Path, path: Path) -> bool:
         return link.samefile(path)
     except OSError:
         return False
+
+
+@cache
+def _asking(pid: int) -> Process:
+    return Process(socket.gethostname(), _machine(), _boot(), _table(), pid, _started(pid) or "")
+
+
+# A fork is another process, whose number may be one that its parent's parent had.
+os.register_at_fork(after_in_child=_asking.cache_clear)
 
 
 def _started(pid: int) -> str | None:
