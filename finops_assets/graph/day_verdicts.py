@@ -150,6 +150,8 @@ class Hold:
     text: str
     awaited: bool = False
     """Its bill is not due yet: nothing is wrong."""
+    without_rows: bool = False
+    """There is not one row of what it judged."""
     of_sources: Mapping[str, str] = field(default_factory=dict)
     """Of a verdict over all sources, those whose part it holds, with what it says of each; empty: the whole day."""
 
@@ -212,7 +214,8 @@ def _failed(check: dg.AssetCheckKey, said: AssetCheckEvaluation | None) -> Hold:
         for source, part in blocking.items()
         if isinstance(part, Mapping) and part.get("blocks")
     }
-    return Hold(check, told(said.description), awaited, of_sources)
+    rows = said.metadata.get("rows")
+    return Hold(check, told(said.description), awaited, rows is not None and rows.value == 0, of_sources)
 
 
 def _on_newest(

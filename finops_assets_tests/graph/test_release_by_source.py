@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
@@ -199,6 +200,24 @@ def test_a_source_that_was_not_run_for_a_day_is_awaited_beside_the_others(
     assert run.success
     assert run.materialized(ROLLUP) == DAYS
     assert {c.state for (source, _), c in coverage(graph).items() if source == "gcp"} == {"awaited"}
+    with graph.platform.warehouse.reading() as connection:
+        assert compare(connection, Period(FIRST, date(2026, 9, 4))).late == {"gcp": DAYS}
+
+
+def test_what_never_came_of_a_source_that_is_not_required_is_awaited_and_is_no_zero(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    small_estate(tmp_path, FIRST, LAST)
+    shutil.rmtree(tmp_path / "estate" / "gcp")
+    (tmp_path / "estate" / "gcp").mkdir()
+    graph = Graph(settings_for(tmp_path, FIRST, not_required=["gcp"]), instance)
+    run = graph.run(FIRST, LAST)
+    assert run.success
+    assert run.materialized(ROLLUP) == DAYS
+    covered = coverage(graph)
+    assert {(c.state, c.shown) for (source, _), c in covered.items() if source == "gcp"} == {("awaited", "nothing")}
+    assert "nothing was ever delivered" in covered["gcp", BAD].reason
+    assert {c.state for (source, _), c in covered.items() if source != "gcp"} == {"built"}
     with graph.platform.warehouse.reading() as connection:
         assert compare(connection, Period(FIRST, date(2026, 9, 4))).late == {"gcp": DAYS}
 

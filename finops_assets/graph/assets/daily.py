@@ -38,6 +38,7 @@ from finops_assets.ingest.raw_days import sum_totals
 from finops_assets.judge.gates import currency as currency_gates
 from finops_assets.judge.gates import facts as facts_gates
 from finops_assets.judge.gates import rollup as rollup_gates
+from finops_assets.judge.gates.raw import COMPLETE
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
 from finops_assets.settings.currency import Currency
@@ -190,6 +191,9 @@ def _choose(instance: dg.DagsterInstance, platform: Platform, days: list[date]) 
                     run.wait(key, hold.text)
                 elif source.required:
                     run.hold(key, hold.text)
+                elif hold.without_rows and hold.check.name == COMPLETE:
+                    # Such a source is taken as it is; but of what never came nobody knows that it cost nothing.
+                    run.wait(key, hold.text)
     return run
 
 
