@@ -133,3 +133,38 @@ def test_a_layout_that_knows_its_columns_takes_no_mapping(tmp_path: Path) -> Non
     (tmp_path / "codehost.toml").write_text(MAPPING, encoding="utf-8")
     with pytest.raises(ConfigError, match="mapping is for layout files"):
         parse_settings(Site(tmp_path, layout="aws-cur, mapping: codehost.toml").text, tmp_path / "finops.yaml")
+
+
+CONTRACTS = """\
+title = "Contracts"
+[columns]
+ChargePeriodStart = "{begins}"
+ChargePeriodEnd = "{ends}"
+BilledCost = "{fee}"
+BillingCurrency = "{currency}"
+ChargeCategory = "'Purchase'"
+ChargeFrequency = "'Recurring'"
+ServiceName = "{product}"
+PricingQuantity = "{seats}"
+PricingUnit = "'Seats'"
+Tags = "json_object('team', {team})"
+"""
+CONTRACT = "product,seats,fee,currency,begins,ends,team\nDesign tool,25,3650,USD,2026-10-01,2027-10-01,web\nWiki,10,31,EUR,2026-10-02,2026-11-02,core-team\n"
+
+
+def test_contracts_of_seats_are_accrued_by_day_and_billed_on_theirs(tmp_path: Path) -> None:
+    made = site(tmp_path, CONTRACTS, CONTRACT)
+    made.run_all(*DAYS)
+    assert not {key: verdict.message for key, verdict in made.judge(*DAYS).items() if not verdict.passed}
+    [seats] = made.rows(DAYS[0], "PricingQuantity, PricingUnit, ChargeFrequency, ChargePeriodEnd")
+    assert [str(value) for value in seats] == ["25.000000000000000000", "Seats", "Recurring", "2027-10-01 00:00:00"]
+    with made.platform.warehouse.reading() as connection:
+        accrued = connection.execute(
+            "SELECT accrual_date::VARCHAR, team, BillingCurrency, sum(accrued_cost) FROM daily_accrued_cost GROUP BY ALL"
+            " HAVING sum(accrued_cost) <> 0 ORDER BY ALL"
+        ).fetchall()
+        assert accrued == [
+            (DAYS[0], "web", "USD", Decimal(10)), (DAYS[1], "core", "EUR", Decimal(1)), (DAYS[1], "web", "USD", Decimal(10)),
+        ]  # fmt: skip
+        booked = connection.execute("SELECT team, sum(billed_cost) FROM daily_cost_by_team GROUP BY ALL ORDER BY ALL")
+        assert booked.fetchall() == [("core", Decimal(31)), ("web", Decimal(3650))], "cash is not accrued"
