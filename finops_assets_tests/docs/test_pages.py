@@ -74,13 +74,14 @@ def test_a_block_of_yaml_is_valid(block: Block, tmp_path: Path) -> None:
             named = [{"name": f"rule_{place}", **rule} for place, rule in enumerate(rules)]
             assert RulesAlone.model_validate({"attribution_rules": named})
         case _:
-            text = whole(block.text)
-            # A file that the page shows.
-            for mapping in (b for b in blocks("toml") if b.page == block.page):
-                shown = tmp_path / "shown.toml"
+            texts = [whole(block.text)]
+            # Each file that the page shows.
+            for place, mapping in enumerate(b for b in blocks("toml") if b.page == block.page):
+                shown = tmp_path / f"shown{place}.toml"
                 shown.write_text(mapping.text, encoding="utf-8")
-                text = re.sub(r"mapping: [\w./]+", f"mapping: {shown}", text)
-            assert parse_settings(text, PROJECT / "finops.yaml")
+                texts.append(re.sub(r"mapping: [\w./]+", f"mapping: {shown}", texts[0]))
+            for text in texts[1:] or texts:
+                assert parse_settings(text, PROJECT / "finops.yaml")
 
 
 def test_a_mistake_in_a_block_would_be_found() -> None:
