@@ -321,21 +321,31 @@ def per_unit(rows: pd.DataFrame, grain: str, currency: str) -> Spec:
         says = (
             f"{'week of ' if grain == 'week' else ''}{day}: {f'{one:,.6f} {currency}, ' if one is not None else ''}{of}"
         )
-        values.append({"day": day, "cost": None if one is None else float(one), "says": says})
-    return _chart(
-        150,
-        [
+        if row["unusual"]:
+            says += f"; an unusual {row['unusual']} from about {row['usual_per_unit']:f}"
+        values.append(
+            {"day": day, "cost": None if one is None else float(one), "says": says, "unusual": bool(row["unusual"])}
+        )
+    encoding = {
+        "x": {"field": "day", "type": "temporal", "timeUnit": _unit(grain == "week"), "axis": _DAY_AXIS},
+        "y": {"field": "cost", "type": "quantitative", "axis": {"title": f"{currency} of one", "tickCount": 4}},
+        "tooltip": {"field": "says"}, "description": {"field": "says"},
+    }  # fmt: skip
+    line = {"type": "line", "point": True, "color": "var(--s1)", "invalid": "break-paths-show-path-domains"}
+    layers: list[Spec] = [{"data": {"values": values}, "mark": line, "encoding": encoding}]
+    if unusual := [value for value in values if value["unusual"]]:
+        marked = {"type": "point", "filled": True, "size": 110, "color": "var(--critical)"}
+        layers.append({"data": {"values": unusual}, "mark": marked, "encoding": encoding})
+    if (most := rows["most_per_unit"].dropna()).size:
+        says = f"at most {most.iloc[0]:f} {currency} of one"
+        layers.append(
             {
-                "data": {"values": values},
-                "mark": {"type": "line", "point": True, "color": "var(--s1)", "invalid": "break-paths-show-path-domains"},
-                "encoding": {
-                    "x": {"field": "day", "type": "temporal", "timeUnit": _unit(grain == "week"), "axis": _DAY_AXIS},
-                    "y": {"field": "cost", "type": "quantitative", "axis": {"title": f"{currency} of one", "tickCount": 4}},
-                    "tooltip": {"field": "says"}, "description": {"field": "says"},
-                },
+                "data": {"values": [{"cost": float(most.iloc[0]), "says": says}]},
+                "mark": {"type": "rule", "color": "var(--warning)", "strokeWidth": 2, "strokeDash": [6, 4]},
+                "encoding": {name: encoding[name] for name in ("y", "tooltip", "description")},
             }
-        ],
-    )  # fmt: skip
+        )
+    return _chart(150, layers)
 
 
 def budgets(rows: pd.DataFrame, currency: str) -> Spec:

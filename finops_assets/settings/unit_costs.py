@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
@@ -24,6 +25,10 @@ class UnitCost(Section):
     """Which quantity, as unit_metrics calls it."""
     cost: SharedWhat | None = None
     """Which cost: all conditions hold; none: all of it."""
+    most: Mapping[Annotated[str, Field(pattern=r"^[A-Z]{3}$")], Annotated[Decimal, Field(gt=0)]] = Field(
+        default_factory=dict
+    )
+    """Currency -> what one may cost: a month of which one costs more is told."""
 
     @model_validator(mode="after")
     def _of_the_rollup(self) -> UnitCost:

@@ -276,6 +276,10 @@ _SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
     "quantity": (MONEY, "how much of it there was on the days that count"),
     "effective_per_unit": (MONEY, "effective cost of one, at 18 places; null where nothing was counted", _CURRENCY),
     "billed_per_unit": (MONEY, "billed cost of one, at 18 places; null where nothing was counted", _CURRENCY),
+    "most_per_unit": (MONEY, "what one may cost (effective), as finops.yaml says; null where it says nothing", _CURRENCY),
+    "most_percent": (PERCENT, "effective cost of one, of what one may cost", "%"),
+    "usual_per_unit": (MONEY, "of an unusual day: effective cost of one that was to be expected; an estimate, at 6 places", _CURRENCY),
+    "unusual": (TEXT, "of a day: rise or fall where one cost unusually much or little; null where it did not"),
     # Tokens.
     "model": (TEXT, "model, as SkuPriceDetails has it (ModelId), else SkuId"),
     "token_type": (TEXT, "what the meter (SkuMeter) calls them: input, cached input, output, …"),
@@ -639,7 +643,8 @@ ALL = (
         "What one of something costs, by day, week and month: cost of a selection by a quantity. Days count of which both are"
         " known.",
         "unit_cost metric dimensions grain period_start period_end currency effective_cost billed_cost quantity"
-        " effective_per_unit billed_per_unit days days_without_quantity days_without_cost",
+        " effective_per_unit billed_per_unit days days_without_quantity days_without_cost most_per_unit most_percent"
+        " usual_per_unit unusual",
         dimensions="whose quantity and cost it is, as a JSON object; null: of all",
         days="days that count: quantity and cost are known",
         effective_cost="effective cost of the days that count; null where none does",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,14 +18,17 @@ from finops_assets.base.errors import ConfigError
 from finops_assets.cli.program import app
 from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets.evaluate.allocation.metric import MetricError
-from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, unit_costs
+from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, over_most, unit_costs, unusual_lately
 from finops_assets.evaluate.unit_costs.quantities import read_quantities
+from finops_assets.evaluate.unit_costs.unusual import mark_unusual
+from finops_assets.settings.anomalies import Anomalies
 from finops_assets.settings.unit_costs import UnitMetrics
 from finops_assets_tests.conftest import Site, focus_row
 from finops_assets_tests.running import Graph
 
 pytestmark = pytest.mark.slow
 
+D = Decimal
 MakeSite = Callable[..., Site]
 DAYS = ["2026-09-07", "2026-09-08", "2026-09-09"]  # Monday to Wednesday
 UNITS = """
@@ -38,8 +41,11 @@ unit_costs:
 
 @pytest.fixture
 def site(make_site: MakeSite) -> Site:
+    return three_days(make_site(first_day="2026-09-07", extra=UNITS))
+
+
+def three_days(site: Site) -> Site:
     """Three days: core costs 3 a day for compute and 1 for storage, web 5 in all; on the last day nothing of core."""
-    site = make_site(first_day="2026-09-07", extra=UNITS)
     rows = []
     for day in DAYS:
         amounts = [("core", "Compute", "3"), ("core", "Storage", "1")] if day != DAYS[2] else []
@@ -62,7 +68,7 @@ def figures(site: Site) -> dict[tuple[str, str, str, str], tuple[object, ...]]:
     with site.platform.warehouse.reading() as connection:
         values = {name: d.values for name, d in settings.dimensions.items()}
         quantities = read_quantities(connection, UnitMetrics(file=site.folder / "units.csv"), list(values), values)
-        table = unit_costs(connection, settings.unit_costs, quantities)
+        table = unit_costs(connection, settings.unit_costs, quantities, settings.anomalies)
     assert set(table["currency"]) <= {"USD"}
     kept = ["effective_cost", "quantity", "effective_per_unit", "days", "days_without_quantity", "days_without_cost"]
     return {
@@ -152,14 +158,78 @@ def test_settings_say_what_they_lack(make_site: MakeSite) -> None:
             _ = make_site(extra=extra).platform
 
 
+def of_days(amounts: list[str], first: date = date(2026, 7, 6), quantity: str = "100") -> list[dict[str, object]]:
+    """Rows of days of one unit cost: what one cost on each day from a Monday on; empty is a gap."""
+    return [
+        {
+            "unit_cost": "cost_per_order", "dimensions": None, "currency": "USD", "grain": "day",
+            "period_start": first + timedelta(days=n), "quantity": D(quantity) if one else None,
+            "effective_cost": D(one) * D(quantity) if one else None, "effective_per_unit": D(one) if one else None,
+            "usual_per_unit": None, "unusual": None,
+        }
+        for n, one in enumerate(amounts)
+    ]  # fmt: skip
+
+
+def test_a_day_on_which_one_cost_unusually_much_is_marked_and_told() -> None:
+    usual = [("0.50", "0.51", "0.49", "0.50", "0.52", "0.30", "0.31")[n % 7] for n in range(56)]
+    rows = of_days([*usual[:50], "0.95", "", *usual[52:]])
+    mark_unusual(rows, Anomalies())
+    [marked] = [row for row in rows if row["unusual"]]
+    assert (marked["period_start"], marked["unusual"]) == (date(2026, 8, 25), "rise")
+    assert abs(D(str(marked["usual_per_unit"])) - D("0.51")) < D("0.02")
+    assert unusual_lately(pd.DataFrame(rows)) == [
+        f"cost_per_order, 2026-08-25: 0.950000 USD, a rise from about {marked['usual_per_unit']}"
+    ]
+    assert unusual_lately(pd.DataFrame(rows[:50] + of_days(usual, date(2026, 9, 7))[:7])) == []
+    # The same of so few orders that it is no money: 0.44 a piece, of 5.
+    few = of_days([*usual[:50], "0.95", *usual[51:]], quantity="5")
+    mark_unusual(few, Anomalies())
+    assert not [row for row in few if row["unusual"]]
+    mark_unusual(few, Anomalies(min_amount=2))
+    assert [row["period_start"] for row in few if row["unusual"]] == [date(2026, 8, 25)]
+    # A gap is no fall, and neither is what begins anew after a month of gaps.
+    gaps = of_days([*usual[:28], *[""] * 20, *usual[48:]])
+    mark_unusual(gaps, Anomalies())
+    assert not [row for row in gaps if row["unusual"]]
+
+
+def test_a_month_in_which_one_costs_more_than_it_may_is_told(make_site: MakeSite) -> None:
+    limited = UNITS.replace("{ServiceCategory: Compute}", "{ServiceCategory: Compute}, most: {USD: 0.9, EUR: 0.1}")
+    site = make_site(first_day="2026-08-31", extra=limited)
+    rows = [
+        focus_row(day, EffectiveCost=cost, ServiceCategory="Compute")
+        for day, cost in (("2026-08-31", "9"), (DAYS[0], "6"))
+    ]
+    site.put_csv("bill.csv", *rows)
+    site.run_all("2026-08-31", DAYS[0])
+    settings = site.platform.settings
+    for orders, told in (("6", ["cost_per_order, 2026-09: 1.000000 USD, at most 0.9 (111 %, 1 days)"]), ("7", [])):
+        count(site, "2026-08-31,orders,1", f"{DAYS[0]},orders,{orders}", header="date,metric,quantity")
+        with site.platform.warehouse.reading() as connection:
+            quantities = read_quantities(connection, UnitMetrics(file=site.folder / "units.csv"), [], {})
+            table = unit_costs(connection, settings.unit_costs, quantities, settings.anomalies)
+        assert over_most(table) == told
+    [august] = table[(table["grain"] == "month") & (table["period_start"] == date(2026, 8, 1))].to_dict("records")
+    assert (august["most_per_unit"], august["most_percent"]) == (D("0.9"), 1000.0)
+    with pytest.raises(ConfigError, match="unit_costs"):
+        _ = make_site(extra=limited.replace("USD: 0.9", "usd: 0.9")).platform
+
+
 @pytest.mark.long
-def test_the_asset_makes_it_and_the_report_shows_it(site: Site) -> None:
+def test_the_asset_makes_it_and_the_report_shows_it(make_site: MakeSite) -> None:
+    limited = make_site(first_day="2026-09-07", extra=UNITS.replace("Compute}", "Compute}, most: {USD: 0.4}"))
+    site = three_days(limited)
     count(site, "2026-09-07,orders,2,core", "2026-09-09,orders,4,core")
     with dg.DagsterInstance.ephemeral() as instance:
         graph = Graph(site.platform.settings, instance)
         assert graph.run(date(2026, 9, 7), date(2026, 9, 9)).success
         graph.publish(UNIT_COSTS)
         [made] = instance.fetch_materializations(dg.AssetKey(UNIT_COSTS), limit=5).records
+        for check in ("within_limits", "as_usual"):
+            key = dg.AssetCheckKey(dg.AssetKey(UNIT_COSTS), check)
+            [judged] = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
+            assert judged.status.value == ("FAILED" if check == "within_limits" else "SUCCEEDED")
     assert made.asset_materialization is not None
     assert made.asset_materialization.metadata["metrics that were never counted"].value == "calls"
     command = ["report", "units", "--grain", "month", "--format", "csv", "--config", str(site.folder / "finops.yaml")]

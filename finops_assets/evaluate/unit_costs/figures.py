@@ -21,6 +21,9 @@ from finops_assets.base.sql import identifier
 from finops_assets.cost.coverage import BUILT, coverage_of
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.unit_costs.quantities import Of, Quantity
+from finops_assets.evaluate.unit_costs.unusual import mark_unusual
+from finops_assets.focus.money import percent
+from finops_assets.settings.anomalies import Anomalies
 from finops_assets.settings.unit_costs import UnitCost
 from finops_assets.tables.declarations import table
 from finops_assets.tables.values import exact_frame
@@ -29,6 +32,7 @@ UNIT_COSTS = "unit_costs"
 COLUMNS = tuple(column.name for column in table(UNIT_COSTS).columns)
 Grain = Literal["day", "week", "month"]
 GRAINS: tuple[Grain, ...] = ("day", "week", "month")
+LATELY = 7
 _GRAIN = Decimal(1).scaleb(-18)
 _EXACT = Context(prec=80)
 
@@ -40,7 +44,10 @@ class _Cost:
 
 
 def unit_costs(
-    connection: duckdb.DuckDBPyConnection, costs: Sequence[UnitCost], quantities: Iterable[Quantity]
+    connection: duckdb.DuckDBPyConnection,
+    costs: Sequence[UnitCost],
+    quantities: Iterable[Quantity],
+    anomalies: Anomalies,
 ) -> pd.DataFrame:
     """The table `unit_costs`: a row a unit cost, whose quantity it is, period and currency. Amounts are Decimal."""
     by_metric: dict[str, dict[Of, dict[date, Decimal]]] = {}
@@ -53,7 +60,38 @@ def unit_costs(
         for of, amounts in sorted(by_metric.get(cost.metric, {}).items())
         for row in _rows(cost, of, amounts, _by_day(connection, cost, of), known)
     ]
+    mark_unusual([row for row in rows if row["grain"] == "day"], anomalies)
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
+
+
+def over_most(table: pd.DataFrame) -> list[str]:
+    """Of what one costs more than it may in the newest month that is known, in sentences."""
+    months = table[(table["grain"] == "month") & table["effective_per_unit"].notna()]
+    newest = months.sort_values("period_start").groupby(["unit_cost", "dimensions", "currency"], dropna=False).tail(1)
+    return [
+        f"{row['unit_cost']}{_of(row['dimensions'])}, {row['period_start']:%Y-%m}: {row['effective_per_unit']:.6f} {row['currency']},"
+        f" at most {row['most_per_unit']:f} ({row['most_percent']:.0f} %, {row['days']} days)"
+        for row in newest.to_dict("records")
+        if row["most_per_unit"] is not None and row["effective_per_unit"] > row["most_per_unit"]
+    ]
+
+
+def unusual_lately(table: pd.DataFrame) -> list[str]:
+    """The unusual days among the newest LATELY of each series, in sentences."""
+    told = []
+    days = table[(table["grain"] == "day") & table["effective_per_unit"].notna()].sort_values("period_start")
+    for row in days.groupby(["unit_cost", "dimensions", "currency"], dropna=False).tail(LATELY).to_dict("records"):
+        if row["unusual"]:
+            told.append(
+                f"{row['unit_cost']}{_of(row['dimensions'])}, {row['period_start']:%Y-%m-%d}: {row['effective_per_unit']:.6f}"
+                f" {row['currency']}, a {row['unusual']} from about {row['usual_per_unit']:f}"
+            )
+    return told
+
+
+def _of(dimensions: str | None) -> str:
+    named = json.loads(dimensions) if dimensions else {}
+    return "".join(f" of {name} {value}" for name, value in named.items())
 
 
 def units_of(
@@ -110,6 +148,7 @@ def _rows(
                 quantity = sum((amounts[day] for day in both), Decimal(0)) if both else None
                 spent = [of_day[day] for day in both if day in of_day]
                 effective = sum((c.effective for c in spent), Decimal(0)) if both else None
+                one, most = _divided(effective, quantity), cost.most.get(currency)
                 billed = sum((c.billed for c in spent), Decimal(0)) if both else None
                 yield {
                     "unit_cost": cost.name,
@@ -122,11 +161,15 @@ def _rows(
                     "effective_cost": effective,
                     "billed_cost": billed,
                     "quantity": quantity,
-                    "effective_per_unit": _divided(effective, quantity),
+                    "effective_per_unit": one,
                     "billed_per_unit": _divided(billed, quantity),
                     "days": len(both),
                     "days_without_quantity": sum(day not in amounts for day in days),
                     "days_without_cost": sum(day not in known for day in days),
+                    "most_per_unit": most,
+                    "most_percent": percent(one, most) if one is not None and most else None,
+                    "usual_per_unit": None,
+                    "unusual": None,
                 }
 
 

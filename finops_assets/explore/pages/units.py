@@ -15,11 +15,11 @@ from finops_assets.explore.pages.page import Chart, Page
 
 SHOWN = (
     "unit_cost", "of", "metric", "period_start", "quantity", "effective_cost", "effective_per_unit", "billed_per_unit", "days",
-    "days_without_quantity", "days_without_cost",
+    "days_without_quantity", "days_without_cost", "most_per_unit", "most_percent", "usual_per_unit", "unusual",
 )  # fmt: skip
 HEADINGS = {
     "unit_cost": "cost", "period_start": "from", "effective_per_unit": "effective of one", "billed_per_unit": "billed of one",
-    "days_without_quantity": "not counted", "days_without_cost": "cost missing",
+    "days_without_quantity": "not counted", "days_without_cost": "cost missing", "most_per_unit": "at most", "most_percent": "% of it", "usual_per_unit": "usual",
 }  # fmt: skip
 MOST_CHARTS = 6
 BY_WEEK_FROM = 62
