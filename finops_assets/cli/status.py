@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
 
 import pandas as pd
 import typer
@@ -37,14 +38,16 @@ def status(format: FormatOption = "table", output: OutputOption = None, config: 
         settings = load_settings(config)
         platform = Platform(settings)
         with platform.warehouse.reading() as connection:
-            found = coverage_of(connection)
+            everything = coverage_of(connection)
             gone = taken_out(connection, platform.source_names)
+        found = [c for c in everything if c.source in platform.source_names]
+        others = [c for c in everything if c.source not in (*platform.source_names, *gone)]
         if format == "table":
             write_table(_overview(platform.source_names, found), format, output)
             _tell(found)
         else:
             write_table(_rows(found), format, output)
-        for said in taken_out_told(gone, gone):
+        for said in [*taken_out_told(gone, gone), *_left_over(others)]:
             say("warning", said)
     if any(c.state == HELD for c in found):
         raise typer.Exit(HELD_CODE)
@@ -94,6 +97,20 @@ def _spans(found: Iterable[Coverage]) -> Iterator[tuple[str, str, str, str, str]
     ):
         said = " (its last good version is in the figures)" if shown == PREVIOUS else ""
         yield state, named_days(days), source, reason, said
+
+
+def _left_over(gone: Iterable[Coverage]) -> Iterator[str]:
+    """Of sources without cost that finops.yaml has no more: the days that are still noted as held or awaited."""
+    days: dict[str, list[date]] = {}
+    for c in gone:
+        if c.state != BUILT:
+            days.setdefault(c.source, []).append(c.day)
+    for source, of_source in sorted(days.items()):
+        first, end = min(of_source), max(of_source) + timedelta(days=1)
+        yield (
+            f"source {source} is not in finops.yaml any more: it still counts as not built on"
+            f" {'1 day' if len(of_source) == 1 else f'{len(of_source)} days'}. Put it back, or let it leave all days: finops run {first} {end}"
+        )
 
 
 def _rows(found: list[Coverage]) -> pd.DataFrame:

@@ -99,6 +99,14 @@ def enter_coverage(
     connection.unregister("coverage_now")
 
 
+def forget_others(connection: duckdb.DuckDBPyConnection, days: Iterable[date], sources: Iterable[str]) -> None:
+    """Within a transaction: these days are made of these sources; of one that was taken out nothing is awaited or held."""
+    connection.execute(
+        f"DELETE FROM {COVERAGE_TABLE} WHERE list_contains(?, charge_date) AND NOT list_contains(?, source)",
+        [list(days), list(sources)],
+    )
+
+
 def is_behind(lake: Lake, rules: Rules, key: Key, judged: Coverage | None) -> bool:
     """Do the lake and the rules make something else of a (source, day) now than what was judged last, if it was?"""
     return lake.holds(lake.day_file("raw", *key)) if judged is None else judged.stamp != facts_stamp(lake, rules, *key)

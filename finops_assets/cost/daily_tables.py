@@ -14,7 +14,7 @@ from finops_assets.base.content import versions_by_day
 from finops_assets.cost import accrual, commitments, corrections, restatements, sparse
 from finops_assets.cost import coverage as coverages
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.cost.coverage import Covered, enter_coverage
+from finops_assets.cost.coverage import Covered, enter_coverage, forget_others
 from finops_assets.cost.engines.choose import engine_of
 from finops_assets.cost.engines.engine import Asked
 from finops_assets.cost.restatements import keep_history
@@ -64,6 +64,7 @@ def build_rollup(
                 if covered is not None:
                     judged = {key: _rolled_up(covered[key], built_from.get(key)) for key in covered if key[1] in chunk}
                 enter_coverage(connection, judged, built_from)
+                forget_others(connection, chunk, sources)
                 if not files:
                     for table in (ROLLUP_TABLE, commitments.COMMITMENTS, corrections.CORRECTIONS, ROLLED_UP):
                         warehouse.replace_days(connection, table, chunk, None)

@@ -255,6 +255,29 @@ def test_finops_run_counts_status_shows_and_backfill_asks_for_what_is_held_only(
     assert [(row["charge_date"], row["source"], row["state"]) for row in rows] == [(str(BAD), "gcp", "held")]
 
 
+def test_a_source_that_was_taken_out_is_held_no_more(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_estate(tmp_path, FIRST, LAST)
+    shutil.rmtree(tmp_path / "estate" / "gcp")
+    (tmp_path / "estate" / "gcp").mkdir()
+    graph = Graph(settings_for(tmp_path, FIRST), instance)
+    graph.run(FIRST, LAST)
+    assert {c.state for (source, _), c in coverage(graph).items() if source == "gcp"} == {"held"}
+    left = tuple(s for s in graph.settings.sources if s.name != "gcp")
+    graph = Graph(graph.settings.model_copy(update={"sources": left}), instance)
+    monkeypatch.setattr(import_module("finops_assets.cli.status"), "load_settings", lambda _: graph.settings)
+    shown = CliRunner().invoke(app, ["status"])
+    assert shown.exit_code == 0, shown.output
+    told = "source gcp is not in finops.yaml any more: it still counts as not built on 3 days."
+    assert f"{told} Put it back, or let it leave all days: finops run {FIRST} 2026-09-04" in " ".join(
+        shown.output.split()
+    )
+    assert graph.run(FIRST, LAST).success
+    assert {source for source, _ in coverage(graph)} == {"aws", "azure"}
+    assert "any more" not in CliRunner().invoke(app, ["status"]).output
+
+
 def test_a_state_keeps_its_beginning_until_it_changes() -> None:
     at = datetime(2026, 9, 2, 8, tzinfo=UTC)
     with duckdb.connect() as connection:
