@@ -236,7 +236,7 @@ def compare(
         days &= reported_days(connection, before.first, period.end, rollup)
     covered = coverage_of(connection, before.first, period.end) if reported == REPORTED_NOW else []
     begun, unknown = _by_source(connection, before.first, period.end, days, reported, covered)
-    of_provider = _sources_of(connection, reported)
+    of_provider = sources_of_providers(connection, reported)
     known, late = {}, {source: set[date]() for source in begun}
     built = {(c.source, c.day) for c in covered if c.state == BUILT}
     begins: dict[str, date] = {}
@@ -307,7 +307,7 @@ def covered_days(
     days = {day for _, day in states}
     known: dict[str, set[date]] = {}
     unknown: dict[str, set[date]] = {}
-    for provider, sources in _sources_of(connection, REPORTED_NOW).items() if days else ():
+    for provider, sources in sources_of_providers(connection, REPORTED_NOW).items() if days else ():
         for day in days:
             found = [states.get((source, day)) for source in sources]
             if False in found:
@@ -317,7 +317,7 @@ def covered_days(
     return known, unknown
 
 
-def _sources_of(connection: duckdb.DuckDBPyConnection, reported: str) -> dict[str, list[str]]:
+def sources_of_providers(connection: duckdb.DuckDBPyConnection, reported: str = REPORTED_NOW) -> dict[str, list[str]]:
     """The sources that bill under each provider's name."""
     found: dict[str, list[str]] = {}
     for provider, source in connection.execute(f"SELECT DISTINCT provider, source FROM {reported}").fetchall():

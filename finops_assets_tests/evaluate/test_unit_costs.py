@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
@@ -17,13 +18,18 @@ from typer.testing import CliRunner
 from finops_assets.base.errors import ConfigError
 from finops_assets.cli.program import app
 from finops_assets.cost.coverage import Covered, enter_coverage
+from finops_assets.cost.daily_tables import build_rollup
 from finops_assets.evaluate.allocation.metric import MetricError
 from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, over_most, unit_costs, unusual_lately
 from finops_assets.evaluate.unit_costs.quantities import read_quantities
 from finops_assets.evaluate.unit_costs.unusual import mark_unusual
+from finops_assets.ingest.landing import land_source
+from finops_assets.ingest.raw_days import compose_days
+from finops_assets.platform import Platform
 from finops_assets.settings.anomalies import Anomalies
+from finops_assets.settings.load import parse_settings
 from finops_assets.settings.unit_costs import UnitMetrics
-from finops_assets_tests.conftest import Site, focus_row
+from finops_assets_tests.conftest import Site, csv_text, focus_row
 from finops_assets_tests.running import Graph
 
 pytestmark = pytest.mark.slow
@@ -123,6 +129,42 @@ def test_a_day_that_a_source_is_missing_from_does_not_count(site: Site) -> None:
     found = figures(site)
     assert found["cost_per_order", CORE, "day", "2026-09-08"] == (None, None, None, 0, 0, 1)
     assert found["cost_per_order", CORE, "month", "2026-09-01"] == (3, 2, Decimal("1.5"), 1, 0, 1)
+
+
+def test_a_source_that_bills_for_others_does_not_take_a_day_from_the_cost_of_a_provider(make_site: MakeSite) -> None:
+    days = [date(2026, 9, 7), date(2026, 9, 8)]
+    extra = """
+unit_metrics: units.csv
+unit_costs:
+  - {name: ours, metric: orders, cost: {provider: Ours}}
+  - {name: all, metric: orders}
+"""
+    site = make_site(first_day="2026-09-07", extra=extra)
+    two = "[{name: bill, uri: exports, layout: files}, {name: other, uri: others, layout: files}]"
+    (site.folder / "others").mkdir()
+    text = re.sub(r"sources: \[.*\]", f"sources: {two}", site.text)
+    site.__dict__["platform"] = platform = Platform(parse_settings(text, site.folder / "finops.yaml"))
+    site.put_csv("a.csv", *(focus_row(str(day), ProviderName="Ours", EffectiveCost="4") for day in days))
+    (site.folder / "others" / "b.csv").write_text(
+        csv_text([focus_row(str(day), ProviderName="Theirs", ResourceId="b", EffectiveCost="6") for day in days])
+    )
+    for source in platform.settings.sources:
+        land_source(platform.lake, platform.settings.engine, source, platform.settings.first_day)
+        compose_days(platform.lake, platform.settings.engine, source, days)
+    site.facts(*map(str, days))
+    build_rollup(platform.lake, platform.warehouse, platform.rules, platform.settings, days)
+    count(site, "2026-09-07,orders,2,", "2026-09-08,orders,2,")
+
+    def held(source: str) -> None:
+        with platform.warehouse.writing() as connection, platform.warehouse.transaction(connection):
+            enter_coverage(connection, {(source, days[0]): Covered("held", "late", "")}, [])
+
+    held("other")
+    found = figures(site)
+    assert found["ours", "", "month", "2026-09-01"] == (8, 4, 2, 2, 0, 0)
+    assert found["all", "", "month", "2026-09-01"] == (10, 2, 5, 1, 0, 1)
+    held("of whom nothing ever came")
+    assert figures(site)["ours", "", "month", "2026-09-01"] == (4, 2, 2, 1, 0, 1)
 
 
 def test_every_mistake_of_the_file_is_told(site: Site) -> None:

@@ -1,6 +1,6 @@
 """Cost of a selection of the rollup by a quantity: a day, a week, a month.
 
-Only days count of which both are known: the quantity, and the cost of every source. A day without a quantity is a gap,
+Only days count of which both are known: the quantity, and the cost of every source that may have some of it. A day without a quantity is a gap,
 not a zero, and so is one that a source is missing from.
 """
 
@@ -20,6 +20,7 @@ from finops_assets.base.period import days_between
 from finops_assets.base.sql import identifier
 from finops_assets.cost.coverage import BUILT, coverage_of
 from finops_assets.cost.rollup import ROLLUP_TABLE
+from finops_assets.evaluate.comparison import sources_of_providers
 from finops_assets.evaluate.unit_costs.quantities import Of, Quantity
 from finops_assets.evaluate.unit_costs.unusual import mark_unusual
 from finops_assets.focus.money import percent
@@ -53,12 +54,12 @@ def unit_costs(
     by_metric: dict[str, dict[Of, dict[date, Decimal]]] = {}
     for quantity in quantities:
         by_metric.setdefault(quantity.metric, {}).setdefault(quantity.of, {})[quantity.day] = quantity.amount
-    known = _whole_days(connection)
+    known = {cost.name: _whole_days(connection, cost) for cost in costs}
     rows = [
         row
         for cost in costs
         for of, amounts in sorted(by_metric.get(cost.metric, {}).items())
-        for row in _rows(cost, of, amounts, _by_day(connection, cost, of), known)
+        for row in _rows(cost, of, amounts, _by_day(connection, cost, of), known[cost.name])
     ]
     mark_unusual([row for row in rows if row["grain"] == "day"], anomalies)
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
@@ -107,11 +108,17 @@ def units_of(
     )
 
 
-def _whole_days(connection: duckdb.DuckDBPyConnection) -> set[date]:
-    """The days with the cost of every source."""
+def _whole_days(connection: duckdb.DuckDBPyConnection, cost: UnitCost) -> set[date]:
+    """The days with the cost of every source; of a cost of some providers, of those that bill under their names."""
     built = {day for (day,) in connection.execute(f"SELECT DISTINCT charge_date FROM {ROLLUP_TABLE}").fetchall()}
     covered = coverage_of(connection)
-    missing = {c.day for c in covered if c.state != BUILT}
+    elsewhere: set[str] = set()
+    if asked := cost.cost.provider if cost.cost else ():
+        of_provider = sources_of_providers(connection)
+        # Of a source that never had a day nobody knows what it bills.
+        elsewhere = {s for found in of_provider.values() for s in found}
+        elsewhere -= {s for provider in asked for s in of_provider.get(provider, ())}
+    missing = {c.day for c in covered if c.state != BUILT and c.source not in elsewhere}
     return (built | {c.day for c in covered}) - missing
 
 
