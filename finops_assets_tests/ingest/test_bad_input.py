@@ -400,10 +400,11 @@ def test_what_has_no_tags_is_advised_by_what_releases_it(make_site: MakeSite) ->
     site.run(D1)
     site.facts(D1)
     held = next(v for v in judge_facts(site.platform, [("bill", _dates([D1])[0])]) if not v.passed and v.blocking)
-    assert (
-        "attribution_rules; where that share is right, give a higher block_above under tag_policy: sources: bill"
-        in (held.next_step)
+    advice = (
+        "attribution_rules; where that share is right, give the source a higher block_above under tag_policy: sources"
     )
+    assert advice in held.next_step
+    assert "source bill:" in held.message, "which source"
     limits = "{bill: {team: {warn_above: 100, block_above: 100}}}"
     rules = "[{name: all, when: {source: bill}, set: {team: core}}]"
     for extra in (f"tag_policy: {{required: [team], sources: {limits}}}\n", f"attribution_rules: {rules}\n"):
