@@ -322,7 +322,7 @@ def per_unit(rows: pd.DataFrame, grain: str, currency: str) -> Spec:
             f"{'week of ' if grain == 'week' else ''}{day}: {f'{one:,.6f} {currency}, ' if one is not None else ''}{of}"
         )
         if row["unusual"]:
-            says += f"; an unusual {row['unusual']} from about {row['usual_per_unit']:f}"
+            says += f"; an unusual {row['unusual']} from about {row['usual_per_unit']:,.6f}"
         values.append(
             {"day": day, "cost": None if one is None else float(one), "says": says, "unusual": bool(row["unusual"])}
         )
@@ -337,7 +337,7 @@ def per_unit(rows: pd.DataFrame, grain: str, currency: str) -> Spec:
         marked = {"type": "point", "filled": True, "size": 110, "color": "var(--critical)"}
         layers.append({"data": {"values": unusual}, "mark": marked, "encoding": encoding})
     if (most := rows["most_per_unit"].dropna()).size:
-        says = f"at most {most.iloc[0]:f} {currency} of one"
+        says = f"at most {most.iloc[0]:,.6f} {currency} of one"
         layers.append(
             {
                 "data": {"values": [{"cost": float(most.iloc[0]), "says": says}]},

@@ -61,7 +61,7 @@ dimensions: {{team: {{keys: [team]}}, department: {{keys: [dept]}}, environment:
 budgets: budgets.csv
 unit_metrics: units.csv
 unit_costs:
-  - {{name: cost_per_order, metric: orders, cost: {{department: shop}}}}
+  - {{name: cost_per_order, metric: orders, cost: {{department: shop}}, most: {{USD: 0.75}}}}
 currency: {{reporting: EUR, rates: rates.csv}}
 shared_cost:
   - {{name: untagged, cost: {{team: __untagged__}}, method: proportional}}
@@ -79,7 +79,7 @@ RATES = "date,from,to,rate,source\n" + "".join(
 
 
 UNITS = "date,metric,quantity,team\n" + "".join(
-    f"{FIRST + timedelta(days=n)},orders,{n + 3},web\n" for n in range((LAST - FIRST).days) if n != 40
+    f"{FIRST + timedelta(days=n)},orders,{n + 3 if n != 44 else 9},web\n" for n in range((LAST - FIRST).days) if n != 40
 )
 
 

@@ -307,13 +307,18 @@ def test_what_one_costs_is_drawn_and_exact(here: Served, browser: Browser) -> No
     open_page(browser, here, f"/units?{OCTOBER}&currency=USD")
     one = browser.run("return [...document.querySelectorAll('#months td.unit data')].map(d => d.value)")
     said = [row for row in here.rows("report", "units") if row["currency"] == "USD"]
-    assert [Decimal(value) for value in one[::2]] == [Decimal(row["effective_per_unit"]) for row in said]
-    assert len(one) == 4, "two months, effective and billed"
+    assert [Decimal(value) for value in one[::3]] == [Decimal(row["effective_per_unit"]) for row in said]
+    assert len(one) == 6, "two months: effective, billed, and what it may cost"
     # 5 October is held, of 11 October nobody counted: neither is in October, or drawn.
     assert [(row["days_without_quantity"], row["days_without_cost"]) for row in said] == [("0", "0"), ("1", "1")]
     assert browser.run("return document.querySelector('h3, figcaption, .vega').closest('figure').innerText").startswith(
         "cost_per_order, team web"
     )
+    drawn = browser.run("return [...document.querySelectorAll('[aria-label]')].map(mark => mark.getAttribute('aria-label'))")
+    assert "at most 0.750000 USD of one" in drawn
+    # On 12 October the cost jumped, on the 15th the orders fell; each stands on the line, and is marked.
+    unusual = [label[:10] for label in drawn if "an unusual rise from about" in label]
+    assert sorted(unusual) == ["2026-10-12", "2026-10-12", "2026-10-15", "2026-10-15"]
 
 
 @pytest.mark.long
