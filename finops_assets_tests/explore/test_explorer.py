@@ -314,7 +314,9 @@ def test_what_one_costs_is_drawn_and_exact(here: Served, browser: Browser) -> No
     assert browser.run("return document.querySelector('h3, figcaption, .vega').closest('figure').innerText").startswith(
         "cost_per_order, team web"
     )
-    drawn = browser.run("return [...document.querySelectorAll('[aria-label]')].map(mark => mark.getAttribute('aria-label'))")
+    drawn = browser.run(
+        "return [...document.querySelectorAll('[aria-label]')].map(mark => mark.getAttribute('aria-label'))"
+    )
     assert "at most 0.750000 USD of one" in drawn
     # On 12 October the cost jumped, on the 15th the orders fell; each stands on the line, and is marked.
     unusual = [label[:10] for label in drawn if "an unusual rise from about" in label]
