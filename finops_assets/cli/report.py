@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import duckdb
+import pandas as pd
 import typer
 
 from finops_assets.base.errors import FinopsError
@@ -50,6 +51,7 @@ from finops_assets.evaluate.comparison import (
     latest_month,
     missing_days,
     no_figures,
+    reported_within,
     require_figures,
 )
 from finops_assets.evaluate.newest_facts import last_days
@@ -432,7 +434,12 @@ def report_units(
                 "no unit cost was made yet; set `unit_metrics` and `unit_costs` in finops.yaml and run days"
             )
         table = units_of(connection, grain, first.date() if first else None, end.date() if end else None)
-        write_table(table, format, output)
+        shown = None
+        if len(table):
+            begun, over = min(table["period_start"]), max(table["period_end"])
+            # As dates, whatever pandas makes of them.
+            shown = reported_within(connection, pd.Timestamp(begun).date(), pd.Timestamp(over).date())
+        write_table(table, format, output, made_of(connection, shown))
         gaps = table[(table["days_without_quantity"] > 0) | (table["days_without_cost"] > 0)]
         for (unit_cost, metric), rows in gaps.groupby(["unit_cost", "metric"], sort=True):
             say(

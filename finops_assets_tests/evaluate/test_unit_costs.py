@@ -283,6 +283,12 @@ def test_the_asset_makes_it_and_the_report_shows_it(make_site: MakeSite) -> None
     assert "periods lack up to 1 days of orders and up to 0 of a source's cost" in " ".join(done.stderr.split())
     shown = CliRunner().invoke(app, [word if word != "csv" else "table" for word in command])
     assert "0.500000" in shown.stdout
+    with site.platform.warehouse.writing() as connection, site.platform.warehouse.transaction(connection):
+        enter_coverage(connection, {("bill", date(2026, 9, 8)): Covered("held", "late", "")}, [])
+    site.platform.warehouse.publish(site.platform.lake)
+    told = CliRunner().invoke(app, [word if word != "csv" else "json" for word in command])
+    assert "bill has no figures for 1 day: 2026-09-08" in " ".join(told.stderr.split())
+    assert json.loads(told.stdout)["coverage"]["sources_late"] == {"bill": ["2026-09-08"]}
     (site.folder / "units.csv").unlink()
     with dg.DagsterInstance.ephemeral() as instance:
         broken = Graph(site.platform.settings, instance)

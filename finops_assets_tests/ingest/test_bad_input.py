@@ -394,6 +394,27 @@ def test_a_known_gap_is_advised_where_the_sums_stand_without_the_column_and_then
         assert site.judge(D1)["conforms", D1].passed
 
 
+def test_a_file_without_rows_is_told_to_a_day_that_is_missing_and_its_month_by_its_name_releases_it(
+    make_site: MakeSite,
+) -> None:
+    site = make_site()
+    site.put_csv("bill-2026-08.csv", *(focus_row(f"2026-08-{day}") for day in range(12, 32)))
+    site.put("bill-2026-09.csv", csv_text([focus_row(D1)]).splitlines()[0] + "\n")
+    site.put_csv("bill-2026-10.csv", *(focus_row(f"2026-10-{day}") for day in range(10, 32)))
+    site.run(D1)
+    held = site.judge(D1)["complete", D1]
+    assert not held.passed
+    assert "bill-2026-09.csv holds no rows" in held.next_step
+    assert "period_pattern takes it for that month's bill" in held.next_step
+    pattern = r"(?P<year>\d{4})-(?P<month>\d{2})"
+    settings = site.platform.settings
+    source = site.source.model_copy(update={"period_pattern": pattern})
+    changed = settings.model_copy(update={"sources": (source,)})
+    site.__dict__["platform"] = replace(site.platform, settings=changed)
+    site.run(D1)
+    assert site.judge(D1)["complete", D1].message.startswith("costs nothing: ")
+
+
 def test_what_has_no_tags_is_advised_by_what_releases_it(make_site: MakeSite) -> None:
     site = make_site(extra="tag_policy: {required: [team]}\n")
     site.put_csv("a.csv", focus_row(D1, Tags="", BilledCost="9", EffectiveCost="9"))

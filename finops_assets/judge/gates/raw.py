@@ -29,6 +29,7 @@ from finops_assets.settings.sources import Source
 from finops_assets.storage.day_files import facts_relation, raw_relation
 from finops_assets.storage.duck import connect
 from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, concerns, fall
+from finops_assets.storage.scope import scope_days
 
 COMPLETE, CONFORMS, PLAUSIBLE = "complete", "conforms", "plausible"
 GATES = {
@@ -109,7 +110,7 @@ def _complete(
             {"rows": rows[day], "rows_not_complete": count, "deliveries": len(covering), **figures},
             "say which of the deliveries counts; then run the day again"
             if any(g.beside for g in pending)
-            else _MISSING_STEP.format(source=source.name)
+            else _MISSING_STEP.format(source=source.name) + _of_no_days(live)
             if figures.get("empty") == MISSING
             else "wait for the provider to finish the delivery or have it delivered again; then run the day again",
         )
@@ -119,6 +120,17 @@ _MISSING_STEP = (
     "look whether the provider has exported the day, then run it again; if no charge was due on it, or the source has"
     " ended, say cadence: weekdays, monthly or irregular of source {source} in finops.yaml"
 )
+
+
+def _of_no_days(live: list[Generation]) -> str:
+    """What helps where a file without rows may be the day's bill, and nothing says of which days it is."""
+    silent = sorted(g.scope for g in live if not g.days and not scope_days(g.scope))
+    if not silent:
+        return ""
+    return (
+        f"; {silent[-1]} holds no rows, and nothing says of which days: where names of files tell their month,"
+        " period_pattern takes it for that month's bill"
+    )
 
 
 def _missing(source: Source, empty: Emptiness, latest: list[Generation]) -> str:
