@@ -59,8 +59,10 @@ def export_focus_command(
                 covered = [c for c in coverage_of(connection, days[0], end.date()) if c.source in chosen]
             there = {c.day for c in covered if c.state == BUILT or c.shown == PREVIOUS}
             told = {c.day for c in covered}
+            # Of an earlier version, which did not note it; of a day that was never run nothing is held.
+            unsaid = [day for day in days if day not in told and platform.lake.day_files("raw", chosen, [day])]
             with open_instance() as instance:
-                held = held_by_gates(platform, instance, [day for day in days if day not in told])
+                held = held_by_gates(platform, instance, unsaid)
             held |= {day: [c.reason for c in covered if c.day == day] for day in sorted(told - there)}
             awaited = {day for day in told - there if all(c.state == AWAITED for c in covered if c.day == day)}
             parts = [c for c in covered if c.day in there and c.state != BUILT]

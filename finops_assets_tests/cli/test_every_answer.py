@@ -61,8 +61,9 @@ def test_the_focus_export_holds_what_the_rollup_holds_and_calls_a_last_good_vers
         enter_coverage(connection, judged, [("bill", date(2026, 9, 2))])
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    done = CliRunner().invoke(app, ["export", "focus", "out", "--from", DAYS[0], "--to", "2026-09-05"])
+    done = CliRunner().invoke(app, ["export", "focus", "out", "--from", DAYS[0], "--to", "2026-09-06"])
     assert done.exit_code == 3, done.output
+    assert "no facts of 1 days: 2026-09-05" in done.output, "it was never run, and nothing holds it"
     assert "FOCUS 1.2: 2 days, 2 rows" in done.output
     assert "held 2026-09-02, bill as its last good version: why" in done.output
     assert "held 2026-09-03: why" in done.output
