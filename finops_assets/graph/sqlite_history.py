@@ -52,7 +52,15 @@ class SqliteHistory(DagsterSqliteStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> SqliteHistory:
-        return cls.from_local(inst_data=inst_data, **config_value)
+        return cls.from_local(inst_data=inst_data, base_dir=beside_dagster_yaml(config_value["base_dir"]))
+
+
+def beside_dagster_yaml(folder: str) -> str:
+    """A folder that dagster.yaml names, from where that file lies: $DAGSTER_HOME, else the current folder.
+
+    Dagster's own classes take it from the current folder always: a command that is started elsewhere has a history of its own.
+    """
+    return str(Path(os.environ.get("DAGSTER_HOME") or "", folder))
 
 
 @contextmanager

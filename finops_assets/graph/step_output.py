@@ -17,13 +17,15 @@ from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, L
 from dagster._serdes import ConfigurableClassData
 from dagster._utils import ensure_file, touch_file
 
+from finops_assets.graph.sqlite_history import beside_dagster_yaml
+
 
 class StepOutput(LocalComputeLogManager):
     """Dagster's own, but for the runs of commands; named in dagster.yaml."""
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> StepOutput:
-        return cls(inst_data=inst_data, **config_value)
+        return cls(inst_data=inst_data, **{**config_value, "base_dir": beside_dagster_yaml(config_value["base_dir"])})
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Generator[CapturedLogContext, None, None]:

@@ -179,6 +179,25 @@ def test_a_runs_file_is_a_copy_of_one_as_dagster_makes_it(tmp_path: Path) -> Non
         assert connection.execute("SELECT count(*) FROM event_logs").fetchone() == (0,)
 
 
+def test_it_lies_beside_dagster_yaml_wherever_a_command_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    (home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with dg.DagsterInstance.get() as instance:
+        _build("2026-09-01", instance)
+    assert list(elsewhere.iterdir()) == []
+    assert sorted(path.name for path in (home / ".dagster").iterdir()) == ["history", "logs", "schedules"]
+    monkeypatch.delenv("DAGSTER_HOME")
+    monkeypatch.chdir(home)
+    with dg.DagsterInstance.from_config(str(home), "dagster.yaml") as instance:
+        assert _days(instance) == {"2026-09-01"}
+
+
 def test_the_project_has_it() -> None:
     storage = yaml.safe_load((PROJECT / "dagster.yaml").read_text(encoding="utf-8"))["storage"]
     assert storage == {"custom": {**OURS["custom"], "config": {"base_dir": ".dagster"}}}
