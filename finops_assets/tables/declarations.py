@@ -245,6 +245,7 @@ _SAID: dict[str, tuple[str, str, str] | tuple[str, str]] = {
     # Sparse groups.
     "resources": (COUNT, "resources of department and team in the window"),
     "min_resources": (COUNT, "resources that are enough to be a cost center"),
+    "provisional": (FLAG, "is a source's cost of the day held or awaited, so that amounts will change?"),
     "sparse": (FLAG, "too few resources to be a cost center?"),
     "sparse_days": (COUNT, "days on which the pair was sparse"),
     # Budgets.
@@ -587,7 +588,7 @@ ALL = (
         "daily_chargeback",
         "By day and team: cost before and after the rules of shared cost.",
         "charge_date department team BillingCurrency showback_effective_cost chargeback_effective_cost"
-        " showback_billed_cost chargeback_billed_cost",
+        " showback_billed_cost chargeback_billed_cost provisional",
         view=True,
     ),
     _table("allocated_days", "What each day's allocation was made from.", "charge_date stamp", published=False),

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from finops_assets.base.errors import ConfigError
 from finops_assets.base.period import Period
 from finops_assets.cli.program import app
+from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets.definitions import build_definitions
 from finops_assets.evaluate.allocation import split
 from finops_assets.evaluate.allocation.balance import ALLOCATED_COST, unbalanced
@@ -363,10 +364,22 @@ def test_showback_and_chargeback_stand_beside_each_other(house: House) -> None:
         ["platform", "it/platform", "b/two", 12],
         ["platform", "it/platform", "it/platform", 3],
     ]
-    before_after = house.connection.execute(
-        f"SELECT team, showback_effective_cost, chargeback_effective_cost FROM {CHARGEBACK} ORDER BY team"
-    ).fetchall()
-    assert before_after == [("one", 20, 35), ("platform", 30, 3), ("two", 10, 22)]
+    house.book("b/two", "1", day=NEXT)
+    house.split("- {name: platform, cost: {team: platform}, method: fixed, percent: {a/one: 50, b/two: 40}}\n")
+    asked = (
+        f"SELECT team, showback_effective_cost, chargeback_effective_cost, provisional FROM {CHARGEBACK} ORDER BY ALL"
+    )
+    before_after = house.connection.execute(asked).fetchall()
+    assert before_after == [
+        ("one", 20, 35, False),
+        ("platform", 30, 3, False),
+        ("two", 1, 1, False),
+        ("two", 10, 22, False),
+    ]
+    enter_coverage(
+        house.connection, {("aws", NEXT): Covered("awaited", "late", ""), ("gcp", DAY): Covered("built", "", "")}, []
+    )
+    assert [row[3] for row in house.connection.execute(asked).fetchall()] == [False, False, True, False]
 
 
 def test_unbalanced_finds_any_digit(house: House) -> None:

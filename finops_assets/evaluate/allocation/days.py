@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.commitments import COMMITMENTS
+from finops_assets.cost.coverage import BUILT, COVERAGE_TABLE
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.allocation.balance import ALLOCATED_COST, Unbalanced, unbalanced
 from finops_assets.evaluate.allocation.metric import MetricError, Quantities, read_metric
@@ -148,7 +149,7 @@ def _normal(rule: SharedCost) -> SharedCost:
 
 
 def _create(connection: duckdb.DuckDBPyConnection) -> None:
-    for table in (ALLOCATED_COST, STATE):
+    for table in (ALLOCATED_COST, STATE, COVERAGE_TABLE):
         ddl.create(connection, table)
     connection.execute(
         f"""
@@ -159,7 +160,7 @@ def _create(connection: duckdb.DuckDBPyConnection) -> None:
                 for cost in ("effective_cost", "billed_cost")
                 for name, side in (("showback", "before"), ("chargeback", "NOT before"))
             )
-        }
+        }, charge_date IN (SELECT charge_date FROM {COVERAGE_TABLE} WHERE state <> '{BUILT}') AS provisional
         FROM (
             SELECT charge_date, origin_department AS department, origin_team AS team, BillingCurrency, effective_cost,
                 billed_cost, true AS before FROM {ALLOCATED_COST}
