@@ -7,6 +7,6 @@ EXIT_CODES = {
     0: "fine",
     1: "an error, or what was checked is not right",
     2: "the command is not understood",
-    HELD_CODE: "done, but some days are held by a gate",
+    HELD_CODE: "done, but some days are held by a gate, or have no facts to export",
     WAITED: "what it waits for did not come free in time",
 }
