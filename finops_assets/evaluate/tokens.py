@@ -8,7 +8,7 @@ whose tokens nobody told: it is in no price, and shown beside.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Decimal
 
 import duckdb
 import pandas as pd
@@ -18,7 +18,7 @@ from finops_assets.base.sql import identifier
 from finops_assets.evaluate.charges import column_sql, tag_sql
 from finops_assets.evaluate.reports import Where, is_tag, only_where, require_columns
 from finops_assets.focus.measures import EFFECTIVE
-from finops_assets.focus.money import DECIMAL
+from finops_assets.focus.money import DECIMAL, divided
 from finops_assets.storage.warehouse import FACTS
 
 TOKENS_BY = ("department", "team", "model", "token_type")
@@ -27,8 +27,6 @@ FIGURES = (
     "cost_without_tokens", "row_count",
 )  # fmt: skip
 _MILLION = 1_000_000
-_GRAIN = Decimal(1).scaleb(-18)
-_EXACT = Context(prec=80)
 _UNIT = r"^([0-9]*)\s*(k|m|thousand|million)?\s*tokens?$"
 _OWN = {
     # As FOCUS 1.5 has it; before, a price list's own name for what is sold is the nearest.
@@ -102,4 +100,4 @@ def _a_million(cost: Decimal, tokens: Decimal | None) -> Decimal | None:
     """
     if tokens is None or tokens <= 0:
         return None
-    return _EXACT.divide(_EXACT.multiply(cost, _MILLION), tokens).quantize(_GRAIN, ROUND_HALF_EVEN, _EXACT)
+    return divided(cost, tokens, per=_MILLION)

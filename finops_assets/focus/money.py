@@ -172,6 +172,15 @@ def shows_point(text: str, point: Point) -> str:
     return f"regexp_matches({text}, '{proofs}')"
 
 
+def divided(amount: Decimal, by: Decimal, places: int = SCALE, per: int = 1) -> Decimal:
+    """What `per` of `by` have of an amount, at so many decimal places, ties to even.
+
+    >>> divided(Decimal(2), Decimal(3)), divided(Decimal(5), Decimal(2), 0), divided(Decimal(3), Decimal(2_000), 2, 1_000_000)
+    (Decimal('0.666666666666666667'), Decimal('2'), Decimal('1500.00'))
+    """
+    return _EXACT.divide(_EXACT.multiply(amount, per), by).quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN, _EXACT)
+
+
 def percent(part: Decimal, whole: Decimal) -> float:
     """part of whole in percent; NaN where the whole is not positive."""
     return float(part / whole * 100) if whole > 0 else float("nan")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable
@@ -104,7 +105,9 @@ def write_json(file: Path, rows: Iterable[Row], asked: dict[str, Any]) -> dict[s
     result = {"rows": sorted(kept + now, key=lambda row: row["name"])}
     file.parent.mkdir(parents=True, exist_ok=True)
     # Where it was tried says nothing to others.
-    text = json.dumps(result, indent=1, ensure_ascii=False).replace(str(SHIPPED), "…")
+    text = json.dumps(result, indent=1, ensure_ascii=False)
+    for place in (str(SHIPPED), sys.base_prefix):
+        text = text.replace(place, "…")
     file.write_text(f"{text}\n", encoding="utf-8")
     return result
 

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import ROUND_HALF_EVEN, Context, Decimal
-from typing import Literal
+from decimal import Decimal
+from typing import Any, Literal
 
 import duckdb
 import pandas as pd
@@ -23,7 +23,7 @@ from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.comparison import sources_of_providers
 from finops_assets.evaluate.unit_costs.quantities import Of, Quantity
 from finops_assets.evaluate.unit_costs.unusual import mark_unusual
-from finops_assets.focus.money import percent
+from finops_assets.focus.money import divided, percent
 from finops_assets.settings.anomalies import Anomalies
 from finops_assets.settings.unit_costs import UnitCost
 from finops_assets.tables.declarations import table
@@ -34,8 +34,6 @@ COLUMNS = tuple(column.name for column in table(UNIT_COSTS).columns)
 Grain = Literal["day", "week", "month"]
 GRAINS: tuple[Grain, ...] = ("day", "week", "month")
 LATELY = 7
-_GRAIN = Decimal(1).scaleb(-18)
-_EXACT = Context(prec=80)
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def over_most(table: pd.DataFrame) -> list[str]:
     months = table[(table["grain"] == "month") & table["effective_per_unit"].notna()]
     newest = months.sort_values("period_start").groupby(["unit_cost", "dimensions", "currency"], dropna=False).tail(1)
     return [
-        f"{row['unit_cost']}{_of(row['dimensions'])}, {row['period_start']:%Y-%m}: {row['effective_per_unit']:.6f} {row['currency']},"
+        f"{_named(row)}, {row['period_start']:%Y-%m}: {row['effective_per_unit']:.6f} {row['currency']},"
         f" at most {row['most_per_unit']:f} ({row['most_percent']:.0f} %, {row['days']} days)"
         for row in newest.to_dict("records")
         if row["most_per_unit"] is not None and row["effective_per_unit"] > row["most_per_unit"]
@@ -84,15 +82,24 @@ def unusual_lately(table: pd.DataFrame) -> list[str]:
     for row in days.groupby(["unit_cost", "dimensions", "currency"], dropna=False).tail(LATELY).to_dict("records"):
         if row["unusual"]:
             told.append(
-                f"{row['unit_cost']}{_of(row['dimensions'])}, {row['period_start']:%Y-%m-%d}: {row['effective_per_unit']:.6f}"
+                f"{_named(row)}, {row['period_start']:%Y-%m-%d}: {row['effective_per_unit']:.6f}"
                 f" {row['currency']}, a {row['unusual']} from about {row['usual_per_unit']:f}"
             )
     return told
 
 
-def _of(dimensions: str | None) -> str:
-    named = json.loads(dimensions) if dimensions else {}
-    return "".join(f" of {name} {value}" for name, value in named.items())
+def whose(dimensions: object) -> str:
+    """Whose unit cost a row is, in words; empty: of all.
+
+    >>> whose('{"team": "web", "environment": "prod"}')
+    'team web, environment prod'
+    """
+    named: Mapping[str, str] = json.loads(dimensions) if isinstance(dimensions, str) else {}
+    return ", ".join(f"{name} {value}" for name, value in named.items())
+
+
+def _named(row: Mapping[Any, Any]) -> str:
+    return f"{row['unit_cost']}{f' of {of}' if (of := whose(row['dimensions'])) else ''}"
 
 
 def units_of(
@@ -155,7 +162,7 @@ def _rows(
                 quantity = sum((amounts[day] for day in both), Decimal(0)) if both else None
                 spent = [of_day[day] for day in both if day in of_day]
                 effective = sum((c.effective for c in spent), Decimal(0)) if both else None
-                one, most = _divided(effective, quantity), cost.most.get(currency)
+                one, most = _of_one(effective, quantity), cost.most.get(currency)
                 billed = sum((c.billed for c in spent), Decimal(0)) if both else None
                 yield {
                     "unit_cost": cost.name,
@@ -169,7 +176,7 @@ def _rows(
                     "billed_cost": billed,
                     "quantity": quantity,
                     "effective_per_unit": one,
-                    "billed_per_unit": _divided(billed, quantity),
+                    "billed_per_unit": _of_one(billed, quantity),
                     "days": len(both),
                     "days_without_quantity": sum(day not in amounts for day in days),
                     "days_without_cost": sum(day not in known for day in days),
@@ -180,11 +187,11 @@ def _rows(
                 }
 
 
-def _divided(amount: Decimal | None, quantity: Decimal | None) -> Decimal | None:
+def _of_one(amount: Decimal | None, quantity: Decimal | None) -> Decimal | None:
     """At 18 places, ties to even; unknown where nothing was counted."""
     if amount is None or not quantity:
         return None
-    return _EXACT.divide(amount, quantity).quantize(_GRAIN, ROUND_HALF_EVEN, _EXACT)
+    return divided(amount, quantity)
 
 
 def _periods(grain: Grain, first: date, last: date) -> Iterator[tuple[date, date]]:

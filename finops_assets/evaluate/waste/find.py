@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -19,7 +19,7 @@ from finops_assets.cost.rollup import provider_of
 from finops_assets.evaluate.newest_facts import enter_known, newest_facts, owner_columns
 from finops_assets.evaluate.waste.rules import ALL_OF_IT, NOBODY_KNOWS, Certainty, Charges, Rule, rules
 from finops_assets.focus.measures import EFFECTIVE
-from finops_assets.focus.money import DECIMAL
+from finops_assets.focus.money import DECIMAL, divided
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Key, Lake
@@ -36,8 +36,8 @@ LEAST_A_MONTH = Decimal("0.5")
 """In any currency: what costs less in a month is not told of."""
 CERTAINTIES: tuple[Certainty, ...] = ("high", "medium", "low")
 """The surest first."""
-_ESTIMATED = Decimal("0.000001")
-_EXACT = Context(prec=80)
+_ESTIMATED = 6
+"""Decimal places of what is an estimate."""
 _METER = "provider, category, service, meter, description, reserved, unit"
 
 
@@ -201,13 +201,13 @@ def _found(connection: duckdb.DuckDBPyConnection, number: int, rule: Rule) -> li
     found = []
     for row in rows:
         days = min(row["days"], MONTH)
-        month = _divided(row["recent"] * MONTH, Decimal(days))
+        month = divided(row["recent"], Decimal(days), _ESTIMATED, MONTH)
         if month < LEAST_A_MONTH:
             continue
         could_save = month if rule.saves == ALL_OF_IT else None
         instead = cheaper.get((row["source"], row["currency"], row["region"]))
         if instead is not None and row["amount"]:
-            could_save = max(Decimal(0), month - _divided(instead * row["amount"] * MONTH, Decimal(days)))
+            could_save = max(Decimal(0), month - divided(instead * row["amount"] * MONTH, Decimal(days), _ESTIMATED))
         found.append(
             {
                 "kind": rule.kind, "source": row["source"], "provider": row["provider"], "ResourceId": row["resource"] or None,
@@ -247,16 +247,12 @@ def _why(rule: Rule, last_use: date | None, days: int) -> str:
 def _cheaper(connection: duckdb.DuckDBPyConnection, number: int) -> dict[tuple[str, str, str | None], Decimal]:
     """(source, currency, region) -> what one unit of the cheaper class costs, where the bill shows it."""
     return {
-        (source, currency, region): _divided(cost, Decimal(quantity))
+        (source, currency, region): divided(cost, Decimal(quantity), _ESTIMATED)
         for source, currency, region, cost, quantity in connection.execute(
             f"SELECT source, currency, region, sum(cost), sum(quantity) FROM charged WHERE rule = {number} AND role = 'instead'"
             " GROUP BY ALL HAVING sum(quantity) > 0 AND sum(cost) > 0"
         ).fetchall()
     }
-
-
-def _divided(amount: Decimal, by: Decimal) -> Decimal:
-    return _EXACT.divide(amount, by).quantize(_ESTIMATED, ROUND_HALF_EVEN, _EXACT)
 
 
 def _once_each(found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

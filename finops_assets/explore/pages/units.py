@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
-from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, Grain, units_of
+from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, Grain, units_of, whose
 from finops_assets.explore import charts
 from finops_assets.explore.address import ViewError
 from finops_assets.explore.asking import Question, finops
@@ -42,7 +38,7 @@ def units(question: Question) -> Page:
         ("months", "By month, all of them", months, made_months), ("periods", f"By {grain}, in these days", rows, made),
     ):  # fmt: skip
         exported = table[table["currency"] == question.currency]
-        table = exported.assign(of=exported["dimensions"].map(_of))
+        table = exported.assign(of=exported["dimensions"].map(whose))
         empty = "No unit cost is in this currency."
         listings.append(Listing(name, title, table, SHOWN, how[0], empty=empty, export=exported, headings=HEADINGS))
         if name == "periods":
@@ -51,9 +47,3 @@ def units(question: Question) -> Page:
                 spec = charts.per_unit(series, grain, question.currency)
                 drawn[f"unit-{len(drawn)}"] = Chart(f"{unit_cost}{f', {of}' if of else ''}", spec, says)
     return Page(listings, drawn)
-
-
-def _of(dimensions: Any) -> str:
-    """Whose it is, in words; empty: of all."""
-    named: Mapping[str, str] = json.loads(dimensions) if isinstance(dimensions, str) else {}
-    return ", ".join(f"{name} {value}" for name, value in named.items())
