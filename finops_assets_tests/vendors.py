@@ -1,0 +1,136 @@
+"""Vendors that are asked for their costs: servers that behave as the vendors' documents say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+KEY = "sk-admin-planted-secret-0123456789"
+
+
+def of_tokens(path: str) -> bool:
+    """Is it one of the endpoints that count tokens?"""
+    return "/usage" in path.rpartition("/")[0]
+
+
+@dataclass
+class Costs:
+    """A vendor: cost rows by day, tokens by day, two days a page, and what it answers first instead."""
+
+    kind: str
+    days: dict[date, list[dict[str, Any]]] = field(default_factory=dict)
+    used: dict[date, list[dict[str, Any]]] = field(default_factory=dict)
+    first: list[tuple[int, dict[str, str], str]] = field(default_factory=list)
+    first_of_usage: list[tuple[int, dict[str, str], str]] = field(default_factory=list)
+    asked: list[dict[str, list[str]]] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, path: str, query: dict[str, list[str]]) -> str:
+        if self.kind == "github":
+            year, month = (int(query[name][0]) for name in ("year", "month"))
+            items = [item for d in sorted(self.days) if (d.year, d.month) == (year, month) for item in self._items(d)]
+            return f'{{"usageItems": [{", ".join(items)}]}}'
+        kept, bucket = (self.used, self._usage_bucket) if of_tokens(path) else (self.days, self._bucket)
+        if self.kind == "openai":
+            first, end = (datetime.fromtimestamp(int(query[n][0]), UTC).date() for n in ("start_time", "end_time"))
+        else:
+            first, end = (date.fromisoformat(query[n][0][:10]) for n in ("starting_at", "ending_at"))
+        days = [d for d in sorted(kept) if first <= d < end]
+        at = int(query.get("page", ["0"])[0])
+        buckets = [bucket(d) for d in days[at : at + 2]]
+        more = at + 2 < len(days)
+        # As text, so that amounts keep their digits.
+        listed = ", ".join(buckets)
+        return f'{{"object": "page", "data": [{listed}], "has_more": {str(more).lower()}, "next_page": {json.dumps(str(at + 2) if more else None)}}}'
+
+    def _items(self, day: date) -> list[str]:
+        """As text, so that amounts keep their digits; an item of no repository has no name of one."""
+        return [
+            f'{{"date": "{day}T00:00:00Z", "product": "{r["product"]}", "sku": "{r["sku"]}", "quantity": {r["quantity"]},'
+            f' "unitType": "{r["unit"]}", "pricePerUnit": {r["price"]}, "grossAmount": {r["gross"]}, "discountAmount": 0,'
+            f' "netAmount": {r["net"]}, "organizationName": "acme"'
+            + (f', "repositoryName": "{r["repository"]}"}}' if "repository" in r else "}")
+            for r in self.days[day]
+        ]
+
+    def _bucket(self, day: date) -> str:
+        if self.kind == "openai":
+            start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+            results = ", ".join(
+                f'{{"object": "organization.costs.result", "amount": {{"value": {r["amount"]}, "currency": "usd"}},'
+                f' "line_item": {json.dumps(r["line_item"])}, "project_id": {json.dumps(r.get("project"))}, "quantity": null}}'
+                for r in self.days[day]
+            )
+            return f'{{"object": "bucket", "start_time": {start}, "end_time": {start + 86400}, "results": [{results}]}}'
+        results = json.dumps([
+            {"currency": "USD", "amount": r["amount"], "workspace_id": r.get("project"), "description": r["line_item"],
+             "cost_type": "tokens" if ", " in r["line_item"] else "web_search", "model": "big" if ", " in r["line_item"] else None, "service_tier": "standard", "context_window": "0-200k", "inference_geo": None,
+             "token_type": {"output": "output_tokens", "input": "uncached_input_tokens"}.get(r["line_item"].partition(", ")[2])}
+            for r in self.days[day]
+        ])  # fmt: skip
+        return (
+            f'{{"starting_at": "{day}T00:00:00Z", "ending_at": "{day + timedelta(1)}T00:00:00Z", "results": {results}}}'
+        )
+
+    def _usage_bucket(self, day: date) -> str:
+        """Input without the cached tokens, cached, written to the cache, output; as each vendor tells them."""
+        start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+        if self.kind == "openai":
+            results = [
+                {"object": "organization.usage.completions.result", "project_id": u.get("project"), "model": u.get("model", "big"),
+                 "input_tokens": u["in"] + u["cached"], "input_cached_tokens": u["cached"], "output_tokens": u["out"],
+                 "num_model_requests": 3, "user_id": None, "api_key_id": None, "batch": None}
+                for u in self.used[day]
+            ]  # fmt: skip
+            return json.dumps({"object": "bucket", "start_time": start, "end_time": start + 86400, "results": results})
+        results = [
+            {"workspace_id": u.get("project"), "model": u.get("model", "big"), "service_tier": u.get("tier", "standard"),
+             "context_window": "0-200k", "uncached_input_tokens": u["in"], "cache_read_input_tokens": u["cached"],
+             "cache_creation": {"ephemeral_5m_input_tokens": u.get("written", 0), "ephemeral_1h_input_tokens": 0},
+             "output_tokens": u["out"], "server_tool_use": {"web_search_requests": 0}, "api_key_id": None}
+            for u in self.used[day]
+        ]  # fmt: skip
+        return json.dumps(
+            {"starting_at": f"{day}T00:00:00Z", "ending_at": f"{day + timedelta(1)}T00:00:00Z", "results": results}
+        )
+
+
+@contextmanager
+def served(costs: Costs) -> Iterator[Costs]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
+            costs.asked.append({**query, "path": [path]})
+            first = costs.first_of_usage if of_tokens(path) else costs.first
+            key = self.headers.get("x-api-key") or self.headers.get("authorization", "").removeprefix("Bearer ")
+            status, body = 200, ""
+            headers: dict[str, str] = {}
+            if key != KEY:
+                status, body = 401, f"no such key: {key}"
+            elif first:
+                status, headers, body = first.pop(0)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write((body or costs.answer(path, query)).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        costs.url = f"http://127.0.0.1:{server.server_port}"
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield costs
+        finally:
+            server.shutdown()
+            thread.join()
