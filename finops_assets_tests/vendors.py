@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from finops_assets.ingest.vendors.answers import as_json, read_json
 
 KEY = "sk-admin-planted-secret-0123456789"
 
@@ -30,7 +32,20 @@ class Costs:
     first: list[tuple[int, dict[str, str], str]] = field(default_factory=list)
     first_of_usage: list[tuple[int, dict[str, str], str]] = field(default_factory=list)
     asked: list[dict[str, list[str]]] = field(default_factory=list)
+    planted: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that no reference knows, in every object of every answer."""
     url: str = ""
+
+    def answered(self, path: str, query: dict[str, list[str]]) -> str:
+        answer = self.answer(path, query)
+        return as_json(self._with_planted(read_json(answer))) if self.planted else answer
+
+    def _with_planted(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._with_planted(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        return {name: self._with_planted(one) for name, one in value.items()} | self.planted
 
     def answer(self, path: str, query: dict[str, list[str]]) -> str:
         if self.kind == "github":
@@ -120,7 +135,7 @@ def served(costs: Costs) -> Iterator[Costs]:
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write((body or costs.answer(path, query)).encode())
+            self.wfile.write((body or costs.answered(path, query)).encode())
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -134,3 +149,14 @@ def served(costs: Costs) -> Iterator[Costs]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def of_one_day(kind: str, day: date, text: str) -> Costs:
+    """A vendor with one cost, in whose words a text stands, and whose tokens it tells if it tells any."""
+    github = {"product": "actions", "sku": text, "quantity": 1, "unit": "minutes", "price": 1, "gross": 1, "net": 1}
+    of_one_kind = {"amount": "1.25", "line_item": text, "project": "proj_web"}
+    return Costs(
+        kind,
+        {day: [github if kind == "github" else of_one_kind]},
+        {day: [{"project": "proj_web", "in": 3, "cached": 0, "out": 5}]},
+    )

@@ -15,6 +15,8 @@ from finops_assets.settings.section import Section
 
 PLACEHOLDER = re.compile(r"\{(@?[A-Za-z][^{}']*)\}")
 """How SQL names a column of the bill, or with @ an expression of `named`."""
+PROMPTS = ("messages", "prompt", "completion", "response", "proxy_server_request", "request_body", "response_body")
+"""Columns of gateways' logs that hold what was asked of a model and what it said: not landed, unless a mapping names them."""
 NEEDED = ("ChargePeriodStart", "BilledCost", "BillingCurrency")
 """What nothing can stand for."""
 
@@ -30,6 +32,9 @@ class OwnMapping(Section):
     """Name -> SQL that others use as {@name}."""
     optional: tuple[str, ...] = ()
     """Columns of the bill that may be absent, and then have no value; all others have to be there."""
+
+    without: tuple[str, ...] = ()
+    """Columns of the bill that are not landed."""
 
     @model_validator(mode="after")
     def _known_and_whole(self) -> OwnMapping:
@@ -51,6 +56,12 @@ class OwnMapping(Section):
         """What the SQL names in braces, once each."""
         found = [name for sql in (*self.columns.values(), *self.named.values()) for name in PLACEHOLDER.findall(sql)]
         return tuple(dict.fromkeys(found))
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The columns that are not landed, in lower case."""
+        named = {name.casefold() for asked in self.asked for name in asked.split("|")}
+        return (*(name.casefold() for name in self.without), *(name for name in PROMPTS if name not in named))
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from finops_assets.base.errors import ConfigError
@@ -67,6 +68,24 @@ def test_a_csv_of_any_vendor_becomes_cost_by_team(tmp_path: Path) -> None:
     assert [str(value) for value in row] == [
         "Code Host", "actions", "2026-10-01 00:00:00", "2026-10-03 00:00:00", "minutes", "Usage", "bob", "linux",
     ]  # fmt: skip
+
+
+def test_prompts_and_what_is_left_out_are_not_landed(tmp_path: Path) -> None:
+    head, *rows = BILL.splitlines()
+    planted = "\n".join(
+        (f"{head},Messages,proxy_server_request,response,note", *(f"{r},ask me,sk-1,i say,no" for r in rows))
+    )
+    made = site(tmp_path, MAPPING.replace("[columns]", 'without = ["note"]\n[columns]'), planted)
+    made.run_all(*DAYS)
+    with duckdb.connect() as connection:
+        lying = (tmp_path / "lake").rglob("*.parquet")
+        read = {str(f): connection.execute("SELECT * FROM read_parquet(?)", [str(f)]).df().to_csv() for f in lying}
+    assert any("Code Host" in content for content in read.values())
+    for text in ("ask me", "sk-1", "i say", "essages", "note"):
+        assert not [file for file, content in read.items() if text in content]
+    named = site(tmp_path, MAPPING + 'x_said = "{response}"\n', planted)
+    named.run_all(*DAYS)
+    assert named.rows(DAYS[1], "x_said") == [("i say",)], "a mapping that names it means it"
 
 
 def test_another_mapping_lands_the_same_files_anew(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_what_passes_is_asked_again(vendor: Costs, tmp_path: Path, answers: list
         ([(503, {}, "oops")] * TRIES, "HTTP 503"),
         ([(404, {}, "no such thing")], "HTTP 404"),
         ([(200, {}, "<html>sign in</html>")], "no JSON"),
-        ([(200, {}, '{"error": "x"}')], "without `data`"),
+        ([(200, {}, '{"error": "x"}')], "without a list `data`"),
         ([(200, {}, '{"data": [{"results": [{}]}], "has_more": false}')], "no cost as it is described"),
         ([(302, {"location": "http://127.0.0.1:9/"}, "elsewhere")], "HTTP 302"),
     ],
@@ -337,7 +337,7 @@ def test_an_answer_of_github_that_is_none_leaves_what_was_there(
 ) -> None:
     monkeypatch.setenv("VENDOR_KEY", KEY)
     with served(Costs("github", first=[(200, {}, '{"message": "Not Found"}')])) as usage:
-        with pytest.raises(FetchFailed, match="answered without `usageItems`"):
+        with pytest.raises(FetchFailed, match="answered without a list `usageItems`"):
             fetched(site(tmp_path, usage, ", account: acme"))
         usage.first = [(200, {}, '{"usageItems": [{"date": "2026-10-05"}]}')]
         with pytest.raises(

@@ -14,6 +14,7 @@ from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.keys import DATA_VERSION
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.repairs import repairs_table
+from finops_assets.ingest.vendors.fetch import FetchRefused
 from finops_assets.platform import Platform
 from finops_assets.settings.model import Settings
 from finops_assets.settings.sources import Source
@@ -30,7 +31,8 @@ BY_DAY = "by day"
 
 @contextmanager
 def tried_once() -> Iterator[None]:
-    """What no retry can heal fails the step at once: a lake without space, a place that refuses, a uri that is none."""
+    """What no retry can heal fails the step at once: a lake without space, a place that refuses, a uri that is none, a
+    vendor that does not take the key."""
     try:
         yield
     except LakeChanged:
@@ -38,7 +40,7 @@ def tried_once() -> Iterator[None]:
     except LakeError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     except FinopsError as error:
-        if isinstance(error.__cause__, StoreRefused | PermissionError | ValueError):
+        if isinstance(error, FetchRefused) or isinstance(error.__cause__, StoreRefused | PermissionError | ValueError):
             raise dg.Failure(str(error), allow_retries=False) from error
         raise
 

@@ -98,7 +98,8 @@ def converted(
     if mapping.native:
         select = _native(source, mapping, named)
         done = given.consumed | _taken_over(source, mapping)
-        select |= _rest(connection, export, [name for name in source.names if name not in done], select)
+        rest = [name for name in source.names if name not in done and name.casefold() not in mapping.without]
+        select |= _rest(connection, export, rest, select)
         if mapping.name == "aws-cur" and (split := split_costs(connection, export, source, select)):
             select |= split.columns
             given = replace(given, join=split.join, notes=(*given.notes, *split.notes))

@@ -63,6 +63,7 @@ class Dialect:
     named: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
     exceptions: Mapping[str, str] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
 
     @property
     def impossible(self) -> tuple[str, ...]:
@@ -143,6 +144,7 @@ def own_dialect(source: Source, file: Path) -> Dialect:
         needs=own.needs,
         named={**{name: own.columns[name] for name in ("ChargePeriodStart", "BilledCost")}, **own.named},
         kept={name: sql for name, sql in own.columns.items() if name not in columns()},
+        without=own.left_out,
     )
 
 

@@ -77,6 +77,10 @@ def _usage(answer: Mapping[str, Any]) -> Iterator[Row]:
             }  # fmt: skip
 
 
+def _kept(*of_a_result: str) -> tuple[str, ...]:
+    return ("data.starting_at", "data.ending_at", *(f"data.results.{name}" for name in of_a_result), "has_more")
+
+
 ANTHROPIC = VendorApi(
     name="anthropic",
     url="https://api.anthropic.com",
@@ -87,6 +91,7 @@ ANTHROPIC = VendorApi(
         following=page_after,
         rows=_costs,
         columns=("date", "amount", *OF_COST, "direction"),
+        kept=_kept("amount", *OF_COST),
     ),
     usage=Endpoint(
         path="/v1/organizations/usage_report/messages",
@@ -94,6 +99,7 @@ ANTHROPIC = VendorApi(
         following=page_after,
         rows=_usage,
         columns=(*OF_TOKENS, "tokens"),
+        kept=_kept(*_SHARED, *DIRECTIONS),
     ),
     of_tokens=OF_TOKENS,
 )

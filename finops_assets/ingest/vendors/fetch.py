@@ -1,4 +1,4 @@
-"""A vendor's costs as files: a CSV a month, and beside it every answer as it came.
+"""A vendor's costs as files: a CSV a month, and beside it every answer, its known fields as they came and no others.
 
     2026-10.csv                          what the source reads
     .answers/2026-10/001.json            the answers that it was made of
@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,11 @@ from finops_assets.base.errors import FinopsError, install
 from finops_assets.base.files import replacing
 from finops_assets.base.period import next_month
 from finops_assets.base.secrets import without_secrets
+from finops_assets.ingest.vendors.answers import as_json, error_word, kept_of, read_json
 from finops_assets.ingest.vendors.anthropic import ANTHROPIC
 from finops_assets.ingest.vendors.github import GITHUB
 from finops_assets.ingest.vendors.openai import OPENAI
-from finops_assets.ingest.vendors.vendor import Endpoint, Parameters, Row, VendorApi
+from finops_assets.ingest.vendors.vendor import Endpoint, Parameters, Row, UnlikeReference, VendorApi
 from finops_assets.settings.fetch import Fetch, Vendor
 from finops_assets.settings.sources import Source
 
@@ -41,15 +41,19 @@ LEAST_BETWEEN = timedelta(hours=1)
 """A month that was asked for less than this long ago is not asked for again."""
 TRIES, MOST_PAGES, PATIENCE_SECONDS, LONGEST_PAUSE = 5, 1_000, 60.0, 60.0
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-SHOWN = 300
-Page = tuple[str, dict[str, Any]]
-"""An answer as it came, and what it says."""
+Page = dict[str, Any]
+"""What is kept of an answer."""
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 Key = tuple[str, ...]
 """What tokens and the cost that they were for have in common: the values of the vendor's `of_tokens`."""
 
 
 class FetchFailed(FinopsError):
     """A vendor did not tell its costs; what was fetched before stands."""
+
+
+class FetchRefused(FetchFailed):
+    """To ask again would not help."""
 
 
 def fetch_costs(
@@ -67,7 +71,7 @@ def fetch_costs(
     """
     key = os.environ.get(fetch.key_env, "").strip()
     if not key:
-        raise FetchFailed(f"source {source.name!r}: environment variable {fetch.key_env} (fetch.key_env) is not set")
+        raise FetchRefused(f"source {source.name!r}: environment variable {fetch.key_env} (fetch.key_env) is not set")
     api, folder = APIS[fetch.vendor], Path(source.uri)
     changed = []
     for month, end in _months(folder, first_day, now):
@@ -114,25 +118,25 @@ def _answers(
     days: tuple[date, date],
     pause: Callable[[float], None],
 ) -> Iterator[Page]:
-    """Every page of [first, end)."""
+    """Every page of [first, end), with the fields alone that are known."""
     try:
         import httpx2
     except ModuleNotFoundError as error:
-        raise FetchFailed(f"fetch needs httpx2, which is not installed: {install('fetch')}") from error
+        raise FetchRefused(f"fetch needs httpx2, which is not installed: {install('fetch')}") from error
     url = f"{(fetch.url or api.url).rstrip('/')}{of.path.format(account=fetch.account)}"
     more: Parameters | None = []
     with httpx2.Client(headers=dict(api.headers(key)), timeout=PATIENCE_SECONDS, follow_redirects=False) as client:
         for _ in range(MOST_PAGES):
             text = _asked(source, client, url, [*of.asked(*days), *(more or [])], key, pause)
             answer = _read(source, url, of.listed, text)
-            yield text, answer
+            yield kept_of(answer, of.kept, key)
             try:
                 more = of.following(answer)
-            except (KeyError, TypeError) as error:
-                raise FetchFailed(f"source {source.name!r}: {url} says that more follows, and not where") from error
+            except (KeyError, TypeError):
+                raise FetchRefused(f"source {source.name!r}: {url} says that more follows, and not where") from None
             if more is None:
                 return
-    raise FetchFailed(f"source {source.name!r}: {url} goes on after {MOST_PAGES} answers for {days[0]:%Y-%m}")
+    raise FetchRefused(f"source {source.name!r}: {url} goes on after {MOST_PAGES} answers for {days[0]:%Y-%m}")
 
 
 def _asked(
@@ -141,37 +145,47 @@ def _asked(
     """One answer; asked again a bounded number of times where that may help."""
     import httpx2
 
+    failed: type[FetchFailed] = FetchFailed
     for attempt in range(1, TRIES + 1):
         try:
             answer = client.get(url, params=parameters)
+        except httpx2.ProtocolError as error:
+            # It quotes what came.
+            told, wait = type(error).__name__, None
         except httpx2.TransportError as error:
             told, wait = f"{type(error).__name__}: {error}", None
         else:
             if answer.status_code == 200:
                 text: str = answer.text
                 return text
-            # A key that was cut in two would not be found any more.
-            said = " ".join(answer.text.replace(key, "***").split())[:SHOWN]
-            told = f"HTTP {answer.status_code}: {said}"
+            told = f"HTTP {answer.status_code}{error_word(answer.text)}"
             wait = answer.headers.get("retry-after")
             if answer.status_code in (401, 403):
                 told += f". The key in ${source.fetch.key_env if source.fetch else ''} may not read it: an admin key is needed"
+            elif answer.status_code == 404:
+                told += ". Look at `account` and `url` below fetch"
             if answer.status_code not in AGAIN:
+                failed = FetchRefused
                 break
         if attempt < TRIES:
             named = float(wait) if wait and wait.replace(".", "", 1).isdigit() else 2.0**attempt
             pause(min(named, LONGEST_PAUSE) * random.uniform(1, 1.25))
     shown = without_secrets(told).replace(key, "***")
-    raise FetchFailed(f"source {source.name!r}: {url} did not answer: {shown}. What was fetched before stands")
+    raise failed(f"source {source.name!r}: {url} did not answer: {shown}. What was fetched before stands")
 
 
 def _read(source: Source, url: str, listed: str, text: str) -> dict[str, Any]:
+    # An answer is never quoted, and neither are errors that quote it: a prompt may stand in it.
     try:
-        answer = json.loads(text, parse_float=Decimal)
-    except ValueError as error:
-        raise FetchFailed(f"source {source.name!r}: {url} answered what is no JSON: {text[:80]!r}") from error
+        answer = read_json(text)
+    except ValueError:
+        raise FetchRefused(
+            f"source {source.name!r}: {url} answered {len(text):,} characters that are no JSON; is `url` below fetch right?"
+        ) from None
     if not isinstance(answer, dict) or not isinstance(answer.get(listed), list):
-        raise FetchFailed(f"source {source.name!r}: {url} answered without `{listed}`: {text[:80]!r}")
+        raise FetchRefused(
+            f"source {source.name!r}: {url} answered without a list `{listed}`; it may have changed its API"
+        )
     return answer
 
 
@@ -188,8 +202,8 @@ def _write(
     changed = _replaced(folder / f"{month:%Y-%m}.csv", _csv(columns, rows), len(rows) > 0)
     # Last: without its answers a month is asked for again.
     kept = folder / ANSWERS / f"{month:%Y-%m}"
-    content = {f"{number:03}.json": text for number, (text, _) in enumerate(pages, 1)}
-    content |= {f"tokens-{number:03}.json": text for number, (text, _) in enumerate(used, 1)}
+    content = {f"{number:03}.json": as_json(page) for number, page in enumerate(pages, 1)}
+    content |= {f"tokens-{number:03}.json": as_json(page) for number, page in enumerate(used, 1)}
     if unplaced:
         content[UNPLACED] = _csv((*api.of_tokens, "tokens"), [(*key, str(tokens)) for key, tokens in unplaced.items()])
     for name, text in content.items():
@@ -204,14 +218,34 @@ def _write(
 
 
 def _rows(source: Source, api: VendorApi, of: Endpoint, pages: list[Page]) -> list[Row]:
+    what = "cost" if of is api.costs else "usage"
     try:
-        return [row for _, answer in pages for row in of.rows(answer)]
+        rows = [row for answer in pages for row in of.rows(answer)]
+        for row in rows:
+            _check(row, "amount" if of is api.costs else "tokens")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = "cost" if of is api.costs else "usage"
-        raise FetchFailed(
+        # A KeyError names our field, UnlikeReference numbers; others quote what came.
+        known = f": {error}" if isinstance(error, KeyError | UnlikeReference) else ""
+        raise FetchRefused(
             f"source {source.name!r}: an answer of {api.name} has no {what} as it is described:"
-            f" {type(error).__name__}: {error}; it may have changed its API"
-        ) from error
+            f" {type(error).__name__}{known}; it may have changed its API"
+        ) from None
+    return rows
+
+
+def _check(row: Row, number: str) -> None:
+    """
+    >>> _check({"date": "2026-10-05", "amount": "tell me"}, "amount")
+    Traceback (most recent call last):
+    finops_assets.ingest.vendors.vendor.UnlikeReference: `amount` of 2026-10-05 is text of 7 characters, and no number
+    """
+    try:
+        day = date.fromisoformat(row["date"] or "")
+    except ValueError:
+        raise UnlikeReference(f"`date` is text of {len(row['date'] or '')} characters, and no day") from None
+    found = row[number] or ""
+    if not _NUMBER.fullmatch(found):
+        raise UnlikeReference(f"`{number}` of {day} is text of {len(found)} characters, and no number")
 
 
 def _placed(api: VendorApi, costs: list[Row], usage: list[Row]) -> tuple[list[Row], dict[Key, int]]:

@@ -55,6 +55,7 @@ GITHUB = VendorApi(
         following=lambda _: None,
         rows=_rows,
         columns=("date", "amount", "currency", *_NAMES.values()),
+        kept=tuple(f"usageItems.{name}" for name in ("date", "netAmount", *_NAMES)),
         listed="usageItems",
     ),
 )

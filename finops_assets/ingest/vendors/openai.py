@@ -19,6 +19,7 @@ from finops_assets.ingest.vendors.vendor import (
     Endpoint,
     Parameters,
     Row,
+    UnlikeReference,
     VendorApi,
     page_after,
     text,
@@ -27,6 +28,8 @@ from finops_assets.ingest.vendors.vendor import (
 DAYS_A_PAGE = "31"
 DIRECTIONS = {"input": INPUT, "cached input": CACHED, "output": OUTPUT}
 OF_TOKENS = ("date", "project_id", "model", "direction")
+_OF_A_COST = ("amount.value", "amount.currency", "line_item", "project_id", "organization_id", "quantity")
+_OF_A_USE = ("project_id", "model", "input_tokens", "input_cached_tokens", "output_tokens")
 
 
 def _moment(day: date) -> str:
@@ -67,13 +70,17 @@ def _usage(answer: Mapping[str, Any]) -> Iterator[Row]:
     for day, used in _results(answer):
         cached, given = int(used.get("input_cached_tokens") or 0), int(used["input_tokens"])
         if cached > given:
-            raise ValueError(f"{cached} cached input tokens of {given} input tokens on {day}")
+            raise UnlikeReference(f"{cached} cached input tokens of {given} input tokens on {day}")
         counted = {INPUT: given - cached, CACHED: cached, OUTPUT: int(used["output_tokens"])}
         for direction, tokens in counted.items():
             yield {
                 "date": day, "project_id": text(used.get("project_id")), "model": text(used.get("model")),
                 "direction": direction, "tokens": str(tokens),
             }  # fmt: skip
+
+
+def _kept(of_a_result: tuple[str, ...]) -> tuple[str, ...]:
+    return ("data.start_time", "data.end_time", *(f"data.results.{name}" for name in of_a_result), "has_more")
 
 
 OPENAI = VendorApi(
@@ -86,6 +93,7 @@ OPENAI = VendorApi(
         following=page_after,
         rows=_costs,
         columns=("date", "amount", "currency", "line_item", "project_id", "organization_id", "quantity", "model", "direction"),
+        kept=_kept(_OF_A_COST),
     ),
     usage=Endpoint(
         path="/v1/organization/usage/completions",
@@ -93,6 +101,7 @@ OPENAI = VendorApi(
         following=page_after,
         rows=_usage,
         columns=(*OF_TOKENS, "tokens"),
+        kept=_kept(_OF_A_USE),
     ),
     of_tokens=OF_TOKENS,
 )  # fmt: skip

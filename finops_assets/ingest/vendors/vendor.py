@@ -11,6 +11,10 @@ Parameters = list[tuple[str, str]]
 Row = Mapping[str, str | None]
 
 
+class UnlikeReference(ValueError):
+    """An answer is not as the vendor's reference says. Its text is shown, so that it quotes numbers alone."""
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """How something of some days is asked for, and what an answer holds. Days are UTC, ends exclusive.
@@ -27,6 +31,9 @@ class Endpoint:
     rows: Callable[[Mapping[str, Any]], Iterator[Row]]
     columns: tuple[str, ...]
     """Of the rows, in the order of the file."""
+    kept: tuple[str, ...] = ()
+    """The fields of an answer that are kept and that `rows` sees, by their paths: `data.results.amount.value`. Of all others
+    nothing is kept: nobody knows whether a prompt stands in them."""
     listed: str = "data"
     """What an answer calls the list that it has to have."""
 

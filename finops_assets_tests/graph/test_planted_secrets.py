@@ -1,0 +1,122 @@
+"""Prompts, answers and keys that stand in a vendor's answers and errors are nowhere afterwards: not in the lake with its kept
+answers, the warehouse, the published copy, logs, Dagster's history, alerts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from finops_assets.base.sql import identifier
+from finops_assets.graph.sensors.alerts import tick
+from finops_assets.settings.load import parse_settings
+from finops_assets_tests.alerts.test_alerts import http_server
+from finops_assets_tests.running import Graph, persistent_instance
+from finops_assets_tests.vendors import KEY, Costs, of_one_day, served
+
+PROMPT, ANSWER, SECRET = "planted-prompt-tell-me", "planted-answer-i-say", "sk-proj-plantedSecret0123456789"
+OPENLY = "openly told"
+"""Stands where it may: what finds nothing of the others has to find this."""
+PLANTED = {
+    "prompt": PROMPT,
+    "messages": [{"role": "user", "content": PROMPT}],
+    "response": {"choices": [{"message": {"content": ANSWER}}]},
+    "proxy_server_request": json.dumps({"body": {"messages": [PROMPT]}, "authorization": SECRET}),
+    "api_key": SECRET,
+    "user_id": PROMPT,
+}
+QUOTED = json.dumps({"error": {"message": f"{SECRET} may not ask {PROMPT}: {ANSWER}", "type": PROMPT, "code": SECRET}})
+FIRST = date(2026, 10, 5)
+Errors = list[tuple[int, dict[str, str], str]]
+REFUSALS: dict[str, Errors] = {
+    "quoted": [(400, {}, QUOTED)],
+    "key": [(401, {}, f"{KEY} is not taken: {PROMPT} {SECRET}")],
+    "text": [(200, {}, f"<html>{PROMPT} {ANSWER} {SECRET}</html>")],
+    "elsewhere": [(302, {"location": f"http://127.0.0.1:9/?{SECRET}"}, PROMPT)],
+    "other": [(200, {}, json.dumps({PROMPT: SECRET, "data": ANSWER}))],
+}
+
+
+@pytest.fixture(params=["openai", "anthropic", "github"])
+def vendor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Costs]:
+    monkeypatch.setenv("VENDOR_KEY", KEY)
+    costs = of_one_day(request.param, FIRST, f"{OPENLY} {SECRET}")
+    costs.planted = PLANTED
+    # Asked again: the first time it quotes what it should not.
+    costs.first = [(500, {}, QUOTED)]
+    with served(costs):
+        yield costs
+
+
+def graph_of(root: Path, vendor: Costs, instance: dg.DagsterInstance, hook: str) -> Graph:
+    account = ", account: acme" if vendor.kind == "github" else ""
+    text = (
+        f"first_day: {FIRST:%Y-%m-01}\nlake: lake\nwarehouse: warehouse.duckdb\npublished: published.duckdb\n"
+        "sources:\n  - name: bill\n    uri: exports\n    layout: files\n"
+        f"    fetch: {{vendor: {vendor.kind}, key_env: VENDOR_KEY, url: '{vendor.url}'{account}}}\n"
+        f"dimensions:\n  team: {{keys: [team]}}\nalerts:\n  channels:\n    - {{kind: webhook, url: '{hook}'}}\n"
+    )
+    return Graph(parse_settings(text, root / "finops.yaml"), instance)
+
+
+def holding(root: Path, text: str) -> list[str]:
+    """The files below `root` in which a text stands, with what is compressed in them looked through; which it is by the suffix."""
+    found = []
+    for file in sorted(f for f in root.rglob("*") if f.is_file()):
+        if file.suffix == ".parquet":
+            content = str(pq.read_table(file).to_pylist()) + str(pq.read_schema(file).metadata)
+        elif file.suffix == ".duckdb":
+            content = tables_of(file)
+        else:
+            content = file.read_bytes().decode(errors="replace")
+        if text in content:
+            found.append(file.relative_to(root).as_posix())
+    return found
+
+
+def tables_of(file: Path) -> str:
+    with duckdb.connect(str(file), read_only=True) as connection:
+        tables = connection.execute("SELECT table_schema, table_name FROM information_schema.tables").fetchall()
+        return "".join(
+            str(connection.execute(f"SELECT * FROM {identifier(schema)}.{identifier(name)}").fetchall())
+            for schema, name in tables
+        )
+
+
+def test_what_is_planted_in_answers_and_errors_is_nowhere(
+    vendor: Costs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("finops_assets.ingest.vendors.fetch.random.uniform", lambda *_: 0)
+    caplog.set_level(logging.INFO)
+    errors: list[str] = []
+    with http_server() as inbox, persistent_instance(tmp_path / "dagster") as instance:
+        graph = graph_of(tmp_path, vendor, instance, inbox.url)
+        assert graph.run(FIRST).success
+        graph.publish()
+        cursor, _ = tick(graph.platform, instance, None, datetime.now(UTC), {}, errors.append)
+        asked_for = tmp_path / "exports" / ".answers" / f"{FIRST:%Y-%m}"
+        for answers in REFUSALS.values():
+            vendor.first = list(answers)
+            os.utime(asked_for, (0, 0))
+            assert not graph.run(FIRST).success
+            assert vendor.first == [], "it was asked"
+        tick(graph.platform, instance, cursor, datetime.now(UTC), {}, errors.append)
+        told = json.dumps(inbox.taken)
+    places = holding(tmp_path, OPENLY)
+    assert {"exports/2026-10.csv", "exports/.answers/2026-10/001.json", "published.duckdb"} <= {*places}
+    assert "warehouse.duckdb" in holding(tmp_path, "__untagged__")
+    assert [p for p in places if p.startswith("lake/")], "or it would be found by none of this"
+    assert [p for p in holding(tmp_path, "HTTP 400") if p.startswith("dagster/")], "and so is its history"
+    said = "\n".join([caplog.text, told, *errors])
+    assert "answered without a list" in told, "the failed runs were told"
+    for planted in (PROMPT, ANSWER, SECRET, KEY):
+        assert holding(tmp_path, planted) == []
+        assert planted not in said
