@@ -101,6 +101,19 @@ def _scaled(value: str, places: int) -> str:
     return f"CAST({whole} * {grain} AS {DECIMAL})"
 
 
+def odd_double(value: str, finely: bool = False) -> str:
+    """SQL: does this double need more than `decimal_from_plain_double`, with the same `finely`?"""
+    plain = f"({plain_double(value)} OR {plain_double(value, 12)})" if finely else plain_double(value)
+    return f"({value} IS NOT NULL AND (isnan({value}) OR NOT {plain}))"
+
+
+def decimal_from_plain_double(value: str, finely: bool = False) -> str:
+    """SQL: a double of at most 15 digits and 9 places, `finely` 12, as DECIMAL(38, 18): exact, and read at once."""
+    if not finely:
+        return _scaled(value, 9)
+    return f"CASE WHEN {plain_double(value)} THEN {_scaled(value, 9)} ELSE {_scaled(value, 12)} END"
+
+
 def decimal_from_double(value: str) -> str:
     """SQL: double -> the shortest decimal that reads back to it, as DECIMAL(38, 18).
 

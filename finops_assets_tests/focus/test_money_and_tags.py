@@ -11,7 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finops_assets.focus.money import decimal_from_double, decimal_from_text, register, was_too_fine
+from finops_assets.focus.money import (
+    decimal_from_double,
+    decimal_from_plain_double,
+    decimal_from_text,
+    odd_double,
+    register,
+    was_too_fine,
+)
 from finops_assets.focus.tags import canonical_tags, tag_set_id
 
 PLACES = Decimal("1e-18")
@@ -83,6 +90,24 @@ bill_doubles = st.floats(-1e5, 1e5) | st.decimals(-1000, 1000, places=10).map(fl
 def test_a_double_becomes_its_shortest_decimal(engine: duckdb.DuckDBPyConnection, values: list[object]) -> None:
     found = in_engine(engine, decimal_from_double("v"), "DOUBLE", values)
     assert dict(zip(values, found)) == {value: rounded(Decimal(repr(value))) for value in values}
+
+
+few_places = st.decimals(-10_000, 10_000, places=9).map(float) | st.decimals(-999, 999, places=12).map(float)
+no_amounts = st.sampled_from([None, float("nan"), float("inf"), float("-inf"), 1e22])
+
+
+@examples
+@given(st.lists(few_places | bill_doubles | no_amounts, min_size=1, max_size=50))
+def test_what_is_read_at_once_is_what_is_read_with_care_and_nothing_of_it_is_rounded(
+    engine: duckdb.DuckDBPyConnection, values: list[object]
+) -> None:
+    with_care = in_engine(engine, decimal_from_double("v"), "DOUBLE", values)
+    for finely in (False, True):
+        odd = in_engine(engine, odd_double("v", finely), "DOUBLE", values)
+        plain = [(value, amount) for value, amount, is_odd in zip(values, with_care, odd) if not is_odd]
+        at_once = in_engine(engine, decimal_from_plain_double("v", finely), "DOUBLE", [value for value, _ in plain])
+        assert at_once == [None if value is None else Decimal(repr(value)) for value, _ in plain]
+        assert at_once == [amount for _, amount in plain]
 
 
 @pytest.mark.parametrize(

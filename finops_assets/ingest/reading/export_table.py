@@ -191,6 +191,8 @@ def canonical_type(column: Column) -> str:
 def _decimal(name: str, value: str, kind: str, written: Spelling) -> CanonicalColumn:
     found = f"found_{name}"
     unread = ("not_a_number", f"({found} IS NOT NULL AND {name} IS NULL)")
+    if name in written.plain_doubles:
+        return CanonicalColumn(name, money.decimal_from_plain_double(value, finely=written.plain_doubles[name]))
     if kind in ("DOUBLE", "FLOAT"):
         # 17 digits reach beyond 18 places only below 0.01.
         plain = f"{money.plain_double(found)} OR {money.plain_double(found, 12)}"

@@ -14,7 +14,7 @@ from typing import Literal
 import duckdb
 
 from finops_assets.base.sql import identifier, literal
-from finops_assets.focus.money import Point, shows_point
+from finops_assets.focus.money import Point, odd_double, shows_point
 from finops_assets.focus.specification import Column, columns, former_values
 from finops_assets.focus.times import Order, as_specified, is_slashed, slashed_part, time_from_text
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
@@ -127,6 +127,8 @@ class Spelling:
     """File -> its decimal point, if numbers in it are written for people; None: a number with a comma is not read."""
     numbers: frozenset[str] = frozenset()
     """The columns that hold such numbers."""
+    plain_doubles: Mapping[str, bool] = field(default_factory=dict)
+    """The columns of doubles of which each is a decimal of 15 digits and 9 places, or (True) up to 12: nothing is odd there."""
     orders: Mapping[str, Mapping[str, Order | Literal["assumed"] | None]] = field(default_factory=dict)
     """Column -> file -> the order of its slashed dates; None: contradictory, they are not read."""
     closed: Mapping[str, Mapping[str, tuple[str, str]]] = field(default_factory=dict)
@@ -187,6 +189,7 @@ def how_written(connection: duckdb.DuckDBPyConnection, export: ExportTable) -> S
     return Spelling(
         points=points,
         numbers=frozenset(odd),
+        plain_doubles=_plain_doubles(connection, export, written),
         orders=orders,
         closed=_closed(connection, export, [(c, v) for c, v in texts if c.allowed])
         | _currencies(connection, export, {c.name: v for c, v in texts if c.name in CURRENCIES}),
@@ -201,6 +204,16 @@ def _odd(connection: duckdb.DuckDBPyConnection, export: ExportTable, conditions:
     counts = ", ".join(f"count(CASE WHEN {condition} THEN 1 END)" for condition in conditions.values())
     row = connection.execute(f"SELECT {counts} FROM ({export.sql}) e").fetchone() or ()
     return {name for name, count in zip(conditions, row) if count}
+
+
+def _plain_doubles(
+    connection: duckdb.DuckDBPyConnection, export: ExportTable, written: Iterable[tuple[Column, str]]
+) -> dict[str, bool]:
+    """To look once costs less than to keep what was written beside each amount, to tell what was odd of it."""
+    doubles = {c.name: f"e.{identifier(n)}" for c, n in written if c.type == "decimal" and export.types[n] == "DOUBLE"}
+    finely = _odd(connection, export, {name: odd_double(value) for name, value in doubles.items()})
+    odd = _odd(connection, export, {name: odd_double(doubles[name], finely=True) for name in doubles if name in finely})
+    return {name: name in finely for name in doubles if name not in odd}
 
 
 def _odd_number(value: str) -> str:
