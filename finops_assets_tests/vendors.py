@@ -22,6 +22,10 @@ def of_tokens(path: str) -> bool:
     return "/usage" in path.rpartition("/")[0]
 
 
+BY_NAME = ("models", "api_keys", "api_key_breakdown")
+"""Of LiteLLM's answers: what is called by the name of a model or a key."""
+
+
 @dataclass
 class Costs:
     """A vendor: cost rows by day, tokens by day, two days a page, and what it answers first instead."""
@@ -45,9 +49,14 @@ class Costs:
             return [self._with_planted(one) for one in value]
         if not isinstance(value, dict):
             return value
-        return {name: self._with_planted(one) for name, one in value.items()} | self.planted
+        return self.planted | {
+            name: {key: self._with_planted(o) for key, o in one.items()} if name in BY_NAME else self._with_planted(one)
+            for name, one in value.items()
+        }
 
     def answer(self, path: str, query: dict[str, list[str]]) -> str:
+        if self.kind == "litellm":
+            return self._activity(query)
         if self.kind == "github":
             year, month = (int(query[name][0]) for name in ("year", "month"))
             items = [item for d in sorted(self.days) if (d.year, d.month) == (year, month) for item in self._items(d)]
@@ -64,6 +73,29 @@ class Costs:
         # As text, so that amounts keep their digits.
         listed = ", ".join(buckets)
         return f'{{"object": "page", "data": [{listed}], "has_more": {str(more).lower()}, "next_page": {json.dumps(str(at + 2) if more else None)}}}'
+
+    def _activity(self, query: dict[str, list[str]]) -> str:
+        """Sums of some rows a page, the newest first: a day may lie on two pages, and each has its own sums of it."""
+        first, last = (date.fromisoformat(query[name][0]) for name in ("start_date", "end_date"))
+        rows = [(d, row) for d in sorted(self.days, reverse=True) if first <= d <= last for row in self.days[d]]
+        at, many = int(query.get("page", ["1"])[0]), min(int(query["page_size"][0]), 3)
+        days: dict[date, dict[str, Any]] = {}
+        for day, row in rows[(at - 1) * many : at * many]:
+            listed = days.setdefault(
+                day, {"date": str(day), "metrics": {"spend": 0.0}, "breakdown": {"models": {}, "api_keys": {}}}
+            )
+            listed["metrics"]["spend"] += row["spend"]
+            model = listed["breakdown"]["models"].setdefault(row["model"], {"metadata": {}, "api_key_breakdown": {}})
+            used = model["api_key_breakdown"].setdefault(
+                row["key"],
+                {"metadata": {"key_alias": row.get("alias"), "team_id": row.get("team"), "user_id": row.get("user"), "user_email": "a@x"},
+                 "metrics": dict.fromkeys(("spend", *row["tokens"]), 0)},
+            )["metrics"]  # fmt: skip
+            for name, number in {"spend": row["spend"], **row["tokens"]}.items():
+                used[name] += number
+        pages = -(-len(rows) // many)
+        where = {"page": at, "total_pages": pages, "has_more": at < pages, "total_spend": 0}
+        return json.dumps({"results": list(days.values()), "metadata": where})
 
     def _items(self, day: date) -> list[str]:
         """As text, so that amounts keep their digits; an item of no repository has no name of one."""
@@ -155,8 +187,9 @@ def of_one_day(kind: str, day: date, text: str) -> Costs:
     """A vendor with one cost, in whose words a text stands, and whose tokens it tells if it tells any."""
     github = {"product": "actions", "sku": text, "quantity": 1, "unit": "minutes", "price": 1, "gross": 1, "net": 1}
     of_one_kind = {"amount": "1.25", "line_item": text, "project": "proj_web"}
+    gateway = {"spend": 0.25, "model": "big", "key": "88dc", "alias": text, "tokens": {"total_tokens": 8}}
     return Costs(
         kind,
-        {day: [github if kind == "github" else of_one_kind]},
+        {day: [{"github": github, "litellm": gateway}.get(kind, of_one_kind)]},
         {day: [{"project": "proj_web", "in": 3, "cached": 0, "out": 5}]},
     )

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from finops_assets.settings.section import Endpoint, EnvName, Section
 
-Vendor = Literal["openai", "anthropic", "github"]
+Vendor = Literal["openai", "anthropic", "github", "litellm"]
 
 
 class Fetch(Section):
@@ -23,11 +23,13 @@ class Fetch(Section):
     tokens: bool = True
     """Ask for the tokens of each cost, too; false where the key may not read usage."""
     url: Endpoint | None = None
-    """Of a gateway or a test; None: the vendor's own."""
+    """Of a gateway, which LiteLLM always is, or a test; None: the vendor's own."""
 
     @model_validator(mode="after")
     def _names_whom_to_ask_for(self) -> Fetch:
         if (self.vendor == "github") != (self.account is not None):
             said = "is missing; name the organisation" if self.account is None else "is for github only; leave it out"
             raise ValueError(f"account {said}")
+        if self.vendor == "litellm" and self.url is None:
+            raise ValueError("url is missing; LiteLLM is a gateway of one's own: name its address")
         return self

@@ -45,7 +45,7 @@ REFUSALS: dict[str, Errors] = {
 }
 
 
-@pytest.fixture(params=["openai", "anthropic", "github"])
+@pytest.fixture(params=["openai", "anthropic", "github", "litellm"])
 def vendor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Costs]:
     monkeypatch.setenv("VENDOR_KEY", KEY)
     costs = of_one_day(request.param, FIRST, f"{OPENLY} {SECRET}")

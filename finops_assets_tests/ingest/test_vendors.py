@@ -267,9 +267,10 @@ def test_a_key_that_is_missing_or_wrong_is_told_and_never_shown(
         (
             "files, fetch: {vendor: other, key_env: K}",
             "exports",
-            "found 'other'; allowed: 'openai', 'anthropic' or 'github'",
+            "found 'other'; allowed: 'openai', 'anthropic', 'github' or 'litellm'",
         ),
         ("files, fetch: {vendor: github, key_env: K}", "exports", "account is missing; name the organisation"),
+        ("files, fetch: {vendor: litellm, key_env: K}", "exports", "url is missing; LiteLLM is a gateway of one's own"),
         ("files, fetch: {vendor: openai, key_env: K, account: acme}", "exports", "account is for github only"),
         ("files, fetch: {vendor: github, key_env: K, account: ../x}", "exports", "account"),
     ],
@@ -344,3 +345,84 @@ def test_an_answer_of_github_that_is_none_leaves_what_was_there(
             FetchFailed, match="an answer of github has no cost as it is described: KeyError: 'netAmount'"
         ):
             fetched(site(tmp_path, usage, ", account: acme"))
+
+
+def spent(model: str, key: str, spend: float, given: int, said: int, **known: Any) -> dict[str, Any]:
+    """A row of what LiteLLM sums."""
+    tokens = {
+        "total_tokens": given + said,
+        "prompt_tokens": given,
+        "completion_tokens": said,
+        "cache_read_input_tokens": 0,
+        "api_requests": 1,
+    }
+    return {"model": model, "key": key, "spend": spend, "tokens": tokens, **known}
+
+
+def test_spend_of_a_gateway_becomes_cost_and_tokens_by_key_user_and_team(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VENDOR_KEY", KEY)
+    web = {"alias": "web-prod", "team": "t-1", "user": "ada"}
+    gateway = Costs("litellm")
+    for n in range(5, 8):
+        # The fourth and the seventh row, the same but for their numbers as two before, begin a page.
+        gateway.days[date(2026, 10, n)] = [
+            spent("big", "88dc", 0.1, 1000, 10, **web),
+            spent("small", "77aa", 1e-05, 7, 0),
+            spent("big", "88dc", 0.2, 500, n, **web),
+            spent("image", "77aa", 0.5, 0, 0),
+        ]
+    with served(gateway):
+        made = site(tmp_path, gateway)
+        assert fetched(made) == ["2026-10.csv"]
+        pages = [a.get("page", ["1"])[0] for a in gateway.asked if a["start_date"] == ["2026-10-01"]]
+        assert pages == ["1", "2", "3", "4"]
+        before = (made.exports / "2026-10.csv").read_bytes()
+        gateway.days[date(2026, 10, 9)] = [spent("big", "88dc", 0.7, 1, 1)]
+        assert fetched(made, datetime.now(UTC) + timedelta(hours=2)) == ["2026-10.csv"]
+        after = (made.exports / "2026-10.csv").read_bytes()
+        assert set(before.splitlines()) < set(after.splitlines()), "pages that are cut elsewhere change no day"
+    made.run_all(*DAYS)
+    assert not [v for v in made.judge(*DAYS).values() if not v.passed]
+    columns = (
+        "SkuId",
+        "ResourceName",
+        "SubAccountId",
+        "BilledCost",
+        "ConsumedQuantity",
+        "ConsumedUnit",
+        "x_prompt_tokens",
+    )
+    assert set(map(tuple, made.rows(DAYS[0], *columns))) == {
+        ("big", "web-prod", "t-1", Decimal("0.3"), 1515, "Tokens", "1500"),
+        ("small", "77aa", "(no team)", Decimal("0.00001"), 7, "Tokens", "7"),
+        ("image", "77aa", "(no team)", Decimal("0.5"), None, None, "0"),
+    }
+    [tags] = {str(tags) for tags, model in made.rows(DAYS[0], "Tags", "SkuId") if model == "big"}
+    assert all(text in tags for text in ("web-prod", "ada", "t-1", "big")), "what attributes it"
+
+
+def test_what_a_gateway_spent_on_no_model_is_kept_and_what_does_not_add_up_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VENDOR_KEY", KEY)
+    key = {"metrics": {"spend": 2}, "metadata": None}
+
+    def answer(spend: float, of_model: dict[str, Any]) -> list[tuple[int, dict[str, str], str]]:
+        day = {"date": DAYS[0], "metrics": {"spend": spend}, "breakdown": {"models": {"big": of_model}}}
+        return [(200, {}, json.dumps({"results": [day], "metadata": {"page": 1, "has_more": False}}))]
+
+    with served(Costs("litellm")) as gateway:
+        made = site(tmp_path, gateway)
+        gateway.first = answer(2.5, {"api_key_breakdown": {"88dc": key}})
+        fetched(made)
+        kept = [(r["model"], r["amount"]) for r in table_of(made.exports / "2026-10.csv")]
+        assert sorted(kept) == [("", "0.5"), ("big", "2")]
+        for said, of_model, spend in (
+            ("models of 2026-10-05 have 2 USD, and the day 1", {"api_key_breakdown": {"88dc": key}}, 1),
+            ("KeyError: 'api_key_breakdown'", {"metrics": {"spend": 1}}, 1),
+        ):
+            gateway.first = answer(spend, of_model)
+            with pytest.raises(FetchFailed, match=said):
+                fetched(made, datetime.now(UTC) + timedelta(hours=2))

@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,13 @@ from finops_assets.base.secrets import without_secrets
 from finops_assets.ingest.vendors.answers import as_json, error_word, kept_of, read_json
 from finops_assets.ingest.vendors.anthropic import ANTHROPIC
 from finops_assets.ingest.vendors.github import GITHUB
+from finops_assets.ingest.vendors.litellm import LITELLM
 from finops_assets.ingest.vendors.openai import OPENAI
 from finops_assets.ingest.vendors.vendor import Endpoint, Parameters, Row, UnlikeReference, VendorApi
 from finops_assets.settings.fetch import Fetch, Vendor
 from finops_assets.settings.sources import Source
 
-APIS: dict[Vendor, VendorApi] = {"openai": OPENAI, "anthropic": ANTHROPIC, "github": GITHUB}
+APIS: dict[Vendor, VendorApi] = {"openai": OPENAI, "anthropic": ANTHROPIC, "github": GITHUB, "litellm": LITELLM}
 ANSWERS, UNPLACED = ".answers", "unplaced.csv"
 LEAST_BETWEEN = timedelta(hours=1)
 """A month that was asked for less than this long ago is not asked for again."""
@@ -43,6 +45,10 @@ TRIES, MOST_PAGES, PATIENCE_SECONDS, LONGEST_PAUSE = 5, 1_000, 60.0, 60.0
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 Page = dict[str, Any]
 """What is kept of an answer."""
+_DIGITS = 100
+"""No sum of numbers of JSON needs more."""
+_SURE = Decimal("1E-12")
+"""What of a sum of binary numbers does not depend on the order in which they were added."""
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 Key = tuple[str, ...]
 """What tokens and the cost that they were for have in common: the values of the vendor's `of_tokens`."""
@@ -230,7 +236,25 @@ def _rows(source: Source, api: VendorApi, of: Endpoint, pages: list[Page]) -> li
             f"source {source.name!r}: an answer of {api.name} has no {what} as it is described:"
             f" {type(error).__name__}{known}; it may have changed its API"
         ) from None
-    return rows
+    return _added_up(rows, of.added) if of.added else rows
+
+
+def _added_up(rows: list[Row], added: tuple[str, ...]) -> list[Row]:
+    """
+    >>> _added_up([{"day": "1", "n": "0.1"}, {"day": "2", "n": "3"}, {"day": "1", "n": "0.20000000000000001"}], ("n",))
+    [{'day': '1', 'n': '0.3'}, {'day': '2', 'n': '3'}]
+    """
+    sums: dict[tuple[tuple[str, str | None], ...], dict[str, Decimal]] = {}
+    with localcontext(prec=_DIGITS):
+        for row in rows:
+            of = sums.setdefault(tuple((name, value) for name, value in row.items() if name not in added), {})
+            for name in added:
+                if row.get(name) is not None:
+                    of[name] = of.get(name, Decimal(0)) + Decimal(str(row[name]))
+        return [
+            dict(same) | {name: format(number.quantize(_SURE).normalize(), "f") for name, number in of.items()}
+            for same, of in sums.items()
+        ]
 
 
 def _check(row: Row, number: str) -> None:

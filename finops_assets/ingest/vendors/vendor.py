@@ -36,6 +36,9 @@ class Endpoint:
     nothing is kept: nobody knows whether a prompt stands in them."""
     listed: str = "data"
     """What an answer calls the list that it has to have."""
+    added: tuple[str, ...] = ()
+    """Numbers that are added up where all else of two rows is the same: of a vendor whose pages cut a day in two, anywhere,
+    and who adds up binary numbers: 12 places are kept."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class VendorApi:
 
     name: str
     url: str
-    """The vendor's own, without a slash at the end."""
+    """The vendor's own, without a slash at the end; empty where everybody has their own."""
     headers: Callable[[str], Mapping[str, str]]
     """Of a key."""
     costs: Endpoint
