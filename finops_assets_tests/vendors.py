@@ -112,7 +112,7 @@ class Costs:
             start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
             results = ", ".join(
                 f'{{"object": "organization.costs.result", "amount": {{"value": {r["amount"]}, "currency": "usd"}},'
-                f' "line_item": {json.dumps(r["line_item"])}, "project_id": {json.dumps(r.get("project"))}, "quantity": null}}'
+                f' "line_item": {json.dumps(r["line_item"])}, "project_id": {json.dumps(r.get("project"))}, "api_key_id": {json.dumps(r.get("key"))}, "quantity": {json.dumps(r.get("quantity"))}, "quantity_unit": {json.dumps(r.get("unit"))}}}'
                 for r in self.days[day]
             )
             return f'{{"object": "bucket", "start_time": {start}, "end_time": {start + 86400}, "results": [{results}]}}'
@@ -133,7 +133,7 @@ class Costs:
             results = [
                 {"object": "organization.usage.completions.result", "project_id": u.get("project"), "model": u.get("model", "big"),
                  "input_tokens": u["in"] + u["cached"], "input_cached_tokens": u["cached"], "output_tokens": u["out"],
-                 "num_model_requests": 3, "user_id": None, "api_key_id": None, "batch": None}
+                 "num_model_requests": 3, "user_id": u.get("user"), "api_key_id": u.get("key"), "batch": None}
                 for u in self.used[day]
             ]  # fmt: skip
             return json.dumps({"object": "bucket", "start_time": start, "end_time": start + 86400, "results": results})
@@ -141,7 +141,7 @@ class Costs:
             {"workspace_id": u.get("project"), "model": u.get("model", "big"), "service_tier": u.get("tier", "standard"),
              "context_window": "0-200k", "uncached_input_tokens": u["in"], "cache_read_input_tokens": u["cached"],
              "cache_creation": {"ephemeral_5m_input_tokens": u.get("written", 0), "ephemeral_1h_input_tokens": 0},
-             "output_tokens": u["out"], "server_tool_use": {"web_search_requests": 0}, "api_key_id": None}
+             "output_tokens": u["out"], "server_tool_use": {"web_search_requests": 0}, "api_key_id": u.get("key")}
             for u in self.used[day]
         ]  # fmt: skip
         return json.dumps(

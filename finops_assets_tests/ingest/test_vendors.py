@@ -135,6 +135,40 @@ def test_tokens_stand_on_the_charge_that_they_were_for_and_none_is_lost(vendor: 
     assert placed + sum(apart.values()) == given
 
 
+def test_a_charge_is_shared_by_whose_tokens_it_was_for_to_the_last_digit(vendor: Costs, tmp_path: Path) -> None:
+    """A user's of OpenAI, which tells costs by key; a key's of Anthropic, which tells them by workspace."""
+    day, openai = date(2026, 10, 5), vendor.kind == "openai"
+    whose, key = ("user", {"key": "key_1"}) if openai else ("key", {})
+    vendor.days[day] = [{"amount": "1" if openai else "100", "line_item": "big, output", "project": "proj_web", **key}]
+    vendor.used[day] = [
+        {"project": "proj_web", **key, whose: name, "in": 0, "cached": 0, "out": out}
+        for name, out in (("ada", 1), ("bob", 2), ("eve", 0), (None, 4))
+    ]
+    made = site(tmp_path, vendor)
+    made.run_all(*DAYS)
+    found = made.rows(DAYS[0], "BilledCost", "ConsumedQuantity", "Tags")
+    assert sum(cost for cost, *_ in found) == 1
+    third = sorted((tokens, str(cost)[:8]) for cost, tokens, _ in found)
+    assert third == [(1, "0.142857"), (2, "0.285714"), (4, "0.571428")]
+    by_name = {name: tokens for _, tokens, tags in found for name in ("ada", "bob") if name in str(tags)}
+    assert by_name == {"ada": 1, "bob": 2}
+    assert all(("key_1" in str(tags)) == openai for *_, tags in found)
+    asked = {a["path"][0]: {*a.get("group_by", []), *a.get("group_by[]", [])} for a in vendor.asked}
+    assert all("api_key_id" in by for path, by in asked.items() if openai or "usage" in path)
+
+
+def test_quantities_that_a_cost_tells_have_its_unit(vendor: Costs, tmp_path: Path) -> None:
+    if vendor.kind != "openai":
+        pytest.skip("Anthropic's costs tell no quantities")
+    told = {"images": "Images", "duration_seconds": "Seconds", "1000_tokens": "1000 Tokens", "new_unit": "Units"}
+    vendor.days[date(2026, 10, 5)] = [
+        {"amount": "1", "line_item": f"item {unit}", "quantity": 7, "unit": unit} for unit in told
+    ]
+    made = site(tmp_path, vendor)
+    made.run_all(*DAYS)
+    assert {tuple(r) for r in made.rows(DAYS[0], "ConsumedQuantity", "ConsumedUnit")} == {(7, u) for u in told.values()}
+
+
 def test_usage_that_is_not_told_is_no_reason_to_forget_tokens_and_need_not_be_asked(
     vendor: Costs, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ DIRECTIONS = {
 }
 """By the type of tokens that a cost names."""
 _SHARED = ("workspace_id", "model", "service_tier", "context_window")
+SHARED_BY = ("api_key_id",)
 OF_TOKENS = ("date", *_SHARED, "direction")
 
 
@@ -72,7 +73,7 @@ def _usage(answer: Mapping[str, Any]) -> Iterator[Row]:
             of, _, short = name.rpartition(".")
             tokens = written.get(short) if of else used[name]
             yield {
-                "date": day, **{shared: text(used.get(shared)) for shared in _SHARED}, "direction": direction,
+                "date": day, **{name: text(used.get(name)) for name in (*_SHARED, *SHARED_BY)}, "direction": direction,
                 "tokens": str(int(tokens or 0)),
             }  # fmt: skip
 
@@ -95,11 +96,12 @@ ANTHROPIC = VendorApi(
     ),
     usage=Endpoint(
         path="/v1/organizations/usage_report/messages",
-        asked=lambda first, end: _asked(first, end, *_SHARED),
+        asked=lambda first, end: _asked(first, end, *_SHARED, *SHARED_BY),
         following=page_after,
         rows=_usage,
-        columns=(*OF_TOKENS, "tokens"),
-        kept=_kept(*_SHARED, *DIRECTIONS),
+        columns=(*OF_TOKENS, *SHARED_BY, "tokens"),
+        kept=_kept(*_SHARED, *SHARED_BY, *DIRECTIONS),
     ),
     of_tokens=OF_TOKENS,
+    shared_by=SHARED_BY,
 )

@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, localcontext
+from decimal import ROUND_DOWN, Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ _DIGITS = 100
 """No sum of numbers of JSON needs more."""
 _SURE = Decimal("1E-12")
 """What of a sum of binary numbers does not depend on the order in which they were added."""
+_PART = Decimal("1E-16")
+"""To this a part of a charge is given; what is over goes to the largest part. A hundredth of it is still exact as money."""
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 Key = tuple[str, ...]
 """What tokens and the cost that they were for have in common: the values of the vendor's `of_tokens`."""
@@ -203,7 +205,7 @@ def _write(
     # Who answers by month tells of today, too, which is not over.
     costs = [row for row in _rows(source, api, api.costs, pages) if str(month) <= (row["date"] or "") < str(end)]
     placed, unplaced = _placed(api, costs, _rows(source, api, api.usage, used) if api.usage else [])
-    columns = (*api.costs.columns, *(["tokens"] if api.usage else []))
+    columns = (*api.costs.columns, *api.shared_by, *(["tokens"] if api.usage else []))
     rows = [tuple(row.get(name) or "" for name in columns) for row in placed]
     changed = _replaced(folder / f"{month:%Y-%m}.csv", _csv(columns, rows), len(rows) > 0)
     # Last: without its answers a month is asked for again.
@@ -278,18 +280,42 @@ def _placed(api: VendorApi, costs: list[Row], usage: list[Row]) -> tuple[list[Ro
     None is counted twice or lost; a cost whose tokens are not known has none, not zero.
     """
 
-    def key_of(row: Row) -> Key:
-        return tuple(row.get(name) or "" for name in api.of_tokens)
+    def of(row: Row, names: tuple[str, ...]) -> Key:
+        return tuple(row.get(name) or "" for name in names)
 
-    tokens: dict[Key, int] = {}
+    tokens: dict[Key, Counter[Key]] = {}
     for row in usage:
-        tokens[key_of(row)] = tokens.get(key_of(row), 0) + int(row["tokens"] or 0)
-    charges = Counter(key_of(row) for row in costs if row.get("direction"))
-    placed = [
-        {**row, "tokens": str(tokens[key])} if charges[key := key_of(row)] == 1 and key in tokens else row
-        for row in costs
+        tokens.setdefault(of(row, api.of_tokens), Counter())[of(row, api.shared_by)] += int(row["tokens"] or 0)
+    charges = Counter(of(row, api.of_tokens) for row in costs if row.get("direction"))
+    placed: list[Row] = []
+    for row in costs:
+        key = of(row, api.of_tokens)
+        placed += _shared(row, api.shared_by, tokens[key]) if charges[key] == 1 and key in tokens else [row]
+    apart = {key: whose.total() for key, whose in sorted(tokens.items()) if charges[key] != 1}
+    return placed, {key: count for key, count in apart.items() if count}
+
+
+def _shared(row: Row, names: tuple[str, ...], whose: Counter[Key]) -> list[Row]:
+    """A charge by whose tokens it was for, to the last digit.
+
+    >>> [(r["amount"], r["key"], r["tokens"]) for r in _shared({"amount": "1.00"}, ("key",), Counter({("a",): 2, ("b",): 1}))]
+    [('0.6666666666666667', 'a', '2'), ('0.3333333333333333', 'b', '1')]
+    """
+    parts = [(key, count) for key, count in sorted(whose.items()) if count] or [((), 0)]
+    largest = max(range(len(parts)), key=lambda n: parts[n][1])
+    with localcontext(prec=_DIGITS, rounding=ROUND_DOWN):
+        amount, total = Decimal(row["amount"] or 0), max(whose.total(), 1)
+        amounts = [(amount * count / total).quantize(_PART) for _, count in parts]
+        amounts[largest] += amount - sum(amounts)
+    return [
+        {
+            **row,
+            **dict(zip(names, key)),
+            "amount": format(part, "f") if len(parts) > 1 else row["amount"],
+            "tokens": str(count),
+        }
+        for part, (key, count) in zip(amounts, parts)
     ]
-    return placed, {key: count for key, count in sorted(tokens.items()) if charges[key] != 1 and count}
 
 
 def _csv(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

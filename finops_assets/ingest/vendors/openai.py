@@ -1,9 +1,9 @@
-"""OpenAI: costs by day, project and line item (GET /v1/organization/costs), and the tokens that they were for
+"""OpenAI: costs by day, project, API key and line item (GET /v1/organization/costs), and the tokens that they were for
 (GET /v1/organization/usage/completions).
 
 By OpenAI's API reference, Administration: buckets of a day; of costs `amount.value` is a JSON number in `amount.currency`; of usage
 `input_tokens` has the cached ones in it. A line item of tokens is read as "MODEL, DIRECTION", as OpenAI's cost page spells it; the
-reference names no form. Not tried against the service.
+reference names no form. What is not for tokens of completions has the quantity and unit that its cost tells. Not tried against the service.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from finops_assets.ingest.vendors.vendor import (
 
 DAYS_A_PAGE = "31"
 DIRECTIONS = {"input": INPUT, "cached input": CACHED, "output": OUTPUT}
-OF_TOKENS = ("date", "project_id", "model", "direction")
-_OF_A_COST = ("amount.value", "amount.currency", "line_item", "project_id", "organization_id", "quantity")
-_OF_A_USE = ("project_id", "model", "input_tokens", "input_cached_tokens", "output_tokens")
+OF_TOKENS = ("date", "project_id", "api_key_id", "model", "direction")
+SHARED_BY = ("user_id",)
+_AS_TOLD = ("line_item", "project_id", "api_key_id", "organization_id", "quantity", "quantity_unit")
+_OF_A_COST = ("amount.value", "amount.currency", *_AS_TOLD)
+_OF_A_USE = ("project_id", "api_key_id", "user_id", "model", "input_tokens", "input_cached_tokens", "output_tokens")
 
 
 def _moment(day: date) -> str:
@@ -37,7 +39,7 @@ def _moment(day: date) -> str:
 
 
 def _asked(first: date, end: date, *by: str) -> Parameters:
-    grouped = [("group_by", name) for name in ("project_id", *by)]
+    grouped = [("group_by", name) for name in ("project_id", "api_key_id", *by)]
     return [("start_time", _moment(first)), ("end_time", _moment(end)), ("bucket_width", "1d"), ("limit", DAYS_A_PAGE), *grouped]  # fmt: skip
 
 
@@ -51,16 +53,14 @@ def _results(answer: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 def _costs(answer: Mapping[str, Any]) -> Iterator[Row]:
     for day, cost in _results(answer):
         item = text(cost.get("line_item"))
-        model, _, direction = (item or "").rpartition(", ")
+        model, _, named = (item or "").rpartition(", ")
+        direction = named.replace("_", " ").removesuffix(" tokens")
         of_tokens = bool(model) and direction in DIRECTIONS
         yield {
             "date": day,
             "amount": text(cost["amount"]["value"]),
             "currency": str(cost["amount"]["currency"]).upper(),
-            "line_item": item,
-            "project_id": text(cost.get("project_id")),
-            "organization_id": text(cost.get("organization_id")),
-            "quantity": text(cost.get("quantity")),
+            **{name: text(cost.get(name)) for name in _AS_TOLD},
             "model": model if of_tokens else None,
             "direction": DIRECTIONS[direction] if of_tokens else None,
         }
@@ -74,7 +74,7 @@ def _usage(answer: Mapping[str, Any]) -> Iterator[Row]:
         counted = {INPUT: given - cached, CACHED: cached, OUTPUT: int(used["output_tokens"])}
         for direction, tokens in counted.items():
             yield {
-                "date": day, "project_id": text(used.get("project_id")), "model": text(used.get("model")),
+                "date": day, **{name: text(used.get(name)) for name in ("project_id", "api_key_id", "user_id", "model")},
                 "direction": direction, "tokens": str(tokens),
             }  # fmt: skip
 
@@ -92,16 +92,17 @@ OPENAI = VendorApi(
         asked=lambda first, end: _asked(first, end, "line_item"),
         following=page_after,
         rows=_costs,
-        columns=("date", "amount", "currency", "line_item", "project_id", "organization_id", "quantity", "model", "direction"),
+        columns=("date", "amount", "currency", *_AS_TOLD, "model", "direction"),
         kept=_kept(_OF_A_COST),
     ),
     usage=Endpoint(
         path="/v1/organization/usage/completions",
-        asked=lambda first, end: _asked(first, end, "model"),
+        asked=lambda first, end: _asked(first, end, "user_id", "model"),
         following=page_after,
         rows=_usage,
-        columns=(*OF_TOKENS, "tokens"),
+        columns=(*OF_TOKENS, *SHARED_BY, "tokens"),
         kept=_kept(_OF_A_USE),
     ),
     of_tokens=OF_TOKENS,
+    shared_by=SHARED_BY,
 )  # fmt: skip

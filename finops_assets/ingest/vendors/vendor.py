@@ -58,6 +58,8 @@ class VendorApi:
     usage: Endpoint | None = None
     """None: it bills no tokens."""
     of_tokens: tuple[str, ...] = ()
+    shared_by: tuple[str, ...] = ()
+    """Of usage: whose tokens of one charge they were. A charge is shared by them: its tokens have one price."""
 
 
 INPUT, CACHED, OUTPUT = "Input tokens", "Cached input tokens", "Output tokens"
