@@ -11,7 +11,7 @@ READY := .venv/.ready
 # Each process of Dagster would compile every module anew: 4 s of CPU instead of 1.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo ui emulators test test-long test-fast test-engines test-integrations test-image faults lint format docs figures site bench lock clean
+.PHONY: help demo ui emulators test test-long test-fast test-engines test-integrations test-image faults lint format docs figures site bench bench-peers lock clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -109,6 +109,13 @@ bench: $(READY)  ## measure against the floor and against the naive way; prints 
 	$(BIN)/python -m benchmarks.anomalies
 	$(BIN)/python -m benchmarks.waste
 	$(BIN)/python -m benchmarks.gates
+
+bench-peers: $(READY) ## the same answers by dlt with dbt, by scripts of DuckDB and polars, by pandas, and by us; installs them
+	# Apart, because dlt and dbt pin what we have in other versions.
+	test -x .venv/peers/bin/dbt || { $(BIN)/uv venv --quiet .venv/peers && \
+		$(BIN)/uv pip install --quiet --compile-bytecode -p .venv/peers "dbt-core==1.11.16" "dbt-duckdb==1.11.1" \
+			"dlt[duckdb,parquet]==1.31.0" "duckdb==2.0.0" "polars==2.1.0"; }
+	$(BIN)/python -m benchmarks.peers
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links

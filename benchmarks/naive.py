@@ -18,7 +18,12 @@ MISSING = {"environment": "__unknown__", "ServiceCategory": "Other"}
 
 
 def load(folder: str) -> dict[str, int | float]:
-    """Read, attribute row by row, store, group; returns what the rollup sums to."""
+    """What the rollup sums to."""
+    return totals(rollup(folder))
+
+
+def rollup(folder: str) -> pd.DataFrame:
+    """Read, attribute row by row, store, group."""
     settings = configuration()
     names = list(settings.dimensions)
     aliases = [[normal_key(k) for k in settings.dimensions[d].keys] for d in names]
@@ -50,7 +55,7 @@ def load(folder: str) -> dict[str, int | float]:
         untagged=frame["department"].isna() | frame["team"].isna()
     )
     filled = filled.fillna(dict.fromkeys(names, "__untagged__") | MISSING)
-    grouped = filled.groupby(key, sort=False).agg(
+    return filled.groupby(key, sort=False).agg(
         billed_cost=("BilledCost", "sum"),
         effective_cost=("EffectiveCost", "sum"),
         resource_count=("ResourceId", "nunique"),
@@ -58,6 +63,10 @@ def load(folder: str) -> dict[str, int | float]:
         untagged_rows=("untagged", "sum"),
         committed_rows=("CommitmentDiscountId", "count"),
     )
+
+
+def totals(grouped: pd.DataFrame) -> dict[str, int | float]:
+    """What a rollup sums to."""
     return {
         "rows": int(grouped["row_count"].sum()),
         "billed": float(grouped["billed_cost"].sum()),

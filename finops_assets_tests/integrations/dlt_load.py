@@ -7,7 +7,7 @@ import sys
 from datetime import datetime
 from decimal import Decimal
 
-import dlt  # type: ignore[import-not-found]
+import dlt
 
 told = json.loads(sys.argv[1])
 MONEY = {"data_type": "decimal", "precision": 38, "scale": 18}

@@ -87,6 +87,20 @@ def naive() -> list[str]:
     ]
 
 
+def peers() -> list[str]:
+    result = read_results("peers")
+    lines = [
+        f"{WORDS[result['rows']]} rows, medians of {result['repeats']} runs in turns, imports and all of the process counted:",
+        "",
+        "| way | CPU s | wall s | peak MB | its CPU / ours | answers | leaves out |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for way in result["ways"]:
+        cells = [way["way"], shown(way["cpu_s"]), shown(way["wall_s"]), shown(way["peak_mb"], 0)]
+        lines.append(_row(cells[0], [*cells[1:], f"{way['cpu_of_ours']:.2f}", way["answers"]], way["leaves_out"]))
+    return lines
+
+
 def bookkeeping() -> list[str]:
     runs = read_results("attribution")["dagster"]
     alone = next(run for run in runs if run["run"] == "one day, landed before")
@@ -219,6 +233,7 @@ BLOCKS: Mapping[str, Callable[[], list[str]]] = {
     "attribution.growth": growth,
     "attribution.naive": naive,
     "attribution.dagster": bookkeeping,
+    "peers": peers,
     "queries": queries,
     "ui_history": ui_history,
     "deliveries": deliveries,
