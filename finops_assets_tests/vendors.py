@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
+
+import duckdb
+import sqlglot
 
 from finops_assets.ingest.vendors.answers import as_json, read_json
 
@@ -40,7 +43,7 @@ class Costs:
     """Fields that no reference knows, in every object of every answer."""
     url: str = ""
 
-    def answered(self, path: str, query: dict[str, list[str]]) -> str:
+    def answered(self, path: str, query: dict[str, list[str]], body: Mapping[str, Any] | None) -> str:
         answer = self.answer(path, query)
         return as_json(self._with_planted(read_json(answer))) if self.planted else answer
 
@@ -149,10 +152,109 @@ class Costs:
         )
 
 
+TABLES = {
+    "databricks": """
+        CREATE SCHEMA billing;
+        CREATE TABLE billing.usage (record_id VARCHAR, account_id VARCHAR, workspace_id VARCHAR, sku_name VARCHAR, cloud VARCHAR,
+            usage_date DATE, usage_start_time TIMESTAMPTZ, usage_end_time TIMESTAMPTZ, usage_unit VARCHAR, usage_quantity DECIMAL(38, 18),
+            record_type VARCHAR, billing_origin_product VARCHAR, custom_tags MAP(VARCHAR, VARCHAR),
+            usage_metadata STRUCT(cluster_id VARCHAR, warehouse_id VARCHAR, job_id VARCHAR, endpoint_name VARCHAR),
+            identity_metadata STRUCT(run_as VARCHAR));
+        CREATE TABLE billing.list_prices (sku_name VARCHAR, cloud VARCHAR, currency_code VARCHAR, usage_unit VARCHAR,
+            price_start_time TIMESTAMPTZ, price_end_time TIMESTAMPTZ,
+            pricing STRUCT("default" DECIMAL(38, 18), effective_list STRUCT("default" DECIMAL(38, 18))));""",
+    "snowflake": """
+        CREATE SCHEMA organization_usage;
+        CREATE TABLE organization_usage.usage_in_currency_daily (organization_name VARCHAR, contract_number VARCHAR,
+            account_name VARCHAR, account_locator VARCHAR, region VARCHAR, service_level VARCHAR, usage_date DATE,
+            usage_type VARCHAR, usage DECIMAL(38, 3), currency VARCHAR, usage_in_currency DECIMAL(38, 2), balance_source VARCHAR,
+            billing_type VARCHAR, rating_type VARCHAR, service_type VARCHAR, is_adjustment BOOLEAN);""",
+}
+"""What is asked for by SQL, as the references have it."""
+
+
+@dataclass
+class Statements:
+    """A vendor that is asked in SQL, which runs in its tables; two rows a part, and it is not done at once."""
+
+    kind: str
+    rows: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    first: list[tuple[int, dict[str, str], str]] = field(default_factory=list)
+    first_of_usage: list[tuple[int, dict[str, str], str]] = field(default_factory=list)
+    asked: list[dict[str, list[str]]] = field(default_factory=list)
+    planted: Mapping[str, Any] = field(default_factory=dict)
+    lost: int = 0
+    """So many rows are told, and do not come."""
+    url: str = ""
+    results: list[list[list[str | None]]] = field(default_factory=list)
+    looks: int = 0
+
+    def answered(self, path: str, query: dict[str, list[str]], body: Mapping[str, Any] | None) -> str:
+        if body is not None:
+            self.results, self.looks = [self.run(body)], 0
+            return json.dumps(self._waiting() | self.planted)
+        self.looks += 1
+        if self.looks < 2:
+            return json.dumps(self._waiting() | self.planted)
+        rows = self.results[-1]
+        parts = [rows[at : at + 2] for at in range(0, len(rows), 2)] or [[]]
+        told = len(rows) + self.lost
+        if self.kind == "snowflake":
+            part = int(query.get("partition", ["0"])[0])
+            about = {"numRows": told, "format": "jsonv2", "partitionInfo": [{"rowCount": len(p)} for p in parts]}
+            return json.dumps(
+                ({"resultSetMetaData": about, "code": "090001", "statementHandle": "01-x"} if part == 0 else {})
+                | {"data": parts[part]}
+                | self.planted
+            )
+        part = int(path.rpartition("/chunks/")[2]) if "/chunks/" in path else 0
+        chunk = {"chunk_index": part, "data_array": parts[part]}
+        if part + 1 < len(parts):
+            chunk["next_chunk_index"] = part + 1
+        if "/chunks/" in path:
+            return json.dumps(chunk | self.planted)
+        manifest = {"format": "JSON_ARRAY", "total_row_count": told, "truncated": False}
+        status = {"state": "SUCCEEDED"}
+        return json.dumps(
+            {"statement_id": "01-x", "status": status, "manifest": manifest, "result": chunk} | self.planted
+        )
+
+    def _waiting(self) -> dict[str, Any]:
+        if self.kind == "snowflake":
+            return {"code": "333334", "message": "in progress", "statementHandle": "01-x"}
+        return {"statement_id": "01-x", "status": {"state": "PENDING"}}
+
+    def run(self, body: Mapping[str, Any]) -> list[list[str | None]]:
+        assert body["warehouse_id" if self.kind == "databricks" else "warehouse"] == "wh1"
+        tree = sqlglot.parse_one(body["statement"], read=self.kind)
+        for named in tree.find_all(sqlglot.exp.Table):
+            named.set("catalog", None)
+        bound: Any
+        if self.kind == "databricks":
+            bound = {p["name"]: p["value"] for p in body["parameters"]}
+        else:
+            bound = [body["bindings"][n]["value"] for n in ("1", "2")]
+        with duckdb.connect() as connection:
+            connection.execute(TABLES[self.kind])
+            for table, row in self.rows:
+                names = ", ".join(row)
+                connection.execute(
+                    f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values())
+                )
+            found = connection.execute(tree.sql(dialect="duckdb"), bound).fetchall()
+        return [[None if value is None else str(value) for value in row] for row in found]
+
+
+Vendor = TypeVar("Vendor", bound=Costs | Statements)
+
+
 @contextmanager
-def served(costs: Costs) -> Iterator[Costs]:
+def served(costs: Vendor) -> Iterator[Vendor]:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+        def do_POST(self) -> None:
+            self.do_GET(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def do_GET(self, sent: Mapping[str, Any] | None = None) -> None:
             path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
             costs.asked.append({**query, "path": [path]})
             first = costs.first_of_usage if of_tokens(path) else costs.first
@@ -167,7 +269,7 @@ def served(costs: Costs) -> Iterator[Costs]:
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write((body or costs.answered(path, query)).encode())
+            self.wfile.write((body or costs.answered(path, query, sent)).encode())
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -183,8 +285,29 @@ def served(costs: Costs) -> Iterator[Costs]:
             thread.join()
 
 
-def of_one_day(kind: str, day: date, text: str) -> Costs:
+def of_one_day(kind: str, day: date, text: str) -> Costs | Statements:
     """A vendor with one cost, in whose words a text stands, and whose tokens it tells if it tells any."""
+    if kind == "snowflake":
+        row = {
+            "usage_date": day,
+            "usage": 1,
+            "usage_in_currency": 2,
+            "currency": "USD",
+            "service_type": text,
+            "rating_type": "compute",
+        }
+        return Statements(kind, [("organization_usage.usage_in_currency_daily", row)])
+    if kind == "databricks":
+        at = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        sku = {"sku_name": text, "cloud": "AWS", "usage_unit": "DBU"}
+        used = {"usage_date": day, "usage_end_time": at, "usage_quantity": 2, **sku}
+        listed = {
+            "currency_code": "USD",
+            "price_start_time": at,
+            "pricing": {"default": 1, "effective_list": {"default": 1}},
+            **sku,
+        }
+        return Statements(kind, [("billing.usage", used), ("billing.list_prices", listed)])
     github = {"product": "actions", "sku": text, "quantity": 1, "unit": "minutes", "price": 1, "gross": 1, "net": 1}
     of_one_kind = {"amount": "1.25", "line_item": text, "project": "proj_web"}
     gateway = {"spend": 0.25, "model": "big", "key": "88dc", "alias": text, "tokens": {"total_tokens": 8}}

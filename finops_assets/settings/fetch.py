@@ -8,7 +8,14 @@ from pydantic import Field, model_validator
 
 from finops_assets.settings.section import Endpoint, EnvName, Section
 
-Vendor = Literal["openai", "anthropic", "github", "litellm"]
+Vendor = Literal["openai", "anthropic", "github", "litellm", "databricks", "snowflake"]
+
+
+_NEEDED: tuple[tuple[str, tuple[Vendor, ...], str], ...] = (
+    ("account", ("github",), "the organisation"),
+    ("url", ("litellm", "databricks", "snowflake"), "the address of your own gateway, workspace or account"),
+    ("warehouse", ("databricks", "snowflake"), "the SQL warehouse that answers"),
+)
 
 
 class Fetch(Section):
@@ -23,13 +30,17 @@ class Fetch(Section):
     tokens: bool = True
     """Ask for the tokens of each cost, too; false where the key may not read usage."""
     url: Endpoint | None = None
-    """Of a gateway, which LiteLLM always is, or a test; None: the vendor's own."""
+    """Of your gateway (LiteLLM), workspace (Databricks), account (Snowflake), or a test; None: the vendor's own."""
+
+    warehouse: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
+    """Databricks' and Snowflake's: the SQL warehouse that answers; of Databricks its id."""
 
     @model_validator(mode="after")
-    def _names_whom_to_ask_for(self) -> Fetch:
-        if (self.vendor == "github") != (self.account is not None):
-            said = "is missing; name the organisation" if self.account is None else "is for github only; leave it out"
-            raise ValueError(f"account {said}")
-        if self.vendor == "litellm" and self.url is None:
-            raise ValueError("url is missing; LiteLLM is a gateway of one's own: name its address")
+    def _names_whom_to_ask(self) -> Fetch:
+        for setting, of, what in _NEEDED:
+            given = getattr(self, setting) is not None
+            if self.vendor in of and not given:
+                raise ValueError(f"{setting} is missing; name {what}")
+            if self.vendor not in of and given and setting != "url":
+                raise ValueError(f"{setting} is for {' and '.join(of)} only; leave it out")
         return self

@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -17,11 +18,13 @@ import pytest
 
 from finops_assets.base.sql import identifier
 from finops_assets.graph.sensors.alerts import tick
+from finops_assets.ingest.vendors.fetch import APIS
 from finops_assets.settings.load import parse_settings
 from finops_assets_tests.alerts.test_alerts import http_server
 from finops_assets_tests.running import Graph, persistent_instance
-from finops_assets_tests.vendors import KEY, Costs, of_one_day, served
+from finops_assets_tests.vendors import KEY, Costs, Statements, of_one_day, served
 
+pytestmark = pytest.mark.long
 PROMPT, ANSWER, SECRET = "planted-prompt-tell-me", "planted-answer-i-say", "sk-proj-plantedSecret0123456789"
 OPENLY = "openly told"
 """Stands where it may: what finds nothing of the others has to find this."""
@@ -36,32 +39,39 @@ PLANTED = {
 QUOTED = json.dumps({"error": {"message": f"{SECRET} may not ask {PROMPT}: {ANSWER}", "type": PROMPT, "code": SECRET}})
 FIRST = date(2026, 10, 5)
 Errors = list[tuple[int, dict[str, str], str]]
-REFUSALS: dict[str, Errors] = {
-    "quoted": [(400, {}, QUOTED)],
-    "key": [(401, {}, f"{KEY} is not taken: {PROMPT} {SECRET}")],
-    "text": [(200, {}, f"<html>{PROMPT} {ANSWER} {SECRET}</html>")],
-    "elsewhere": [(302, {"location": f"http://127.0.0.1:9/?{SECRET}"}, PROMPT)],
-    "other": [(200, {}, json.dumps({PROMPT: SECRET, "data": ANSWER}))],
-}
+REFUSALS: tuple[Errors, ...] = (
+    [(400, {}, QUOTED)],
+    [(401, {}, f"{KEY} is not taken: {PROMPT} {SECRET}")],
+    [(200, {}, f"<html>{PROMPT} {ANSWER} {SECRET}</html>")],
+    [(302, {"location": f"http://127.0.0.1:9/?{SECRET}"}, PROMPT)],
+    [(200, {}, json.dumps({PROMPT: SECRET, "data": ANSWER}))],
+)
 
 
-@pytest.fixture(params=["openai", "anthropic", "github", "litellm"])
-def vendor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Costs]:
+@pytest.fixture
+def vendors(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Costs | Statements]]:
     monkeypatch.setenv("VENDOR_KEY", KEY)
-    costs = of_one_day(request.param, FIRST, f"{OPENLY} {SECRET}")
-    costs.planted = PLANTED
-    # Asked again: the first time it quotes what it should not.
-    costs.first = [(500, {}, QUOTED)]
-    with served(costs):
-        yield costs
+    monkeypatch.setattr("finops_assets.ingest.vendors.statements.SECONDS_BETWEEN", 0)
+    made: dict[str, Costs | Statements] = {kind: of_one_day(kind, FIRST, f"{OPENLY} {SECRET}") for kind in APIS}
+    with ExitStack() as servers:
+        for vendor in made.values():
+            vendor.planted = PLANTED
+            # Asked again: the first time it quotes what it should not.
+            vendor.first = [(500, {}, QUOTED)]
+            servers.enter_context(served(vendor))
+        yield made
 
 
-def graph_of(root: Path, vendor: Costs, instance: dg.DagsterInstance, hook: str) -> Graph:
-    account = ", account: acme" if vendor.kind == "github" else ""
+def graph_of(root: Path, vendors: Mapping[str, Costs | Statements], instance: dg.DagsterInstance, hook: str) -> Graph:
+    needed = {"github": ", account: acme", "databricks": ", warehouse: wh1", "snowflake": ", warehouse: wh1"}
+    sources = "".join(
+        f"  - {{name: {kind}, uri: exports/{kind}, layout: files,"
+        f" fetch: {{vendor: {kind}, key_env: VENDOR_KEY, url: '{vendor.url}'{needed.get(kind, '')}}}}}\n"
+        for kind, vendor in vendors.items()
+    )
     text = (
         f"first_day: {FIRST:%Y-%m-01}\nlake: lake\nwarehouse: warehouse.duckdb\npublished: published.duckdb\n"
-        "sources:\n  - name: bill\n    uri: exports\n    layout: files\n"
-        f"    fetch: {{vendor: {vendor.kind}, key_env: VENDOR_KEY, url: '{vendor.url}'{account}}}\n"
+        f"sources:\n{sources}"
         f"dimensions:\n  team: {{keys: [team]}}\nalerts:\n  channels:\n    - {{kind: webhook, url: '{hook}'}}\n"
     )
     return Graph(parse_settings(text, root / "finops.yaml"), instance)
@@ -92,31 +102,40 @@ def tables_of(file: Path) -> str:
 
 
 def test_what_is_planted_in_answers_and_errors_is_nowhere(
-    vendor: Costs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    vendors: dict[str, Costs | Statements],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("finops_assets.ingest.vendors.fetch.random.uniform", lambda *_: 0)
     caplog.set_level(logging.INFO)
     errors: list[str] = []
     with http_server() as inbox, persistent_instance(tmp_path / "dagster") as instance:
-        graph = graph_of(tmp_path, vendor, instance, inbox.url)
+        graph = graph_of(tmp_path, vendors, instance, inbox.url)
         assert graph.run(FIRST).success
         graph.publish()
         cursor, _ = tick(graph.platform, instance, None, datetime.now(UTC), {}, errors.append)
-        asked_for = tmp_path / "exports" / ".answers" / f"{FIRST:%Y-%m}"
-        for answers in REFUSALS.values():
-            vendor.first = list(answers)
-            os.utime(asked_for, (0, 0))
+        for turn in range(2):
+            # In each turn each vendor refuses in another way, and all ways are there.
+            for number, (kind, vendor) in enumerate(vendors.items(), turn):
+                vendor.first = list(REFUSALS[number % len(REFUSALS)])
+                os.utime(tmp_path / "exports" / kind / ".answers" / f"{FIRST:%Y-%m}", (0, 0))
             assert not graph.run(FIRST).success
-            assert vendor.first == [], "it was asked"
+            assert not [kind for kind, vendor in vendors.items() if vendor.first], "all were asked"
         tick(graph.platform, instance, cursor, datetime.now(UTC), {}, errors.append)
         told = json.dumps(inbox.taken)
+    assert all(way in told for way in ("HTTP 400", "HTTP 401", "no JSON", "HTTP 302", "not as it is described")), (
+        "alerts"
+    )
     places = holding(tmp_path, OPENLY)
-    assert {"exports/2026-10.csv", "exports/.answers/2026-10/001.json", "published.duckdb"} <= {*places}
+    for kind in vendors:
+        files = {f"exports/{kind}/2026-10.csv", f"exports/{kind}/.answers/2026-10/001.json"}
+        assert files <= {*places}, kind
+        assert [p for p in places if p.startswith("lake/") and kind in p], f"or nothing of {kind} would be found"
+    assert "published.duckdb" in places
     assert "warehouse.duckdb" in holding(tmp_path, "__untagged__")
-    assert [p for p in places if p.startswith("lake/")], "or it would be found by none of this"
     assert [p for p in holding(tmp_path, "HTTP 400") if p.startswith("dagster/")], "and so is its history"
     said = "\n".join([caplog.text, told, *errors])
-    assert "answered without a list" in told, "the failed runs were told"
     for planted in (PROMPT, ANSWER, SECRET, KEY):
         assert holding(tmp_path, planted) == []
         assert planted not in said

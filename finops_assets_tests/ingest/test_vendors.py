@@ -18,7 +18,7 @@ from finops_assets.base.errors import ConfigError, FinopsError
 from finops_assets.ingest.vendors.fetch import TRIES, FetchFailed, fetch_costs
 from finops_assets.settings.load import parse_settings
 from finops_assets_tests.conftest import Site
-from finops_assets_tests.vendors import KEY, Costs, served
+from finops_assets_tests.vendors import KEY, Costs, Statements, served
 
 pytestmark = pytest.mark.slow
 NOW = datetime(2026, 11, 10, 6, tzinfo=UTC)
@@ -261,7 +261,7 @@ def test_what_passes_is_asked_again(vendor: Costs, tmp_path: Path, answers: list
         ([(503, {}, "oops")] * TRIES, "HTTP 503"),
         ([(404, {}, "no such thing")], "HTTP 404"),
         ([(200, {}, "<html>sign in</html>")], "no JSON"),
-        ([(200, {}, '{"error": "x"}')], "without a list `data`"),
+        ([(200, {}, '{"error": "x"}')], "has no list `data`"),
         ([(200, {}, '{"data": [{"results": [{}]}], "has_more": false}')], "no cost as it is described"),
         ([(302, {"location": "http://127.0.0.1:9/"}, "elsewhere")], "HTTP 302"),
     ],
@@ -301,10 +301,24 @@ def test_a_key_that_is_missing_or_wrong_is_told_and_never_shown(
         (
             "files, fetch: {vendor: other, key_env: K}",
             "exports",
-            "found 'other'; allowed: 'openai', 'anthropic', 'github' or 'litellm'",
+            "found 'other'; allowed: 'openai', 'anthropic', 'github', 'litellm', 'databricks' or 'snowflake'",
         ),
         ("files, fetch: {vendor: github, key_env: K}", "exports", "account is missing; name the organisation"),
-        ("files, fetch: {vendor: litellm, key_env: K}", "exports", "url is missing; LiteLLM is a gateway of one's own"),
+        (
+            "files, fetch: {vendor: litellm, key_env: K}",
+            "exports",
+            "url is missing; name the address of your own gateway",
+        ),
+        (
+            "files, fetch: {vendor: snowflake, key_env: K, url: 'http://x'}",
+            "exports",
+            "warehouse is missing; name the SQL warehouse",
+        ),
+        (
+            "files, fetch: {vendor: openai, key_env: K, warehouse: w}",
+            "exports",
+            "warehouse is for databricks and snowflake only",
+        ),
         ("files, fetch: {vendor: openai, key_env: K, account: acme}", "exports", "account is for github only"),
         ("files, fetch: {vendor: github, key_env: K, account: ../x}", "exports", "account"),
     ],
@@ -372,7 +386,7 @@ def test_an_answer_of_github_that_is_none_leaves_what_was_there(
 ) -> None:
     monkeypatch.setenv("VENDOR_KEY", KEY)
     with served(Costs("github", first=[(200, {}, '{"message": "Not Found"}')])) as usage:
-        with pytest.raises(FetchFailed, match="answered without a list `usageItems`"):
+        with pytest.raises(FetchFailed, match="has no list `usageItems`"):
             fetched(site(tmp_path, usage, ", account: acme"))
         usage.first = [(200, {}, '{"usageItems": [{"date": "2026-10-05"}]}')]
         with pytest.raises(
@@ -460,3 +474,141 @@ def test_what_a_gateway_spent_on_no_model_is_kept_and_what_does_not_add_up_is_re
             gateway.first = answer(spend, of_model)
             with pytest.raises(FetchFailed, match=said):
                 fetched(made, datetime.now(UTC) + timedelta(hours=2))
+
+
+def dbu(day: int, sku: str, quantity: str, **more: Any) -> tuple[str, dict[str, Any]]:
+    at = datetime(2026, 10, day, 10, tzinfo=UTC)
+    return "billing.usage", {
+        "account_id": "acc", "workspace_id": "ws1", "sku_name": sku, "cloud": "AWS", "usage_date": at.date(), "usage_start_time": at,
+        "usage_end_time": at + timedelta(hours=1), "usage_unit": "DBU", "usage_quantity": quantity, "record_type": "ORIGINAL",
+        "billing_origin_product": "JOBS", "custom_tags": {"team": "web"},
+        "usage_metadata": {"cluster_id": "c-1", "warehouse_id": None, "job_id": "j-1", "endpoint_name": None},
+        "identity_metadata": {"run_as": "ada"}, **more,
+    }  # fmt: skip
+
+
+def price(sku: str, begins: int, ends: int | None, amount: str, currency: str = "USD") -> tuple[str, dict[str, Any]]:
+    return "billing.list_prices", {
+        "sku_name": sku, "cloud": "AWS", "currency_code": currency, "usage_unit": "DBU", "price_start_time": datetime(2026, 10, begins, tzinfo=UTC),
+        "price_end_time": ends and datetime(2026, 10, ends, tzinfo=UTC), "pricing": {"default": "9", "effective_list": {"default": amount}},
+    }  # fmt: skip
+
+
+def sql_site(folder: Path, vendor: Statements) -> Site:
+    made = Site(
+        folder,
+        layout=f"files, fetch: {{vendor: {vendor.kind}, key_env: VENDOR_KEY, url: '{vendor.url}', warehouse: wh1}}",
+        first_day="2026-10-01",
+    )
+    made.exports.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def test_usage_of_databricks_is_priced_by_the_list_of_its_day_and_dbus_are_no_money(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VENDOR_KEY", KEY)
+    back = {"record_type": "RETRACTION"}
+    vendor = Statements("databricks", [
+        price("JOBS_COMPUTE", 1, 6, "0.15"), price("JOBS_COMPUTE", 6, None, "0.20"), price("JOBS_COMPUTE", 1, None, "70", "EUR"),
+        dbu(5, "JOBS_COMPUTE", "3.123456789012345678"), dbu(6, "JOBS_COMPUTE", "2"),
+        # Corrected: taken back, and another stands for it.
+        dbu(6, "JOBS_COMPUTE", "-2", **back), dbu(6, "JOBS_COMPUTE", "5"),
+        dbu(6, "JOBS_COMPUTE", "7", workspace_id="ws2"), dbu(6, "JOBS_COMPUTE", "-7", workspace_id="ws2", **back),
+        dbu(6, "NEW_PREVIEW", "11"), dbu(5, "JOBS_COMPUTE", "1", workspace_id="ws3", custom_tags=None),
+    ])  # fmt: skip
+    log: list[str] = []
+    with served(vendor):
+        made = sql_site(tmp_path, vendor)
+        assert fetched(made, log=log) == ["2026-10.csv"]
+        assert fetched(made, datetime.now(UTC) + timedelta(hours=2)) == [], "in one order, whatever that of the rows"
+        made.run_all(*DAYS)
+    assert log[-1].startswith("source bill: 1 rows of 2026-10 have no list price, and are in no figure")
+    [apart] = table_of(made.exports / ".answers" / "2026-10" / "unpriced.csv")
+    assert (apart["sku_name"], apart["amount"], Decimal(apart["quantity"])) == ("NEW_PREVIEW", "", 11)
+    columns = (
+        "SubAccountId",
+        "BilledCost",
+        "ListUnitPrice",
+        "PricingQuantity",
+        "PricingUnit",
+        "PricingCurrency",
+        "PricingCurrencyEffectiveCost",
+    )
+    exact = Decimal("3.123456789012345678") * Decimal("0.15")
+    assert sorted(map(tuple, made.rows(DAYS[0], *columns))) == [
+        ("ws1", exact.quantize(Decimal("1E-18")), Decimal("0.15"), Decimal("3.123456789012345678"), "DBU", "DBU", Decimal("3.123456789012345678")),
+        ("ws3", Decimal("0.15"), Decimal("0.15"), 1, "DBU", "DBU", 1),
+    ]  # fmt: skip
+    assert list(map(tuple, made.rows(DAYS[1], *columns[:4]))) == [("ws1", 1, Decimal("0.2"), 5)]
+    assert [(day, team, cost) for day, team, cost in by_team(made) if team == "web"][1] == (DAYS[1], "web", 1)
+    assert not [v for v in made.judge(*DAYS).values() if not v.passed]
+
+
+def credits_used(day: int, service: str, used: str, amount: str, **more: Any) -> tuple[str, dict[str, Any]]:
+    return "organization_usage.usage_in_currency_daily", {
+        "organization_name": "ACME", "contract_number": "K1", "account_name": "PROD", "account_locator": "AB1", "region": "AWS_EU",
+        "service_level": "Enterprise", "usage_date": date(2026, 10, day), "usage": used, "currency": "EUR",
+        "usage_in_currency": amount, "balance_source": "capacity", "billing_type": "consumption", "rating_type": "compute",
+        "service_type": service, "is_adjustment": False, **more,
+    }  # fmt: skip
+
+
+def test_usage_of_snowflake_is_in_its_currency_and_credits_are_no_money(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VENDOR_KEY", KEY)
+    vendor = Statements("snowflake", [
+        credits_used(5, "WAREHOUSE_METERING", "10.125", "30.38"),
+        credits_used(5, "STORAGE", "2.5", "57.50", rating_type="storage"),
+        credits_used(5, "WAREHOUSE_METERING", "-1", "-3.00", is_adjustment=True),
+        credits_used(6, "AI_SERVICES", "1", "3.00"),
+    ])  # fmt: skip
+    with served(vendor):
+        made = sql_site(tmp_path, vendor)
+        fetched(made)
+        made.run_all(*DAYS)
+    columns = (
+        "ServiceName",
+        "ChargeCategory",
+        "BilledCost",
+        "BillingCurrency",
+        "PricingQuantity",
+        "PricingUnit",
+        "PricingCurrency",
+        "PricingCurrencyEffectiveCost",
+    )
+    assert sorted(map(tuple, made.rows(DAYS[0], *columns)), key=str) == [
+        ("Snowflake STORAGE", "Usage", Decimal("57.5"), "EUR", Decimal("2.5"), "TB", None, None),
+        ("Snowflake WAREHOUSE_METERING", "Adjustment", -3, "EUR", -1, "Credits", "Credits", -1),
+        ("Snowflake WAREHOUSE_METERING", "Usage", Decimal("30.38"), "EUR", Decimal("10.125"), "Credits", "Credits", Decimal("10.125")),
+    ]  # fmt: skip
+    assert sum(cost for *_, cost in by_team(made)) == Decimal("87.88")
+    assert not [v for v in made.judge(*DAYS).values() if not v.passed]
+
+
+@pytest.mark.parametrize("kind", ["databricks", "snowflake"])
+def test_a_statement_that_fails_or_loses_rows_changes_nothing(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VENDOR_KEY", KEY)
+    rows = [price("A", 1, None, "1"), dbu(5, "A", "1")] if kind == "databricks" else [credits_used(5, "X", "1", "1")]
+    with served(Statements(kind, rows)) as vendor:
+        made = sql_site(tmp_path, vendor)
+        fetched(made)
+        before = (made.exports / "2026-10.csv").read_bytes()
+        vendor.lost = 1
+        with pytest.raises(FetchFailed, match="1 rows came of 2"):
+            fetched(made, datetime.now(UTC) + timedelta(hours=2))
+        failed = {"state": "FAILED", "error": {"error_code": "BAD_REQUEST", "message": "planted"}}
+        refusals: dict[str, list[tuple[int, dict[str, str], str]]] = {
+            "databricks": [(200, {}, json.dumps({"statement_id": "01", "status": failed}))],
+            "snowflake": [(422, {}, json.dumps({"code": "002003", "message": "planted"}))],
+        }
+        vendor.first = refusals[kind]
+        with pytest.raises(
+            FetchFailed, match={"databricks": "FAILED BAD_REQUEST", "snowflake": "HTTP 422 .002003"}[kind]
+        ) as told:
+            fetched(made, datetime.now(UTC) + timedelta(hours=2))
+        assert "planted" not in str(told.value)
+        assert (made.exports / "2026-10.csv").read_bytes() == before

@@ -4,6 +4,7 @@
     .answers/2026-10/001.json            the answers that it was made of
     .answers/2026-10/tokens-001.json     and those that say how many tokens that was
     .answers/2026-10/unplaced.csv        tokens that are of no charge, or of nobody knows which of several
+    .answers/2026-10/unpriced.csv        what was used and has no price
 
 A month that is not over, and the one before it, are asked for again at each look: their costs may change. Same costs are the same
 file, so that nothing follows; others replace the month, and the days that changed are restated.
@@ -18,7 +19,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal, localcontext
 from pathlib import Path
@@ -30,23 +31,30 @@ from finops_assets.base.period import next_month
 from finops_assets.base.secrets import without_secrets
 from finops_assets.ingest.vendors.answers import as_json, error_word, kept_of, read_json
 from finops_assets.ingest.vendors.anthropic import ANTHROPIC
+from finops_assets.ingest.vendors.databricks import DATABRICKS
 from finops_assets.ingest.vendors.github import GITHUB
 from finops_assets.ingest.vendors.litellm import LITELLM
 from finops_assets.ingest.vendors.openai import OPENAI
-from finops_assets.ingest.vendors.vendor import Endpoint, Parameters, Row, UnlikeReference, VendorApi
+from finops_assets.ingest.vendors.snowflake import SNOWFLAKE
+from finops_assets.ingest.vendors.vendor import DIGITS, Ask, Endpoint, Parameters, Row, UnlikeReference, VendorApi
 from finops_assets.settings.fetch import Fetch, Vendor
 from finops_assets.settings.sources import Source
 
-APIS: dict[Vendor, VendorApi] = {"openai": OPENAI, "anthropic": ANTHROPIC, "github": GITHUB, "litellm": LITELLM}
-ANSWERS, UNPLACED = ".answers", "unplaced.csv"
+APIS: dict[Vendor, VendorApi] = {
+    "openai": OPENAI,
+    "anthropic": ANTHROPIC,
+    "github": GITHUB,
+    "litellm": LITELLM,
+    "databricks": DATABRICKS,
+    "snowflake": SNOWFLAKE,
+}
+ANSWERS, UNPLACED, UNPRICED = ".answers", "unplaced.csv", "unpriced.csv"
 LEAST_BETWEEN = timedelta(hours=1)
 """A month that was asked for less than this long ago is not asked for again."""
 TRIES, MOST_PAGES, PATIENCE_SECONDS, LONGEST_PAUSE = 5, 1_000, 60.0, 60.0
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 Page = dict[str, Any]
 """What is kept of an answer."""
-_DIGITS = 100
-"""No sum of numbers of JSON needs more."""
 _SURE = Decimal("1E-12")
 """What of a sum of binary numbers does not depend on the order in which they were added."""
 _PART = Decimal("1E-16")
@@ -89,10 +97,14 @@ def fetch_costs(
             if fetch.tokens and api.usage
             else []
         )
-        wrote, unplaced = _write(source, folder, api, (month, end), pages, used)
+        wrote, unplaced, unpriced = _write(source, folder, api, (month, end), pages, used)
         if wrote:
             changed.append(folder / f"{month:%Y-%m}.csv")
             log(f"source {source.name}: costs of {month:%Y-%m} were fetched, {len(pages) + len(used)} answers")
+            if unpriced:
+                log(
+                    f"source {source.name}: {unpriced:,} rows of {month:%Y-%m} have no list price, and are in no figure: {ANSWERS}/{month:%Y-%m}/{UNPRICED}"
+                )
             if unplaced:
                 log(
                     f"source {source.name}: {unplaced:,} tokens of {month:%Y-%m} are of no charge that is known: {ANSWERS}/{month:%Y-%m}/{UNPLACED}"
@@ -131,24 +143,49 @@ def _answers(
         import httpx2
     except ModuleNotFoundError as error:
         raise FetchRefused(f"fetch needs httpx2, which is not installed: {install('fetch')}") from error
-    url = f"{(fetch.url or api.url).rstrip('/')}{of.path.format(account=fetch.account)}"
-    more: Parameters | None = []
+    base, path = (fetch.url or api.url).rstrip("/"), of.path.format(account=fetch.account)
     with httpx2.Client(headers=dict(api.headers(key)), timeout=PATIENCE_SECONDS, follow_redirects=False) as client:
-        for _ in range(MOST_PAGES):
-            text = _asked(source, client, url, [*of.asked(*days), *(more or [])], key, pause)
-            answer = _read(source, url, of.listed, text)
-            yield kept_of(answer, of.kept, key)
-            try:
-                more = of.following(answer)
-            except (KeyError, TypeError):
-                raise FetchRefused(f"source {source.name!r}: {url} says that more follows, and not where") from None
-            if more is None:
-                return
-    raise FetchRefused(f"source {source.name!r}: {url} goes on after {MOST_PAGES} answers for {days[0]:%Y-%m}")
+
+        def ask(path: str, parameters: Parameters = [], body: Mapping[str, Any] | None = None) -> Any:  # noqa: B006
+            url = base + path
+            return _read(source, url, _asked(source, client, url, parameters, key, pause, body))
+
+        answers = of.steps(ask, pause, days, fetch.warehouse or "") if of.steps else _pages(ask, of, path, days)
+        try:
+            for number, answer in enumerate(answers, 1):
+                if not isinstance(answer, dict) or not isinstance(answer.get(of.listed), list):
+                    raise UnlikeReference(f"an answer has no list `{of.listed}`")
+                if number > MOST_PAGES:
+                    raise UnlikeReference(f"it goes on after {MOST_PAGES} answers for {days[0]:%Y-%m}")
+                yield kept_of(answer, of.kept, key)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FetchRefused(
+                f"source {source.name!r}: {base}{path} answers not as it is described: {_said(error)}; it may have changed its API"
+            ) from None
+
+
+def _pages(ask: Ask, of: Endpoint, path: str, days: tuple[date, date]) -> Iterator[Any]:
+    more: Parameters | None = []
+    while more is not None:
+        answer = ask(path, [*of.asked(*days), *more])
+        yield answer
+        more = of.following(answer)
+
+
+def _said(error: Exception) -> str:
+    """A KeyError names our field, UnlikeReference numbers; others quote what came."""
+    known = f": {error}" if isinstance(error, KeyError) else ""
+    return str(error) if isinstance(error, UnlikeReference) else f"{type(error).__name__}{known}"
 
 
 def _asked(
-    source: Source, client: Any, url: str, parameters: Parameters, key: str, pause: Callable[[float], None]
+    source: Source,
+    client: Any,
+    url: str,
+    parameters: Parameters,
+    key: str,
+    pause: Callable[[float], None],
+    body: Mapping[str, Any] | None,
 ) -> str:
     """One answer; asked again a bounded number of times where that may help."""
     import httpx2
@@ -156,14 +193,14 @@ def _asked(
     failed: type[FetchFailed] = FetchFailed
     for attempt in range(1, TRIES + 1):
         try:
-            answer = client.get(url, params=parameters)
+            answer = client.request("GET" if body is None else "POST", url, params=parameters, json=body)
         except httpx2.ProtocolError as error:
             # It quotes what came.
             told, wait = type(error).__name__, None
         except httpx2.TransportError as error:
             told, wait = f"{type(error).__name__}: {error}", None
         else:
-            if answer.status_code == 200:
+            if answer.status_code in (200, 202):
                 text: str = answer.text
                 return text
             told = f"HTTP {answer.status_code}{error_word(answer.text)}"
@@ -182,28 +219,26 @@ def _asked(
     raise failed(f"source {source.name!r}: {url} did not answer: {shown}. What was fetched before stands")
 
 
-def _read(source: Source, url: str, listed: str, text: str) -> dict[str, Any]:
+def _read(source: Source, url: str, text: str) -> Any:
     # An answer is never quoted, and neither are errors that quote it: a prompt may stand in it.
     try:
-        answer = read_json(text)
+        return read_json(text)
     except ValueError:
         raise FetchRefused(
             f"source {source.name!r}: {url} answered {len(text):,} characters that are no JSON; is `url` below fetch right?"
         ) from None
-    if not isinstance(answer, dict) or not isinstance(answer.get(listed), list):
-        raise FetchRefused(
-            f"source {source.name!r}: {url} answered without a list `{listed}`; it may have changed its API"
-        )
-    return answer
 
 
 def _write(
     source: Source, folder: Path, api: VendorApi, days: tuple[date, date], pages: list[Page], used: list[Page]
-) -> tuple[bool, int]:
-    """Keep the answers, and the month's file where it changed; also how many tokens are of no charge."""
+) -> tuple[bool, int, int]:
+    """Keep the answers, and the month's file where it changed; also how many tokens are of no charge, and how many rows
+    have no price."""
     month, end = days
     # Who answers by month tells of today, too, which is not over.
     costs = [row for row in _rows(source, api, api.costs, pages) if str(month) <= (row["date"] or "") < str(end)]
+    unpriced = [row for row in costs if row["amount"] is None]
+    costs = [row for row in costs if row["amount"] is not None]
     placed, unplaced = _placed(api, costs, _rows(source, api, api.usage, used) if api.usage else [])
     columns = (*api.costs.columns, *api.shared_by, *(["tokens"] if api.usage else []))
     rows = [tuple(row.get(name) or "" for name in columns) for row in placed]
@@ -214,6 +249,9 @@ def _write(
     content |= {f"tokens-{number:03}.json": as_json(page) for number, page in enumerate(used, 1)}
     if unplaced:
         content[UNPLACED] = _csv((*api.of_tokens, "tokens"), [(*key, str(tokens)) for key, tokens in unplaced.items()])
+    if unpriced:
+        listed = [tuple(row.get(name) or "" for name in api.costs.columns) for row in unpriced]
+        content[UNPRICED] = _csv(api.costs.columns, listed)
     for name, text in content.items():
         with replacing(kept / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -222,7 +260,7 @@ def _write(
         if old.name not in content:
             old.unlink()
     os.utime(kept)
-    return changed, sum(unplaced.values())
+    return changed, sum(unplaced.values()), len(unpriced)
 
 
 def _rows(source: Source, api: VendorApi, of: Endpoint, pages: list[Page]) -> list[Row]:
@@ -230,13 +268,12 @@ def _rows(source: Source, api: VendorApi, of: Endpoint, pages: list[Page]) -> li
     try:
         rows = [row for answer in pages for row in of.rows(answer)]
         for row in rows:
-            _check(row, "amount" if of is api.costs else "tokens")
+            if not (of.may_lack_price and row["amount"] is None):
+                _check(row, "amount" if of is api.costs else "tokens")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        # A KeyError names our field, UnlikeReference numbers; others quote what came.
-        known = f": {error}" if isinstance(error, KeyError | UnlikeReference) else ""
         raise FetchRefused(
             f"source {source.name!r}: an answer of {api.name} has no {what} as it is described:"
-            f" {type(error).__name__}{known}; it may have changed its API"
+            f" {_said(error)}; it may have changed its API"
         ) from None
     return _added_up(rows, of.added) if of.added else rows
 
@@ -247,7 +284,7 @@ def _added_up(rows: list[Row], added: tuple[str, ...]) -> list[Row]:
     [{'day': '1', 'n': '0.3'}, {'day': '2', 'n': '3'}]
     """
     sums: dict[tuple[tuple[str, str | None], ...], dict[str, Decimal]] = {}
-    with localcontext(prec=_DIGITS):
+    with localcontext(prec=DIGITS):
         for row in rows:
             of = sums.setdefault(tuple((name, value) for name, value in row.items() if name not in added), {})
             for name in added:
@@ -303,7 +340,7 @@ def _shared(row: Row, names: tuple[str, ...], whose: Counter[Key]) -> list[Row]:
     """
     parts = [(key, count) for key, count in sorted(whose.items()) if count] or [((), 0)]
     largest = max(range(len(parts)), key=lambda n: parts[n][1])
-    with localcontext(prec=_DIGITS, rounding=ROUND_DOWN):
+    with localcontext(prec=DIGITS, rounding=ROUND_DOWN):
         amount, total = Decimal(row["amount"] or 0), max(whose.total(), 1)
         amounts = [(amount * count / total).quantize(_PART) for _, count in parts]
         amounts[largest] += amount - sum(amounts)

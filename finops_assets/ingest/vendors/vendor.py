@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 Parameters = list[tuple[str, str]]
+DIGITS = 100
+"""No number of an answer, and no product of two, needs more."""
 Row = Mapping[str, str | None]
+
+
+class Ask(Protocol):
+    """Asks a vendor one question, again where that may help; gives the answer's JSON."""
+
+    def __call__(self, path: str, parameters: Parameters = [], body: Mapping[str, Any] | None = None) -> Any: ...  # noqa: B006
 
 
 class UnlikeReference(ValueError):
@@ -24,18 +32,23 @@ class Endpoint:
 
     path: str
     """`{account}` in it is that of `fetch`."""
-    asked: Callable[[date, date], Parameters]
-    """The parameters that ask for [first, end)."""
-    following: Callable[[Mapping[str, Any]], Parameters | None]
-    """Those that, besides, ask for what follows an answer; None: it was the last."""
     rows: Callable[[Mapping[str, Any]], Iterator[Row]]
     columns: tuple[str, ...]
     """Of the rows, in the order of the file."""
+    asked: Callable[[date, date], Parameters] = lambda first, end: []
+    """The parameters that ask for [first, end)."""
+    following: Callable[[Mapping[str, Any]], Parameters | None] = lambda answer: None
+    """Those that, besides, ask for what follows an answer; None: it was the last."""
+    steps: Callable[[Ask, Callable[[float], None], tuple[date, date], str], Iterator[Mapping[str, Any]]] | None = None
+    """Instead of `asked` and `following`, where one question is not enough: all answers, by whatever is to be asked; the last is
+    the name of a warehouse."""
     kept: tuple[str, ...] = ()
     """The fields of an answer that are kept and that `rows` sees, by their paths: `data.results.amount.value`. Of all others
     nothing is kept: nobody knows whether a prompt stands in them."""
     listed: str = "data"
     """What an answer calls the list that it has to have."""
+    may_lack_price: bool = False
+    """Rows without an amount are what was used and has no price: they stand apart, and are told."""
     added: tuple[str, ...] = ()
     """Numbers that are added up where all else of two rows is the same: of a vendor whose pages cut a day in two, anywhere,
     and who adds up binary numbers: 12 places are kept."""
