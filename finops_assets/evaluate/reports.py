@@ -34,6 +34,8 @@ EXACT = 80
 OF_CHARGES = ("source", *focus_columns())
 """What tells charges apart besides the rollup's key."""
 TAG = "tag:"
+LIKE_DAY = "coalesce(l.like_day, r.charge_date) AS charge_date"
+OTHERS = "all others"
 Where = Mapping[str, Sequence[str]]
 """Column -> the values of which a row has one: what alone is summed. Without any, everything is."""
 Basis = Literal["effective", "billed", "accrued"]
@@ -133,28 +135,33 @@ def cost_by(
     if compared is None:
         compared = compare(connection, period, reported, None if basis == "accrued" else rollup)
     keys = "".join(f"{identifier(b)}, " for b in by)
+    sided = "".join(f"{LIKE_DAY if b == 'charge_date' else f'r.{identifier(b)}'}, " for b in by)
     only, values = only_where(where)
     by_day = by.index("charge_date") if "charge_date" in by else None
     cost = "billed_cost" if basis == "billed" else "effective_cost"
     name = f"{basis or 'effective'}_cost"
-    beside = {None: "sum(billed_cost) FILTER (is_now)", "accrued": f"sum({cost}) FILTER (is_now AND is_apportioned)"}
+    beside = {None: "sum(r.billed_cost)", "accrued": f"sum(r.{cost}) FILTER (r.is_apportioned)"}
+    # Every row is added up once, whatever side it is on: the sides of a group are few.
     rows = connection.execute(
         f"""
         WITH likes AS ({_likes(compared)}), sided AS (
-            SELECT r.* REPLACE (coalesce(l.like_day, r.charge_date) AS charge_date),
-                r.charge_date >= $first AS is_now, l.like_day IS NOT NULL AS is_compared
+            SELECT {sided}r.BillingCurrency AS currency, r.provider AS billed_by,
+                r.charge_date >= $first AS is_now, l.like_day IS NOT NULL AS is_compared,
+                sum(r.{cost}) AS cost, {beside.get(basis, "NULL")} AS beside,
+                sum(r.positive_effective_cost) AS positive_cost, sum(r.row_count) AS row_count
             FROM {rollup} r LEFT JOIN likes l ON r.provider = l.provider AND r.charge_date = l.charge_date
             WHERE r.charge_date >= $first_before AND r.charge_date < $end
                 AND (l.like_day IS NOT NULL OR r.charge_date >= $first){only}
+            GROUP BY ALL
         ), grouped AS (
-            SELECT {keys}BillingCurrency AS currency,
-                coalesce(sum({cost}) FILTER (is_now), 0) AS cost_now,
-                coalesce({beside.get(basis, "NULL")}, 0) AS beside,
-                coalesce(sum({cost}) FILTER (is_now AND is_compared), 0) AS cost_compared,
-                coalesce(sum({cost}) FILTER (NOT is_now), 0) AS cost_before,
-                coalesce(sum(positive_effective_cost) FILTER (is_now), 0) AS positive_cost,
+            SELECT {keys}currency,
+                coalesce(sum(cost) FILTER (is_now), 0) AS cost_now,
+                coalesce(sum(beside) FILTER (is_now), 0) AS beside,
+                coalesce(sum(cost) FILTER (is_now AND is_compared), 0) AS cost_compared,
+                coalesce(sum(cost) FILTER (NOT is_now), 0) AS cost_before,
+                coalesce(sum(positive_cost) FILTER (is_now), 0) AS positive_cost,
                 coalesce(sum(row_count) FILTER (is_now), 0) AS row_count,
-                list(DISTINCT provider) AS providers
+                list(billed_by) AS providers
             FROM sided GROUP BY ALL
         )
         SELECT {keys}currency, cost_now, beside, cost_compared, cost_before, positive_cost,
@@ -186,6 +193,61 @@ def cost_by(
         | dict.fromkeys(columns[-3:], "int64")
     )
     return table.drop(columns=["beside", *(["share_percent"] if basis == "billed" else [])], errors="ignore")
+
+
+def cost_by_day(
+    connection: duckdb.DuckDBPyConnection,
+    period: Period,
+    column: str,
+    currency: str,
+    most: int,
+    rollup: str = ROLLUP_TABLE,
+    basis: Basis = "effective",
+    where: Where | None = None,
+    compared: Comparison | None = None,
+) -> pd.DataFrame:
+    """What `cost_by` says by day and a column, in one currency, for a chart: of the largest `most` values each, the rest together.
+
+    Columns: charge_date, the column (OTHERS for the rest), cost, before (Decimal; None on a day of which nothing can be
+    compared). Up to `most` + 1 values are all there.
+
+    Raises:
+        ValueError: a column that the rollup is not grouped by.
+    """
+    where = where or {}
+    require_columns((column, *where), can_group_by(connection, rollup))
+    if compared is None:
+        compared = compare(connection, period, rollup=None if basis == "accrued" else rollup)
+    only, values = only_where(where)
+    cost = "billed_cost" if basis == "billed" else "effective_cost"
+    rows = connection.execute(
+        f"""
+        WITH likes AS ({_likes(compared)}), summed AS (
+            SELECT r.charge_date, r.provider, r.{identifier(column)} AS name, sum(r.{cost}) AS cost
+            FROM {rollup} r
+            WHERE r.charge_date >= $first_before AND r.charge_date < $end AND r.BillingCurrency = $currency{only}
+            GROUP BY ALL
+        ), by_day AS (
+            SELECT {LIKE_DAY}, r.name, coalesce(sum(r.cost) FILTER (r.charge_date >= $first), 0) AS cost,
+                sum(r.cost) FILTER (r.charge_date < $first) AS before, bool_or(l.like_day IS NOT NULL) AS is_compared
+            FROM summed r LEFT JOIN likes l ON r.provider = l.provider AND r.charge_date = l.charge_date
+            WHERE l.like_day IS NOT NULL OR r.charge_date >= $first
+            GROUP BY ALL
+        ), largest AS (
+            SELECT name, row_number() OVER (ORDER BY sum(abs(cost)) DESC, name) AS place, count(*) OVER () AS known
+            FROM by_day GROUP BY name
+        )
+        SELECT d.charge_date, CASE WHEN p.place <= $most OR p.known <= $most + 1 THEN d.name ELSE '{OTHERS}' END AS name,
+            sum(d.cost), CASE WHEN bool_or(d.is_compared) THEN coalesce(sum(d.before), 0) END
+        FROM by_day d JOIN largest p ON d.name IS NOT DISTINCT FROM p.name
+        GROUP BY ALL ORDER BY ALL
+        """,
+        {
+            "first": period.first, "end": period.end, "first_before": period.before.first, "currency": currency, "most": most,
+            **_bound(compared), **values,
+        },
+    ).fetchall()  # fmt: skip
+    return pd.DataFrame(rows, columns=["charge_date", column, "cost", "before"], dtype="object")
 
 
 def only_where(where: Where) -> tuple[str, dict[str, list[str]]]:

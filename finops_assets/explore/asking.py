@@ -24,7 +24,7 @@ from finops_assets.cost.restatements import REPORTED_COST, REPORTED_NOW
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.charges import charge_columns, rollup_by
 from finops_assets.evaluate.comparison import Comparison, compare, latest_month, require_figures
-from finops_assets.evaluate.reports import EXACT, Where, can_group_by, cost_by, is_tag
+from finops_assets.evaluate.reports import EXACT, Where, can_group_by, cost_by, cost_by_day, is_tag
 from finops_assets.explore.address import REPORTING, View, ViewError, read_view
 from finops_assets.explore.newest_copy import Opened
 from finops_assets.explore.remembering import Answer, Remembering
@@ -32,6 +32,8 @@ from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import FACTS, Warehouse
 from finops_assets.tables.ddl import dimensions_of
 
+MOST_GROUPS = 7
+"""Values of a column that a chart by day tells apart: as many as it has colours."""
 CHARGES = "charges"
 """Stands in `by` where the single charges are asked for."""
 _OF_THE_DATABASE = ("duckdb_", "DESCRIBE")
@@ -94,6 +96,8 @@ class Question:
     settings: Settings
     copy: Opened
     view: View
+    whole: bool = False
+    """Is every row wanted, as for a file? A page shows the first ones."""
     _telling: _Telling = field(init=False)
 
     def __post_init__(self) -> None:
@@ -221,18 +225,31 @@ class Question:
         """
         only = {**self.view.only, **(where or {})}
         basis = self.view.basis
-        if basis == "accrued":
-            relation = accrued_rollup(None, dimensions_of(self.opened, ACCRUED))
-        elif self.view.currency == REPORTING:
-            relation = converted_rollup()
-        else:
-            relation = rollup_by(self.opened, self.settings.providers, (*by, *only))
+        relation = self._relation((*by, *only))
         compared = self.compared if period is None else None
         table = cost_by(self.connection, period or self.period, by, relation, basis, where=only, compared=compared)
         table = table[table["currency"] == self.currency]
         return table.rename(
             columns={f"{basis}_cost": "cost", f"{basis}_cost_compared": "compared", f"{basis}_cost_before": "before"}
         )
+
+    def days(self, column: str, where: Where | None = None) -> pd.DataFrame:
+        """The same by day and a column, for a chart: charge_date, the column, cost, before. The values that are not among the
+        largest are together.
+        """
+        only = {**self.view.only, **(where or {})}
+        return cost_by_day(
+            self.connection, self.period, column, self.currency, MOST_GROUPS, self._relation((column, *only)), self.view.basis,
+            only, self.compared,
+        )  # fmt: skip
+
+    def _relation(self, columns: Iterable[str]) -> str:
+        """SQL: what is summed, in the view's basis and currency, by these columns."""
+        if self.view.basis == "accrued":
+            return accrued_rollup(None, dimensions_of(self.opened, ACCRUED))
+        if self.view.currency == REPORTING:
+            return converted_rollup()
+        return rollup_by(self.opened, self.settings.providers, columns)
 
     def exported(self, costs: pd.DataFrame) -> pd.DataFrame:
         """The same under the names that `finops report` gives the columns."""
@@ -360,8 +377,9 @@ def _has_view(connection: duckdb.DuckDBPyConnection) -> bool:
     return bool(connection.execute("SELECT 1 FROM duckdb_views() WHERE view_name = ?", [FACTS]).fetchall())
 
 
-def asked(settings: Settings, copy: Opened, parameters: Iterable[tuple[str, str]]) -> Question:
+def asked(settings: Settings, copy: Opened, parameters: Iterable[tuple[str, str]], whole: bool = False) -> Question:
     """The question that an address asks of a copy: by default of the newest month, in the currency of the largest cost.
+    `whole`: see `Question`.
 
     Raises:
         FinopsError: it asks for what cannot be shown; says why and what is allowed.
@@ -370,7 +388,7 @@ def asked(settings: Settings, copy: Opened, parameters: Iterable[tuple[str, str]
     newest = latest_month(opened) if Warehouse.has(opened, ROLLUP_TABLE) else None
     if newest is None:
         raise ViewError("nothing was reported: no day had passed its gates; run days (`finops run FROM TO`)")
-    question = Question(settings, copy, View(newest.first, newest.end, ""))
+    question = Question(settings, copy, View(newest.first, newest.end, ""), whole)
     question.view = read_view(parameters, question.view.changed(currency=question.currencies[0]))
     question.check()
     return question

@@ -15,13 +15,13 @@ import pandas as pd
 
 from finops_assets.cost.coverage import HELD, Coverage
 from finops_assets.evaluate.page.render import rounded
-from finops_assets.explore.asking import add
+from finops_assets.evaluate.reports import OTHERS
+from finops_assets.explore.asking import MOST_GROUPS, add
 from finops_assets.explore.listing import label, plain
 
 Spec = dict[str, Any]
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-MOST_GROUPS, MOST_BARS, MOST_DAILY = 7, 12, 100
-OTHERS = "all others"
+MOST_BARS, MOST_DAILY = 12, 100
 COLOURS = [f"var(--s{n})" for n in range(1, MOST_GROUPS + 1)] + ["var(--rest)"]
 CONFIG: Spec = {
     "background": None, "font": "system-ui, Segoe UI, Roboto, Liberation Sans, sans-serif", "view": {"stroke": None},
@@ -53,7 +53,7 @@ def by_day(
 ) -> Spec:
     """Cost by day, one colour a group, the likes of the period before as a line, and the source-days that are missing.
 
-    `costs` has charge_date, the group and cost; `span`: days that are framed, both inclusive. More days than MOST_DAILY are drawn by week.
+    `costs` has charge_date, the group (OTHERS for what is together already) and cost; `span`: days that are framed, both inclusive. More days than MOST_DAILY are drawn by week.
     """
     days = sorted(set(costs["charge_date"]))
     weekly = bool(days) and (days[-1] - days[0]).days > MOST_DAILY
@@ -61,13 +61,14 @@ def by_day(
     totals: dict[Any, float] = {}
     for _, name, cost in rows:
         totals[name] = totals.get(name, 0.0) + abs(float(cost))
-    order = sorted(totals, key=lambda name: -totals[name])
+    order = sorted((name for name in totals if name != OTHERS), key=lambda name: -totals[name])
     drawn = order if len(order) <= MOST_GROUPS + 1 else order[:MOST_GROUPS]
+    rest = len(drawn) < len(totals)
     kept, parts = set(drawn), dict[tuple[date, Any], list[Decimal]]()
     for day, name, cost in rows:
         parts.setdefault((_monday(day) if weekly else day, name if name in kept else None), []).append(cost)
     sums = {place: add(amounts) for place, amounts in parts.items()}
-    names = [label(name) for name in drawn] + ([OTHERS] if len(drawn) < len(order) else [])
+    names = [label(name) for name in drawn] + ([OTHERS] if rest else [])
     values = [
         {
             "day": str(day), "group": OTHERS if name is None and OTHERS in names else label(name), "cost": float(cost),

@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Listing:
-    """`rows` are all of them, as they are exported; the page shows the first ones."""
+    """`rows` are all of them, as they are exported; the page shows the first ones, and may have no others (`count`)."""
 
     name: str
     title: str
@@ -58,6 +58,8 @@ class Listing:
     amounts: Sequence[str] = ()
     """Columns of amounts that are declared as something else, or not at all."""
     most: int = SHOWN_ROWS
+    count: int | None = None
+    """How many rows the files have, where these are not all of them."""
     export: pd.DataFrame | None = None
     """The rows under the names that a report gives their columns, where the page has others."""
 
@@ -75,7 +77,7 @@ class Listing:
 
     @property
     def more(self) -> int:
-        return max(0, len(self.rows) - self.most)
+        return max(0, (len(self.rows) if self.count is None else self.count) - self.most)
 
     def heading(self, name: str) -> str:
         return self.headings.get(name) or heading(name)

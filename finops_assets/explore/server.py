@@ -184,7 +184,7 @@ class Explorer:
             if name not in PAGES or format not in FORMATS:
                 raise FinopsError(f"found {name}/{listed}.{format}; formats: {', '.join(FORMATS)}")
             with self._reading(person_of(request), name) as opened:
-                question = asked(self.settings, opened, request.query_params.multi_items())
+                question = asked(self.settings, opened, request.query_params.multi_items(), whole=True)
                 page: Page = PAGES[name](question)
                 listing = page.listing(listed)
                 if listing is None:

@@ -21,7 +21,7 @@ from finops_assets.cli.common import made_of, show, write_table
 from finops_assets.cli.program import app
 from finops_assets.cost.restatements import as_of_relation
 from finops_assets.evaluate.comparison import compare
-from finops_assets.evaluate.reports import cost_by, savings_by, untagged_by
+from finops_assets.evaluate.reports import OTHERS, cost_by, cost_by_day, savings_by, untagged_by
 
 SEPTEMBER, OCTOBER = date(2026, 9, 1), date(2026, 10, 1)
 MONTH = Period(OCTOBER, date(2026, 11, 1))
@@ -155,6 +155,30 @@ def test_day_by_day_a_day_stands_beside_its_like_or_alone(published: duckdb.Duck
     data = table[table["team"] == "data"]
     assert LATE not in set(data["charge_date"])
     assert data["effective_cost"].min() >= 100
+
+
+@pytest.mark.parametrize("most", [1, 2, 9])
+def test_a_chart_by_day_has_the_largest_values_and_the_rest_together(
+    published: duckdb.DuckDBPyConnection, most: int
+) -> None:
+    whole = cost_by(published, MONTH, ("charge_date", "team"), basis="effective")
+    whole = whole[whole["currency"] == "USD"]
+    drawn = cost_by_day(published, MONTH, "team", "USD", most)
+    # data is the largest, office the next; of five no more than one stands for itself, two, or all.
+    kept = {1: {"data", OTHERS}, 2: {"data", "office", OTHERS}, 9: {"data", "office", "web", "gone", "fresh"}}[most]
+    assert set(drawn["team"]) == kept
+
+    def by_day(table: pd.DataFrame, cost: str, before: str) -> dict[tuple[date, str], tuple[Decimal, Decimal | None]]:
+        found: dict[tuple[date, str], tuple[Decimal, Decimal | None]] = {}
+        for row in table.to_dict("records"):
+            place = row["charge_date"], row["team"] if row["team"] in kept else OTHERS
+            spent, like = found.get(place, (Decimal(0), None))
+            if row[before] is not None:
+                like = (like or Decimal(0)) + row[before]
+            found[place] = spent + row[cost], like
+        return found
+
+    assert by_day(drawn, "cost", "before") == by_day(whole, "effective_cost", "effective_cost_before")
 
 
 def test_currencies_stand_by_their_size(published: duckdb.DuckDBPyConnection) -> None:

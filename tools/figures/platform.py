@@ -228,6 +228,38 @@ def gate_shares() -> list[str]:
     return lines
 
 
+def explorer() -> list[str]:
+    result = read_results("explorer")
+    size = result["size"]
+    lines = [
+        f"A year of {size['facts']:,} facts: {size['days']} days, {size['rollup_rows']:,} rows of rollup, a copy of"
+        f" {size['copy_bytes'] / 1e6:,.0f} MB beside its facts. On {result['cores']} cores, for which {result['load']:.0f} processes were"
+        " waiting: times are an upper bound, CPU is nearer to the truth.",
+        "",
+        "| view, asked for the first time | CPU of the server | first paint | with charts | first paint, again | a filter | with charts | its CPU |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    order = (
+        "server_cpu",
+        "first_paint",
+        "with_charts",
+        "first_paint_again",
+        "filter",
+        "filter_with_charts",
+        "filter_cpu",
+    )
+    lines += [
+        f"| {name} | {' | '.join(f'{page[each]:,.0f} ms' for each in order)} |"
+        for name, page in result["pages"].items()
+    ]
+    lines += ["", "| file | until it is there | size |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {file['file']:,.0f} ms | {file['bytes'] / 1000:,.0f} kB |"
+        for name, file in result["files"].items()
+    ]
+    return lines
+
+
 BLOCKS: Mapping[str, Callable[[], list[str]]] = {
     "attribution.path": path,
     "attribution.growth": growth,
@@ -236,6 +268,7 @@ BLOCKS: Mapping[str, Callable[[], list[str]]] = {
     "peers": peers,
     "queries": queries,
     "ui_history": ui_history,
+    "explorer": explorer,
     "deliveries": deliveries,
     "engines": engines,
     "engines.a_row": engines_a_row,

@@ -95,7 +95,7 @@ def _series(question: Question, one: Anomaly) -> dict[str, Chart]:
         return {}
     view = _around(question, one, DAYS_BEFORE).changed(basis="accrued")
     around = Question(question.settings, question.copy, view)
-    costs = around.costs(("charge_date", "team"))
+    costs = around.days("team")
     if costs.empty:
         return {}
     spec = charts.by_day(costs, "team", one.key.currency, around.touched, span=(one.first_day, one.last_day))

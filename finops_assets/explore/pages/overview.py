@@ -30,7 +30,7 @@ def overview(question: Question) -> Page:
     by = by or ("provider",)
     with question.made(question.report(by), question.compared.notes) as made:
         groups = question.costs(by)
-    days = question.costs(("charge_date", by[0]))
+    days = question.days(by[0])
     likes = by_day(days)
     borne = after_shared_cost(question) if view.shared == "after" else None
     spent, compared, before = total(groups)

@@ -9,7 +9,7 @@ from finops_assets.evaluate.reports import TEAMS_BY
 from finops_assets.explore import charts
 from finops_assets.explore.address import View, ViewError
 from finops_assets.explore.asking import CHARGES, Question, finops
-from finops_assets.explore.listing import Listing, heading
+from finops_assets.explore.listing import SHOWN_ROWS, Listing, heading
 from finops_assets.explore.pages.costs import after_shared_cost, by_day, costs_by, total
 from finops_assets.explore.pages.page import Chart, Page, address
 
@@ -42,7 +42,7 @@ def teams(question: Question) -> Page:
         return address("teams", narrowed.changed(by=next_split(question, narrowed)))
 
     main = by[0] if len(by) == 1 else by[-1]
-    split = question.costs(("charge_date", main))
+    split = question.days(main)
     listing = costs_by("costs", question, by, costs, made[0], narrower)
     return Page(
         [listing],
@@ -80,8 +80,9 @@ def _charges(question: Question) -> Page:
         arguments += ["--where", f"{column}={value}"]
     with question.made(finops(*arguments), question.compared.notes) as made:
         table = charges(
-            question.connection, view.period, question.settings.providers, view.only, question.currency, MOST_CHARGES
-        )
+            question.connection, view.period, question.settings.providers, view.only, question.currency,
+            MOST_CHARGES if question.whole else SHOWN_ROWS,
+        )  # fmt: skip
     costs = question.costs(())
     spent, compared, before = total(costs)
     count = int(costs["row_count"].sum())
@@ -90,7 +91,7 @@ def _charges(question: Question) -> Page:
         ("charge_date", "ServiceName", "ChargeCategory", "ChargeDescription", "ResourceName", f"{_cost(view)}_cost",
          "source", "source_file", "source_row"), made[0],
         note=f"{count:,} charges in all" + (f"; the largest {MOST_CHARGES:,} are listed and exported" if count > MOST_CHARGES else "")
-        + ". File and row are those of the bill as it was delivered.",
+        + ". File and row are those of the bill as it was delivered.", count=min(count, MOST_CHARGES),
     )  # fmt: skip
     return Page([listing], {}, {"spent": spent, "compared": compared, "before": before, "made": made[0], "by": ()})
 

@@ -36,7 +36,7 @@ def untagged(question: Question) -> Page:
     }
     of = [d for d in dimensions if d in ("department", "team")]
     everything = Question(question.settings, question.copy, view.changed(where=()))
-    days = everything.costs(("charge_date", "team"), {"team": [missing("team")]})
+    days = everything.days("team", {"team": [missing("team")]})
     listings = [
         Listing(
             "shares", "Without an owner, by provider", shares, shown, made[0], headings=headings,

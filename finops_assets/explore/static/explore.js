@@ -34,7 +34,8 @@ async function visit(url, kept) {
     if (!kept) history.pushState(null, "", address);
     document.getElementById("live").textContent = found.title;
     if (!kept) { document.getElementById("main").focus({preventScroll: true}); scrollTo(0, 0); }
-    draw();
+    // The figures are on the screen before the charts are at work.
+    requestAnimationFrame(() => setTimeout(draw));
   } finally {
     document.body.classList.remove("busy");
   }
