@@ -28,6 +28,7 @@ from finops_assets.cli.exit_codes import WAITED
 from finops_assets.cost.restatements import REPORTED_COST
 from finops_assets.evaluate.comparison import Comparison, compare, everything
 from finops_assets.settings.load import load_settings
+from finops_assets.storage.published_copy import open_copy
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.envelope import NOTHING_SAID, About, envelope
 from finops_assets.tables.spreadsheet import csv_text
@@ -137,16 +138,17 @@ def published(config: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
     if not path.is_file():
         raise FinopsError(f"{path} is not there yet; run days first (`finops run FROM TO`, `make demo` or the UI)")
     try:
-        connection = duckdb.connect(str(path), read_only=True)
+        copy = open_copy(path)
     except duckdb.Error as error:
         raise FinopsError(f"published copy {path} cannot be opened ({error}); {_ANEW}") from error
     try:
-        connection.execute("SET timezone = 'UTC'")
-        yield connection
-    except (duckdb.CatalogException, duckdb.IOException) as error:
-        raise FinopsError(f"published copy {path} is not whole, or another version's ({error}); {_ANEW}") from error
+        with copy.told():
+            yield copy.connection
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.IOException) as error:
+        said = str(error).partition("\n")[0]
+        raise FinopsError(f"published copy {path} is not whole, or another version's ({said}); {_ANEW}") from error
     finally:
-        connection.close()
+        copy.connection.close()
 
 
 def not_built(config: Path | None, refused: Iterable[str]) -> str:

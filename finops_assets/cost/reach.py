@@ -14,6 +14,7 @@ from finops_assets.base.files import replacing
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.rollup import ROLLUP_TABLE, missing
 from finops_assets.settings.access import Access
+from finops_assets.storage.published_copy import completed
 from finops_assets.storage.warehouse import FACTS, PUBLISHED_STORAGE
 from finops_assets.tables import ddl, declarations
 
@@ -155,7 +156,9 @@ def narrow(connection: duckdb.DuckDBPyConnection, published: Path, reach: Reach,
             if declared is None:
                 continue
             instead = {**dict.fromkeys(_HIDDEN, "NULL"), **_INSTEAD.get(table, {})}
-            columns = connection.execute(f"DESCRIBE {declared.full_name}").fetchall()
+            held_columns = [name for name, *_ in connection.execute(f"DESCRIBE {declared.full_name}").fetchall()]
+            of_copy = completed(declared, held_columns, WHOLE)
+            columns = connection.execute(f"DESCRIBE SELECT * FROM {of_copy}").fetchall()
             selected = ", ".join(
                 f"{instead[column]}::{kind} AS {identifier(column)}" if column in instead else identifier(column)
                 for column, kind, *_ in columns
@@ -163,22 +166,19 @@ def narrow(connection: duckdb.DuckDBPyConnection, published: Path, reach: Reach,
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {own}.{identifier(schema)}")
             connection.execute(
                 f"CREATE TABLE {own}.{declared.full_name} AS"
-                f" SELECT {selected} FROM {declared.full_name} WHERE {_condition(declared, reach)}"
+                f" SELECT {selected} FROM {of_copy} WHERE {_condition(declared, reach)}"
             )
     finally:
         connection.execute(f"USE {own}")
     if any(table == FACTS for _, table in held):
         of_facts = (f"coalesce({d}, {literal(missing(d))})" for d in ("department", "team"))
         kind = "TABLE" if facts_of_its_own else "VIEW"
-        columns = connection.execute(f"DESCRIBE {WHOLE}.main.{FACTS}").fetchall()
+        facts_held = [name for name, *_ in connection.execute(f"DESCRIBE {WHOLE}.main.{FACTS}").fetchall()]
         # With its part's ratio a team would know what the whole node cost, of which others used the rest.
-        hidden = (
-            " REPLACE (NULL::VARCHAR AS AllocatedMethodDetails)"
-            if any(c[0] == "AllocatedMethodDetails" for c in columns)
-            else ""
-        )
+        hidden = " REPLACE (NULL::VARCHAR AS AllocatedMethodDetails)" if "AllocatedMethodDetails" in facts_held else ""
         connection.execute(
-            f"CREATE {kind} {FACTS} AS SELECT *{hidden} FROM {WHOLE}.main.{FACTS} WHERE {reach.condition(*of_facts)}"
+            f"CREATE {kind} {FACTS} AS SELECT *{hidden} FROM {completed(declarations.facts_table(()), facts_held, WHOLE)}"
+            f" WHERE {reach.condition(*of_facts)}"
         )
     if facts_of_its_own:
         connection.execute(f"DETACH {WHOLE}")

@@ -12,13 +12,15 @@ from datetime import UTC, datetime
 import duckdb
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.cost.reach import ALL, Reach, narrow
+from finops_assets.cost.reach import ALL, WHOLE, Reach, narrow
 from finops_assets.explore.remembering import Memory, Remembering
 from finops_assets.settings.model import Settings
+from finops_assets.storage.published_copy import ANEW, Copy, OlderCopy, columns_held, lacks_told, open_copy
 from finops_assets.storage.warehouse import facts_folder
 
-ANEW = "`finops publish` makes it anew from the warehouse"
 Identity = tuple[int, int, int]
+NOT_WHOLE = (duckdb.BinderException, duckdb.CatalogException, duckdb.IOException, duckdb.PermissionException)
+"""A column or a table of it is not there, or its facts are not, or not beside it."""
 
 
 class NoCopy(FinopsError):
@@ -45,7 +47,7 @@ class NewestCopy:
         self._engine = settings.engine
         self._free = threading.Condition()
         self._readers = 0
-        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._copy: Copy | None = None
         self._identity: Identity | None = None
         self._memory = Memory()
 
@@ -63,13 +65,18 @@ class NewestCopy:
                 identity = self._newest()
                 if identity != self._identity:
                     self._open(identity)
-            assert self._connection is not None
-            cursor, memory = self._connection.cursor(), self._memory
+            assert self._copy is not None
+            copy, memory = self._copy, self._memory
+            cursor = copy.connection.cursor()
             self._readers += 1
         try:
-            yield Opened(Remembering(cursor, memory), datetime.fromtimestamp(identity[1] / 1e9, UTC), self.reach)
-        except (duckdb.CatalogException, duckdb.IOException) as error:
-            raise NoCopy(f"published copy {self.path} is not whole, or another version's ({error}); {ANEW}") from error
+            with copy.told():
+                yield Opened(Remembering(cursor, memory), datetime.fromtimestamp(identity[1] / 1e9, UTC), self.reach)
+        except OlderCopy as error:
+            raise NoCopy(str(error)) from error
+        except NOT_WHOLE as error:
+            said = str(error).partition("\n")[0]
+            raise NoCopy(f"published copy {self.path} is not whole, or another version's ({said}); {ANEW}") from error
         finally:
             cursor.close()
             with self._free:
@@ -78,9 +85,9 @@ class NewestCopy:
 
     def close(self) -> None:
         with self._free:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = self._identity = None
+            if self._copy is not None:
+                self._copy.connection.close()
+            self._copy = self._identity = None
 
     def _newest(self) -> Identity:
         try:
@@ -92,22 +99,27 @@ class NewestCopy:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _open(self, identity: Identity) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = self._identity = None
+        if self._copy is not None:
+            self._copy.connection.close()
+            self._copy = self._identity = None
         try:
-            connection = duckdb.connect(str(self.path), read_only=True) if self.reach.whole else duckdb.connect()
-            connection.execute("SET timezone = 'UTC'")
-            connection.execute("SET memory_limit = ?", [self._engine.memory_limit.replace(" ", "")])
-            if not self.reach.whole:
+            memory_limit = "SET memory_limit = ?", [self._engine.memory_limit.replace(" ", "")]
+            if self.reach.whole:
+                copy = open_copy(self.path)
+                copy.connection.execute(*memory_limit)
+            else:
+                connection = duckdb.connect()
+                connection.execute("SET timezone = 'UTC'")
+                connection.execute(*memory_limit)
                 narrow(connection, self.path, self.reach, facts_of_its_own=False)
+                copy = Copy(connection, lacks_told(self.path, columns_held(connection, WHOLE)))
         except duckdb.Error as error:
             raise NoCopy(f"published copy {self.path} cannot be opened ({error}); {ANEW}") from error
         # Nothing but the copy and its facts can be read, whatever a query says.
-        connection.execute("SET allowed_directories = ?", [[str(facts_folder(self.path))]])
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-        self._connection, self._identity, self._memory = connection, identity, Memory()
+        copy.connection.execute("SET allowed_directories = ?", [[str(facts_folder(self.path))]])
+        copy.connection.execute("SET enable_external_access = false")
+        copy.connection.execute("SET lock_configuration = true")
+        self._copy, self._identity, self._memory = copy, identity, Memory()
 
 
 MOST_COPIES = 32

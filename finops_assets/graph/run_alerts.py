@@ -12,7 +12,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-import duckdb
 
 from finops_assets.alerts.alert import QUOTED_MOST, Alert, Figure, Observation, OpenAlert, key_of
 from finops_assets.base.period import span_of
@@ -25,6 +24,7 @@ from finops_assets.graph.keys import BUILD_STEP, FACTS, ROLLUP
 from finops_assets.judge.gates.raw import ONLY_PENDING
 from finops_assets.platform import Platform
 from finops_assets.settings.model import Settings
+from finops_assets.storage.published_copy import read_copy
 
 TOLD_OF = (
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
@@ -359,7 +359,7 @@ def taken_out_observations(
     """Sources that finops.yaml has no more and whose cost still stands in the published copy, and the end of it."""
     stands: TakenOut = {}
     if published.is_file():
-        with duckdb.connect(str(published), read_only=True) as connection:
+        with read_copy(published) as connection:
             stands = taken_out(connection, sources)
     current = {f"{TAKEN_OUT} {source}": source for source in stands}
     for key, source in current.items():

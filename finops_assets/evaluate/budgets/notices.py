@@ -12,14 +12,13 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from finops_assets.alerts.alert import RANK, Alert, Observation, OpenAlert, key_of
 from finops_assets.base.period import Period
 from finops_assets.base.text import money
 from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, CLOSING_DAYS, evaluations
 from finops_assets.evaluate.budgets.plan import label_of, owner_of
 from finops_assets.settings.alerts import Severity
+from finops_assets.storage.published_copy import read_copy
 from finops_assets.storage.warehouse import Warehouse
 
 STABLE_DAYS = 7
@@ -48,7 +47,7 @@ def budget_observations(
     """
     if not published.is_file():
         return
-    with duckdb.connect(str(published), read_only=True) as connection:
+    with read_copy(published) as connection:
         if not Warehouse.has(connection, BUDGET_EVALUATIONS):
             return
         rows: list[Any] = [*evaluations(connection).itertuples(index=False)]

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
-import duckdb
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from finops_assets.base.period import consecutive
@@ -18,6 +17,7 @@ from finops_assets.graph.sensors.deliveries import asked, digest
 from finops_assets.graph.settings_in_force import SettingsChanged, in_force
 from finops_assets.platform import Platform
 from finops_assets.settings.currency import Currency
+from finops_assets.storage.published_copy import read_copy
 
 JOB = "convert"
 
@@ -56,7 +56,7 @@ def rates_sensor(currency: Currency, job: UnresolvedAssetJobDefinition, seconds:
 def _requests(instance: dg.DagsterInstance, platform: Platform, currency: Currency) -> Iterator[dg.RunRequest]:
     if not platform.warehouse.published.is_file():
         return
-    with duckdb.connect(str(platform.warehouse.published), read_only=True) as connection:
+    with read_copy(platform.warehouse.published) as connection:
         days = days_to_convert(connection, currency)
         rates = day_rates(connection, currency, days) if days else {}
     for chunk in consecutive(days, DAYS_PER_RUN):
