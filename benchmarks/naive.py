@@ -22,7 +22,7 @@ def load(folder: str) -> dict[str, int | float]:
     return totals(rollup(folder))
 
 
-def rollup(folder: str) -> pd.DataFrame:
+def rollup(folder: str, name: str = "naive") -> pd.DataFrame:
     """Read, attribute row by row, store, group."""
     settings = configuration()
     names = list(settings.dimensions)
@@ -46,7 +46,7 @@ def rollup(folder: str) -> pd.DataFrame:
     frame = pd.concat([pd.read_parquet(file) for file in export_files(base)], ignore_index=True)
     owned = pd.DataFrame(frame["Tags"].apply(owners).tolist(), columns=names, index=frame.index)
     frame = frame.assign(**{name: owned[name] for name in names}, charge_date=frame["ChargePeriodStart"].dt.date)
-    target = base / "naive" / "warehouse.duckdb"
+    target = base / name / "warehouse.duckdb"
     target.parent.mkdir(parents=True)
     with duckdb.connect(str(target)) as connection:
         connection.execute("CREATE TABLE cloud_cost_facts AS SELECT * FROM frame")

@@ -9,7 +9,7 @@ from benchmarks.peers.answers import TOTALS, tell
 
 
 def main(folder: str) -> None:
-    grouped = rollup(folder)
+    grouped = rollup(folder, "peer_pandas_script")
     summed = totals(grouped)
     by = ["team", "ServiceCategory", "BillingCurrency"]
     teams = grouped.groupby(by)[["billed_cost", "effective_cost"]].sum().reset_index()

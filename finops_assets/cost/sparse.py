@@ -61,8 +61,9 @@ def bring_up_to_date(
         with warehouse.transaction(connection):
             query = _counted(settings.sparse_groups, facts_relation(files)) if files else None
             _replace(connection, chunk, query, settings.sparse_groups)
-            connection.executemany(
-                f"INSERT INTO {SPARSE_GROUP_DAYS} VALUES (?, ?)", [(day, wanted[day]) for day in chunk]
+            connection.execute(
+                f"INSERT INTO {SPARSE_GROUP_DAYS} SELECT unnest($days), unnest($stamps)",
+                {"days": list(chunk), "stamps": [wanted[day] for day in chunk]},
             )
     if gone:
         with warehouse.transaction(connection):

@@ -50,8 +50,12 @@ def last_days(table: pd.DataFrame, days: int) -> Period | None:
 def enter_known(connection: duckdb.DuckDBPyConnection, known: Iterable[Key]) -> None:
     """The (source, day)s that count, as the table `known` of the connection."""
     connection.execute("CREATE OR REPLACE TEMP TABLE known (source VARCHAR, day DATE)")
-    if pairs := sorted(known):
-        connection.executemany("INSERT INTO known VALUES (?, ?)", pairs)
+    pairs = sorted(known)
+    # A statement a pair takes half a millisecond: of twenty sources in three years that is ten seconds.
+    connection.execute(
+        "INSERT INTO known SELECT unnest($sources), unnest($days)",
+        {"sources": [source for source, _ in pairs], "days": [day for _, day in pairs]},
+    )
 
 
 def owner_columns(connection: duckdb.DuckDBPyConnection, facts: str) -> str:

@@ -413,8 +413,10 @@ def _replace(
         for table in (ALLOCATED_COST, STATE):
             connection.execute(f"DELETE FROM {table} WHERE list_contains(?, charge_date)", [list(days)])
         connection.execute(f"INSERT INTO {ALLOCATED_COST} BY NAME SELECT * FROM incoming_allocated")
-        for day in days:
-            if day in stamps:
-                connection.execute(f"INSERT INTO {STATE} VALUES (?, ?)", [day, stamps[day]])
+        stamped = [day for day in days if day in stamps]
+        connection.execute(
+            f"INSERT INTO {STATE} SELECT unnest($days), unnest($stamps)",
+            {"days": stamped, "stamps": [stamps[day] for day in stamped]},
+        )
     finally:
         connection.unregister("incoming_allocated")

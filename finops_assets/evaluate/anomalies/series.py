@@ -190,8 +190,11 @@ def resource_series(
         """,
         {"floor": floor},
     )
-    connection.executemany("INSERT INTO costly VALUES (?, ?)", [["", ""], *map(list, also)])
-    connection.execute("DELETE FROM costly WHERE source = ''")
+    watched = sorted(also)
+    connection.execute(
+        "INSERT INTO costly SELECT unnest($sources), unnest($resources)",
+        {"sources": [source for source, _ in watched], "resources": [resource for _, resource in watched]},
+    )
     if not connection.execute("SELECT 1 FROM costly LIMIT 1").fetchall():
         return None
     files = lake.day_files("facts", sources, wanted)

@@ -8,7 +8,9 @@ has no exact value. What was spent stays Decimal and never passes through this m
 from __future__ import annotations
 
 from calendar import monthrange
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -154,12 +156,21 @@ def _month_charges(whole: Matrix, seen: npt.NDArray[np.bool_], first: date, hori
     sigma = MAD_TO_SIGMA * np.median(np.abs(apart[:, MONTH_BACK:]), axis=1)
     above = np.where(seen, apart, np.nan)
     sigma = np.maximum(sigma, 0.02 * np.abs(np.median(whole[:, -LEVEL_DAYS:], axis=1)))
-    places = [month_place(first + timedelta(days=i)) for i in range(days)]
+    months = _columns_by_place(first, days)
     for i in range(horizon):
-        place = month_place(first + timedelta(days=days + i))
-        columns = [c for c in range(MONTH_BACK, days) if places[c] == place][-MONTHS_KEPT:]
-        result[:, i] = regular_charge(above[:, columns], MONTH_SIGMAS * sigma)
+        columns = months.get(month_place(first + timedelta(days=days + i)), ())
+        result[:, i] = regular_charge(above[:, columns[-MONTHS_KEPT:]], MONTH_SIGMAS * sigma)
     return result
+
+
+# A forecast and its backtests ask the same for every kind of series.
+@lru_cache(maxsize=64)
+def _columns_by_place(first: date, days: int) -> Mapping[int, Sequence[int]]:
+    """The columns, ascending, of the days at each place of the month, from the first whose weekday is known."""
+    found: dict[int, list[int]] = {}
+    for column in range(MONTH_BACK, days):
+        found.setdefault(month_place(first + timedelta(days=column)), []).append(column)
+    return found
 
 
 def above_weekday(whole: Matrix) -> Matrix:
