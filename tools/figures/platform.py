@@ -101,6 +101,21 @@ def peers() -> list[str]:
     return lines
 
 
+def history() -> list[str]:
+    sizes = read_results("history")["sizes"]
+    asked = ("publish again", "one day changed")
+    lines = [
+        "| days | facts | published copy, MB | `finops publish`, CPU s | one day changed: `finops run`, CPU s | its wall s | peak MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for size in sizes:
+        again, changed = (size[name] for name in asked)
+        cells = [f"{size['rows']:,}", shown(size["published_mb"]), shown(again["cpu_s"]), shown(changed["cpu_s"])]
+        peak = max(again["peak_mb"], changed["peak_mb"])
+        lines.append(_row(f"{size['days']:,}", [*cells, shown(changed["wall_s"])], f"{peak:,}"))
+    return lines
+
+
 def bookkeeping() -> list[str]:
     runs = read_results("attribution")["dagster"]
     alone = next(run for run in runs if run["run"] == "one day, landed before")
@@ -266,6 +281,7 @@ BLOCKS: Mapping[str, Callable[[], list[str]]] = {
     "attribution.naive": naive,
     "attribution.dagster": bookkeeping,
     "peers": peers,
+    "history": history,
     "queries": queries,
     "ui_history": ui_history,
     "explorer": explorer,
