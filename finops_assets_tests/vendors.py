@@ -17,12 +17,12 @@ import sqlglot
 
 from finops_assets.ingest.vendors.answers import as_json, read_json
 
-KEY = "sk-admin-planted-secret-0123456789"
+KEY, APPLICATION_KEY = "sk-admin-planted-secret-0123456789", "application-planted-secret-987"
 
 
 def of_tokens(path: str) -> bool:
     """Is it one of the endpoints that count tokens?"""
-    return "/usage" in path.rpartition("/")[0]
+    return path.endswith(("/usage/completions", "/usage_report/messages"))
 
 
 BY_NAME = ("models", "api_keys", "api_key_breakdown")
@@ -58,6 +58,18 @@ class Costs:
         }
 
     def answer(self, path: str, query: dict[str, list[str]]) -> str:
+        if self.kind == "datadog":
+            told = [
+                {
+                    "type": "cost_by_org",
+                    "id": "x",
+                    "attributes": {**row, "date": f"{d:%Y-%m}-01T00:00:00Z", "region": "us"},
+                }
+                for d, rows in sorted(self.days.items())
+                if query["start_month"] == query["end_month"] == [f"{d:%Y-%m}"] and query["view"] == ["sub-org"]
+                for row in rows
+            ]
+            return json.dumps({"data": told})
         if self.kind == "litellm":
             return self._activity(query)
         if self.kind == "github":
@@ -258,10 +270,14 @@ def served(costs: Vendor) -> Iterator[Vendor]:
             path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
             costs.asked.append({**query, "path": [path]})
             first = costs.first_of_usage if of_tokens(path) else costs.first
-            key = self.headers.get("x-api-key") or self.headers.get("authorization", "").removeprefix("Bearer ")
+            key = (
+                self.headers.get("x-api-key")
+                or self.headers.get("dd-api-key")
+                or self.headers.get("authorization", "").removeprefix("Bearer ")
+            )
             status, body = 200, ""
             headers: dict[str, str] = {}
-            if key != KEY:
+            if key != KEY or self.headers.get("dd-application-key", APPLICATION_KEY) != APPLICATION_KEY:
                 status, body = 401, f"no such key: {key}"
             elif first:
                 status, headers, body = first.pop(0)
@@ -310,9 +326,11 @@ def of_one_day(kind: str, day: date, text: str) -> Costs | Statements:
         return Statements(kind, [("billing.usage", used), ("billing.list_prices", listed)])
     github = {"product": "actions", "sku": text, "quantity": 1, "unit": "minutes", "price": 1, "gross": 1, "net": 1}
     of_one_kind = {"amount": "1.25", "line_item": text, "project": "proj_web"}
+    product = {"org_name": "acme", "charges": [{"product_name": text, "charge_type": "total", "cost": 3}]}
     gateway = {"spend": 0.25, "model": "big", "key": "88dc", "alias": text, "tokens": {"total_tokens": 8}}
+    others: dict[str, dict[str, Any]] = {"github": github, "litellm": gateway, "datadog": product}
     return Costs(
         kind,
-        {day: [{"github": github, "litellm": gateway}.get(kind, of_one_kind)]},
+        {day: [others.get(kind, of_one_kind)]},
         {day: [{"project": "proj_web", "in": 3, "cached": 0, "out": 5}]},
     )

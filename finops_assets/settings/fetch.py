@@ -8,12 +8,13 @@ from pydantic import Field, model_validator
 
 from finops_assets.settings.section import Endpoint, EnvName, Section
 
-Vendor = Literal["openai", "anthropic", "github", "litellm", "databricks", "snowflake"]
+Vendor = Literal["openai", "anthropic", "github", "litellm", "databricks", "snowflake", "datadog"]
 
 
 _NEEDED: tuple[tuple[str, tuple[Vendor, ...], str], ...] = (
     ("account", ("github",), "the organisation"),
     ("url", ("litellm", "databricks", "snowflake"), "the address of your own gateway, workspace or account"),
+    ("application_key_env", ("datadog",), "the environment variable of the application key"),
     ("warehouse", ("databricks", "snowflake"), "the SQL warehouse that answers"),
 )
 
@@ -32,6 +33,8 @@ class Fetch(Section):
     url: Endpoint | None = None
     """Of your gateway (LiteLLM), workspace (Databricks), account (Snowflake), or a test; None: the vendor's own."""
 
+    application_key_env: EnvName | None = None
+    """Datadog's: holds the application key, beside the API key."""
     warehouse: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
     """Databricks' and Snowflake's: the SQL warehouse that answers; of Databricks its id."""
 

@@ -22,7 +22,7 @@ from finops_assets.ingest.vendors.fetch import APIS
 from finops_assets.settings.load import parse_settings
 from finops_assets_tests.alerts.test_alerts import http_server
 from finops_assets_tests.running import Graph, persistent_instance
-from finops_assets_tests.vendors import KEY, Costs, Statements, of_one_day, served
+from finops_assets_tests.vendors import APPLICATION_KEY, KEY, Costs, Statements, of_one_day, served
 
 pytestmark = pytest.mark.long
 PROMPT, ANSWER, SECRET = "planted-prompt-tell-me", "planted-answer-i-say", "sk-proj-plantedSecret0123456789"
@@ -34,6 +34,7 @@ PLANTED = {
     "response": {"choices": [{"message": {"content": ANSWER}}]},
     "proxy_server_request": json.dumps({"body": {"messages": [PROMPT]}, "authorization": SECRET}),
     "api_key": SECRET,
+    "application_key": APPLICATION_KEY,
     "user_id": PROMPT,
 }
 QUOTED = json.dumps({"error": {"message": f"{SECRET} may not ask {PROMPT}: {ANSWER}", "type": PROMPT, "code": SECRET}})
@@ -41,7 +42,7 @@ FIRST = date(2026, 10, 5)
 Errors = list[tuple[int, dict[str, str], str]]
 REFUSALS: tuple[Errors, ...] = (
     [(400, {}, QUOTED)],
-    [(401, {}, f"{KEY} is not taken: {PROMPT} {SECRET}")],
+    [(401, {}, f"{KEY} {APPLICATION_KEY} are not taken: {PROMPT} {SECRET}")],
     [(200, {}, f"<html>{PROMPT} {ANSWER} {SECRET}</html>")],
     [(302, {"location": f"http://127.0.0.1:9/?{SECRET}"}, PROMPT)],
     [(200, {}, json.dumps({PROMPT: SECRET, "data": ANSWER}))],
@@ -51,6 +52,7 @@ REFUSALS: tuple[Errors, ...] = (
 @pytest.fixture
 def vendors(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Costs | Statements]]:
     monkeypatch.setenv("VENDOR_KEY", KEY)
+    monkeypatch.setenv("APPLICATION_KEY", APPLICATION_KEY)
     monkeypatch.setattr("finops_assets.ingest.vendors.statements.SECONDS_BETWEEN", 0)
     made: dict[str, Costs | Statements] = {kind: of_one_day(kind, FIRST, f"{OPENLY} {SECRET}") for kind in APIS}
     with ExitStack() as servers:
@@ -63,7 +65,12 @@ def vendors(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Costs | State
 
 
 def graph_of(root: Path, vendors: Mapping[str, Costs | Statements], instance: dg.DagsterInstance, hook: str) -> Graph:
-    needed = {"github": ", account: acme", "databricks": ", warehouse: wh1", "snowflake": ", warehouse: wh1"}
+    needed = {
+        "github": ", account: acme",
+        "databricks": ", warehouse: wh1",
+        "snowflake": ", warehouse: wh1",
+        "datadog": ", application_key_env: APPLICATION_KEY",
+    }
     sources = "".join(
         f"  - {{name: {kind}, uri: exports/{kind}, layout: files,"
         f" fetch: {{vendor: {kind}, key_env: VENDOR_KEY, url: '{vendor.url}'{needed.get(kind, '')}}}}}\n"
@@ -136,6 +143,6 @@ def test_what_is_planted_in_answers_and_errors_is_nowhere(
     assert "warehouse.duckdb" in holding(tmp_path, "__untagged__")
     assert [p for p in holding(tmp_path, "HTTP 400") if p.startswith("dagster/")], "and so is its history"
     said = "\n".join([caplog.text, told, *errors])
-    for planted in (PROMPT, ANSWER, SECRET, KEY):
+    for planted in (PROMPT, ANSWER, SECRET, KEY, APPLICATION_KEY):
         assert holding(tmp_path, planted) == []
         assert planted not in said

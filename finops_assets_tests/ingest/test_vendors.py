@@ -18,7 +18,7 @@ from finops_assets.base.errors import ConfigError, FinopsError
 from finops_assets.ingest.vendors.fetch import TRIES, FetchFailed, fetch_costs
 from finops_assets.settings.load import parse_settings
 from finops_assets_tests.conftest import Site
-from finops_assets_tests.vendors import KEY, Costs, Statements, served
+from finops_assets_tests.vendors import APPLICATION_KEY, KEY, Costs, Statements, served
 
 pytestmark = pytest.mark.slow
 NOW = datetime(2026, 11, 10, 6, tzinfo=UTC)
@@ -301,7 +301,7 @@ def test_a_key_that_is_missing_or_wrong_is_told_and_never_shown(
         (
             "files, fetch: {vendor: other, key_env: K}",
             "exports",
-            "found 'other'; allowed: 'openai', 'anthropic', 'github', 'litellm', 'databricks' or 'snowflake'",
+            "found 'other'; allowed: 'openai', 'anthropic', 'github', 'litellm', 'databricks', 'snowflake' or 'datadog'",
         ),
         ("files, fetch: {vendor: github, key_env: K}", "exports", "account is missing; name the organisation"),
         (
@@ -612,3 +612,33 @@ def test_a_statement_that_fails_or_loses_rows_changes_nothing(
             fetched(made, datetime.now(UTC) + timedelta(hours=2))
         assert "planted" not in str(told.value)
         assert (made.exports / "2026-10.csv").read_bytes() == before
+
+
+def test_a_month_of_datadog_is_billed_by_organisation_and_product_and_accrued_by_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VENDOR_KEY", KEY)
+    monkeypatch.setenv("APPLICATION_KEY", "wrong")
+    infra = [("committed", 300), ("on_demand", 10.5), ("total", 310.5)]
+    charges = [{"product_name": "infra_host", "charge_type": kind, "cost": cost} for kind, cost in infra]
+    alone = {"product_name": "rum", "charge_type": "total", "cost": 31}
+    datadog = Costs("datadog", {date(2026, 10, 1): [
+        {"org_name": "web", "public_id": "o1", "charges": charges, "total_cost": 310.5},
+        {"org_name": "data", "public_id": "o2", "charges": [alone], "total_cost": 31},
+    ]})  # fmt: skip
+    with served(datadog):
+        made = site(tmp_path, datadog, ", application_key_env: APPLICATION_KEY")
+        with pytest.raises(FetchFailed, match="HTTP 401"):
+            fetched(made)
+        monkeypatch.setenv("APPLICATION_KEY", APPLICATION_KEY)
+        assert fetched(made) == ["2026-10.csv"], "November is not told yet"
+        made.run_all("2026-10-01", "2026-10-02")
+    columns = ("SubAccountName", "SkuId", "SkuMeter", "BilledCost", "ChargePeriodEnd::DATE::VARCHAR")
+    assert sorted(map(tuple, made.rows("2026-10-01", *columns))) == [
+        ("data", "rum", "total", 31, "2026-11-01"), ("web", "infra_host", "committed", 300, "2026-11-01"),
+        ("web", "infra_host", "on_demand", Decimal("10.5"), "2026-11-01"),
+    ], "a total is told beside its parts"  # fmt: skip
+    assert not [v for v in made.judge("2026-10-01").values() if not v.passed]
+    with made.platform.warehouse.reading() as connection:
+        query = "SELECT accrual_date::VARCHAR, round(sum(accrued_cost), 12) FROM daily_accrued_cost WHERE is_apportioned GROUP BY 1"
+        assert connection.execute(query).fetchall() == [("2026-10-01", round(Decimal("341.5") / 31, 12))]

@@ -35,12 +35,12 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def kept_of(answer: Any, paths: tuple[str, ...], key: str) -> Any:
+def kept_of(answer: Any, paths: tuple[str, ...], keys: tuple[str, ...]) -> Any:
     """An answer with the fields of `paths` alone. A path names fields from outside in; lists have no place in it.
 
-    >>> kept_of({"data": [{"day": 1, "prompt": "x"}], "a": {"gpt": {"n": 2, "m": 3}}}, ("data.day", "a.*.n"), "")
+    >>> kept_of({"data": [{"day": 1, "prompt": "x"}], "a": {"gpt": {"n": 2, "m": 3}}}, ("data.day", "a.*.n"), ())
     {'data': [{'day': 1}], 'a': {'gpt': {'n': 2}}}
-    >>> kept_of({"item": {"prompt": "x"}, "more": [1]}, ("item", "more.x"), "")
+    >>> kept_of({"item": {"prompt": "x"}, "more": [1]}, ("item", "more.x"), ())
     {'item': None, 'more': [None]}
     """
 
@@ -51,8 +51,8 @@ def kept_of(answer: Any, paths: tuple[str, ...], key: str) -> Any:
             return None
         if isinstance(value, dict):
             known = {name: tree.get(name, tree.get(ANY)) for name in value}
-            return {_shown(name, key): kept(value[name], of) for name, of in known.items() if of is not None}
-        return _shown(value, key) if isinstance(value, str) else value
+            return {_shown(name, keys): kept(value[name], of) for name, of in known.items() if of is not None}
+        return _shown(value, keys) if isinstance(value, str) else value
 
     return kept(answer, _tree(paths))
 
@@ -67,8 +67,10 @@ def _tree(paths: tuple[str, ...]) -> _Tree:
     return tree
 
 
-def _shown(text: str, key: str) -> str:
-    return without_keys(text.replace(key, "***") if key else text)
+def _shown(text: str, keys: tuple[str, ...]) -> str:
+    for key in keys:
+        text = text.replace(key, "***")
+    return without_keys(text)
 
 
 def as_json(value: Any) -> str:

@@ -32,6 +32,7 @@ from finops_assets.base.secrets import without_secrets
 from finops_assets.ingest.vendors.answers import as_json, error_word, kept_of, read_json
 from finops_assets.ingest.vendors.anthropic import ANTHROPIC
 from finops_assets.ingest.vendors.databricks import DATABRICKS
+from finops_assets.ingest.vendors.datadog import DATADOG
 from finops_assets.ingest.vendors.github import GITHUB
 from finops_assets.ingest.vendors.litellm import LITELLM
 from finops_assets.ingest.vendors.openai import OPENAI
@@ -47,6 +48,7 @@ APIS: dict[Vendor, VendorApi] = {
     "litellm": LITELLM,
     "databricks": DATABRICKS,
     "snowflake": SNOWFLAKE,
+    "datadog": DATADOG,
 }
 ANSWERS, UNPLACED, UNPRICED = ".answers", "unplaced.csv", "unpriced.csv"
 LEAST_BETWEEN = timedelta(hours=1)
@@ -85,15 +87,13 @@ def fetch_costs(
     Raises:
         FetchFailed: the key is not there or not taken, the vendor does not answer, or answers what is no cost.
     """
-    key = os.environ.get(fetch.key_env, "").strip()
-    if not key:
-        raise FetchRefused(f"source {source.name!r}: environment variable {fetch.key_env} (fetch.key_env) is not set")
+    keys = _keys(source, fetch)
     api, folder = APIS[fetch.vendor], Path(source.uri)
     changed = []
     for month, end in _months(folder, first_day, now):
-        pages = list(_answers(source, fetch, api, api.costs, key, (month, end), pause))
+        pages = list(_answers(source, fetch, api, api.costs, keys, (month, end), pause))
         used = (
-            list(_answers(source, fetch, api, api.usage, key, (month, end), pause))
+            list(_answers(source, fetch, api, api.usage, keys, (month, end), pause))
             if fetch.tokens and api.usage
             else []
         )
@@ -110,6 +110,19 @@ def fetch_costs(
                     f"source {source.name}: {unplaced:,} tokens of {month:%Y-%m} are of no charge that is known: {ANSWERS}/{month:%Y-%m}/{UNPLACED}"
                 )
     return changed
+
+
+def _keys(source: Source, fetch: Fetch) -> tuple[str, ...]:
+    named = {"key_env": fetch.key_env, "application_key_env": fetch.application_key_env}
+    keys = []
+    for setting, variable in named.items():
+        if variable is not None:
+            keys.append(os.environ.get(variable, "").strip())
+            if not keys[-1]:
+                raise FetchRefused(
+                    f"source {source.name!r}: environment variable {variable} (fetch.{setting}) is not set"
+                )
+    return tuple(keys)
 
 
 def _months(folder: Path, first_day: date, now: datetime) -> Iterator[tuple[date, date]]:
@@ -134,7 +147,7 @@ def _answers(
     fetch: Fetch,
     api: VendorApi,
     of: Endpoint,
-    key: str,
+    keys: tuple[str, ...],
     days: tuple[date, date],
     pause: Callable[[float], None],
 ) -> Iterator[Page]:
@@ -144,11 +157,11 @@ def _answers(
     except ModuleNotFoundError as error:
         raise FetchRefused(f"fetch needs httpx2, which is not installed: {install('fetch')}") from error
     base, path = (fetch.url or api.url).rstrip("/"), of.path.format(account=fetch.account)
-    with httpx2.Client(headers=dict(api.headers(key)), timeout=PATIENCE_SECONDS, follow_redirects=False) as client:
+    with httpx2.Client(headers=dict(api.headers(*keys)), timeout=PATIENCE_SECONDS, follow_redirects=False) as client:
 
         def ask(path: str, parameters: Parameters = [], body: Mapping[str, Any] | None = None) -> Any:  # noqa: B006
             url = base + path
-            return _read(source, url, _asked(source, client, url, parameters, key, pause, body))
+            return _read(source, url, _asked(source, client, url, parameters, pause, body))
 
         answers = of.steps(ask, pause, days, fetch.warehouse or "") if of.steps else _pages(ask, of, path, days)
         try:
@@ -157,7 +170,7 @@ def _answers(
                     raise UnlikeReference(f"an answer has no list `{of.listed}`")
                 if number > MOST_PAGES:
                     raise UnlikeReference(f"it goes on after {MOST_PAGES} answers for {days[0]:%Y-%m}")
-                yield kept_of(answer, of.kept, key)
+                yield kept_of(answer, of.kept, keys)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FetchRefused(
                 f"source {source.name!r}: {base}{path} answers not as it is described: {_said(error)}; it may have changed its API"
@@ -183,7 +196,6 @@ def _asked(
     client: Any,
     url: str,
     parameters: Parameters,
-    key: str,
     pause: Callable[[float], None],
     body: Mapping[str, Any] | None,
 ) -> str:
@@ -215,8 +227,9 @@ def _asked(
         if attempt < TRIES:
             named = float(wait) if wait and wait.replace(".", "", 1).isdigit() else 2.0**attempt
             pause(min(named, LONGEST_PAUSE) * random.uniform(1, 1.25))
-    shown = without_secrets(told).replace(key, "***")
-    raise failed(f"source {source.name!r}: {url} did not answer: {shown}. What was fetched before stands")
+    raise failed(
+        f"source {source.name!r}: {url} did not answer: {without_secrets(told)}. What was fetched before stands"
+    )
 
 
 def _read(source: Source, url: str, text: str) -> Any:

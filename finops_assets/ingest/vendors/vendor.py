@@ -65,8 +65,8 @@ class VendorApi:
     name: str
     url: str
     """The vendor's own, without a slash at the end; empty where everybody has their own."""
-    headers: Callable[[str], Mapping[str, str]]
-    """Of a key."""
+    headers: Callable[..., Mapping[str, str]]
+    """Of a key; and of an application key, where the vendor wants one."""
     costs: Endpoint
     usage: Endpoint | None = None
     """None: it bills no tokens."""
