@@ -7,7 +7,8 @@ whose tokens nobody told: it is in no price, and shown beside.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from decimal import Decimal
 
 import duckdb
@@ -15,12 +16,20 @@ import pandas as pd
 
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier
+from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.charges import column_sql, tag_sql
 from finops_assets.evaluate.reports import Where, is_tag, only_where, require_columns
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL, divided
+from finops_assets.settings.engine import EngineSettings
+from finops_assets.storage.day_files import facts_relation
+from finops_assets.storage.duck import connect
+from finops_assets.storage.lake import Key, Lake, source_and_day
 from finops_assets.storage.warehouse import FACTS
+from finops_assets.tables import ddl
 
+DAILY_TOKENS = "daily_tokens"
+DAILY_BY = ("charge_date", "source", "provider", "department", "team", "model", "token_type")
 TOKENS_BY = ("department", "team", "model", "token_type")
 FIGURES = (
     "currency", "tokens", "effective_cost", "billed_cost", "effective_per_million", "billed_per_million",
@@ -28,6 +37,8 @@ FIGURES = (
 )  # fmt: skip
 _MILLION = 1_000_000
 _UNIT = r"^([0-9]*)\s*(k|m|thousand|million)?\s*tokens?$"
+OWN_COLUMNS = ("model", "token_type")
+"""What tokens are told by besides what cost is."""
 _OWN = {
     # As FOCUS 1.5 has it; before, a price list's own name for what is sold is the nearest.
     "model": "coalesce(nullif(json_extract_string(SkuPriceDetails, '$.ModelId'), ''), SkuId, '')",
@@ -83,6 +94,23 @@ def tokens_by(
         for *key, currency, tokens, cost, billed, untold, count in rows
     ]
     return pd.DataFrame(made, columns=[*by, *FIGURES], dtype="object")
+
+
+def read_tokens(
+    lake: Lake, engine: EngineSettings, providers: Mapping[str, str], dimensions: Iterable[str], known: Iterable[Key]
+) -> pd.DataFrame:
+    """The table `daily_tokens`: what `tokens_by` says of every day that is known."""
+    wanted = set(known)
+    days = sorted({day for _, day in wanted})
+    found = lake.day_files("facts", sorted({source for source, _ in wanted}), days)
+    files = [file for file in found if source_and_day(file) in wanted]
+    if not files:
+        return pd.DataFrame(columns=[*DAILY_BY, *FIGURES], dtype="object")
+    with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
+        # What a published copy has of it, as `tokens_by` asks for it.
+        ddl.create(connection, ROLLUP_TABLE, dimensions=dimensions)
+        connection.execute(f"CREATE VIEW {FACTS} AS FROM {facts_relation(files, of_any_rules=True)}")
+        return tokens_by(connection, Period(days[0], days[-1] + timedelta(days=1)), providers, DAILY_BY)
 
 
 def _counted(which: str) -> str:

@@ -16,13 +16,14 @@ from finops_assets.evaluate.commitment_use import COMMITMENT_USE, commitment_use
 from finops_assets.evaluate.forecast.period import FORECAST
 from finops_assets.evaluate.newest_facts import last_days
 from finops_assets.evaluate.reports import TEAMS_BY
-from finops_assets.evaluate.tokens import TOKENS_BY, tokens_by
+from finops_assets.evaluate.tokens import OWN_COLUMNS, TOKENS_BY, tokens_by
 from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, Grain, units_of
 from finops_assets.evaluate.waste.find import WASTE, WINDOW_DAYS, waste_of
 from finops_assets.explore.address import ViewError
 from finops_assets.explore.asking import Question, asked, finops
 from finops_assets.explore.newest_copy import NewestCopy
 from finops_assets.explore.pages.anomalies import found_in
+from finops_assets.explore.pages.tokens import NOT_COUNTED, command
 from finops_assets.settings.model import Settings
 from finops_assets.tables.envelope import About, envelope
 from finops_assets.tables.values import exact_frame, typed
@@ -170,9 +171,9 @@ class Answers:
     def tokens(self, of: Asked, by: Sequence[str] = TOKENS_BY) -> Answer:
         """What a million tokens cost, by model, type and whose they are, in each currency unless one is named; the costliest first."""
         by = tuple(dict.fromkeys(name.strip() for name in by if name.strip()))
-        with self._question(of) as question:
+        with self._question(of, own=OWN_COLUMNS) as question:
             if not question.has_charges:
-                raise ViewError("tokens are counted on single charges, which this copy, or accrued cost, does not have")
+                raise ViewError(NOT_COUNTED)
             view = question.view
             try:
                 rows = tokens_by(question.connection, question.period, self.settings.providers, by, view.only)
@@ -180,15 +181,12 @@ class Answers:
                 raise ViewError(f"by: {error}") from error
             if of.currency:
                 rows = rows[rows["currency"] == question.currency]
-            only = [word for name, values in view.only.items() for v in values for word in ("--where", f"{name}={v}")]
-            days = ("--from", str(view.first), "--to", str(view.end))
-            command = finops("report", "tokens", *days, "--by", ",".join(by), *only, "--format", "json")
-            return _answer(question, rows, command, _of_period(question))
+            return _answer(question, rows, command(question, by, "--format", "json"), _of_period(question))
 
     @contextmanager
-    def _question(self, of: Asked, by: Sequence[str] = ()) -> Iterator[Question]:
+    def _question(self, of: Asked, by: Sequence[str] = (), own: tuple[str, ...] = ()) -> Iterator[Question]:
         with self.copy.reading() as opened:
-            yield asked(self.settings, opened, of.parameters(by))
+            yield asked(self.settings, opened, of.parameters(by), own=own)
 
 
 def _of_period(question: Question, basis: str | None = None, currency: str | None = None) -> About:

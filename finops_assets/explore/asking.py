@@ -98,6 +98,8 @@ class Question:
     view: View
     whole: bool = False
     """Is every row wanted, as for a file? A page shows the first ones."""
+    own: tuple[str, ...] = ()
+    """Columns that this question knows besides those that cost has."""
     _telling: _Telling = field(init=False)
 
     def __post_init__(self) -> None:
@@ -212,7 +214,10 @@ class Question:
         unknown = [
             c
             for c in (*view.by, *view.only)
-            if c not in self.groups and not (self.has_charges and is_tag(c)) and (c != CHARGES or view.by != (CHARGES,))
+            if c not in self.groups
+            and c not in self.own
+            and not (self.has_charges and is_tag(c))
+            and (c != CHARGES or view.by != (CHARGES,))
         ]
         if unknown:
             known = ", ".join(self.groups[:12]) + ("" if len(self.groups) <= 12 else ", …")
@@ -377,9 +382,15 @@ def _has_view(connection: duckdb.DuckDBPyConnection) -> bool:
     return bool(connection.execute("SELECT 1 FROM duckdb_views() WHERE view_name = ?", [FACTS]).fetchall())
 
 
-def asked(settings: Settings, copy: Opened, parameters: Iterable[tuple[str, str]], whole: bool = False) -> Question:
+def asked(
+    settings: Settings,
+    copy: Opened,
+    parameters: Iterable[tuple[str, str]],
+    whole: bool = False,
+    own: tuple[str, ...] = (),
+) -> Question:
     """The question that an address asks of a copy: by default of the newest month, in the currency of the largest cost.
-    `whole`: see `Question`.
+    `whole`, `own`: see `Question`.
 
     Raises:
         FinopsError: it asks for what cannot be shown; says why and what is allowed.
@@ -388,7 +399,7 @@ def asked(settings: Settings, copy: Opened, parameters: Iterable[tuple[str, str]
     newest = latest_month(opened) if Warehouse.has(opened, ROLLUP_TABLE) else None
     if newest is None:
         raise ViewError("nothing was reported: no day had passed its gates; run days (`finops run FROM TO`)")
-    question = Question(settings, copy, View(newest.first, newest.end, ""), whole)
+    question = Question(settings, copy, View(newest.first, newest.end, ""), whole, own)
     question.view = read_view(parameters, question.view.changed(currency=question.currencies[0]))
     question.check()
     return question

@@ -349,6 +349,40 @@ def per_unit(rows: pd.DataFrame, grain: str, currency: str) -> Spec:
     return _chart(150, layers)
 
 
+def prices(rows: pd.DataFrame, currency: str) -> Spec:
+    """What a million tokens cost by day, a line for each of the costliest models and types."""
+    costs: dict[str, float] = {}
+    values = []
+    for row in rows.to_dict("records"):
+        name = " / ".join(label(row[column]) for column in ("model", "token_type"))
+        costs[name] = costs.get(name, 0.0) + abs(float(row["effective_cost"]))
+        price = plain(row["effective_per_million"])
+        if price is not None:
+            says = f"{row['charge_date']}, {name}: {price:,.4f} {currency} a million, of {row['tokens'].normalize():,f}"
+            values.append({"day": str(row["charge_date"]), "group": name, "price": float(price), "says": says})
+    names = sorted(costs, key=lambda name: -costs[name])[:MOST_GROUPS]
+    said = {"tooltip": {"field": "says"}, "description": {"field": "says"}}
+    return _chart(
+        200,
+        [
+            {
+                "data": {"values": [value for value in values if value["group"] in names]},
+                "mark": {"type": "line", "point": True},
+                "encoding": {
+                    "x": {"field": "day", "type": "temporal", "timeUnit": _unit(False), "axis": _DAY_AXIS},
+                    "y": {"field": "price", "type": "quantitative", "axis": {"title": f"{currency} a million", "tickCount": 5}},
+                    "color": {
+                        "field": "group", "type": "nominal", "sort": names,
+                        "scale": {"domain": names, "range": COLOURS[: len(names)]},
+                        "legend": {"title": None, "orient": "bottom", "columns": 3},
+                    },
+                    **said,
+                },
+            }
+        ],
+    )  # fmt: skip
+
+
 def budgets(rows: pd.DataFrame, currency: str) -> Spec:
     """Spent and expected of each budget in percent of it; the budget itself is the line at 100."""
     bars, points = [], []

@@ -86,10 +86,14 @@ class Listing:
         said = column(name)
         return said.meaning if said.meaning != f"{name}, as given" else ""
 
-    def kind(self, name: str) -> Literal["amount", "unit", "number", "share", "count", "day", "time", "text"]:
+    def kind(
+        self, name: str
+    ) -> Literal["amount", "unit", "quantity", "number", "share", "count", "day", "time", "text"]:
         """How a column is shown: by its type, else by what stands in it."""
         if name.endswith("_per_unit"):
             return "unit"
+        if name == "tokens":
+            return "quantity"
         if name in self.amounts:
             return "amount"
         if name == "confidence":
@@ -172,6 +176,8 @@ def cell(value: Any, kind: str, unnamed: bool = False) -> Markup:
             return amount(value)
         case "unit":
             return Markup('<data value="{0}" title="{0}">{1}</data>').format(f"{value:f}", f"{value:,.6f}")
+        case "quantity":
+            return Markup('<data value="{0}">{1}</data>').format(f"{value:f}", f"{value.normalize():,f}")
         case "number":
             return Markup("{}").format(f"{value:,.1f}".replace("-", "−"))
         case "share":

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from finops_assets.base.period import Period, next_month
+from finops_assets.evaluate import tokens
 from finops_assets.evaluate.reports import Basis
 from finops_assets.explore.address import REPORTING, View
 from finops_assets.explore.asking import CHARGES, Question
@@ -24,14 +25,16 @@ from finops_assets.settings.access import OpenIdSignIn
 
 NAMES = {
     "overview": "Overview", "teams": "Teams", "untagged": "Untagged", "budgets": "Budgets", "anomalies": "Anomalies",
-    "commitments": "Commitments", "waste": "Waste", "allocation": "Allocation", "units": "Units", "data": "Data",
+    "commitments": "Commitments", "waste": "Waste", "allocation": "Allocation", "units": "Units", "tokens": "Tokens", "data": "Data",
 }  # fmt: skip
 OF_COST = ("overview", "teams")
 """Pages of cost in every split, before and after shared cost."""
 OF_BASIS = (*OF_COST, "untagged", "allocation")
 """Pages whose figures are in the cost that is chosen."""
-OF_FILTERS = (*OF_COST, "anomalies")
+OF_FILTERS = (*OF_COST, "anomalies", "tokens")
 """Pages that filters narrow."""
+OWN_COLUMNS: Mapping[str, tuple[str, ...]] = {"tokens": tokens.OWN_COLUMNS}
+"""What a page can be filtered by that others do not know."""
 OF_ALL = ("untagged", "commitments")
 """Pages whose figures are no one team's: they are for those who see all cost."""
 SPLITS = (
@@ -49,7 +52,7 @@ def _environment() -> Environment:
     made.globals |= {
         "address": address, "amount": amount, "cell": cell, "named": named, "heading": heading, "label": label,
         "pages": NAMES, "formats": list(FORMATS), "days": days_told, "spec": _spec, "bases": get_args(Basis),
-        "reporting_word": REPORTING, "of_cost": OF_COST, "of_basis": OF_BASIS, "of_filters": OF_FILTERS, "of_all": OF_ALL,
+        "reporting_word": REPORTING, "of_cost": OF_COST, "of_basis": OF_BASIS, "of_filters": OF_FILTERS, "of_all": OF_ALL, "elsewhere": elsewhere,
     }  # fmt: skip
     return made
 
@@ -81,6 +84,12 @@ def about(question: Question, listing: Listing) -> Mapping[str, str]:
         "published": f"{question.published_at:%Y-%m-%d %H:%M} UTC",
         "command": listing.made.command if listing.made else "",
     }
+
+
+def elsewhere(view: View, page: str) -> View:
+    """The view as another page has it: without filters that it does not know."""
+    unknown = {column for name, columns in OWN_COLUMNS.items() if name != page for column in columns}
+    return view.changed(by=(), id="", where=tuple(pair for pair in view.where if pair[0] not in unknown))
 
 
 def presets(question: Question) -> list[tuple[str, View]]:

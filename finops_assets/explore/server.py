@@ -43,18 +43,19 @@ from finops_assets.explore.pages.data import data
 from finops_assets.explore.pages.overview import overview
 from finops_assets.explore.pages.page import Make, Page
 from finops_assets.explore.pages.teams import teams
+from finops_assets.explore.pages.tokens import tokens
 from finops_assets.explore.pages.units import units
 from finops_assets.explore.pages.untagged import untagged
 from finops_assets.explore.pages.waste import waste
 from finops_assets.explore.people import NotAllowed, Person, of_this_machine
-from finops_assets.explore.rendering import OF_ALL, about, render, render_error
+from finops_assets.explore.rendering import OF_ALL, OWN_COLUMNS, about, render, render_error
 from finops_assets.explore.sign_in import known, person_of, sessions
 from finops_assets.settings.access import OpenIdSignIn
 from finops_assets.settings.model import Settings
 
 PAGES: Mapping[str, Make] = {
     "overview": overview, "teams": teams, "untagged": untagged, "budgets": budgets, "anomalies": anomalies,
-    "commitments": commitment_page, "waste": waste, "allocation": allocation_page, "units": units, "data": data,
+    "commitments": commitment_page, "waste": waste, "allocation": allocation_page, "units": units, "tokens": tokens, "data": data,
 }  # fmt: skip
 MOST_SAID, LARGEST_FORM = 100, 20_000
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -119,7 +120,9 @@ class Explorer:
         person = person_of(request)
         try:
             with self._reading(person, name) as opened:
-                question = asked(self.settings, opened, request.query_params.multi_items())
+                question = asked(
+                    self.settings, opened, request.query_params.multi_items(), own=OWN_COLUMNS.get(name, ())
+                )
                 page = PAGES[name](question)
                 said = self.said.get((person.name, request.query_params.get("said", "")), "")
                 return HTMLResponse(render(name, question, page, person, said))
@@ -184,7 +187,9 @@ class Explorer:
             if name not in PAGES or format not in FORMATS:
                 raise FinopsError(f"found {name}/{listed}.{format}; formats: {', '.join(FORMATS)}")
             with self._reading(person_of(request), name) as opened:
-                question = asked(self.settings, opened, request.query_params.multi_items(), whole=True)
+                question = asked(
+                    self.settings, opened, request.query_params.multi_items(), True, OWN_COLUMNS.get(name, ())
+                )
                 page: Page = PAGES[name](question)
                 listing = page.listing(listed)
                 if listing is None:

@@ -23,6 +23,7 @@ from finops_assets.graph.assets.page import page_asset
 from finops_assets.graph.assets.raw import raw_asset
 from finops_assets.graph.assets.reports import report_assets
 from finops_assets.graph.assets.sparse import sparse_asset
+from finops_assets.graph.assets.tokens import tokens_asset
 from finops_assets.graph.assets.unit_costs import unit_cost_assets
 from finops_assets.graph.assets.usage import cluster_nodes_asset, usage_asset
 from finops_assets.graph.assets.waste import waste_asset
@@ -70,7 +71,7 @@ def stages_of(platform: Platform, days: dg.PartitionsDefinition[str]) -> Stages:
     governance = [governance_assets(settings.owner), sparse_asset(settings)]
     shared = allocation_assets(settings) if settings.shared_cost else []
     forecast, units = forecast_asset(settings.owner), unit_cost_assets(settings)
-    rates = [commitment_use_asset(settings.owner), waste_asset(settings.owner)]
+    rates = [commitment_use_asset(settings.owner), waste_asset(settings.owner), tokens_asset(settings.owner)]
     nodes = [cluster_nodes_asset(settings)] if settings.clusters else []
     published_after = [
         *([CONVERTED] if settings.currency else []),

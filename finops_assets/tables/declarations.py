@@ -665,6 +665,16 @@ ALL = (
         row_count="facts rows: eligible usage, and what was not used",
     ),
     _table(
+        "daily_tokens",
+        "What tokens cost, by day, model, type and whose they are: how many, and the price of a million. A price of several rows is"
+        " the sum of their cost by the sum of their tokens.",
+        "charge_date source provider department team model token_type currency tokens effective_cost billed_cost"
+        " effective_per_million billed_per_million cost_without_tokens row_count",
+        effective_cost="effective cost of the charges that say how many tokens",
+        billed_cost="billed cost of the charges that say how many tokens",
+        row_count="facts rows about tokens",
+    ),
+    _table(
         "waste",
         "Charges that the bill itself shows to be for nothing, or of a class that is seldom right: a row a resource, with money,"
         " rows, certainty and why.",

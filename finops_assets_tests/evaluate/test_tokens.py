@@ -8,18 +8,26 @@ import json
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from finops_assets.base.period import Period
 from finops_assets.cli.program import app
 from finops_assets.cost.reach import Reach
-from finops_assets.evaluate.tokens import FIGURES, tokens_by
+from finops_assets.evaluate.tokens import DAILY_BY, DAILY_TOKENS, FIGURES, read_tokens, tokens_by
 from finops_assets.explore.address import ViewError
 from finops_assets.explore.answers import Answers, Asked
 from finops_assets.explore.newest_copy import Copies
+from finops_assets.explore.server import application
+from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
+from finops_assets.graph.assets.tokens import tokens_asset
+from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables import declarations
 from finops_assets_tests.conftest import Row, Site, focus_row
 
 pytestmark = pytest.mark.slow
@@ -138,6 +146,60 @@ def test_the_command_says_it_exactly(site: Site, monkeypatch: pytest.MonkeyPatch
     refused = CliRunner().invoke(app, ["report", "tokens", "--by", "modell"])
     assert refused.exit_code == 1
     assert "--by: found modell" in " ".join(refused.output.split())
+
+
+def test_the_published_table_has_each_day_as_the_command_says_it(site: Site, tmp_path: Path) -> None:
+    platform, settings = site.platform, site.platform.settings
+    with dg.DagsterInstance.ephemeral() as instance:
+        resources = {"platform": platform, IO_MANAGER: ReportTables(database=str(settings.warehouse))}
+        assert dg.materialize([tokens_asset(settings.owner)], instance=instance, resources=resources).success
+    copy = Warehouse(settings.warehouse, tmp_path / "p.duckdb").publish(platform.lake, settings.dimensions)
+    with duckdb.connect(str(copy), read_only=True) as connection:
+        columns = [column.name for column in declarations.table(DAILY_TOKENS).columns]
+        listed = ", ".join(columns)
+        order = "charge_date, team, model, token_type, currency"
+        published = connection.execute(f"SELECT {listed} FROM {DAILY_TOKENS} ORDER BY {order}").fetchall()
+        told = tokens_by(connection, PERIOD, settings.providers, DAILY_BY)[columns]
+        told = told.sort_values(order.split(", "))
+        assert published == [tuple(row) for row in told.itertuples(index=False)]
+        assert len(published) == 8
+        # As the guide says it: a price of several rows is that of their sums.
+        [(tokens, price)] = connection.execute(
+            f"SELECT sum(tokens), sum(effective_cost) * 1000000 / sum(tokens) FROM {DAILY_TOKENS} WHERE team = 'web' AND currency = 'USD'"
+        ).fetchall()
+        assert (tokens, round(price, 12)) == (45_000, round(12.444444444444444467, 12))
+    assert read_tokens(platform.lake, settings.engine, settings.providers, settings.dimensions, []).empty
+
+
+def test_the_page_says_what_the_command_says(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(site.folder)
+    settings = site.platform.settings
+    # Of its own: a process opens a file in one way.
+    copy = Warehouse(settings.warehouse, tmp_path / "p.duckdb").publish(site.platform.lake, settings.dimensions)
+    served = application(settings.model_copy(update={"published": copy}))
+    client = TestClient(served, "http://127.0.0.1:8070", client=("127.0.0.1", 1))
+    days = "from=2026-09-01&to=2026-09-03&currency=USD"
+    shown = client.get(f"/tokens?{days}&is.model=big")
+    assert shown.status_code == 200, shown.text
+    assert '<data value="45000.000000000000000000">45,000</data>' not in shown.text, "that is of two types"
+    assert ">25,000</data>" in shown.text
+    assert 'title="20.000000000000000040"' in shown.text
+    assert "effective a million" in shown.text
+    # A filter that others do not know does not lead to an error there.
+    assert 'href="/teams?from=2026-09-01&amp;to=2026-09-03&amp;basis=effective&amp;currency=USD"' in shown.text
+    for table, by in (("tokens", "department,team,model,token_type"), ("days", "charge_date,model,token_type")):
+        file = client.get(f"/tokens/{table}.csv?{days}&is.model=big")
+        assert file.status_code == 200, file.text
+        found = list(csv.DictReader(io.StringIO(file.text)))
+        words = ["report", "tokens", "--from", "2026-09-01", "--to", "2026-09-03", "--by", by, "--where", "model=big"]
+        said = csv.DictReader(io.StringIO(CliRunner().invoke(app, [*words, "--format", "csv"]).stdout))
+        wanted = [row for row in said if row["currency"] == "USD"]
+        assert len(wanted) == 4
+        assert sorted(found, key=str) == sorted(wanted, key=str)
+    assert "No bill counts tokens" in client.get(f"/tokens?{days}&is.team=nobody").text
+    refused = client.get(f"/tokens?{days}&basis=accrued")
+    assert refused.status_code == 400
+    assert "counted on single charges" in refused.text
 
 
 def test_programs_are_told_the_same_and_a_group_its_own(site: Site) -> None:

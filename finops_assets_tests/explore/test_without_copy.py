@@ -22,6 +22,7 @@ PAGES = (
     "/waste",
     "/allocation",
     "/units",
+    "/tokens",
     "/data",
 )
 
