@@ -92,7 +92,7 @@ def stages_of(platform: Platform, days: dg.PartitionsDefinition[str]) -> Stages:
             repairs_asset(settings),
             health,
             # The page is of the evaluations, but not of the split of shared cost.
-            page_asset(settings.owner, _keys((forecast, *budgets, *anomalies, governance[0]))),
+            page_asset(settings.owner, _keys((forecast, *budgets, *anomalies, governance[0], *units))),
         ],
         correlation=owner_assets(platform),
     )

@@ -23,12 +23,14 @@ from finops_assets.evaluate.comparison import NoFigures
 from finops_assets.evaluate.page import charts
 from finops_assets.evaluate.page.gather import gather, open_months
 from finops_assets.evaluate.page.render import render_html, render_markdown, render_text
+from finops_assets.evaluate.unit_costs.figures import units_of
 from finops_assets.graph.assets.anomalies import anomaly_assets
 from finops_assets.graph.assets.budgets import budget_assets
 from finops_assets.graph.assets.forecast import forecast_asset
 from finops_assets.graph.assets.governance import governance_assets
 from finops_assets.graph.assets.page import PAGE, page_asset
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
+from finops_assets.graph.assets.unit_costs import unit_cost_assets
 from finops_assets_tests.conftest import Site, focus_row
 
 pytestmark = pytest.mark.slow  # by its time, not by what it needs
@@ -36,8 +38,12 @@ pytestmark = pytest.mark.slow  # by its time, not by what it needs
 SCRIPT = "<script>alert(1)</script>"
 FIRST, END = date(2026, 9, 1), date(2026, 10, 18)
 GAP, SPIKE, RESTATED = date(2026, 10, 5), date(2026, 10, 12), date(2026, 10, 3)
+COUNTED = date(2026, 9, 3), date(2026, 10, 16)
 EXTRA = """
 budgets: budgets.csv
+unit_metrics: units.csv
+unit_costs:
+  - {name: cost_per_order, metric: orders, cost: {department: shop}, most: {EUR: 2.5}}
 tag_policy:
   required: [department, team]
   thresholds: {department: {warn_above: 90, block_above: 95}, team: {warn_above: 90, block_above: 95}}
@@ -131,6 +137,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, dg.ExecuteInPr
         "shop,web,month,,,effective,EUR,500,80\nshop,,quarter,,,effective,EUR,9000,80\n,,month,,,effective,EUR,1000,80\n",
         encoding="utf-8",
     )
+    counted = [COUNTED[0] + timedelta(days=n) for n in range((COUNTED[1] - COUNTED[0]).days + 1)]
+    (site.folder / "units.csv").write_text(
+        "date,metric,quantity,team\n" + "".join(f"{day},orders,10,web\n" for day in counted if day.day != 9),
+        encoding="utf-8",
+    )
     site.run_all(*deliver(site))
     deliver(site, changed=True)
     site.run_all(str(RESTATED))
@@ -141,6 +152,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, dg.ExecuteInPr
         *budget_assets(settings.budgets, settings.owner),
         *anomaly_assets(settings.owner),
         governance_assets(settings.owner),
+        *unit_cost_assets(settings),
     ]
     keys = [key for asset in evaluations for key in asset.keys]
     resources = {"platform": site.platform, IO_MANAGER: ReportTables(database=str(settings.warehouse))}
@@ -215,6 +227,38 @@ def test_every_figure_is_the_warehouses_to_the_last_digit(
     ).fetchall()
     assert owed[0][0] == "ada <ada@example.com>"
     assert owed[-1][1] == [without]
+
+
+def test_what_one_costs_is_that_of_the_table_to_the_last_digit(
+    made: tuple[Site, dg.ExecuteInProcessResult, str], warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    page = Page(made[2])
+    months = {
+        row["period_start"]: row for row in units_of(warehouse, "month").to_dict("records") if row["currency"] == "EUR"
+    }
+    now, before = months[date(2026, 10, 1)], months[date(2026, 9, 1)]
+    [(name, shown)] = page.amounts("c1-units-table").items()
+    assert name == "cost_per_orderteam web; orders"
+    days = units_of(warehouse, "day", date(2026, 10, 1), date(2026, 11, 1))
+    [unusual] = [row for row in days.to_dict("records") if row["unusual"] and row["currency"] == "EUR"]
+    assert shown == [
+        now["quantity"], now["effective_cost"], now["effective_per_unit"], before["effective_per_unit"], Decimal("2.5"),
+        unusual["effective_per_unit"], unusual["usual_per_unit"],
+    ]  # fmt: skip
+    assert unusual["period_start"] == SPIKE
+    cells = [text for text, _ in page.tables["c1-units-table"][1]]
+    assert cells[6] == "141 not counted, 1 without cost"
+    assert cells[7].startswith("12 October: ")
+    # By week: those that hold a day of the month.
+    weeks = units_of(warehouse, "week", date(2026, 9, 28), date(2026, 11, 1))
+    told = [row["effective_per_unit"] for row in weeks.to_dict("records") if row["currency"] == "EUR"]
+    assert page.amounts("c1-unit-weeks-table") == {"cost_per_orderteam web": [one for one in told if one is not None]}
+    assert len(told) == 3
+    figures = gather(warehouse, "2026-10")
+    for text in (render_text(figures), render_markdown(figures).replace("\\", "")):
+        assert "cost_per_order of team web: " in text
+        assert "unusual on 12 October" in text
+        assert ("at most 2.500000" in text) == (now["effective_per_unit"] > Decimal("2.5"))
 
 
 def test_what_was_restated_and_what_is_missing_is_said(made: tuple[Site, dg.ExecuteInProcessResult, str]) -> None:
@@ -412,7 +456,7 @@ def test_what_is_not_there_yet_is_said_and_breaks_nothing(tmp_path: Path) -> Non
         for said in (
             "No budget was judged yet", "Nothing was forecast yet.", "The weeks are not judged yet.",
             "Nobody looked for anomalies yet.", "No reported day of this month was restated.",
-            "Tags are not held against the policy yet.",
+            "Tags are not held against the policy yet.", "Nothing is counted yet",
         ):  # fmt: skip
             assert said in page.text
         # The teams that are not listed one by one are in the sum.

@@ -365,6 +365,28 @@ def around(days: Sequence[tuple[int, Decimal]], first: int, last: int, expected:
     return _cell(width, height, parts)
 
 
+def one(days: Sequence[tuple[int, Number | None]], unusual: Sequence[int], most: Number | None) -> Markup:
+    """In a row: what one of something cost by day, days that are not known as gaps, unusual ones as dots, the limit across."""
+    width, height = 190, 30
+    known = [float(v) for _, v in days if v is not None]
+    y = Scale(0.0, max([*known, float(most or 0)]), height - 2, 3)
+    x = Scale(days[0][0], days[-1][0], 3, width - 3)
+    parts = [_line(3, y(most), width - 3, y(most), "limit")] if most is not None else []
+    run: list[tuple[float, float]] = []
+    for day, value in [*days, (0, None)]:
+        if value is not None:
+            run.append((x(day), y(value)))
+        elif run:
+            parts.append(_path(run, "spark"))
+            run = []
+    parts += [
+        Markup('<circle cx="{:.1f}" cy="{:.1f}" r="2.5" class="dot"/>').format(x(day), y(value))
+        for day, value in days
+        if day in unusual and value is not None
+    ]
+    return _cell(width, height, parts)
+
+
 PICTURE_STYLE = """
     text { font: 12px sans-serif; }
     .title { font-weight: bold; }

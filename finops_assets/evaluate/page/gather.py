@@ -26,6 +26,8 @@ from finops_assets.evaluate.comparison import Comparison, NoFigures, compare, la
 from finops_assets.evaluate.forecast.period import FORECAST, period_of
 from finops_assets.evaluate.governance.tags import RECENT_DAYS
 from finops_assets.evaluate.reports import EXACT, SERVICES_BY, TEAMS_BY, cost_by, untagged_by
+from finops_assets.evaluate.unit_costs.figures import COLUMNS as UNIT_COLUMNS
+from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, whose
 from finops_assets.focus.money import percent
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.ddl import selected
@@ -196,6 +198,38 @@ class Debt:
 
 
 @dataclass(frozen=True)
+class UnitLine:
+    """What one of something cost in the month, beside the month before, by week and by day; None where it is not known."""
+
+    name: str
+    of: str
+    """Whose it is, in words; empty: of all."""
+    metric: str
+    quantity: Decimal | None
+    cost: Decimal | None
+    one: Decimal | None
+    before: Decimal | None
+    """Of one in the month before."""
+    most: Decimal | None
+    most_percent: float | None
+    days: int
+    not_counted: int
+    """Days without a quantity."""
+    without_cost: int
+    """Days of which a source's cost is missing."""
+    weeks: tuple[tuple[date, Decimal | None], ...] = ()
+    """By Monday, each with a day of the month."""
+    by_day: tuple[tuple[date, Decimal | None], ...] = ()
+    unusual: tuple[tuple[date, Decimal, Decimal, str], ...] = ()
+    """Day, of one, what was usual, rise or fall."""
+
+    @property
+    def is_over(self) -> bool:
+        """Does one cost more than it may?"""
+        return self.one is not None and self.most is not None and self.one > self.most
+
+
+@dataclass(frozen=True)
 class Lacking:
     """Days of the period whose figures a source is not in, or only as of its last good version."""
 
@@ -232,6 +266,8 @@ class Money:
     more_debtors: int
     debt_dimensions: tuple[str, ...] = ()
     lacking: tuple[Lacking, ...] = ()
+    units: list[UnitLine] | None = None
+    """What one of something costs; None where nobody made such a table."""
 
     @property
     def whole_forecast(self) -> ForecastLine | None:
@@ -320,6 +356,7 @@ def gather(
     anomalies = _anomalies(connection, period)
     moved = _restated(connection, whole)
     debts = _debts(connection)
+    units = _units(connection, whole)
     accrued = _accrued(connection, whole, period.end)
     lacking, bills_in = _lacking(compared), _currencies(connection)
     money = []
@@ -350,6 +387,7 @@ def gather(
                 max(0, len(owed or ()) - MOST_DEBTORS),
                 tuple(sorted({d for debt in owed or () for d in (*debt.missing, *debt.outside)}, key=_dimension_order)),
                 tuple(each for each in lacking if currency in bills_in.get(each.source, {currency})),
+                None if units is None else units.get(currency, []),
             )
         )
     return MonthFigures(
@@ -713,3 +751,47 @@ def _debts(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Debt]] | Non
         currency: sorted(debts.values(), key=lambda d: (-max((*d.missing.values(), *d.outside.values())), d.department))
         for currency, debts in found.items()
     }
+
+
+def _units(connection: duckdb.DuckDBPyConnection, month: Period) -> dict[str, list[UnitLine]] | None:
+    """By currency, by name: the month as the table `unit_costs` has it, its weeks and its days."""
+    rows = _rows_of(
+        connection,
+        UNIT_COSTS,
+        f"""
+        SELECT {selected(connection, UNIT_COSTS, UNIT_COLUMNS)} FROM {UNIT_COSTS}
+        WHERE period_end > $before AND period_start < $end ORDER BY currency, unit_cost, dimensions NULLS FIRST, period_start
+        """,
+        {"before": month.before.first, "end": month.end},
+    ) if Warehouse.has(connection, UNIT_COSTS) else None  # fmt: skip
+    if rows is None:
+        return None
+    series: dict[tuple[str, str, str | None], dict[str, list[dict[str, Any]]]] = {}
+    for row in rows:
+        told = dict(zip(UNIT_COLUMNS, row))
+        by_grain = series.setdefault((told["currency"], told["unit_cost"], told["dimensions"]), {})
+        by_grain.setdefault(told["grain"], []).append(told)
+    found: dict[str, list[UnitLine]] = {}
+    for (currency, name, dimensions), grains in series.items():
+        by_month = {told["period_start"]: told for told in grains.get("month", ())}
+        now, then = by_month.get(month.first), by_month.get(month.before.first)
+        if now is None:
+            continue
+        days = [told for told in grains.get("day", ()) if told["period_start"] >= month.first]
+        found.setdefault(currency, []).append(
+            UnitLine(
+                name, whose(dimensions), now["metric"], now["quantity"], now["effective_cost"], now["effective_per_unit"],
+                then["effective_per_unit"] if then else None, now["most_per_unit"], now["most_percent"], now["days"],
+                now["days_without_quantity"], now["days_without_cost"],
+                tuple(
+                    (told["period_start"], told["effective_per_unit"])
+                    for told in grains.get("week", ()) if told["period_end"] > month.first
+                ),
+                tuple((told["period_start"], told["effective_per_unit"]) for told in days),
+                tuple(
+                    (told["period_start"], told["effective_per_unit"], told["usual_per_unit"], told["unusual"])
+                    for told in days if told["unusual"]
+                ),
+            )
+        )  # fmt: skip
+    return found

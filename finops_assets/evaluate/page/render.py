@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
@@ -24,6 +24,7 @@ from finops_assets.evaluate.page.gather import (
     MonthFigures,
     Restated,
     Spend,
+    UnitLine,
 )
 
 TEMPLATE = "month.html.jinja"
@@ -32,6 +33,7 @@ LONGEST_NAME, LONGEST_TEXT = 80, 600
 CONTENTS = (
     ("month", "month"), ("teams", "teams"), ("services", "services"), ("budgets", "budgets"), ("forecast", "forecast"),
     ("untagged", "untagged"), ("anomalies", "anomalies"), ("restatements", "restatements"), ("debt", "tag debt"),
+    ("units", "units"),
 )  # fmt: skip
 
 MOST_IN_TEXT = 8
@@ -51,6 +53,11 @@ def rounded(value: Decimal, signed: bool = False) -> str:
 
 def _data(value: Decimal, signed: bool = False) -> Markup:
     return Markup('<data value="{}">{}</data>').format(f"{value:f}", rounded(value, signed))
+
+
+def _of_one(value: Decimal) -> Markup:
+    """What one of something costs: often a part of a cent."""
+    return Markup('<data value="{}">{}</data>').format(f"{value:f}", f"{value:,.6f}")
 
 
 def _percent(value: float) -> str:
@@ -282,6 +289,27 @@ def _draw_anomaly(anomaly: AnomalyLine) -> Markup:
     return charts.around(days, anomaly.first_day.toordinal(), anomaly.last_day.toordinal(), expected)
 
 
+def _draw_one(unit: UnitLine) -> Markup:
+    if sum(one is not None for _, one in unit.by_day) < 2:
+        return Markup("")
+    days = [(day.toordinal(), one) for day, one in unit.by_day]
+    return charts.one(days, [day.toordinal() for day, *_ in unit.unusual], unit.most)
+
+
+def _weeks_of(units: Iterable[UnitLine]) -> list[date]:
+    """The weeks of which some are told."""
+    return sorted({week for unit in units for week, _ in unit.weeks})
+
+
+def _told_of(unit: UnitLine) -> Iterator[str]:
+    """What wants a look, in sentences."""
+    named = f"{one_line(unit.name, LONGEST_NAME)}{f' of {one_line(unit.of, LONGEST_NAME)}' if unit.of else ''}"
+    if unit.one is not None and unit.most is not None and unit.is_over:
+        yield f"{named}: {unit.one:,.6f} of one, at most {unit.most:,.6f}"
+    if unit.unusual:
+        yield f"{named}: unusual on {_days([day for day, *_ in unit.unusual])}"
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -295,6 +323,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "amount": lambda value: "–" if value is None else _data(value),
+        "of_one": lambda value: "–" if value is None else _of_one(value),
         "signed": lambda value: "–" if value is None else _data(value, signed=True),
         "pct": _percent,
         "changed": _changed,
@@ -319,6 +348,8 @@ def _environment() -> Environment:
         "draw_forecast": _draw_forecast,
         "draw_untagged": _draw_untagged,
         "draw_anomaly": _draw_anomaly,
+        "draw_one": _draw_one,
+        "weeks_of": _weeks_of,
     }
     return environment
 
@@ -368,6 +399,9 @@ def render_markdown(figures: MonthFigures) -> str:
             about = f"{markdown(_plain(a.owner), LONGEST_NAME)}, {markdown(a.resource or a.service, LONGEST_NAME)}, {_days_of(a)}"
             beyond = f"{rounded(abs(a.excess))} {markdown(money.currency, LONGEST_NAME)}"
             lines += ["", f"* {about}: {beyond} {'above' if a.excess > 0 else 'below'} what was expected; {a.cause}"]
+        for unit in money.units or ():
+            for told in _told_of(unit):
+                lines += ["", f"* {markdown(money.currency, LONGEST_NAME)} {markdown(told, LONGEST_TEXT)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -394,4 +428,6 @@ def render_text(figures: MonthFigures) -> str:
             side = "above" if a.excess > 0 else "below"
             about = f"{_plain(a.owner)}, {one_line(a.resource or a.service, LONGEST_NAME)}, {_days_of(a)}"
             lines.append(f"  {about}: {rounded(abs(a.excess))} {side} what was expected; {a.cause}")
+        for unit in money.units or ():
+            lines += [f"  {told}" for told in _told_of(unit)]
     return "\n".join(lines) + "\n"
