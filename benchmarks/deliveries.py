@@ -34,7 +34,9 @@ from finops_assets.ingest.landing import land_source, unknown_deliveries
 from finops_assets.ingest.layouts import layouts
 from finops_assets.ingest.raw_days import changed_days, compose_days
 from finops_assets.platform import Platform
+from finops_assets.settings.lake import LakeStore
 from finops_assets.settings.load import parse_settings
+from finops_assets.storage.remote_lake import RemoteLake, open_lake
 from finops_assets.storage.stores.open import open_store
 from finops_assets.storage.stores.store import Store
 from finops_assets_tests.emulators import (
@@ -220,6 +222,46 @@ def year(folder: Path, rows_a_day: int, days: int) -> dict[str, float]:
     }
 
 
+def cold_start(folder: Path, rows_a_day: int, days: int) -> dict[str, float]:
+    """A machine that has nothing yet on a year's lake in S3: its first look, its rollup and its first publishing."""
+    first = date(2025, 10, 1)
+    wanted = days_between(first, first + timedelta(days=days))
+    Estate(EstateSpec(first, wanted[-1], rows_a_day * days), folder / "estate").deliver_all()
+    made = platform_at(folder, first)
+    settings = made.settings
+    for source in settings.sources:
+        land_source(made.lake, settings.engine, source, first)
+        compose_days(made.lake, settings.engine, source, wanted)
+    build_facts(made.lake, settings.engine, made.rules, made.source_names, wanted)
+    with ExitStack() as stack:
+        place = s3_place(stack.enter_context(s3_server()))
+        stack.enter_context(patch.dict(os.environ, place.environment))
+        place.put_folder(made.lake.root)
+        shutil.rmtree(made.lake.root)
+        lake = LakeStore(uri=place.uri, endpoint_url=place.endpoint_url)
+        cold = Platform(settings.model_copy(update={"lake": lake, "warehouse": folder / "cold" / "w.duckdb"}))
+        store = open_lake(lake, folder / "cold")
+        assert isinstance(store, RemoteLake)
+        results: dict[str, float] = {"days": days, "sources": len(settings.sources), "rows_a_day": rows_a_day}
+        steps: tuple[tuple[str, Callable[[], Any]], ...] = (
+            (
+                "the first look",
+                lambda: [unknown_deliveries(store.anew(), source, first) for source in settings.sources],
+            ),
+            ("rollup", lambda: build_rollup(store.anew(), cold.warehouse, cold.rules, cold.settings, wanted)),
+            ("publishing", lambda: cold.warehouse.publish(store.anew(), cold.settings.dimensions)),
+            ("publishing again", lambda: cold.warehouse.publish(store.anew(), cold.settings.dimensions)),
+        )
+        for name, work in steps:
+            before = store.store.requests
+            took = timed(work)
+            results |= {f"{name}, requests": store.store.requests - before, f"{name}, cpu_s": took["cpu_s"]}
+            results[f"{name}, wall_s"] = took["wall_s"]
+        copied = sum(f.stat().st_size for f in store.root.rglob("*.parquet"))
+        results["mb_fetched"] = copied / 1e6
+    return results
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the restated month")
@@ -235,6 +277,7 @@ def main() -> None:
         ("nothing new on object stores", requests),
         ("restated", lambda folder: restated(folder, options.rows)),
         ("a year", lambda folder: year(folder, options.rows_a_day, options.days)),
+        ("cold start", lambda folder: cold_start(folder, options.rows_a_day, options.days)),
     ):
         if options.only not in (None, name):
             continue

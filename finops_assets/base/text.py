@@ -39,6 +39,15 @@ def one_line(text: str, most: int) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
+def bytes_of(size: str) -> int:
+    """A size as settings write it, `800MB` or `1.5 GB`, in bytes.
+
+    >>> bytes_of("1.5 GB")
+    1500000000
+    """
+    return int(Decimal(size[:-2]) * {"MB": 10**6, "GB": 10**9}[size[-2:]])
+
+
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#|!~&$]|(?<=[a-z]):(?=//)|(?<=www)\.|@")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from finops_assets.settings.section import Section
+from finops_assets.settings.section import Section, Size
 
 RUN_ON = r"^(local(\[(\d+|\*)\])?|spark://[^\s,:/]+:\d+(,[^\s,:/]+:\d+)*|yarn|k8s://\S+)$"
 """Engines that the work can be run on, docs/guides/engines.md."""
@@ -15,7 +15,7 @@ RUN_ON = r"^(local(\[(\d+|\*)\])?|spark://[^\s,:/]+:\d+(,[^\s,:/]+:\d+)*|yarn|k8
 class EngineSettings(Section):
     """Bounds for the query engine; memory is the engine's own budget, the process needs some more."""
 
-    memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s?(MB|GB)$")] = "800MB"
+    memory_limit: Size = "800MB"
     """Beyond it the engine spills to the disk."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """None: all cores."""

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Tag, field_validator
 
 from finops_assets.base.secrets import USER_INFO
 from finops_assets.base.uris import bucket_place
-from finops_assets.settings.section import Endpoint, FilePath, Section
+from finops_assets.settings.section import Endpoint, FilePath, Section, Size
 
 
 class LakeStore(Section):
@@ -18,6 +18,8 @@ class LakeStore(Section):
     """The folder: s3://bucket/folder, az://container/folder, https://<account>.blob…/container/folder, gs://bucket/folder."""
     endpoint_url: Endpoint | None = None
     """Of a store that speaks a cloud's protocol but is not that cloud's own, or of an emulator."""
+    working_copy_limit: Size | None = None
+    """How much of raw days and deliveries the copy on this machine keeps, the longest unused going first; None: all."""
 
     @field_validator("uri")
     @classmethod

@@ -18,6 +18,10 @@ EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """The name of an environment variable. Secrets are named in finops.yaml, never written there."""
 
 
+Size = Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s?(MB|GB)$")]
+"""A number of bytes, "800 MB"."""
+
+
 def without_credentials(url: str) -> str:
     if without_secrets(url) != url:
         raise ValueError(

@@ -11,6 +11,7 @@ import duckdb
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.interrupts import stopped_by_signals
 from finops_assets.base.sql import identifier, literal
+from finops_assets.base.text import bytes_of
 from finops_assets.focus import money
 from finops_assets.settings.engine import EngineSettings
 
@@ -43,7 +44,7 @@ def require_address_space(engine: EngineSettings) -> None:
         FinopsError: a limit (`ulimit -v`) leaves less than the engine's budget and what every process here needs.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    needed = float(engine.memory_limit[:-2]) * {"MB": 1e6, "GB": 1e9}[engine.memory_limit[-2:]] + _ADDRESS_SPACE
+    needed = bytes_of(engine.memory_limit) + _ADDRESS_SPACE
     if limit != resource.RLIM_INFINITY and limit < needed:
         raise FinopsError(
             f"this process may have {limit / 1e9:.1f} GB of address space, and needs {needed / 1e9:.1f} GB (`engine:"

@@ -10,6 +10,7 @@ for, and is that listing from then on. Which is listed first matters to whoever 
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 import sqlite3
@@ -17,7 +18,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +28,7 @@ import duckdb
 
 from finops_assets.base.errors import LakeError
 from finops_assets.base.sql import literal
+from finops_assets.base.text import bytes_of
 from finops_assets.settings.lake import LakeStore
 from finops_assets.storage.duck import one_file
 from finops_assets.storage.lake import Lake, LakeChanged
@@ -45,6 +47,10 @@ COPIES = ".copies.sqlite"
 PROBE = ".conditions"
 HERE_ALONE = ("unreleased/", "split/")
 """What stays on the machine that made it: the store gets facts when they have passed their gates."""
+EVICTED_AFTER = timedelta(hours=2)
+"""How long a copy stays after somebody asked for it, whatever `working_copy_limit` says: a piece of work may have it open."""
+_EVICTED = ("landing/", "raw/")
+"""The layers whose copies go. Facts stay: the published copy's are the same files under another name."""
 ABANDONED_AFTER = timedelta(days=1)
 """How old a generation that nobody entered must be before it is removed: a landing that runs is younger."""
 
@@ -70,7 +76,8 @@ def open_lake(place: Path | LakeStore, state: Path) -> Lake:
     # Two lakes must never share a working copy, nor one name on two endpoints.
     mark = sha256(f"{place.uri} {place.endpoint_url or ''}".encode()).hexdigest()[:8]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", place.uri).strip("-")
-    return RemoteLake(place.uri, store, (state / "lake-copy" / f"{name}-{mark}").absolute())
+    limit = bytes_of(place.working_copy_limit) if place.working_copy_limit else None
+    return RemoteLake(place.uri, store, (state / "lake-copy" / f"{name}-{mark}").absolute(), limit)
 
 
 class RemoteLake(Lake):
@@ -78,10 +85,12 @@ class RemoteLake(Lake):
 
     setting = "warehouse:"
 
-    def __init__(self, uri: str, store: WritableStore, root: Path) -> None:
+    def __init__(self, uri: str, store: WritableStore, root: Path, limit: int | None = None) -> None:
+        """`limit`: the bytes that its working copy may hold of raw days and deliveries; None: any number."""
         super().__init__(root)
         self.uri = uri
         self.store = store
+        self.limit = limit
         self._copies = _Copies(root)
         self._parts: dict[str, dict[str, StoredFile]] = {}
         self._seen: dict[str, _Row] = {}
@@ -92,7 +101,15 @@ class RemoteLake(Lake):
         return self.uri
 
     def anew(self) -> RemoteLake:
-        return RemoteLake(self.uri, self.store, self.root)
+        return RemoteLake(self.uri, self.store, self.root, self.limit)
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """As of a local lake; what the working copy holds above its limit goes before."""
+        if self.limit is not None:
+            self._copies.evict(self.limit, datetime.now(UTC))
+        with super().workspace() as folder:
+            yield folder
 
     # ---- reading ----
 
@@ -169,7 +186,8 @@ class RemoteLake(Lake):
         unseen = [f for f in wanted if self._seen.get(f.key) != (f.etag, _stat(self.root / f.key))]
         if not unseen:
             return
-        rows = self._copies.of([file.key for file in unseen])
+        keys = [file.key for file in unseen]
+        rows = self._copies.of(keys) if self.limit is None else self._copies.asked_for(keys, datetime.now(UTC))
         missing = [file for file in unseen if not self._copies.is_here(file, rows.get(file.key))]
         if missing:
             self._get(missing, rows)
@@ -214,9 +232,10 @@ class RemoteLake(Lake):
     def _same_there(self, key: str, file: Path) -> StoredFile | None:
         """What the store holds, if it is what was to be written: an answer got lost, or another did the same work."""
         there = self.store.stat(key)
-        if there is None or there.size != file.stat().st_size or self.store.read(key) != file.read_bytes():
+        if there is None or there.size != file.stat().st_size:
             return None
-        return there
+        with super().workspace() as scratch, self.store.local_root([there], scratch) as folder:
+            return there if filecmp.cmp(folder / key, file, shallow=False) else None
 
     def adopt(self, folder: Path, target: Path) -> None:
         """As of a local lake; two machines that land one delivery write the same object for each day, never a mixture."""
@@ -329,9 +348,10 @@ class _Copies:
             with closing(sqlite3.connect(file, timeout=60, isolation_level=None)) as database:
                 database.execute("PRAGMA synchronous = NORMAL")
                 database.execute(
-                    "CREATE TABLE IF NOT EXISTS copies"
-                    " (key TEXT PRIMARY KEY, etag TEXT, inode INT, size INT, mtime INT) WITHOUT ROWID"
+                    "CREATE TABLE IF NOT EXISTS copies (key TEXT PRIMARY KEY, etag TEXT, inode INT, size INT, mtime INT,"
+                    " used INT NOT NULL DEFAULT 0) WITHOUT ROWID"
                 )
+                self._with_use(database)
                 yield database
         except (sqlite3.Error, OSError) as error:
             raise LakeError(
@@ -339,10 +359,18 @@ class _Copies:
                 " folder while nothing runs: it is fetched again from the store"
             ) from error
 
+    @staticmethod
+    def _with_use(database: sqlite3.Connection) -> None:
+        """A working copy of an earlier version does not know when its files were asked for."""
+        if "used" not in {column for _, column, *_ in database.execute("PRAGMA table_info(copies)")}:
+            # Another process may be faster.
+            with suppress(sqlite3.OperationalError):
+                database.execute("ALTER TABLE copies ADD COLUMN used INT NOT NULL DEFAULT 0")
+
     def below(self, prefix: str) -> dict[str, _Row]:
         with self._database() as database:
             found = database.execute(
-                "SELECT * FROM copies WHERE key >= ? AND key < ?", [prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)]
+                f"SELECT key, etag, inode, size, mtime FROM copies WHERE {_BELOW}", [prefix, _after(prefix)]
             )
             return {key: (etag, (inode, size, mtime)) for key, etag, inode, size, mtime in found}
 
@@ -350,6 +378,41 @@ class _Copies:
         with self._database() as database:
             rows = ((key, _row(database, key)) for key in keys)
             return {key: row for key, row in rows if row}
+
+    def asked_for(self, keys: list[str], at: datetime) -> dict[str, _Row]:
+        """As `of`; none of them goes for a while (`evict`)."""
+        # Said before they are looked for: whoever evicts sees it, or what it took is missed here. Once in a while is enough.
+        used, old = at.timestamp(), (at - EVICTED_AFTER / 10).timestamp()
+        with self._database() as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.executemany(
+                "UPDATE copies SET used = ? WHERE key = ? AND used < ?", [(used, key, old) for key in keys]
+            )
+            database.execute("COMMIT")
+        return self.of(keys)
+
+    def evict(self, limit: int, at: datetime) -> None:
+        """Remove copies of raw days and deliveries, the longest unused first, until they have no more than `limit` bytes."""
+        bounds = [bound for prefix in _EVICTED for bound in (prefix, _after(prefix))]
+        of_layers = f"({' OR '.join([_BELOW] * len(_EVICTED))})"
+        old = (at - EVICTED_AFTER).timestamp()
+        with self._database() as database:
+            kept, inodes = 0, set()
+            listed = database.execute(
+                f"SELECT key, inode, size, used FROM copies WHERE {of_layers} ORDER BY used DESC, key DESC", bounds
+            ).fetchall()
+            gone = []
+            for key, inode, size, used in listed:
+                # A raw day of one delivery is its slice under another name.
+                kept += 0 if inode in inodes else size
+                inodes.add(inode)
+                if kept > limit and used < old:
+                    gone.append(key)
+            for key in gone:
+                database.execute("BEGIN IMMEDIATE")
+                if database.execute("DELETE FROM copies WHERE key = ? AND used < ?", [key, old]).rowcount:
+                    (self.root / key).unlink(missing_ok=True)
+                database.execute("COMMIT")
 
     def is_here(self, file: StoredFile, row: _Row | None) -> bool:
         """Is the copy of this row the file as listed?"""
@@ -388,7 +451,7 @@ class _Copies:
 
     def note(self, what: str) -> None:
         with self._database() as database:
-            database.execute("INSERT OR REPLACE INTO copies VALUES (?, '', 0, 0, 0)", [f".{what}"])
+            _note(database, f".{what}", "", (0, 0, 0))
 
 
 def _row(database: sqlite3.Connection, key: str) -> _Row | None:
@@ -397,7 +460,20 @@ def _row(database: sqlite3.Connection, key: str) -> _Row | None:
 
 
 def _enter(database: sqlite3.Connection, key: str, etag: str, file: Path) -> None:
-    database.execute("INSERT OR REPLACE INTO copies VALUES (?, ?, ?, ?, ?)", [key, etag, *(_stat(file) or (0, 0, 0))])
+    _note(database, key, etag, _stat(file) or (0, 0, 0))
+
+
+def _note(database: sqlite3.Connection, key: str, etag: str, stat: _Stat) -> None:
+    used = datetime.now(UTC).timestamp()
+    database.execute("INSERT OR REPLACE INTO copies VALUES (?, ?, ?, ?, ?, ?)", [key, etag, *stat, used])
+
+
+_BELOW = "(key >= ? AND key < ?)"
+
+
+def _after(prefix: str) -> str:
+    """The least text behind every one that begins so."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
 def _stat(file: Path) -> _Stat | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +19,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from finops_assets.base.errors import LakeError
 from finops_assets.cost.daily_tables import build_rollup
@@ -39,6 +41,7 @@ from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.lake import Lake, LakeChanged
 from finops_assets.storage.ledger import Generation, Ledger, ledger_table, now
 from finops_assets.storage.remote_lake import RemoteLake
+from finops_assets.storage.stores import s3 as s3_store
 from finops_assets.storage.stores.store import ANY, FileChanged, StoredFile, StoreError
 from finops_assets_tests.clusters import AWS_NODE, allocation, answer, idle
 from finops_assets_tests.conftest import csv_text, focus_row
@@ -537,6 +540,105 @@ def test_a_working_copy_may_be_deleted_or_damaged(two: tuple[Host, Host]) -> Non
     (a.lake.root / lake_store.COPIES).write_bytes(b"no database" * 100)
     with pytest.raises(LakeError, match=r"the working copy .* cannot be used .*delete the folder"):
         a.ledger.scopes()
+
+
+def test_a_working_copy_keeps_to_its_limit_and_what_went_is_fetched_when_it_is_asked_for(
+    s3: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path / "a", s3)
+    days = [DAY + timedelta(days=n) for n in range(4)]
+    for day in days:
+        host.put(f"{day}.csv", day)
+    host.run(*days)
+    before = host.costs("facts", *days)
+    small = RemoteLake(host.lake.uri, host.lake.store, host.lake.root, limit=1)
+
+    def copies(layer: str) -> list[str]:
+        return sorted(p.parent.name for p in (small.root / layer).rglob("*.parquet"))
+
+    held = copies("raw")
+    assert len(held) == 4
+    with small.workspace():
+        assert copies("raw") == held  # all of it was asked for just now
+    # Hours later, one day of it is read.
+    hours = timedelta(hours=3)
+    monkeypatch.setattr(lake_store, "datetime", later(hours))
+    [asked] = small.anew().day_files("raw", ["bill"], days[1:2])
+    with small.anew().workspace():
+        assert copies("raw") == [asked.parent.name]
+        assert copies("landing") == []
+        assert len(copies("facts")) == 4  # the published copy's are the same files
+        assert asked.is_file()
+    again = small.anew().day_files("raw", ["bill"], days)
+    assert len(again) == 4
+    assert all(file.is_file() for file in again)
+    assert host.costs("facts", *days) == before
+    assert len(host.objects("raw/")) == 4
+    # A limit that holds all of it takes nothing.
+    monkeypatch.setattr(lake_store, "datetime", later(3 * hours))
+    with RemoteLake(small.uri, small.store, small.root, limit=10**9).workspace():
+        assert copies("raw") == held
+
+
+def later(by: timedelta) -> type[datetime]:
+    """`datetime` of a clock that is so much later."""
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Later:
+            return super().now(tz) + by
+
+    return Later
+
+
+def test_a_working_copy_of_an_earlier_version_is_used_on(s3: Place, tmp_path: Path) -> None:
+    host = Host(tmp_path / "a", s3)
+    host.put("bill.csv", DAY)
+    host.run(DAY)
+    with closing(sqlite3.connect(host.lake.root / lake_store.COPIES)) as database:
+        database.execute("ALTER TABLE copies DROP COLUMN used")
+        database.commit()
+    limited = RemoteLake(host.lake.uri, host.lake.store, host.lake.root, limit=1)
+    with limited.workspace():
+        assert not any((limited.root / "raw").rglob("*.parquet"))  # nobody knows that anything of it is in use
+    assert host.costs("raw", DAY) == [Decimal("1.5")]
+
+
+def test_the_limit_of_a_working_copy_is_a_setting(tmp_path: Path) -> None:
+    lake = {"uri": "s3://bucket/lake", "endpoint_url": "http://127.0.0.1:9", "working_copy_limit": "1.5 GB"}
+    found = lake_store.open_lake(LakeStore.model_validate(lake), tmp_path)
+    assert isinstance(found, RemoteLake)
+    assert found.limit == found.anew().limit == 1_500_000_000
+    with pytest.raises(ValidationError, match="working_copy_limit"):
+        LakeStore.model_validate(lake | {"working_copy_limit": "1.5 G"})
+
+
+@pytest.mark.parametrize("over", ["nothing", "what is there", "whatever"])
+def test_an_object_above_what_one_request_takes_goes_in_parts_on_the_same_conditions(
+    s3: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, over: str
+) -> None:
+    monkeypatch.setattr(s3_store, "LARGEST_AT_ONCE", 6 << 20)
+    monkeypatch.setattr(s3_store, "PART", 5 << 20)
+    store = Host(tmp_path / "a", s3).lake.store
+    file = tmp_path / "large"
+    file.write_bytes(bytes(range(256)) * (45 << 10))  # 11.25 MiB
+    first = store.put("k", file, None)
+    assert first.etag.endswith("-3")  # parts
+    assert store.read("k") == file.read_bytes()
+    assert store.stat("k") == first
+    changed = file.read_bytes()[::-1]
+    file.write_bytes(changed)
+    if over == "nothing":
+        with pytest.raises(FileChanged):
+            store.put("k", file, None)
+        assert store.stat("k") == first
+    else:
+        second = store.put("k", file, first.etag if over == "what is there" else ANY)
+        assert store.read("k") == changed
+        with pytest.raises(FileChanged):
+            store.put("k", file, first.etag)
+        assert store.stat("k") == second
+    assert not store._client.list_multipart_uploads(Bucket=store.bucket).get("Uploads")  # type: ignore[attr-defined]
 
 
 def test_a_slower_process_of_the_same_machine_does_not_put_an_old_copy_over_a_new_one(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from finops_assets.storage.stores.store import (
     ANY,
@@ -23,6 +23,12 @@ from finops_assets.storage.stores.store import (
 )
 
 READ_ATTEMPTS = 3
+LARGEST_AT_ONCE = 1 << 30
+PART, MOST_PARTS = 64 << 20, 10_000
+"""Of an object in parts; a part that is lost on the way is sent again by itself."""
+
+
+_WRITING = ("PutObject", "DeleteObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
 
 
 @cache
@@ -90,13 +96,44 @@ class S3Store(ObjectStore):
             return b""
 
     def put(self, key: str, file: Path, over: str | None = ANY) -> StoredFile:
-        """Write an object in one request: 5 GB at the most."""
-        self.requests += 1
+        """Write an object; a large one counts when its last part has come (S3 takes 5 GB in one request, 5 TB in parts)."""
         condition = {} if over == ANY else {"IfNoneMatch": "*"} if over is None else {"IfMatch": f'"{over}"'}
         size = file.stat().st_size
+        put = self._put_in_parts if size > LARGEST_AT_ONCE else self._put_at_once
         with self._explaining(StoredFile(key, size, str(over))), file.open("rb") as body:
-            found = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=body, **condition)
-        return StoredFile(key, size, found["ETag"].strip('"'))
+            etag = put(key, body, size, condition)
+        return StoredFile(key, size, etag.strip('"'))
+
+    def _put_at_once(self, key: str, body: BinaryIO, size: int, condition: Mapping[str, str]) -> str:
+        self.requests += 1
+        found = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=body, **condition)
+        return str(found["ETag"])
+
+    def _put_in_parts(self, key: str, body: BinaryIO, size: int, condition: Mapping[str, str]) -> str:
+        """The condition is asked when the parts are put together: until then nobody sees any of them."""
+        target = {"Bucket": self.bucket, "Key": self.prefix + key}
+        target["UploadId"] = self._client.create_multipart_upload(**target)["UploadId"]
+        part_bytes = max(PART, -(-size // MOST_PARTS))
+        parts: list[dict[str, Any]] = []
+        try:
+            while part := body.read(part_bytes):
+                number = len(parts) + 1
+                sent = self._client.upload_part(**target, PartNumber=number, Body=part)
+                parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+            # Some S3-compatible servers ask for no condition here.
+            if over := condition.get("IfMatch"):
+                there = self.stat(key)
+                if there is None or f'"{there.etag}"' != over:
+                    raise FileChanged(key, "another etag")
+            whole = self._client.complete_multipart_upload(**target, MultipartUpload={"Parts": parts}, **condition)
+        except BaseException:
+            # What was sent would be paid for until somebody found it.
+            with suppress(Exception):
+                self._client.abort_multipart_upload(**target)
+            raise
+        finally:
+            self.requests += len(parts) + 2
+        return str(whole["ETag"])
 
     def delete(self, key: str) -> None:
         self.requests += 1
@@ -158,7 +195,7 @@ class S3Store(ObjectStore):
             if status == 404:
                 raise FileNotFoundError(f"{where}: not found") from error
             if status in (401, 403):
-                writing = error.operation_name in ("PutObject", "DeleteObject")
+                writing = error.operation_name in _WRITING
                 actions = "s3:GetObject, s3:PutObject and s3:DeleteObject" if writing else "s3:GetObject"
                 raise StoreRefused(
                     f"{where}: access denied ({code}) to {error.operation_name}; the identity needs s3:ListBucket on"
