@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from typing import Any
 
 FIRST, DAYS = date(2026, 7, 1), 112
-PROVIDERS = {"aws": "AWS", "azure": "Microsoft", "gcp": "Google Cloud"}
+PROVIDERS = {"aws": "AWS", "azure": "Microsoft", "gcp": "Google Cloud", "github": "GitHub"}
 Row = dict[str, Any]
 
 
@@ -63,6 +63,7 @@ METERS = {
     "nat": _Meter(*_EC2, "NatGateway-Hours", "Hrs", 0.045), "nat bytes": _Meter(*_EC2, "NatGateway-Bytes", "GB", 0.045),
     "endpoint": _Meter(*_VPC, "VpcEndpoint-Hours", "Hrs", 0.01), "endpoint bytes": _Meter(*_VPC, "VpcEndpoint-Bytes", "GB", 0.01),
     "s3": _Meter(*_S3, "TimedStorage-ByteHrs", "GB-Mo", 0.023), "s3 ia": _Meter(*_S3, "TimedStorage-SIA-ByteHrs", "GB-Mo", 0.0125), "s3 get": _Meter(*_S3, "Requests-Tier2", "Requests", 0.0000004),
+    "seat": _Meter("GitHub copilot", "AI and Machine Learning", "copilot_business", "user-months", 19), "seat, unused": _Meter("GitHub copilot", "AI and Machine Learning", "copilot_business, seat without activity in 30 days", "user-months", 19),
     "vm": _Meter(*_VM, "D4s v5", "1 Hour", 0.19), "os disk": _Meter(*_DISK, "P10 LRS Disk", "1/Month", 19.7),
     "core": _Meter(*_GCE, "N2 Instance Core running in Frankfurt", "hour", 0.04), "pd": _Meter(*_GCE, "Balanced PD Capacity in Frankfurt", "gibibyte month", 0.12),
     "gcs": _Meter(*_GCS, "Standard Storage Frankfurt", "gibibyte month", 0.023), "gcs read": _Meter(*_GCS, "Regional Standard Class B Operations", "count", 0.0000004),
@@ -132,7 +133,23 @@ def plant(seed: int, each: int) -> Planted:
         _machines(made)
         _traffic(made)
         _storage(made)
+    for _ in range(each):
+        _seats(made)
     return made.planted
+
+
+def _seats(e: _Estate) -> None:
+    ended = e.draw.randrange(1, DAYS - 34)
+    of = e.add("github", "seat, used no more", "unused seat", kind="seat")
+    e.charge(of, "seat", range(ended + 30), 1 / 30)
+    e.charge(of, "seat, unused", range(ended + 30, DAYS), 1 / 30)
+    of = e.add("github", "seat, used again after a leave", "", kind="seat")
+    e.charge(of, "seat", [n for n in range(DAYS) if not ended <= n < ended + 20], 1 / 30)
+    e.charge(of, "seat, unused", range(ended, ended + 20), 1 / 30)
+    of = e.add("github", "seat, of one without telemetry", "", kind="seat")
+    e.charge(of, "seat, unused", range(DAYS), 1 / 30)
+    of = e.add("github", "seat, in use", "", kind="seat")
+    e.charge(of, "seat", range(DAYS), 1 / 30)
 
 
 def _addresses(e: _Estate) -> None:

@@ -41,6 +41,8 @@ class Costs:
     asked: list[dict[str, list[str]]] = field(default_factory=list)
     planted: Mapping[str, Any] = field(default_factory=dict)
     """Fields that no reference knows, in every object of every answer."""
+    seats: list[dict[str, Any]] = field(default_factory=list)
+    """GitHub's for Copilot, of now."""
     url: str = ""
 
     def answered(self, path: str, query: dict[str, list[str]], body: Mapping[str, Any] | None) -> str:
@@ -72,6 +74,9 @@ class Costs:
             return json.dumps({"data": told})
         if self.kind == "litellm":
             return self._activity(query)
+        if path.endswith("/copilot/billing/seats"):
+            at, many = int(query["page"][0]), int(query["per_page"][0])
+            return json.dumps({"total_seats": len(self.seats), "seats": self.seats[(at - 1) * many : at * many]})
         if self.kind == "github":
             year, month = (int(query[name][0]) for name in ("year", "month"))
             items = [item for d in sorted(self.days) if (d.year, d.month) == (year, month) for item in self._items(d)]
@@ -328,9 +333,11 @@ def of_one_day(kind: str, day: date, text: str) -> Costs | Statements:
     of_one_kind = {"amount": "1.25", "line_item": text, "project": "proj_web"}
     product = {"org_name": "acme", "charges": [{"product_name": text, "charge_type": "total", "cost": 3}]}
     gateway = {"spend": 0.25, "model": "big", "key": "88dc", "alias": text, "tokens": {"total_tokens": 8}}
+    seat = {"assignee": {"login": text, "email": "a@x"}, "created_at": f"{day}T00:00:00Z", "last_activity_at": None}
     others: dict[str, dict[str, Any]] = {"github": github, "litellm": gateway, "datadog": product}
     return Costs(
         kind,
         {day: [others.get(kind, of_one_kind)]},
         {day: [{"project": "proj_web", "in": 3, "cached": 0, "out": 5}]},
+        seats=[seat],
     )

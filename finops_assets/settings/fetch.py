@@ -30,6 +30,8 @@ class Fetch(Section):
     """Holds an admin key (GitHub: a token that may read the billing): keys that models are asked with may not read costs."""
     tokens: bool = True
     """Ask for the tokens of each cost, too; false where the key may not read usage."""
+    seats: bool = False
+    """GitHub's: share Copilot's charge for seats by who had one, by their names."""
     url: Endpoint | None = None
     """Of your gateway (LiteLLM), workspace (Databricks), account (Snowflake), or a test; None: the vendor's own."""
 
@@ -46,4 +48,6 @@ class Fetch(Section):
                 raise ValueError(f"{setting} is missing; name {what}")
             if self.vendor not in of and given and setting != "url":
                 raise ValueError(f"{setting} is for {' and '.join(of)} only; leave it out")
+        if self.seats and self.vendor != "github":
+            raise ValueError("seats is for github only; leave it out")
         return self

@@ -681,7 +681,7 @@ ALL = (
         "kind source provider ResourceId name account account_name service region department team currency first_day last_use through"
         " days cost_a_month cost_since could_save certainty why rule row_count",
         kind="idle address, unused capacity reservation, cost after use ended, no traffic, storage class, previous generation, old"
-        " snapshot",
+        " snapshot, unused seat",
         name="name of the resource",
         first_day="first UTC day of these charges after the last use, within 90 days",
         days="days from the first to the newest with the source's cost",

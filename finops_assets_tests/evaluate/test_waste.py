@@ -135,6 +135,7 @@ def test_a_bill_without_resources_or_quantities_is_no_evidence_of_idleness(plant
     )
     assert set(found_in(nameless)["kind"]) <= {
         "idle address",
+        "unused seat",
         "unused capacity reservation",
         "previous generation",
         "old snapshot",

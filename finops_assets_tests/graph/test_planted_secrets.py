@@ -66,7 +66,7 @@ def vendors(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Costs | State
 
 def graph_of(root: Path, vendors: Mapping[str, Costs | Statements], instance: dg.DagsterInstance, hook: str) -> Graph:
     needed = {
-        "github": ", account: acme",
+        "github": ", account: acme, seats: true",
         "databricks": ", warehouse: wh1",
         "snowflake": ", warehouse: wh1",
         "datadog": ", application_key_env: APPLICATION_KEY",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -319,6 +320,7 @@ def test_a_key_that_is_missing_or_wrong_is_told_and_never_shown(
             "exports",
             "warehouse is for databricks and snowflake only",
         ),
+        ("files, fetch: {vendor: openai, key_env: K, seats: true}", "exports", "seats is for github only"),
         ("files, fetch: {vendor: openai, key_env: K, account: acme}", "exports", "account is for github only"),
         ("files, fetch: {vendor: github, key_env: K, account: ../x}", "exports", "account"),
     ],
@@ -642,3 +644,77 @@ def test_a_month_of_datadog_is_billed_by_organisation_and_product_and_accrued_by
     with made.platform.warehouse.reading() as connection:
         query = "SELECT accrual_date::VARCHAR, round(sum(accrued_cost), 12) FROM daily_accrued_cost WHERE is_apportioned GROUP BY 1"
         assert connection.execute(query).fetchall() == [("2026-10-01", round(Decimal("341.5") / 31, 12))]
+
+
+def copilot_seat(user: str, last: str | None, created: str = "2026-01-01", plan: str = "business") -> dict[str, Any]:
+    return {
+        "assignee": {"login": user, "id": 7}, "plan_type": plan, "created_at": f"{created}T00:00:00Z",
+        "last_activity_at": last and f"{last}T10:00:00Z", "last_activity_editor": "vscode/1", "pending_cancellation_date": None,
+    }  # fmt: skip
+
+
+def test_seats_are_shared_by_who_had_one_on_the_day_and_which_are_unused_is_told_and_never_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VENDOR_KEY", KEY)
+    seats = {
+        "product": "copilot",
+        "sku": "copilot_for_business",
+        "quantity": "0.1",
+        "unit": "user-months",
+        "price": "19",
+        "gross": "1.9",
+        "net": "1",
+    }
+    other = {
+        "product": "actions",
+        "sku": "linux",
+        "quantity": "1",
+        "unit": "minutes",
+        "price": "1",
+        "gross": "1",
+        "net": "5",
+        "repository": "acme/web",
+    }
+    github = Costs("github", {date(2026, 10, n): [seats, other] for n in (1, 12, 13, 14)})
+    long_gone, busy = copilot_seat("ada", "2026-08-30"), copilot_seat("bob", "2026-10-12")
+    never, newest = copilot_seat("eve", None), copilot_seat("ann", None, "2026-10-01")
+    github.seats = [long_gone, busy, never, newest, copilot_seat("zoe", None, plan="enterprise")]
+    github.seats += [copilot_seat(f"e{n}", None, plan="enterprise") for n in range(100)]
+
+    def made_of(day: str) -> list[tuple[str, str, Decimal, Decimal]]:
+        columns = ("ResourceId", "SkuMeter", "BilledCost", "ConsumedQuantity")
+        return [row for row in map(tuple, made.rows(day, *columns)) if row[0] != "acme/web"]
+
+    with served(github):
+        made = site(tmp_path, github, ", account: acme, seats: true")
+        fetched(made, datetime(2026, 10, 14, 6, tzinfo=UTC))
+        pages = [a["page"] for a in github.asked if "seats" in a["path"][0]]
+        assert pages == [["1"], ["2"]]
+        # The next day ada is back: what was told of the days before stays.
+        github.seats = [copilot_seat("ada", "2026-10-14"), busy]
+        before = table_of(made.exports / "2026-10.csv")
+        os.utime(made.exports / ".answers" / "2026-10", (0, 0))
+        assert fetched(made, datetime(2026, 10, 15, 6, tzinfo=UTC)) == ["2026-10.csv"]
+        after = table_of(made.exports / "2026-10.csv")
+        assert [row for row in after if row["date"] != "2026-10-14"] == before
+        days = ("2026-10-01", "2026-10-12", "2026-10-13", "2026-10-14")
+        made.run_all(*days)
+    unused = "copilot_for_business, seat without activity in 30 days"
+    quarter = (Decimal("0.25"), Decimal("0.025"))
+    assert sorted(made_of(days[2])) == [
+        ("ada", unused, *quarter), ("ann", "copilot_for_business", *quarter), ("bob", "copilot_for_business", *quarter), ("eve", unused, *quarter),
+    ]  # fmt: skip
+    assert sorted(made_of(days[1])) == sorted(made_of(days[2])), "nobody asked on that day: as on the next"
+    assert made_of(days[0]) == [(None, "copilot_for_business", 1, Decimal("0.1"))], "who had one is told of now alone"
+    assert {user for user, *_ in made_of(days[3])} == {"ada", "bob"}
+    assert {cost for _, meter, cost, _ in made_of(days[3])} == {Decimal("0.5")}
+    assert sum(cost for day, _, cost in by_team(made)) == 4 * (1 + 5)
+    assert not [v for v in made.judge(*days).values() if not v.passed]
+    github.seats = []
+    with served(github):
+        again = site(tmp_path / "again", github, ", account: acme, seats: true")
+        github.first = [(200, {}, json.dumps({"total_seats": 3, "seats": []}))]
+        with pytest.raises(FetchFailed, match="0 seats came of 3"):
+            fetched(again)
+        assert not (again.exports / "2026-10.csv").exists()

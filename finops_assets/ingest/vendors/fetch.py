@@ -5,6 +5,7 @@
     .answers/2026-10/tokens-001.json     and those that say how many tokens that was
     .answers/2026-10/unplaced.csv        tokens that are of no charge, or of nobody knows which of several
     .answers/2026-10/unpriced.csv        what was used and has no price
+    .answers/seats/2026-10-31.json       who had a seat on that day, as it was told on the next
 
 A month that is not over, and the one before it, are asked for again at each look: their costs may change. Same costs are the same
 file, so that nothing follows; others replace the month, and the days that changed are restated.
@@ -21,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_DOWN, Decimal, localcontext
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from finops_assets.ingest.vendors.datadog import DATADOG
 from finops_assets.ingest.vendors.github import GITHUB
 from finops_assets.ingest.vendors.litellm import LITELLM
 from finops_assets.ingest.vendors.openai import OPENAI
+from finops_assets.ingest.vendors.shares import parts
 from finops_assets.ingest.vendors.snowflake import SNOWFLAKE
 from finops_assets.ingest.vendors.vendor import DIGITS, Ask, Endpoint, Parameters, Row, UnlikeReference, VendorApi
 from finops_assets.settings.fetch import Fetch, Vendor
@@ -50,7 +52,9 @@ APIS: dict[Vendor, VendorApi] = {
     "snowflake": SNOWFLAKE,
     "datadog": DATADOG,
 }
-ANSWERS, UNPLACED, UNPRICED = ".answers", "unplaced.csv", "unpriced.csv"
+ANSWERS, UNPLACED, UNPRICED, SEATS = ".answers", "unplaced.csv", "unpriced.csv", "seats"
+SEATS_HOLD = 7
+"""So many days before it seats are taken to have been the same, where nobody asked on the day itself."""
 LEAST_BETWEEN = timedelta(hours=1)
 """A month that was asked for less than this long ago is not asked for again."""
 TRIES, MOST_PAGES, PATIENCE_SECONDS, LONGEST_PAUSE = 5, 1_000, 60.0, 60.0
@@ -59,8 +63,6 @@ Page = dict[str, Any]
 """What is kept of an answer."""
 _SURE = Decimal("1E-12")
 """What of a sum of binary numbers does not depend on the order in which they were added."""
-_PART = Decimal("1E-16")
-"""To this a part of a charge is given; what is over goes to the largest part. A hundredth of it is still exact as money."""
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 Key = tuple[str, ...]
 """What tokens and the cost that they were for have in common: the values of the vendor's `of_tokens`."""
@@ -89,6 +91,8 @@ def fetch_costs(
     """
     keys = _keys(source, fetch)
     api, folder = APIS[fetch.vendor], Path(source.uri)
+    if fetch.seats and api.seats:
+        _keep_seats(source, fetch, api, api.seats, keys, now, pause)
     changed = []
     for month, end in _months(folder, first_day, now):
         pages = list(_answers(source, fetch, api, api.costs, keys, (month, end), pause))
@@ -123,6 +127,48 @@ def _keys(source: Source, fetch: Fetch) -> tuple[str, ...]:
                     f"source {source.name!r}: environment variable {variable} (fetch.{setting}) is not set"
                 )
     return tuple(keys)
+
+
+def _keep_seats(
+    source: Source,
+    fetch: Fetch,
+    api: VendorApi,
+    of: Endpoint,
+    keys: tuple[str, ...],
+    now: datetime,
+    pause: Callable[[float], None],
+) -> None:
+    """Who had a seat yesterday: asked once a day, as nobody tells of earlier days, so that a day's seats never change."""
+    today = now.astimezone(UTC).date()
+    yesterday = today - timedelta(1)
+    file = Path(source.uri) / ANSWERS / SEATS / f"{yesterday}.json"
+    if not file.exists():
+        pages = list(_answers(source, fetch, api, of, keys, (yesterday, today), pause))
+        with replacing(file) as temporary:
+            temporary.write_text(as_json(pages), encoding="utf-8")
+
+
+def _by_seat(source: Source, api: VendorApi, costs: list[Row]) -> list[Row]:
+    """Charges for seats by who had one, where that is known."""
+    if not (source.fetch and source.fetch.seats and api.seats and api.by_seat):
+        return costs
+    known: dict[date, list[Row] | None] = {}
+    shared: list[Row] = []
+    for row in costs:
+        day = date.fromisoformat(str(row["date"]))
+        if day not in known:
+            known[day] = _seats_of(source, api.seats, day)
+        seats = known[day]
+        shared += [row] if seats is None else api.by_seat(row, seats)
+    return shared
+
+
+def _seats_of(source: Source, of: Endpoint, day: date) -> list[Row] | None:
+    for later in range(SEATS_HOLD + 1):
+        file = Path(source.uri) / ANSWERS / SEATS / f"{day + timedelta(later)}.json"
+        if file.is_file():
+            return [row for page in read_json(file.read_text(encoding="utf-8")) for row in of.rows(page)]
+    return None
 
 
 def _months(folder: Path, first_day: date, now: datetime) -> Iterator[tuple[date, date]]:
@@ -163,7 +209,7 @@ def _answers(
             url = base + path
             return _read(source, url, _asked(source, client, url, parameters, pause, body))
 
-        answers = of.steps(ask, pause, days, fetch.warehouse or "") if of.steps else _pages(ask, of, path, days)
+        answers = of.steps(ask, pause, path, days, fetch.warehouse or "") if of.steps else _pages(ask, of, path, days)
         try:
             for number, answer in enumerate(answers, 1):
                 if not isinstance(answer, dict) or not isinstance(answer.get(of.listed), list):
@@ -252,6 +298,7 @@ def _write(
     costs = [row for row in _rows(source, api, api.costs, pages) if str(month) <= (row["date"] or "") < str(end)]
     unpriced = [row for row in costs if row["amount"] is None]
     costs = [row for row in costs if row["amount"] is not None]
+    costs = _by_seat(source, api, costs)
     placed, unplaced = _placed(api, costs, _rows(source, api, api.usage, used) if api.usage else [])
     columns = (*api.costs.columns, *api.shared_by, *(["tokens"] if api.usage else []))
     rows = [tuple(row.get(name) or "" for name in columns) for row in placed]
@@ -348,23 +395,16 @@ def _placed(api: VendorApi, costs: list[Row], usage: list[Row]) -> tuple[list[Ro
 def _shared(row: Row, names: tuple[str, ...], whose: Counter[Key]) -> list[Row]:
     """A charge by whose tokens it was for, to the last digit.
 
-    >>> [(r["amount"], r["key"], r["tokens"]) for r in _shared({"amount": "1.00"}, ("key",), Counter({("a",): 2, ("b",): 1}))]
-    [('0.6666666666666667', 'a', '2'), ('0.3333333333333333', 'b', '1')]
+    >>> [(r["amount"], r["key"], r["tokens"]) for r in _shared({"amount": "3"}, ("key",), Counter({("a",): 2, ("b",): 1}))]
+    [('2.0000000000000000', 'a', '2'), ('1.0000000000000000', 'b', '1')]
     """
-    parts = [(key, count) for key, count in sorted(whose.items()) if count] or [((), 0)]
-    largest = max(range(len(parts)), key=lambda n: parts[n][1])
-    with localcontext(prec=DIGITS, rounding=ROUND_DOWN):
-        amount, total = Decimal(row["amount"] or 0), max(whose.total(), 1)
-        amounts = [(amount * count / total).quantize(_PART) for _, count in parts]
-        amounts[largest] += amount - sum(amounts)
+    found = [(key, count) for key, count in sorted(whose.items()) if count]
+    if not found:
+        return [{**row, "tokens": "0"}]
+    amounts = parts(row["amount"] or "0", [count for _, count in found])
     return [
-        {
-            **row,
-            **dict(zip(names, key)),
-            "amount": format(part, "f") if len(parts) > 1 else row["amount"],
-            "tokens": str(count),
-        }
-        for part, (key, count) in zip(amounts, parts)
+        {**row, **dict(zip(names, key)), "amount": amount, "tokens": str(count)}
+        for amount, (key, count) in zip(amounts, found)
     ]
 
 

@@ -22,11 +22,11 @@ def databricks_rows(
     columns: tuple[str, ...],
     ask: Ask,
     pause: Callable[[float], None],
+    path: str,
     days: tuple[date, date],
     warehouse: str,
 ) -> Answers:
     """By the Statement Execution API; `:first` and `:end` are days."""
-    path = "/api/2.0/sql/statements"
     bound = [{"name": name, "value": str(day), "type": "DATE"} for name, day in zip(("first", "end"), days)]
     answer = ask(path, body={
         "statement": sql, "parameters": bound, "warehouse_id": warehouse, "format": "JSON_ARRAY", "disposition": "INLINE",
@@ -59,11 +59,11 @@ def snowflake_rows(
     columns: tuple[str, ...],
     ask: Ask,
     pause: Callable[[float], None],
+    path: str,
     days: tuple[date, date],
     warehouse: str,
 ) -> Answers:
     """By the SQL API; the two `?` are days."""
-    path = "/api/v2/statements"
     bound = {str(n): {"type": "TEXT", "value": str(day)} for n, day in enumerate(days, 1)}
     answer = ask(path, body={"statement": sql, "bindings": bound, "warehouse": warehouse, "timeout": 600})
     of = f"{path}/{_id(answer['statementHandle'])}"

@@ -39,9 +39,11 @@ class Endpoint:
     """The parameters that ask for [first, end)."""
     following: Callable[[Mapping[str, Any]], Parameters | None] = lambda answer: None
     """Those that, besides, ask for what follows an answer; None: it was the last."""
-    steps: Callable[[Ask, Callable[[float], None], tuple[date, date], str], Iterator[Mapping[str, Any]]] | None = None
-    """Instead of `asked` and `following`, where one question is not enough: all answers, by whatever is to be asked; the last is
-    the name of a warehouse."""
+    steps: Callable[[Ask, Callable[[float], None], str, tuple[date, date], str], Iterator[Mapping[str, Any]]] | None = (
+        None
+    )
+    """Instead of `asked` and `following`, where one question is not enough: all answers, by whatever is to be asked: given the
+    way to ask, to wait, `path`, days and the name of a warehouse."""
     kept: tuple[str, ...] = ()
     """The fields of an answer that are kept and that `rows` sees, by their paths: `data.results.amount.value`. Of all others
     nothing is kept: nobody knows whether a prompt stands in them."""
@@ -71,6 +73,10 @@ class VendorApi:
     usage: Endpoint | None = None
     """None: it bills no tokens."""
     of_tokens: tuple[str, ...] = ()
+    seats: Endpoint | None = None
+    """Who has a seat now."""
+    by_seat: Callable[[Row, list[Row]], list[Row]] | None = None
+    """A charge and the seats of its day: the charge, or in parts."""
     shared_by: tuple[str, ...] = ()
     """Of usage: whose tokens of one charge they were. A charge is shared by them: its tokens have one price."""
 
