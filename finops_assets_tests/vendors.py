@@ -153,7 +153,7 @@ class Costs:
             results = [
                 {"object": "organization.usage.completions.result", "project_id": u.get("project"), "model": u.get("model", "big"),
                  "input_tokens": u["in"] + u["cached"], "input_cached_tokens": u["cached"], "output_tokens": u["out"],
-                 "num_model_requests": 3, "user_id": u.get("user"), "api_key_id": u.get("key"), "batch": None}
+                 "input_cache_write_tokens": u.get("written"), "num_model_requests": 3, "user_id": u.get("user"), "api_key_id": u.get("key"), "batch": None}
                 for u in self.used[day]
             ]  # fmt: skip
             return json.dumps({"object": "bucket", "start_time": start, "end_time": start + 86400, "results": results})

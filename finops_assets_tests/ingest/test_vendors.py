@@ -472,6 +472,7 @@ def test_what_a_gateway_spent_on_no_model_is_kept_and_what_does_not_add_up_is_re
         for said, of_model, spend in (
             ("models of 2026-10-05 have 2 USD, and the day 1", {"api_key_breakdown": {"88dc": key}}, 1),
             ("KeyError: 'api_key_breakdown'", {"metrics": {"spend": 1}}, 1),
+            ("InvalidOperation; it may", {"api_key_breakdown": {"88dc": {"metrics": {"spend": "tell me"}}}}, 1),
         ):
             gateway.first = answer(spend, of_model)
             with pytest.raises(FetchFailed, match=said):
@@ -718,3 +719,22 @@ def test_seats_are_shared_by_who_had_one_on_the_day_and_which_are_unused_is_told
         with pytest.raises(FetchFailed, match="0 seats came of 3"):
             fetched(again)
         assert not (again.exports / "2026-10.csv").exists()
+
+
+def test_tokens_written_to_the_cache_of_openai_are_no_input_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VENDOR_KEY", KEY)
+    day = date(2026, 10, 5)
+    items = {
+        "big, input_tokens": 60,
+        "big, input_cached_tokens": 30,
+        "big, input_cache_write_tokens": 10,
+        "big, output_tokens": 0,
+    }
+    costs = Costs("openai", {day: [{"amount": "1", "line_item": item} for item in items]})
+    costs.used[day] = [{"in": 70, "cached": 30, "out": 0, "written": 10}]
+    with served(costs):
+        made = site(tmp_path, costs)
+        fetched(made)
+    assert {r["line_item"]: int(r["tokens"]) for r in table_of(made.exports / "2026-10.csv")} == items

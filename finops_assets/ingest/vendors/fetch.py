@@ -217,7 +217,7 @@ def _answers(
                 if number > MOST_PAGES:
                     raise UnlikeReference(f"it goes on after {MOST_PAGES} answers for {days[0]:%Y-%m}")
                 yield kept_of(answer, of.kept, keys)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise FetchRefused(
                 f"source {source.name!r}: {base}{path} answers not as it is described: {_said(error)}; it may have changed its API"
             ) from None
@@ -330,7 +330,7 @@ def _rows(source: Source, api: VendorApi, of: Endpoint, pages: list[Page]) -> li
         for row in rows:
             if not (of.may_lack_price and row["amount"] is None):
                 _check(row, "amount" if of is api.costs else "tokens")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise FetchRefused(
             f"source {source.name!r}: an answer of {api.name} has no {what} as it is described:"
             f" {_said(error)}; it may have changed its API"

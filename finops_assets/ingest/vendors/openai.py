@@ -2,7 +2,7 @@
 (GET /v1/organization/usage/completions).
 
 By OpenAI's API reference, Administration: buckets of a day; of costs `amount.value` is a JSON number in `amount.currency`; of usage
-`input_tokens` has the cached ones in it. A line item of tokens is read as "MODEL, DIRECTION", as OpenAI's cost page spells it; the
+`input_tokens` has the cached ones in it, and those written to the cache, where they are told. A line item of tokens is read as "MODEL, DIRECTION", as OpenAI's cost page spells it; the
 reference names no form. What is not for tokens of completions has the quantity and unit that its cost tells. Not tried against the service.
 """
 
@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from finops_assets.ingest.vendors.vendor import (
+    CACHE_WRITE,
     CACHED,
     INPUT,
     OUTPUT,
@@ -26,12 +27,17 @@ from finops_assets.ingest.vendors.vendor import (
 )
 
 DAYS_A_PAGE = "31"
-DIRECTIONS = {"input": INPUT, "cached input": CACHED, "output": OUTPUT}
+DIRECTIONS = {
+    "input": INPUT, "cached input": CACHED, "input cached": CACHED, "cache write": CACHE_WRITE, "input cache write": CACHE_WRITE,
+    "output": OUTPUT,
+}  # fmt: skip
+"""By how a line item ends."""
 OF_TOKENS = ("date", "project_id", "api_key_id", "model", "direction")
 SHARED_BY = ("user_id",)
 _AS_TOLD = ("line_item", "project_id", "api_key_id", "organization_id", "quantity", "quantity_unit")
 _OF_A_COST = ("amount.value", "amount.currency", *_AS_TOLD)
-_OF_A_USE = ("project_id", "api_key_id", "user_id", "model", "input_tokens", "input_cached_tokens", "output_tokens")
+_COUNTS = ("input_tokens", "input_cached_tokens", "input_cache_write_tokens", "input_uncached_tokens", "output_tokens")
+_OF_A_USE = ("project_id", "api_key_id", "user_id", "model", *_COUNTS)
 
 
 def _moment(day: date) -> str:
@@ -68,10 +74,14 @@ def _costs(answer: Mapping[str, Any]) -> Iterator[Row]:
 
 def _usage(answer: Mapping[str, Any]) -> Iterator[Row]:
     for day, used in _results(answer):
-        cached, given = int(used.get("input_cached_tokens") or 0), int(used["input_tokens"])
-        if cached > given:
-            raise UnlikeReference(f"{cached} cached input tokens of {given} input tokens on {day}")
-        counted = {INPUT: given - cached, CACHED: cached, OUTPUT: int(used["output_tokens"])}
+        cached, written = (int(used.get(name) or 0) for name in ("input_cached_tokens", "input_cache_write_tokens"))
+        given, told = int(used["input_tokens"]), used.get("input_uncached_tokens")
+        uncached = given - cached - written if told is None else int(told)
+        if uncached < 0:
+            raise UnlikeReference(f"{cached + written} cached input tokens of {given} input tokens on {day}")
+        counted = {INPUT: uncached, CACHED: cached, OUTPUT: int(used["output_tokens"])}
+        if written:
+            counted[CACHE_WRITE] = written
         for direction, tokens in counted.items():
             yield {
                 "date": day, **{name: text(used.get(name)) for name in ("project_id", "api_key_id", "user_id", "model")},
