@@ -114,7 +114,7 @@ def test_what_is_planted_in_answers_and_errors_is_nowhere(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("finops_assets.ingest.vendors.fetch.random.uniform", lambda *_: 0)
+    monkeypatch.setattr("finops_assets.ingest.vendors.asking.random.uniform", lambda *_: 0)
     caplog.set_level(logging.INFO)
     errors: list[str] = []
     with http_server() as inbox, persistent_instance(tmp_path / "dagster") as instance:

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from finops_assets.base.errors import ConfigError, FinopsError
-from finops_assets.ingest.vendors.fetch import TRIES, FetchFailed, fetch_costs
+from finops_assets.ingest.vendors.asking import TRIES, FetchFailed
+from finops_assets.ingest.vendors.fetch import fetch_costs
 from finops_assets.settings.load import parse_settings
 from finops_assets_tests.conftest import Site
 from finops_assets_tests.vendors import APPLICATION_KEY, KEY, Costs, Statements, served

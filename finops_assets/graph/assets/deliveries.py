@@ -14,7 +14,7 @@ from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.keys import DATA_VERSION
 from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.repairs import repairs_table
-from finops_assets.ingest.vendors.fetch import FetchRefused
+from finops_assets.ingest.vendors.asking import FetchRefused
 from finops_assets.platform import Platform
 from finops_assets.settings.model import Settings
 from finops_assets.settings.sources import Source
