@@ -1202,6 +1202,28 @@ def test_a_fall_beyond_the_limit_is_said_until_it_is_acknowledged(make_site: Mak
     assert said in verdict.message
 
 
+def test_a_fall_that_was_accepted_with_its_delivery_is_not_asked_about_again(site: Site) -> None:
+    of_a = [focus_row(D1, EffectiveCost="10"), *[focus_row(D2, EffectiveCost="10")] * 3]
+    of_b = [focus_row(D2, EffectiveCost="1", ResourceId=f"b-{n}") for n in range(10)]
+    a, b = site.put_csv("a.csv", *of_a), site.put_csv("b.csv", *of_b)
+    site.run_all(D1, D2)
+    rewrite(a, csv_text(of_a[:1]).encode())
+    [refused, _] = site.run(D1, D2)
+    assert refused.state == "refused"
+    site.accept("a.csv")
+    site.run(D1, D2)
+    verdict = site.judge(D1, D2)["plausible", D2]
+    assert verdict.passed
+    assert verdict.message == "no fall beyond the limit but of 3 rows that an accepted delivery no longer holds"
+    # What another file loses at the same time nobody has looked at.
+    moved = [focus_row(D1, EffectiveCost="1", ResourceId=f"b-{n}") for n in range(9)]
+    rewrite(b, csv_text([*moved, of_b[9]]).encode())
+    site.run(D1, D2)
+    verdict = site.judge(D1, D2)["plausible", D2]
+    assert not verdict.passed
+    assert "rows fell 92.3 %, from 13 to 1" in verdict.message
+
+
 def test_a_fall_within_the_limit_and_a_first_version_are_plausible(site: Site) -> None:
     file = site.put_csv("a.csv", *[focus_row(D1)] * 4)
     site.run(D1)
