@@ -8,13 +8,15 @@ whose tokens nobody told: it is in no price, and shown beside.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 
-from finops_assets.base.period import Period
+from finops_assets.base.content import version_of
+from finops_assets.base.period import Period, consecutive
 from finops_assets.base.sql import identifier
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.charges import column_sql, tag_sql
@@ -22,13 +24,17 @@ from finops_assets.evaluate.reports import Where, is_tag, only_where, require_co
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL, divided
 from finops_assets.settings.engine import EngineSettings
+from finops_assets.settings.model import Settings
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Key, Lake, source_and_day
-from finops_assets.storage.warehouse import FACTS
-from finops_assets.tables import ddl
+from finops_assets.storage.warehouse import FACTS, ROLLED_UP, Warehouse
+from finops_assets.tables import ddl, declarations, values
 
-DAILY_TOKENS = "daily_tokens"
+DAILY_TOKENS, TOKEN_DAYS = "daily_tokens", "token_days"
+# Part of the stamp: a change of how tokens are counted makes every day anew.
+ALGORITHM = 1
+DAYS_AT_ONCE = 31
 DAILY_BY = ("charge_date", "source", "provider", "department", "team", "model", "token_type")
 TOKENS_BY = ("department", "team", "model", "token_type")
 FIGURES = (
@@ -96,10 +102,60 @@ def tokens_by(
     return pd.DataFrame(made, columns=[*by, *FIGURES], dtype="object")
 
 
+def bring_up_to_date(
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
+    lake: Lake,
+    settings: Settings,
+    known: Iterable[Key],
+) -> list[date]:
+    """Make the days of the table `daily_tokens` anew whose facts changed; returns them. `connection` is to the warehouse.
+
+    `known` are the (source, day)s that count.
+    """
+    for table in (DAILY_TOKENS, TOKEN_DAYS):
+        ddl.create(connection, table)
+    wanted = _stamps(connection, settings.providers, known)
+    held: dict[date, str] = dict(connection.execute(f"SELECT charge_date, stamp FROM {TOKEN_DAYS}").fetchall())
+    changed = [day for day, (stamp, _) in wanted.items() if held.get(day) != stamp]
+    gone = sorted(held.keys() - wanted.keys())
+    for days in consecutive(changed, DAYS_AT_ONCE):
+        keys = [(source, day) for day in days for source in wanted[day][1]]
+        made = read_tokens(lake, settings.engine, settings.providers, settings.dimensions, keys)
+        connection.register("tokens_now", values.typed(made, declarations.table(DAILY_TOKENS)))
+        connection.register("days_now", pa.table({"charge_date": days, "stamp": [wanted[day][0] for day in days]}))
+        with warehouse.transaction(connection):
+            warehouse.replace_days(connection, DAILY_TOKENS, days, "SELECT * FROM tokens_now")
+            warehouse.replace_days(connection, TOKEN_DAYS, days, "SELECT * FROM days_now")
+    if gone:
+        with warehouse.transaction(connection):
+            for table in (DAILY_TOKENS, TOKEN_DAYS):
+                warehouse.replace_days(connection, table, gone, None)
+    return changed
+
+
+def _stamps(
+    connection: duckdb.DuckDBPyConnection, providers: Mapping[str, str], known: Iterable[Key]
+) -> dict[date, tuple[str, list[str]]]:
+    """By day, ascending: what its tokens follow from, and its sources."""
+    of_facts: dict[Key, str | None] = {}
+    if Warehouse.has(connection, ROLLED_UP):
+        for source, day, stamp in connection.execute(f"SELECT source, charge_date, stamp FROM {ROLLED_UP}").fetchall():
+            of_facts[source, day] = stamp
+    sources: dict[date, list[str]] = {}
+    for source, day in sorted(set(known), key=lambda key: (key[1], key[0])):
+        sources.setdefault(day, []).append(source)
+    decides = [ALGORITHM, sorted(providers.items())]
+    return {
+        day: (version_of([*decides, *((source, of_facts.get((source, day))) for source in of_day)]), of_day)
+        for day, of_day in sources.items()
+    }
+
+
 def read_tokens(
     lake: Lake, engine: EngineSettings, providers: Mapping[str, str], dimensions: Iterable[str], known: Iterable[Key]
 ) -> pd.DataFrame:
-    """The table `daily_tokens`: what `tokens_by` says of every day that is known."""
+    """What `tokens_by` says of every day of these, from the lake's facts."""
     wanted = set(known)
     days = sorted({day for _, day in wanted})
     found = lake.day_files("facts", sorted({source for source, _ in wanted}), days)

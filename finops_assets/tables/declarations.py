@@ -674,6 +674,7 @@ ALL = (
         billed_cost="billed cost of the charges that say how many tokens",
         row_count="facts rows about tokens",
     ),
+    _table("token_days", "What each day's tokens were made from.", "charge_date stamp", published=False),
     _table(
         "waste",
         "Charges that the bill itself shows to be for nothing, or of a class that is seldom right: a row a resource, with money,"

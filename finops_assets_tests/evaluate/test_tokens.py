@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -19,14 +20,25 @@ from typer.testing import CliRunner
 from finops_assets.base.period import Period
 from finops_assets.cli.program import app
 from finops_assets.cost.reach import Reach
-from finops_assets.evaluate.tokens import DAILY_BY, DAILY_TOKENS, FIGURES, read_tokens, tokens_by
+from finops_assets.evaluate.newest_facts import known_days
+from finops_assets.evaluate.tokens import (
+    DAILY_BY,
+    DAILY_TOKENS,
+    FIGURES,
+    TOKEN_DAYS,
+    bring_up_to_date,
+    read_tokens,
+    tokens_by,
+)
 from finops_assets.explore.address import ViewError
 from finops_assets.explore.answers import Answers, Asked
 from finops_assets.explore.newest_copy import Copies
 from finops_assets.explore.server import application
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.graph.assets.tokens import tokens_asset
-from finops_assets.storage.warehouse import Warehouse
+from finops_assets.settings.model import Settings
+from finops_assets.storage.lake import Key
+from finops_assets.storage.warehouse import ROLLED_UP, Warehouse
 from finops_assets.tables import declarations
 from finops_assets_tests.conftest import Row, Site, focus_row
 
@@ -169,6 +181,39 @@ def test_the_published_table_has_each_day_as_the_command_says_it(site: Site, tmp
         ).fetchall()
         assert (tokens, round(price, 12)) == (45_000, round(12.444444444444444467, 12))
     assert read_tokens(platform.lake, settings.engine, settings.providers, settings.dimensions, []).empty
+
+
+def test_only_days_whose_facts_changed_are_read_again(site: Site, tmp_path: Path) -> None:
+    platform, lake = site.platform, site.platform.lake
+    warehouse = Warehouse(tmp_path / "w.duckdb", tmp_path / "p.duckdb")
+    shutil.copy(platform.settings.warehouse, warehouse.path)
+
+    def made(known: set[Key], settings: Settings = platform.settings) -> list[date]:
+        return bring_up_to_date(at, warehouse, lake, settings, known)
+
+    def held() -> list[tuple[object, ...]]:
+        return list(at.execute(f"SELECT * FROM {DAILY_TOKENS} ORDER BY ALL").fetchall())
+
+    with warehouse.writing() as at:
+        for table in (DAILY_TOKENS, TOKEN_DAYS):
+            at.execute(f"DROP TABLE IF EXISTS {table}")  # another test may have made it
+        known = known_days(at)
+        days = sorted({day for _, day in known})
+        assert made(known) == days
+        whole = held()
+        assert len(whole) == 8
+        assert made(known) == []
+        assert held() == whole
+        # Other facts of one day; a day that is known no more; and all, where their providers have other names.
+        at.execute(f"UPDATE {ROLLED_UP} SET stamp = 'other' WHERE charge_date = ?", [days[0]])
+        assert made(known) == days[:1]
+        assert made({key for key in known if key[1] != days[0]}) == []
+        assert {row[0] for row in held()} == set(days[1:])
+        named = platform.settings.model_copy(
+            update={"sources": tuple(s.model_copy(update={"provider": "Other"}) for s in platform.settings.sources)}
+        )
+        assert made(known, named) == days
+        assert len(held()) == 8
 
 
 def test_the_page_says_what_the_command_says(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
