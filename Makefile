@@ -109,6 +109,7 @@ bench: $(READY)  ## measure against the floor and against the naive way; prints 
 	$(BIN)/python -m benchmarks.anomalies
 	$(BIN)/python -m benchmarks.waste
 	$(BIN)/python -m benchmarks.gates
+	$(BIN)/python -m benchmarks.clusters
 
 bench-peers: $(READY) ## the same answers by dlt with dbt, by scripts of DuckDB and polars, by pandas, and by us; installs them
 	# Apart, because dlt and dbt pin what we have in other versions.

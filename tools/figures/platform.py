@@ -275,6 +275,33 @@ def explorer() -> list[str]:
     return lines
 
 
+def clusters() -> list[str]:
+    result = read_results("clusters")
+    lines = [
+        "| one day | usage landed | bill landed | facts | together | peak memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    told = []
+    for size in result["sizes"]:
+        together = {}
+        for name, what in (("split", "parts, of {pods:,} pods on {nodes:,} nodes"), ("plain", "rows of a bill")):
+            steps = [size[name].get(step) for step in ("usage", "raw", "facts")]
+            taken = [step["cpu_seconds"] for step in steps if step]
+            together[name] = sum(taken)
+            cells = [f"{step['cpu_seconds']:,.1f} s" if step else "" for step in steps]
+            peak = max(step["peak_mb"] for step in steps if step)
+            words = WORDS.get(size["parts"], f"{size['parts'] // 1_000_000} million")
+            named = f"{words} {what}".format_map(size[name])
+            lines.append(
+                f"| {named} | {' | '.join(cells)} | {together[name]:,.1f} s | {peak:,.0f} MB |".replace("|  |", "| |")
+            )
+        told.append(f"{together['split'] / together['plain']:.1f} times at {words}")
+    return [
+        *lines, "", f"CPU seconds, on {result['cores']} cores of a busy machine. Parts take {', '.join(told)} what as many rows of a"
+        " bill take.",
+    ]  # fmt: skip
+
+
 BLOCKS: Mapping[str, Callable[[], list[str]]] = {
     "attribution.path": path,
     "attribution.growth": growth,
@@ -285,6 +312,7 @@ BLOCKS: Mapping[str, Callable[[], list[str]]] = {
     "queries": queries,
     "ui_history": ui_history,
     "explorer": explorer,
+    "clusters": clusters,
     "deliveries": deliveries,
     "engines": engines,
     "engines.a_row": engines_a_row,

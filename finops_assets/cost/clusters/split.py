@@ -129,7 +129,8 @@ class _Day:
             with lake.replacing(target, blind=True) as temporary:
                 self.connection.execute(
                     f"COPY ({self._rows()}) TO {literal(str(temporary))}"
-                    f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+                    # Facts take these column chunks over as they are: the lowest level makes them no larger, with a sixth less work.
+                    f" (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
                 )
         self._write_nodes(bool(parents))
         return bool(parents)
