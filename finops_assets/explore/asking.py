@@ -224,15 +224,14 @@ class Question:
             raise ViewError(f"{view.basis} cost is not known by {', '.join(unknown)}; it is by: {known}")
         require_figures(self.opened, self.period)
 
-    def costs(self, by: tuple[str, ...], where: Where | None = None, period: Period | None = None) -> pd.DataFrame:
+    def costs(self, by: tuple[str, ...], where: Where | None = None) -> pd.DataFrame:
         """Cost in the view's basis and currency: by…, cost, compared, before, change_percent, days, row_count, the largest
         first (by day: by day). `where` besides the view's own filters. Amounts are exact.
         """
         only = {**self.view.only, **(where or {})}
         basis = self.view.basis
         relation = self._relation((*by, *only))
-        compared = self.compared if period is None else None
-        table = cost_by(self.connection, period or self.period, by, relation, basis, where=only, compared=compared)
+        table = cost_by(self.connection, self.period, by, relation, basis, where=only, compared=self.compared)
         table = table[table["currency"] == self.currency]
         return table.rename(
             columns={f"{basis}_cost": "cost", f"{basis}_cost_compared": "compared", f"{basis}_cost_before": "before"}
@@ -254,7 +253,11 @@ class Question:
             return accrued_rollup(None, dimensions_of(self.opened, ACCRUED))
         if self.view.currency == REPORTING:
             return converted_rollup()
-        return rollup_by(self.opened, self.settings.providers, columns)
+        relation = rollup_by(self.opened, self.settings.providers, columns)
+        if relation != ROLLUP_TABLE:
+            # Of the facts: the rows of a table and its chart are asked of the same sums.
+            self.copy.connection.sum_once(relation, self.period.before.first, self.period.end)
+        return relation
 
     def exported(self, costs: pd.DataFrame) -> pd.DataFrame:
         """The same under the names that `finops report` gives the columns."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import duckdb
@@ -61,18 +62,39 @@ class Memory:
 
 
 class Remembering:
-    """A connection to a copy that asks each statement once."""
+    """A connection to a copy that asks each statement once, and adds up once what several of a page's statements ask of."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, memory: Memory) -> None:
         self.connection = connection
         self.memory = memory
+        self._summed: dict[str, tuple[str, date, date]] = {}
+        """Relation -> the temporary table that has its days; of this connection alone."""
+
+    def sum_once(self, relation: str, first: date, end: date) -> None:
+        """Of a relation that statements to come ask for days from `first` to before `end`."""
+        self._summed.setdefault(relation, ("", first, end))
+
+    def _made(self, query: str) -> str:
+        """The statement on what is added up already."""
+        for relation, (made, first, end) in self._summed.items():
+            if relation in query and not query.lstrip().startswith("DESCRIBE"):
+                if not made:
+                    made = f"summed_{sum(bool(other) for other, _, _ in self._summed.values())}"
+                    self.connection.execute(
+                        f"CREATE TEMP TABLE {made} AS SELECT * FROM {relation} r WHERE r.charge_date >= ? AND r.charge_date < ?",
+                        [first, end],
+                    )
+                    self._summed[relation] = (made, first, end)
+                query = query.replace(relation, made)
+        return query
 
     def execute(self, query: str, values: Any = None) -> Answer:
         key = (query, repr(values))
         found = self.memory.find(key)
         if found is not None:
             return found
-        asked = self.connection.execute(query, values) if values is not None else self.connection.execute(query)
+        made = self._made(query)
+        asked = self.connection.execute(made, values) if values is not None else self.connection.execute(made)
         return self.memory.keep(key, asked.fetchall(), list(asked.description or ()))
 
     def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
