@@ -69,7 +69,7 @@ def read_copy(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def open_copy(path: Path) -> Copy:
-    """
+    """A published copy, for as long as its connection is open.
 
     Raises:
         duckdb.Error: it cannot be opened.

@@ -181,6 +181,18 @@ def deliveries() -> list[str]:
     return lines
 
 
+def cold_start() -> list[str]:
+    found = read_results("deliveries")["cold start"]
+    told = ", ".join(
+        f"{step} {found[f'{step}, requests']:,} requests and {found[f'{step}, wall_s']:.0f} s"
+        for step in ("the first look", "rollup", "publishing")
+    )
+    return [
+        f"A machine that has nothing yet, on a lake in S3 (its server on loopback, a busy machine) of {found['days']} days of"
+        f" {found['sources']} sources with {found['rows_a_day']:,} rows a day: {told}; {found['mb_fetched']:.0f} MB were fetched."
+    ]
+
+
 STEPS = {
     "session": "application started",
     "facts": "facts",
@@ -314,6 +326,7 @@ BLOCKS: Mapping[str, Callable[[], list[str]]] = {
     "explorer": explorer,
     "clusters": clusters,
     "deliveries": deliveries,
+    "cold_start": cold_start,
     "engines": engines,
     "engines.a_row": engines_a_row,
     "gates": gates,
