@@ -33,6 +33,8 @@ class OwnMapping(Section):
     optional: tuple[str, ...] = ()
     """Columns of the bill that may be absent, and then have no value; all others have to be there."""
 
+    exceptions: Mapping[str, str] = Field(default_factory=dict)
+    """Rules of FOCUS (`finops conformance`) that the bill may break, and why."""
     without: tuple[str, ...] = ()
     """Columns of the bill that are not landed."""
 

@@ -38,6 +38,7 @@ PLANTED = {
     "user_id": PROMPT,
 }
 QUOTED = json.dumps({"error": {"message": f"{SECRET} may not ask {PROMPT}: {ANSWER}", "type": PROMPT, "code": SECRET}})
+BROKEN = "SELECT source, rule_id, example FROM reports.conformance WHERE state = 'failed' AND severity = 'error'"
 FIRST = date(2026, 10, 5)
 Errors = list[tuple[int, dict[str, str], str]]
 REFUSALS: tuple[Errors, ...] = (
@@ -121,6 +122,9 @@ def test_what_is_planted_in_answers_and_errors_is_nowhere(
         graph = graph_of(tmp_path, vendors, instance, inbox.url)
         assert graph.run(FIRST).success
         graph.publish()
+        with graph.platform.warehouse.reading() as connection:
+            broken = connection.execute(BROKEN).fetchall()
+        assert broken == [], "mappings say what their vendor leaves out"
         cursor, _ = tick(graph.platform, instance, None, datetime.now(UTC), {}, errors.append)
         for turn in range(2):
             # In each turn each vendor refuses in another way, and all ways are there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import duckdb
 import pytest
 
 from finops_assets.base.errors import ConfigError
+from finops_assets.judge.conformance.report import judge_source
 from finops_assets.settings.load import parse_settings
 from finops_assets_tests.conftest import Site
 
@@ -187,3 +189,18 @@ def test_contracts_of_seats_are_accrued_by_day_and_billed_on_theirs(tmp_path: Pa
         ]  # fmt: skip
         booked = connection.execute("SELECT team, sum(billed_cost) FROM daily_cost_by_team GROUP BY ALL ORDER BY ALL")
         assert booked.fetchall() == [("core", Decimal(31)), ("web", Decimal(3650))], "cash is not accrued"
+
+
+def test_rules_that_a_mapping_excepts_are_known_and_others_are_told(tmp_path: Path) -> None:
+    bill = BILL.replace("packages,3,", "packages,,")
+
+    def broken(folder: str, mapping: str) -> set[str]:
+        (tmp_path / folder).mkdir()
+        made = site(tmp_path / folder, mapping, bill)
+        made.run(*DAYS)
+        findings = judge_source(made.platform, made.source, map(date.fromisoformat, DAYS))
+        return {f.rule.id for f in findings if f.state == "failed" and f.rule.severity == "error"}
+
+    assert broken("plain", MAPPING) == {"CAU-ConsumedQuantity-USAGE", "CAU-ConsumedUnit-WITH-QUANTITY"}
+    excepted = f'{MAPPING}[exceptions]\nCAU-ConsumedQuantity-USAGE = "packages have none"\n'
+    assert broken("excepted", excepted) == {"CAU-ConsumedUnit-WITH-QUANTITY"}

@@ -111,6 +111,11 @@ _USUAL = {
 }
 
 
+_EVERY_VERSION = {
+    "CAU-Columns-PREFIX": "a mapping gives the columns of every version of FOCUS, ProviderName among them"
+}
+
+
 def mapping_of(source: Source) -> Dialect | None:
     """The mapping of a source that is no FOCUS: of its layout, or the one that its user wrote."""
     file = mapping_file(source)
@@ -145,6 +150,7 @@ def own_dialect(source: Source, file: Path) -> Dialect:
         named={**{name: own.columns[name] for name in ("ChargePeriodStart", "BilledCost")}, **own.named},
         kept={name: sql for name, sql in own.columns.items() if name not in columns()},
         without=own.left_out,
+        exceptions={**_EVERY_VERSION, **own.exceptions},
     )
 
 

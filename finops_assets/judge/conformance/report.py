@@ -15,7 +15,7 @@ import pandas as pd
 from finops_assets.base.errors import DeliveryRefused, FinopsError
 from finops_assets.base.uris import DATA_SUFFIXES, is_data
 from finops_assets.focus.specification import VERSIONS
-from finops_assets.ingest.conversion.mapping import native_layouts
+from finops_assets.ingest.conversion.mapping import mapping_of
 from finops_assets.ingest.inspect import not_there
 from finops_assets.judge.conformance.dataset import file_data_set, source_data_sets
 from finops_assets.judge.conformance.judge import Example, Finding, State, judge
@@ -80,8 +80,8 @@ def known_gaps(source: Source) -> dict[str, str]:
     """Column or rule -> why a source is known to break it: by its provider, by finops.yaml, or by its bill's mapping."""
     columns = absent_columns(source, VERSIONS)
     gaps = {name: f"{name} is a known gap of this provider" for name in columns}
-    native = native_layouts().get(source.layout)
-    return gaps | (dict(native.exceptions) if native else {})
+    mapping = mapping_of(source)
+    return gaps | (dict(mapping.exceptions) if mapping else {})
 
 
 def judge_source(
