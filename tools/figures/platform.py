@@ -326,7 +326,7 @@ BLOCKS: Mapping[str, Callable[[], list[str]]] = {
     "explorer": explorer,
     "clusters": clusters,
     "deliveries": deliveries,
-    "cold_start": cold_start,
+    "deliveries.cold_start": cold_start,
     "engines": engines,
     "engines.a_row": engines_a_row,
     "gates": gates,
