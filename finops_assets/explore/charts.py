@@ -360,6 +360,12 @@ def prices(rows: pd.DataFrame, currency: str) -> Spec:
         if price is not None:
             says = f"{row['charge_date']}, {name}: {price:,.4f} {currency} a million, of {row['tokens'].normalize():,f}"
             values.append({"day": str(row["charge_date"]), "group": name, "price": float(price), "says": says})
+    drawn = {(value["day"], value["group"]) for value in values}
+    days = sorted({pd.Timestamp(day) for day in rows["charge_date"].tolist()})
+    # A value that is null ends a line: nothing is drawn across days of which there is no price.
+    for day in (f"{day:%Y-%m-%d}" for day in (pd.date_range(days[0], days[-1]) if days else ())):
+        values += [{"day": day, "group": name, "price": None} for name in costs if (day, name) not in drawn]
+    values.sort(key=lambda value: str(value["day"]))
     names = sorted(costs, key=lambda name: -costs[name])[:MOST_GROUPS]
     said = {"tooltip": {"field": "says"}, "description": {"field": "says"}}
     return _chart(

@@ -30,6 +30,7 @@ from finops_assets.evaluate.tokens import (
     read_tokens,
     tokens_by,
 )
+from finops_assets.explore import charts
 from finops_assets.explore.address import ViewError
 from finops_assets.explore.answers import Answers, Asked
 from finops_assets.explore.newest_copy import Copies
@@ -181,6 +182,16 @@ def test_the_published_table_has_each_day_as_the_command_says_it(site: Site, tmp
         ).fetchall()
         assert (tokens, round(price, 12)) == (45_000, round(12.444444444444444467, 12))
     assert read_tokens(platform.lake, settings.engine, settings.providers, settings.dimensions, []).empty
+
+
+def test_no_line_is_drawn_across_days_without_tokens(connection: duckdb.DuckDBPyConnection) -> None:
+    rows = tokens_by(connection, PERIOD, {}, ("charge_date", "model", "token_type"))
+    [drawn] = charts.prices(rows[rows["currency"] == "USD"], "USD")["layer"]
+    lines: dict[str, list[tuple[str, float | None]]] = {}
+    for value in drawn["data"]["values"]:
+        lines.setdefault(value["group"], []).append((value["day"], value["price"]))
+    assert lines["big / Output tokens"] == [(DAYS[0], pytest.approx(20)), (DAYS[1], pytest.approx(20))]
+    assert lines["big / Input tokens"] == [(DAYS[0], pytest.approx(2.074074074)), (DAYS[1], None)]
 
 
 def test_only_days_whose_facts_changed_are_read_again(site: Site, tmp_path: Path) -> None:
