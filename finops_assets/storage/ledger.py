@@ -40,26 +40,6 @@ class DayTotals:
         return _TOTALS.validate_python(body)
 
 
-NOTHING = DayTotals(0, {}, {}, "")
-
-
-def _added(gone: DayTotals, before: DayTotals, after: DayTotals) -> DayTotals:
-    """What is gone, and what fell from before to after besides; each currency by itself."""
-
-    def fell(
-        known: Mapping[str, Decimal], old: Mapping[str, Decimal], new: Mapping[str, Decimal]
-    ) -> dict[str, Decimal]:
-        less = {c: max(amount - new.get(c, Decimal(0)), Decimal(0)) for c, amount in old.items()}
-        return {c: known.get(c, Decimal(0)) + less.get(c, Decimal(0)) for c in known.keys() | less.keys()}
-
-    return DayTotals(
-        gone.rows + max(before.rows - after.rows, 0),
-        fell(gone.billed, before.billed, after.billed),
-        fell(gone.effective, before.effective, after.effective),
-        "",
-    )
-
-
 @dataclass(frozen=True)
 class Generation:
     """One delivery of a scope, as the ledger remembers it."""
@@ -198,18 +178,6 @@ class Ledger:
         """The generation (with its files) of a scope that a person accepted last."""
         body = self.lake.read_record(self.source, "accepted", scope)
         return str(body["accepted"]) if body else None
-
-    def let_go(self) -> dict[date, DayTotals]:
-        """What deliveries that a person accepted, and that count now, no longer hold of what those before them held, by day."""
-        gone: dict[date, DayTotals] = {}
-        for scope in self.scopes():
-            live, entries = self.live(scope), self.generations(scope)
-            if live is None or self.accepted(scope) != live.identity:
-                continue
-            before = next((g for g in reversed(entries[: entries.index(live)]) if g.landed), None)
-            for day, held in before.days.items() if before else ():
-                gone[day] = _added(gone.get(day, NOTHING), held, live.days.get(day, NOTHING))
-        return gone
 
     def both_count(self, scope: str) -> frozenset[str]:
         """The scopes of which a person said that they count beside this one, though they look the same."""

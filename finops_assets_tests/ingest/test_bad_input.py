@@ -1222,6 +1222,13 @@ def test_a_fall_that_was_accepted_with_its_delivery_is_not_asked_about_again(sit
     verdict = site.judge(D1, D2)["plausible", D2]
     assert not verdict.passed
     assert "rows fell 92.3 %, from 13 to 1" in verdict.message
+    # Nor what falls once the facts are without what was accepted.
+    rewrite(b, csv_text([moved[0], *of_b]).encode())
+    site.run(D1, D2)
+    site.facts(D1, D2)
+    rewrite(b, csv_text([*moved[:6], *of_b[6:]]).encode())
+    site.run(D1, D2)
+    assert "rows fell 60.0 %, from 10 to 4" in site.judge(D1, D2)["plausible", D2].message
 
 
 def test_a_fall_within_the_limit_and_a_first_version_are_plausible(site: Site) -> None:

@@ -28,7 +28,7 @@ from finops_assets.settings.model import Settings
 from finops_assets.settings.sources import Source
 from finops_assets.storage.day_files import facts_relation, raw_relation
 from finops_assets.storage.duck import connect
-from finops_assets.storage.ledger import NOTHING, PENDING, DayTotals, Generation, Ledger, concerns, fall
+from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, concerns, fall
 from finops_assets.storage.scope import scope_days
 
 COMPLETE, CONFORMS, PLAUSIBLE = "complete", "conforms", "plausible"
@@ -55,7 +55,7 @@ def judge_raw(platform: Platform, source: Source, days: Iterable[date]) -> list[
         return [
             *_complete(connection, platform, source, days, latest, live, totals),
             *_conforms(connection, platform, source, days, live),
-            *_plausible(connection, platform, source, days, totals),
+            *_plausible(connection, platform, source, days, totals, ledger),
         ]
 
 
@@ -405,36 +405,41 @@ def _odd(column: Column) -> str:
 
 
 def _plausible(
-    connection: duckdb.DuckDBPyConnection, platform: Platform, source: Source, days: list[date], totals: Totals
+    connection: duckdb.DuckDBPyConnection,
+    platform: Platform,
+    source: Source,
+    days: list[date],
+    totals: Totals,
+    ledger: Ledger,
 ) -> Iterator[Verdict]:
     """A day against the version that it replaces: the one that people see now, in the facts."""
     limits = platform.settings.plausibility
     accepted = {a.day: a.reason for a in platform.settings.acknowledged if a.source == source.name}
     before = _facts_totals(connection, platform, source, days)
-    gone = Ledger(platform.lake, source.name).let_go() if before else {}
     for day in days:
         held = totals[day]
-        let_go = gone.get(day, NOTHING)
         rows = held.rows if held else 0
         effective = held.effective if held else {}
         problems: list[str] = []
         figures: dict[str, int | float | str] = {"rows": rows}
+        let_go, cost_let_go = 0, dict[str, Decimal]()
         if day in before:
             old_rows, old_cost = before[day]
+            falls = {currency: fall(old, effective.get(currency, Decimal(0))) for currency, old in old_cost.items()}
             fell = fall(Decimal(old_rows), Decimal(rows))
             figures |= {"rows_before": old_rows, "row_fall_percent": round(float(fell), 2)}
-            # Of what fell somebody may have looked at a part, and accepted the delivery that lacks it.
-            unseen = fall(Decimal(old_rows), Decimal(rows + let_go.rows))
-            if unseen > Decimal(str(limits.max_row_fall)):
+            figures |= {f"cost_fall_percent {currency}": round(float(each), 2) for currency, each in falls.items()}
+            most_rows, most_cost = Decimal(str(limits.max_row_fall)), Decimal(str(limits.max_cost_fall))
+            if fell > most_rows or any(each > most_cost for each in falls.values()):
+                # Of what fell somebody may have looked at a part, and accepted the delivery that lacks it.
+                let_go, cost_let_go = _let_go(connection, platform, source, day, ledger)
+            if fall(Decimal(old_rows), Decimal(rows + let_go)) > most_rows:
                 problems.append(f"rows fell {fell:.1f} %, from {old_rows} to {rows} (limit {limits.max_row_fall:g} %)")
             for currency, old in old_cost.items():
                 new = effective.get(currency, Decimal(0))
-                fell = fall(old, new)
-                figures[f"cost_fall_percent {currency}"] = round(float(fell), 2)
-                unseen = fall(old, new + let_go.effective.get(currency, Decimal(0)))
-                if unseen > Decimal(str(limits.max_cost_fall)):
+                if fall(old, new + cost_let_go.get(currency, Decimal(0))) > most_cost:
                     problems.append(
-                        f"effective cost fell {fell:.1f} %, from {money(old)} to {money(new)} {currency}"
+                        f"effective cost fell {falls[currency]:.1f} %, from {money(old)} to {money(new)} {currency}"
                         f" (limit {limits.max_cost_fall:g} %)"
                     )
         acknowledged = accepted.get(day)
@@ -460,12 +465,37 @@ def _plausible(
         )
 
 
-def _why_plausible(compared: bool, let_go: DayTotals) -> str:
+def _why_plausible(compared: bool, let_go: int) -> str:
     if not compared:
         return "nothing to compare with: the first version of this day"
-    if not let_go.rows:
+    if not let_go:
         return "no fall beyond the limit"
-    return f"no fall beyond the limit but of {let_go.rows} rows that an accepted delivery no longer holds"
+    return f"no fall beyond the limit but of {let_go} rows that an accepted delivery no longer holds"
+
+
+def _let_go(
+    connection: duckdb.DuckDBPyConnection, platform: Platform, source: Source, day: date, ledger: Ledger
+) -> tuple[int, dict[str, Decimal]]:
+    """What the facts of a day still hold of deliveries that count now without it, because a person accepted them: rows, and
+    effective cost by currency. Once the facts are built from those there is nothing of it left."""
+    facts = facts_relation(platform.lake.day_files("facts", [source.name], [day]))
+    rows, costs = 0, dict[str, Decimal]()
+    for scope in ledger.scopes():
+        entries = ledger.generations(scope)
+        live = next((g for g in reversed(entries) if g.state == "live"), None)
+        if live is None or ledger.accepted(scope) != live.identity:
+            continue
+        now = live.days.get(day)
+        held = connection.execute(
+            f"SELECT coalesce(BillingCurrency, ''), count(*), sum({EFFECTIVE}) FROM {facts}"
+            " WHERE list_contains($files, source_file) GROUP BY 1",
+            {"files": sorted({file[0] for generation in entries for file in generation.files})},
+        ).fetchall()
+        rows += max(sum(count for _, count, _ in held) - (now.rows if now else 0), 0)
+        for currency, _, cost in held:
+            less = cost - (now.effective.get(currency, Decimal(0)) if now else Decimal(0))
+            costs[currency] = costs.get(currency, Decimal(0)) + max(less, Decimal(0))
+    return rows, costs
 
 
 def _facts_totals(
