@@ -22,6 +22,7 @@ from finops_assets.focus.normal import normal_value
 from finops_assets.settings.attribution import SparseGroups
 from finops_assets.settings.model import Settings
 from finops_assets.storage.day_files import facts_relation
+from finops_assets.storage.duck import insert_pairs
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations
@@ -61,10 +62,7 @@ def bring_up_to_date(
         with warehouse.transaction(connection):
             query = _counted(settings.sparse_groups, facts_relation(files)) if files else None
             _replace(connection, chunk, query, settings.sparse_groups)
-            connection.execute(
-                f"INSERT INTO {SPARSE_GROUP_DAYS} SELECT unnest($days), unnest($stamps)",
-                {"days": list(chunk), "stamps": [wanted[day] for day in chunk]},
-            )
+            insert_pairs(connection, SPARSE_GROUP_DAYS, ((day, wanted[day]) for day in chunk))
     if gone:
         with warehouse.transaction(connection):
             _replace(connection, gone, None, settings.sparse_groups)

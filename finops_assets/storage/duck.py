@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -71,6 +72,17 @@ def one_file(path: Path | str) -> str:
     if "\\" in name:
         raise FinopsError(f"{name!r}: a name with both a backslash and one of [ * ? cannot be read; rename the folder")
     return "".join(f"[{c}]" if c in "[*?" else c for c in name)
+
+
+def insert_pairs(
+    connection: duckdb.DuckDBPyConnection, table: str, pairs: Iterable[tuple[str | date, str | date]]
+) -> None:
+    """Insert rows of two values by one statement: a statement a row takes half a millisecond, which many days make long."""
+    rows = list(pairs)
+    connection.execute(
+        f"INSERT INTO {table} SELECT unnest($first), unnest($second)",
+        {"first": [first for first, _ in rows], "second": [second for _, second in rows]},
+    )
 
 
 def columns_of(names: Iterable[str]) -> str:

@@ -23,6 +23,7 @@ from finops_assets.evaluate.allocation.split import POOL, UNTAGGED_TEAM, Owner, 
 from finops_assets.focus.money import DECIMAL, SCALE
 from finops_assets.focus.normal import normal_value
 from finops_assets.settings.shared_cost import SharedCost
+from finops_assets.storage.duck import insert_pairs
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl
 
@@ -413,10 +414,6 @@ def _replace(
         for table in (ALLOCATED_COST, STATE):
             connection.execute(f"DELETE FROM {table} WHERE list_contains(?, charge_date)", [list(days)])
         connection.execute(f"INSERT INTO {ALLOCATED_COST} BY NAME SELECT * FROM incoming_allocated")
-        stamped = [day for day in days if day in stamps]
-        connection.execute(
-            f"INSERT INTO {STATE} SELECT unnest($days), unnest($stamps)",
-            {"days": stamped, "stamps": [stamps[day] for day in stamped]},
-        )
+        insert_pairs(connection, STATE, ((day, stamps[day]) for day in days if day in stamps))
     finally:
         connection.unregister("incoming_allocated")

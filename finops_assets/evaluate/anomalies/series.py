@@ -26,6 +26,7 @@ from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
 from finops_assets.settings.anomalies import Anomalies, AnomalyLimits
 from finops_assets.storage.day_files import facts_relation
+from finops_assets.storage.duck import insert_pairs
 from finops_assets.storage.lake import Lake, source_and_day
 from finops_assets.tables.ddl import dimensions_of
 
@@ -190,11 +191,7 @@ def resource_series(
         """,
         {"floor": floor},
     )
-    watched = sorted(also)
-    connection.execute(
-        "INSERT INTO costly SELECT unnest($sources), unnest($resources)",
-        {"sources": [source for source, _ in watched], "resources": [resource for _, resource in watched]},
-    )
+    insert_pairs(connection, "costly", sorted(also))
     if not connection.execute("SELECT 1 FROM costly LIMIT 1").fetchall():
         return None
     files = lake.day_files("facts", sources, wanted)

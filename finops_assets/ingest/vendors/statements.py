@@ -33,11 +33,7 @@ def databricks_rows(
         "wait_timeout": "30s", "on_wait_timeout": "CONTINUE",
     })  # fmt: skip
     of = f"{path}/{_id(answer['statement_id'])}"
-    for _ in range(LOOKS):
-        if answer["status"]["state"] not in ("PENDING", "RUNNING"):
-            break
-        pause(SECONDS_BETWEEN)
-        answer = ask(of)
+    answer = _ended(answer, lambda told: told["status"]["state"] not in ("PENDING", "RUNNING"), ask, pause, of)
     if (state := answer["status"]["state"]) != "SUCCEEDED":
         code = (answer["status"].get("error") or {}).get("error_code")
         raise UnlikeReference(
@@ -67,11 +63,7 @@ def snowflake_rows(
     bound = {str(n): {"type": "TEXT", "value": str(day)} for n, day in enumerate(days, 1)}
     answer = ask(path, body={"statement": sql, "bindings": bound, "warehouse": warehouse, "timeout": 600})
     of = f"{path}/{_id(answer['statementHandle'])}"
-    for _ in range(LOOKS):
-        if "resultSetMetaData" in answer:
-            break
-        pause(SECONDS_BETWEEN)
-        answer = ask(of)
+    answer = _ended(answer, lambda told: "resultSetMetaData" in told, ask, pause, of)
     about = answer["resultSetMetaData"]
     yield _named(answer["data"], columns)
     found = len(answer["data"])
@@ -80,6 +72,16 @@ def snowflake_rows(
         found += len(rows)
         yield _named(rows, columns)
     _whole(found, about["numRows"])
+
+
+def _ended(answer: Any, has_ended: Callable[[Any], bool], ask: Ask, pause: Callable[[float], None], of: str) -> Any:
+    """The answer of a statement that has ended, or the last one that was waited for."""
+    for _ in range(LOOKS):
+        if has_ended(answer):
+            break
+        pause(SECONDS_BETWEEN)
+        answer = ask(of)
+    return answer
 
 
 def _named(rows: list[Any], columns: tuple[str, ...]) -> Mapping[str, Any]:
