@@ -36,6 +36,9 @@ HELD_SHOWN = 5
 def run(first: FromDay, end: ToDay, config: ConfigOption = None) -> None:
     """Materialise raw, facts, rollup and reports for the days FROM up to but not including TO.
 
+    Evaluations, reports and the published copy stand where nothing that they are made from has changed; `finops publish`
+    makes them anew all the same.
+
     Exits with 0 if every day was built, 3 if some are held back by a gate, 1 on an error, 4 if somebody else had what it
     needs for longer than wait_minutes (finops.yaml), 130 or 143 if it was interrupted (SIGINT, SIGTERM).
     """
@@ -88,7 +91,7 @@ def publish(
             return
         again = "Go on with: finops publish"
         with working(again) as terminal, open_instance() as instance, terminal.status("reports"):
-            errors, warned = publish_days(build_definitions(settings), instance)
+            errors, warned = publish_days(build_definitions(settings), instance, Platform(settings))
         _warn(warned)
         if errors:
             raise FinopsError("\n".join(errors))
@@ -153,7 +156,8 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
         from finops_assets.base.period import consecutive, days_between
         from finops_assets.definitions import build_definitions
         from finops_assets.graph.days_to_run import days_to_run, held_or_awaited
-        from finops_assets.graph.run_range import DAYS_PER_RUN, open_instance, publish, run_range, steps_of
+        from finops_assets.graph.run_range import DAYS_PER_RUN, open_instance, publish, run_range, steps_of, warned_of
+        from finops_assets.graph.standing import standing_run
         from finops_assets.graph.turns import wait_for_others
 
         settings = load_settings(config)
@@ -167,7 +171,7 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
             days = days_to_run(platform, instance, first, end) if only_changed else days_between(first, end)
             if judge_held:
                 days = sorted({*days, *held_or_awaited(platform, instance, first, end)})
-            if not days and platform.warehouse.is_published():
+            if not days and (platform.warehouse.is_published() or standing_run(defs, instance, platform)):
                 held = held_or_awaited(platform, instance, first, end, awaited=False)
                 out.print(f"Nothing has changed for {Period(first, end)}: nothing to run.")
                 if held:
@@ -192,7 +196,11 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
                     progress.update(task, advance=1, description=step)
 
                 outcome = run_range(defs, instance, days, told)
-                failed, warned = publish(defs, instance, told) if outcome.built or not days else ([], [])
+                stands = standing_run(defs, instance, platform) if outcome.built or not days else None
+                failed: list[str] = []
+                warned = warned_of(instance, stands) if stands else []
+                if not stands and (outcome.built or not days):
+                    failed, warned = publish(defs, instance, platform, told)
                 errors = outcome.errors + failed
                 progress.update(task, completed=steps, description="done")
     converted = len(set(outcome.held) & set(outcome.built))
@@ -206,6 +214,8 @@ def _run_days(config: Path | None, first: date, end: date, only_changed: bool = 
     held_days = outcome.held | outcome.without
     if days and not outcome.built:
         out.print("No day was built, so reports and the published copy did not run; they stand as they were.")
+    if stands:
+        out.print("Nothing has changed that evaluations, reports and the published copy are made from: they stand.")
     for days_alike in _alike(outcome.awaited)[:HELD_SHOWN]:
         say("awaited", f"{named_days(days_alike)}: {'; '.join(outcome.awaited[days_alike[0]])}", out, "  ")
     spans = _alike(held_days)

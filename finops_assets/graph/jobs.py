@@ -10,7 +10,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from finops_assets.graph.assets.deliveries import deliveries_key
 from finops_assets.graph.digests import digest_job, digest_schedule
-from finops_assets.graph.keys import CONVERTED, usage_key
+from finops_assets.graph.keys import CONVERTED, PUBLISHED, usage_key
 from finops_assets.graph.sensors.deliveries import landing_job
 from finops_assets.graph.sensors.follow import following_job
 from finops_assets.graph.sensors.rates import conversion_job
@@ -49,7 +49,7 @@ def jobs_of(settings: Settings, stages: Stages) -> Jobs:
             "owners",
             "Owner suggestions, decisions on them, and the published copy.",
             *stages.correlation,
-            "published_warehouse",
+            PUBLISHED,
         ),
         land_all=_job("export_check", "Land what is new of every source.", *stages.deliveries, *stages.usage),
         convert=conversion_job(CONVERTED) if settings.currency else None,
@@ -77,5 +77,5 @@ def schedules_of(settings: Settings, jobs: Jobs) -> list[dg.ScheduleDefinition]:
     ] + [digest_schedule(digest, job) for digest, job in jobs.digests.items()]
 
 
-def _job(name: str, description: str, *assets: dg.AssetsDefinition | str) -> UnresolvedAssetJobDefinition:
+def _job(name: str, description: str, *assets: dg.AssetsDefinition | dg.AssetKey) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(name, selection=dg.AssetSelection.assets(*assets), description=description)

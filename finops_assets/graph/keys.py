@@ -10,6 +10,7 @@ FACTS = dg.AssetKey("cloud_cost_facts")
 ROLLUP = dg.AssetKey("daily_cost_by_team")
 CONVERTED = dg.AssetKey("daily_cost_converted")
 ACCEPTED = dg.AssetKey("accepted_owners")
+PUBLISHED = dg.AssetKey("published_warehouse")
 BUILD_STEP = "attribute_and_roll_up"
 DATA_VERSION = "dagster/data_version"
 

@@ -28,6 +28,8 @@ from finops_assets.graph.failures import why, why_step_failed
 from finops_assets.graph.history import events_of
 from finops_assets.graph.keys import BUILD_STEP, CONVERTED, FACTS, ROLLUP
 from finops_assets.graph.sqlite_history import together
+from finops_assets.graph.standing import BY_TAG, COPY_TAG, copy_of, made_by
+from finops_assets.platform import Platform
 
 DAYS_PER_RUN = 31
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -164,16 +166,26 @@ def run_range(
 
 
 def publish(
-    defs: dg.Definitions, instance: dg.DagsterInstance, on_step: Callable[[str], None] = lambda _: None
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    platform: Platform,
+    on_step: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[str], list[str]]:
     """Make the reports and the published copy; returns what went wrong, and what checks of theirs warn of."""
+    by = made_by(platform)
     result = _execute(defs.resolve_job_def("publish"), instance, {}, on_step)
-    warned = [
+    if result.success:
+        instance.add_run_tags(result.run_id, {BY_TAG: by, COPY_TAG: copy_of(platform)})
+    return ([] if result.success else _failures(result)), warned_of(instance, result.run_id)
+
+
+def warned_of(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """What checks warned of in a run that published."""
+    return [
         f"{e.asset_key.to_user_string()} {e.check_name}: {e.description or 'did not pass'}"
-        for e in _evaluations(instance, result.run_id)
+        for e in _evaluations(instance, run_id)
         if not e.passed and not e.blocking
     ]
-    return ([] if result.success else _failures(result)), warned
 
 
 def run_owners(defs: dg.Definitions, instance: dg.DagsterInstance) -> list[str]:

@@ -39,14 +39,16 @@ def test_what_another_warehouse_holds_is_not_passed_over(tmp_path: Path, release
 
         two.run(FIRST, HELD if release == "by_source" else None)
         assert behind(two) == [LAST]
-        [problem] = [text for text in publish(two.defs, instance)[0] if text.startswith("published_warehouse")]
+        [problem] = [
+            text for text in publish(two.defs, instance, two.platform)[0] if text.startswith("published_warehouse")
+        ]
         assert "lacks days that Dagster's history calls built (2026-09-03)" in problem
         assert "finops backfill 2026-09-03 2026-09-04" in problem
         assert not files["published"].exists()
 
         two.run(LAST)
         assert behind(two) == []
-        assert publish(two.defs, instance)[0] == []
+        assert publish(two.defs, instance, two.platform)[0] == []
         assert two.rollup() == one.rollup()
         assert files["published"].exists()
 

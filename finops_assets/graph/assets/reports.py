@@ -19,7 +19,7 @@ from finops_assets.evaluate.reports import SERVICES_BY, TEAMS_BY, cost_by, untag
 from finops_assets.graph.assets.describe import bar_chart, shown
 from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.graph.assets.report_tables import POOL, warehouse_table
-from finops_assets.graph.keys import FACTS, ROLLUP
+from finops_assets.graph.keys import FACTS, PUBLISHED, ROLLUP
 from finops_assets.judge.warehouse_behind import require_none_missing
 from finops_assets.platform import Platform
 from finops_assets.storage.warehouse import Warehouse
@@ -179,7 +179,7 @@ def report_assets(
     ]
 
     @dg.asset(
-        key="published_warehouse",
+        key=PUBLISHED,
         deps=[
             ROLLUP,
             FACTS,
