@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from finops_assets.base.period import Period, next_month
+from finops_assets.base.templates import KeptTemplates
 from finops_assets.evaluate import tokens
 from finops_assets.evaluate.reports import Basis
 from finops_assets.explore.address import REPORTING, View
@@ -47,7 +49,7 @@ SPLITS = (
 def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("finops_assets.explore"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, bytecode_cache=KeptTemplates(Path(__file__).parent),
     )  # fmt: skip
     made.globals |= {
         "address": address, "amount": amount, "cell": cell, "named": named, "heading": heading, "label": label,

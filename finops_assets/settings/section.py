@@ -43,7 +43,7 @@ FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def file_form(value: object) -> object:

@@ -7,11 +7,13 @@ from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
 from math import isnan
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from finops_assets.base.period import Period
+from finops_assets.base.templates import KeptTemplates
 from finops_assets.base.text import markdown, one_line
 from finops_assets.cost.rollup import UNKNOWN, UNTAGGED
 from finops_assets.evaluate.page import charts
@@ -314,6 +316,7 @@ def _told_of(unit: UnitLine) -> Iterator[str]:
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("finops_assets.evaluate.page", ""),
+        bytecode_cache=KeptTemplates(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
