@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
@@ -13,11 +12,11 @@ from finops_assets.base.templates import KeptTemplates
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("sys.dont_write_bytecode", False)
     (tmp_path / "page.jinja").write_text("{{ 1 + one }}", encoding="utf-8")
     (tmp_path / "render.py").write_text("", encoding="utf-8")
-    yield tmp_path
+    return tmp_path
 
 
 def page(folder: Path) -> str:
