@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from finops_assets.cost.engines.choose import require_extra
 from finops_assets.graph.assets.report_tables import IO_MANAGER, report_tables
 from finops_assets.graph.checks.raw import raw_checks
 from finops_assets.graph.checks.shadow import shadow_check
@@ -29,6 +30,7 @@ warnings.filterwarnings("ignore", r".*backfill_policy", dg.BetaWarning)
 def build_definitions(settings: Settings, file: Path | None = None) -> dg.Definitions:
     """The asset graph of a configuration; with its file sensors notice that it was changed."""
     require_address_space(settings.engine)
+    require_extra(settings.engine)
     platform, days = Platform(settings, file), utc_days(settings.first_day)
     stages = stages_of(platform, days)
     jobs = jobs_of(settings, stages)

@@ -6,6 +6,7 @@ import typer
 
 from finops_assets.cli.common import ConfigOption, explained, out
 from finops_assets.cost.currency.rates import read_rates
+from finops_assets.cost.engines.choose import require_extra
 from finops_assets.evaluate.allocation.metric import read_quantities
 from finops_assets.evaluate.budgets.plan import read_budgets
 from finops_assets.evaluate.governance.policy import read_policy
@@ -20,6 +21,7 @@ def config_check(config: ConfigOption = None) -> None:
     """Read finops.yaml and the files that it names; report every mistake, with its place, what was found, what is allowed."""
     with explained():
         settings = load_settings(config)
+        require_extra(settings.engine)
         if settings.currency:
             # Runs go on without it, with the converted figures held; whoever checks wants to know now.
             read_rates(settings.currency.rates)

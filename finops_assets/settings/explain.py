@@ -45,7 +45,7 @@ def explained(error: Any) -> str:
         # Whoever pastes the secret itself here must not find it in a log.
         return "must be the name of an environment variable, such as FINOPS_SLACK_URL; what was found is not shown"
     if kind == "string_pattern_mismatch":
-        return f"found {value!r}; allowed: {ALLOWED.get(context['pattern'], 'text like ' + context['pattern'])}"
+        return f"found {without_secrets(value)!r}; allowed: {ALLOWED.get(context['pattern'], 'text like ' + context['pattern'])}"
     if kind == "value_error" and not isinstance(value, str | int | float):
         return str(context["error"])
     # A whole section is not shown: it says nothing, and may hold what should not be shown.
@@ -56,7 +56,8 @@ def explained(error: Any) -> str:
 
 
 ALLOWED = {
-    RUN_ON: "a Spark master, as spark://host:7077, local[2], yarn or k8s://https://host:443; without it DuckDB here does the work",
+    RUN_ON: "a Spark master, as spark://host:7077, local[2], yarn or k8s://https://host:443; clickhouse://user@host:port/database;"
+    " bigquery://project/dataset; snowflake://connection/stage; passwords stand elsewhere; without it DuckDB here does the work",
     r"^[A-Z]{3}$": "a currency's three capital letters, as EUR",
     r"^[a-z][a-z0-9_]*$": "lower-case letters, digits and _, beginning with a letter, as aws_prod",
     r"^[^/]+/.+$": "department/team",

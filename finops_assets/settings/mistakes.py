@@ -45,6 +45,7 @@ def cross_mistakes(raw: Mapping[str, Any], base: Path) -> list[tuple[tuple[str |
                 found.append((("sources", i, "known_gaps", j), f"found {gap!r}, which is no FOCUS column{hint}"))
     found += _place_mistakes(raw, sources, base)
     found += _cluster_mistakes(raw, set(names), base)
+    found += _engine_mistakes(_mapping(raw.get("engine")), raw.get("lake"))
     dimensions = _mapping(raw.get("dimensions"))
     found += _alias_mistakes(dimensions)
     found += _policy_mistakes(_mapping(raw.get("tag_policy")), {str(d) for d in dimensions}, set(names))
@@ -67,6 +68,24 @@ def cross_mistakes(raw: Mapping[str, Any], base: Path) -> list[tuple[tuple[str |
     channels = list_of(_mapping(raw.get("alerts")).get("channels"))
     found += _digest_mistakes(list_of(raw.get("digests")), groups, [c for c in channels if isinstance(c, dict)])
     return found
+
+
+def _engine_mistakes(engine: Mapping[str, Any], place: object) -> list[tuple[tuple[str | int, ...], str]]:
+    """An engine that reads days of the lake from a bucket, and a lake that is in none, or in another cloud's."""
+    run_on = str(engine.get("run_on"))
+    lake = without_secrets(str(_mapping(place).get("uri") if isinstance(place, Mapping) else place))
+    if run_on.startswith("bigquery://") and not lake.startswith("gs://"):
+        needed = "BigQuery loads days from Google Cloud Storage only"
+        return [
+            (
+                ("engine", "run_on"),
+                f"found {run_on!r} beside lake {lake!r}; {needed}: allowed: lake: gs://bucket/folder",
+            )
+        ]
+    if run_on.startswith("snowflake://") and "://" not in lake:
+        needed = "Snowflake copies days from a stage on the lake's bucket"
+        return [(("engine", "run_on"), f"found {run_on!r} beside lake {lake!r}; {needed}: allowed: a lake in a bucket")]
+    return []
 
 
 def _digest_mistakes(

@@ -39,7 +39,8 @@ SHORT: Mapping[str, str] = {
     r"^[^@\s]+@[^@\s]+$": "e-mail address",
     r"^arn:[^:]+:sns:[^:]*:[^:]*:.+$": "ARN of a topic",
     r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)?$": "table, or schema.table",
-    RUN_ON: "`spark://host:7077`, `local[2]`, `yarn`, `k8s://https://host:443`",
+    RUN_ON: "`spark://host:7077`, `local[2]`, `yarn`, `k8s://https://host:443`, `clickhouse://user@host:port/database`,"
+    " `bigquery://project/dataset`, `snowflake://connection/stage`",
 }
 
 

@@ -1,13 +1,14 @@
 """Another engine than this machine's DuckDB; the statements are those of `facts_query`, `rollup` and `gates`.
 
 Landing, raw days, tag sets and the warehouse stay where they are: an engine reads raw days of the lake, gets what the
-rules say of tag sets and rows, and hands small tables back.
+rules say of tag sets and rows, puts facts into the lake, and hands small tables back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import date
 from typing import Any, Protocol
 
 import duckdb
@@ -59,6 +60,9 @@ class Remote(Protocol):
     def table(self, query: str) -> pa.Table:
         """What a rendered statement gives."""
 
+    def keep_only(self, keys: Iterable[Key], days: Iterable[date]) -> None:
+        """Of these days it holds facts of these (source, day)s and of no others from now on."""
+
 
 class Elsewhere:
     """An `Engine`: another one, with this lake."""
@@ -86,7 +90,9 @@ class Elsewhere:
     @contextmanager
     def away(self, keys: Iterable[Key]) -> Iterator[Asked | None]:
         """The facts are shown to the engine once, for all statements."""
-        held = self._held("facts", keys)
+        asked = list(keys)
+        held = self._held("facts", asked)
+        self.remote.keep_only(held, {day for _, day in asked})
         if not held:
             yield None
             return

@@ -1,42 +1,46 @@
-"""Snowflake: facts as a table clustered by day and source; raw days copied from the lake's bucket by an external stage.
+"""Snowflake: tables clustered by day and source; the lake's days are copied from its bucket by an external stage.
 
 Never run against the service: docs/guides/engines.md says what stood in its place.
 """
 
 from __future__ import annotations
 
+import atexit
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
 
-from finops_assets.cost.attribution.rules import Rules
-from finops_assets.ingest.reading.export_table import all_columns
-from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW
+from finops_assets.base.errors import FinopsError
+from finops_assets.cost.engines.mirror import DAYS, DAYS_COLUMNS, Kind
 from finops_assets.storage.lake import Key, Lake, Layer
 
-_TYPES = {"decimal": "NUMBER(38, 18)", "datetime": "TIMESTAMP_NTZ(6)"}
-_TEXT = "VARCHAR"
-_OWN = {"tag_set_id": _TEXT, SOURCE_FILE: _TEXT, SOURCE_ROW: "NUMBER(38, 0)"}
-_PLACE = {"source": _TEXT, "charge_date": "DATE"}
+_TYPES: dict[Kind, str] = {
+    "decimal": "NUMBER(38, 18)",
+    "datetime": "TIMESTAMP_NTZ(6)",
+    "text": "VARCHAR",
+    "count": "NUMBER(38, 0)",
+}
+_PLACE = {"source": "VARCHAR", "charge_date": "DATE"}
 _VIEW = "view_"
-FACTS = "facts"
-"""The table."""
+STATEMENT_SECONDS = 3600
+"""Longer than this no statement runs, and bills: Snowflake's own bound is two days."""
 
 
 class Snowflake:
-    """An `Engine` on a connection of snowflake-connector-python, in its database, schema and warehouse.
+    """`Tables` of a connection of snowflake-connector-python, in its database, schema and warehouse.
 
     `stage` is an external stage on the lake's folder in its bucket, by name: `finops.public.lake`.
     """
 
     dialect = "snowflake"
     at_once = 400
-    """Each (day, source) is a statement of its own where raw days are copied."""
+    """Each (day, source) is a statement of its own where days are copied."""
 
-    def __init__(self, connection: Any, lake: Lake, stage: str) -> None:
-        self.connection, self.lake, self.stage = connection, lake, stage
+    def __init__(self, connection: Any, stage: str) -> None:
+        self.connection, self.stage = connection, stage
 
     @property
     def name(self) -> str:
@@ -53,41 +57,21 @@ class Snowflake:
         """What a rendered statement gives."""
         with self.connection.cursor() as cursor:
             cursor.execute(query)
-            found: pa.Table = cursor.fetch_arrow_all(force_return_table=True)
-        whole = [pa.types.is_decimal(field.type) and field.type.scale == 0 for field in found.schema]
-        kinds = [pa.int64() if counted else field.type for counted, field in zip(whole, found.schema)]
-        return found.cast(pa.schema([field.with_type(kind) for field, kind in zip(found.schema, kinds)]))
+            return _counts_as_such(cursor.fetch_arrow_all(force_return_table=True))
+
+    def batches(self, query: str) -> Iterator[pa.RecordBatch]:
+        """The same, a part of the answer at a time."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(query)
+            for part in cursor.fetch_arrow_batches():
+                yield from _counts_as_such(part).to_batches()
 
     def put(self, table: pa.Table) -> str:
         """By bound rows, which the connector sends in batches."""
         relation = f"given_{uuid.uuid4().hex}"
-        columns = dict.fromkeys(table.column_names, _TEXT)
+        columns = dict.fromkeys(table.column_names, _TYPES["text"])
         self.query(f"CREATE TEMPORARY TABLE {_name(relation)} ({_declared(columns)})")
-        if table.num_rows:
-            values = ", ".join("%s" for _ in columns)
-            with self.connection.cursor() as cursor:
-                rows = [tuple(row.values()) for row in table.to_pylist()]
-                cursor.executemany(f"INSERT INTO {_name(relation)} VALUES ({values})", rows)
-        return relation
-
-    def show(self, layer: Layer, keys: list[Key]) -> str:
-        """Raw days are copied from the stage; of facts it is a view."""
-        if layer == "facts":
-            relation = f"{_VIEW}{uuid.uuid4().hex}"
-            self.query(f"CREATE TEMPORARY VIEW {_name(relation)} AS SELECT * FROM {_name(FACTS)} WHERE {_of(keys)}")
-            return relation
-        relation = f"shown_{uuid.uuid4().hex}"
-        columns = _focus() | _OWN
-        self.query(f"CREATE TEMPORARY TABLE {_name(relation)} ({_declared(columns | _PLACE)})")
-        # By name: a file has a source's own x_ columns besides, and an order of its own.
-        read = ", ".join(f"$1:{_name(name)}::{kind}" for name, kind in columns.items())
-        names = ", ".join(map(_name, [*columns, *_PLACE]))
-        for source, day in keys:
-            self.query(
-                f"COPY INTO {_name(relation)} ({names}) FROM (SELECT {read}, {_text(source)}, '{day}'::DATE"
-                f" FROM @{self.stage}/raw/source={source}/charge_date={day}/data.parquet)"
-                " FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE) ON_ERROR = ABORT_STATEMENT"
-            )
+        self._insert(relation, table)
         return relation
 
     def forget(self, relation: str) -> None:
@@ -95,43 +79,113 @@ class Snowflake:
         kind = "VIEW" if relation.startswith(_VIEW) else "TABLE"
         self.query(f"DROP {kind} IF EXISTS {_name(relation)}")
 
-    def replace_facts(self, stamps: Mapping[Key, str], rules: Rules, query: str) -> None:
-        """One transaction takes the days' rows out and puts the new ones in: all of it happens or nothing.
+    def note(self, table: pa.Table) -> None:
+        """By bound rows, too."""
+        self._insert(DAYS, table)
 
-        The stamps are not kept: nothing asks this engine yet what it holds.
-        """
-        dimensions = {name: _TEXT for d in rules.dimensions for name in (d, f"{d}_key")}
-        columns = _focus() | dimensions | _OWN | _PLACE
+    def have(self, table: str, columns: Mapping[str, Kind]) -> None:
+        """Columns that came since, as those of new dimensions, are added."""
+        texts = _declared(dict.fromkeys(DAYS_COLUMNS, _TYPES["text"]))
+        self.query(f"CREATE TABLE IF NOT EXISTS {_name(DAYS)} ({texts})")
+        kinds = {name: _TYPES[kind] for name, kind in columns.items()}
         self.query(
-            f"CREATE TABLE IF NOT EXISTS {_name(FACTS)} ({_declared(columns)})"
+            f"CREATE TABLE IF NOT EXISTS {_name(table)} ({_declared(kinds | _PLACE)})"
             f" CLUSTER BY ({_name('charge_date')}, {_name('source')})"
         )
-        for name in dimensions:  # they may have come since
-            self.query(f"ALTER TABLE {_name(FACTS)} ADD COLUMN IF NOT EXISTS {_name(name)} {_TEXT}")
-        names = ", ".join(map(_name, columns))
+        there = set(self.table(f"SELECT * FROM {_name(table)} WHERE 1 = 0").column_names)
+        for name in kinds.keys() - there:
+            self.query(f"ALTER TABLE {_name(table)} ADD COLUMN IF NOT EXISTS {_name(name)} {kinds[name]}")
+
+    def view(self, table: str, keys: Sequence[Key]) -> str:
+        """For this connection only."""
+        relation = f"{_VIEW}{uuid.uuid4().hex}"
+        of_keys = f"SELECT * FROM {_name(table)} WHERE {self.of_keys(keys)}"
+        self.query(f"CREATE TEMPORARY VIEW {_name(relation)} AS {of_keys}")
+        return relation
+
+    def replace(self, table: str, keys: Sequence[Key], columns: Sequence[str], query: str) -> None:
+        """One transaction takes the days' rows out and puts the new ones in: all of it happens or nothing."""
+        names = ", ".join(map(_name, [*columns, *_PLACE]))
         self.query("BEGIN")
         try:
-            self.query(f"DELETE FROM {_name(FACTS)} WHERE {_of(stamps)}")
-            self.query(f"INSERT INTO {_name(FACTS)} ({names}) SELECT {names} FROM ({query}) AS {_name('built')}")
+            self.query(f"DELETE FROM {_name(table)} WHERE {self.of_keys(keys)}")
+            self.query(f"INSERT INTO {_name(table)} ({names}) SELECT {names} FROM ({query}) AS {_name('built')}")
             self.query("COMMIT")
         except BaseException:
             self.query("ROLLBACK")
             raise
 
+    def load(self, table: str, lake: Lake, layer: Layer, keys: Sequence[Key], columns: Mapping[str, Kind]) -> None:
+        """Copied from the stage into a temporary table, from which they take the days' place."""
+        beside = f"loaded_{uuid.uuid4().hex}"
+        kinds = {name: _TYPES[kind] for name, kind in columns.items()}
+        self.query(f"CREATE TEMPORARY TABLE {_name(beside)} ({_declared(kinds | _PLACE)})")
+        # By name: a file has a source's own x_ columns besides, and an order of its own.
+        read = ", ".join(f"$1:{_name(name)}::{kind}" for name, kind in kinds.items())
+        names = ", ".join(map(_name, [*kinds, *_PLACE]))
+        try:
+            for source, day in keys:
+                self.query(
+                    f"COPY INTO {_name(beside)} ({names}) FROM (SELECT {read}, {_text(source)}, '{day}'::DATE"
+                    f" FROM @{self.stage}/{layer}/source={source}/charge_date={day}/data.parquet)"
+                    " FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE) ON_ERROR = ABORT_STATEMENT"
+                )
+            self.replace(table, keys, list(columns), f"SELECT {names} FROM {_name(beside)}")
+        finally:
+            self.forget(beside)
 
-def _focus() -> dict[str, str]:
-    return {column.name: _TYPES.get(column.type, _TEXT) for column in all_columns()}
+    def quoted(self, name: str) -> str:
+        """In double quotes: unquoted names would be taken in upper case."""
+        return _name(name)
+
+    def of_keys(self, keys: Iterable[Key]) -> str:
+        """By source, and of each its days."""
+        by_source: dict[str, list[str]] = {}
+        for source, day in keys:
+            by_source.setdefault(source, []).append(f"CAST('{day}' AS DATE)")
+        each = (
+            f"{_name('source')} = {_text(source)} AND {_name('charge_date')} IN ({', '.join(days)})"
+            for source, days in by_source.items()
+        )
+        return f"({' OR '.join(f'({condition})' for condition in each)})"
+
+    def _insert(self, relation: str, table: pa.Table) -> None:
+        if table.num_rows:
+            values = ", ".join("%s" for _ in table.column_names)
+            with self.connection.cursor() as cursor:
+                rows = [tuple(row.values()) for row in table.to_pylist()]
+                cursor.executemany(f"INSERT INTO {_name(relation)} VALUES ({values})", rows)
 
 
-def _of(keys: Mapping[Key, str] | list[Key]) -> str:
-    by_source: dict[str, list[str]] = {}
-    for source, day in keys:
-        by_source.setdefault(source, []).append(f"CAST('{day}' AS DATE)")
-    each = (
-        f"{_name('source')} = {_text(source)} AND {_name('charge_date')} IN ({', '.join(days)})"
-        for source, days in by_source.items()
-    )
-    return " OR ".join(f"({condition})" for condition in each)
+@cache
+def connected_to(place: str) -> Snowflake:
+    """This process's tables at `snowflake://connection/stage`: a connection by its name in Snowflake's connections.toml.
+
+    Raises:
+        FinopsError: there is no connection of this name, or Snowflake refuses it.
+    """
+    import snowflake.connector
+
+    name, _, stage = place.removeprefix("snowflake://").partition("/")
+    try:
+        connection = snowflake.connector.connect(
+            connection_name=name,
+            session_parameters={"STATEMENT_TIMEOUT_IN_SECONDS": STATEMENT_SECONDS, "TIMEZONE": "UTC"},
+        )
+    except snowflake.connector.errors.Error as error:
+        raise FinopsError(
+            f"engine.run_on in finops.yaml is {place}: {error}. The connection {name} stands in Snowflake's own"
+            " connections.toml, or in SNOWFLAKE_CONNECTIONS_… of the environment"
+        ) from error
+    atexit.register(connection.close)
+    return Snowflake(connection, stage)
+
+
+def _counts_as_such(found: pa.Table) -> pa.Table:
+    """Snowflake gives whole numbers as decimals without places."""
+    whole = [pa.types.is_decimal(field.type) and field.type.scale == 0 for field in found.schema]
+    kinds = [pa.int64() if counted else field.type for counted, field in zip(whole, found.schema)]
+    return found.cast(pa.schema([field.with_type(kind) for field, kind in zip(found.schema, kinds)]))
 
 
 def _declared(columns: Mapping[str, str]) -> str:

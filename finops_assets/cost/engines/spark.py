@@ -13,8 +13,9 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -126,6 +127,9 @@ class Spark:
     def forget(self, relation: str) -> None:
         """Drop the view."""
         self.session.catalog.dropTempView(relation)
+
+    def keep_only(self, keys: Iterable[Key], days: Iterable[date]) -> None:
+        """Nothing to do: it has no tables but the lake's files."""
 
     def table(self, query: str) -> pa.Table:
         """What a rendered statement gives."""

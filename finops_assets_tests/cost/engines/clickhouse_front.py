@@ -5,10 +5,12 @@ The engine behind it is the real one. Like a server's, a request's settings are 
 
 from __future__ import annotations
 
+import base64
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,26 @@ OWN = {
 }  # fmt: skip
 
 
+@dataclass
+class Front:
+    """A server's other side: the settings of each request that came, and how it is to misbehave."""
+
+    session: Any
+    port: int = 0
+    password: str = ""
+    seen: list[dict[str, str]] = field(default_factory=list)
+    fails_at: str | None = None
+    """A server that is stopped before it does a statement that has this in it, and answers nothing from then on."""
+    down: bool = False
+
+
 @contextmanager
-def front(session: Any) -> Iterator[tuple[int, list[dict[str, str]]]]:
-    """Its port, and the settings of each request that came."""
+def front(session: Any, password: str = "") -> Iterator[Front]:
+    """ClickHouse's HTTP interface on loopback, for the user `default`."""
     one_at_a_time = threading.Lock()
-    seen: list[dict[str, str]] = []
+    state = Front(session, password=password)
+    seen = state.seen
+    expected = "Basic " + base64.b64encode(f"default:{password}".encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -39,10 +56,19 @@ def front(session: Any) -> Iterator[tuple[int, list[dict[str, str]]]]:
         def do_POST(self) -> None:
             given = {name: values[-1] for name, values in parse_qs(urlsplit(self.path).query).items()}
             body = self._body()
+            statement = given.get("query", "") or body.decode(errors="replace")
+            state.down = state.down or bool(state.fails_at and state.fails_at in statement)
+            if state.down:
+                self.close_connection = True
+                return
+            if self.headers.get("Authorization", "Basic ZGVmYXVsdDo=") != expected:
+                self._answer(403, b"Code: 516. DB::Exception: default: Authentication failed. (AUTHENTICATION_FAILED)")
+                return
             settings = {k: v for k, v in given.items() if k not in OWN and not k.startswith("param_")}
             seen.append(settings)
             try:
                 with one_at_a_time:
+                    session.query(f"USE `{given.get('database') or 'default'}`")
                     found = self._run(given.get("query", ""), body, settings)
             except Exception as error:
                 self._answer(500, str(error).encode())
@@ -90,5 +116,6 @@ def front(session: Any) -> Iterator[tuple[int, list[dict[str, str]]]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port, seen
+        state.port = server.server_port
+        yield state
         server.shutdown()

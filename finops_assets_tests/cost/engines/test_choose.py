@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import re
 from datetime import date
 from pathlib import Path
 
@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from finops_assets.base.errors import ConfigError, FinopsError
+from finops_assets.base.errors import ConfigError, FinopsError, Mistake
+from finops_assets.cost.engines import choose
 from finops_assets.cost.engines.choose import engine_of
+from finops_assets.definitions import build_definitions
 from finops_assets.judge.gates.facts import judge_facts
 from finops_assets.judge.gates.rollup import UNIQUE, judge_rollup
 from finops_assets.settings.engine import EngineSettings
@@ -35,22 +37,90 @@ def test_one_line_names_the_engine(tmp_path: Path, place: str) -> None:
     assert engine.place == f"Spark on {place}"
 
 
-@pytest.mark.parametrize("place", ["spark://host", "spark:7077", "local[two]", "duckdb", "spark://user:word@host:7077"])
+@pytest.mark.parametrize(
+    ("place", "kind", "lake"),
+    [
+        ("clickhouse://clickhouse:8123/finops", "clickhouse", "lake"),
+        ("clickhouse://loader@10.0.0.5:8443/finops?secure=true", "clickhouse", "s3://company/lake"),
+        ("bigquery://company-billing/finops", "bigquery", "{uri: gs://company/lake}"),
+        ("snowflake://finops/finops.public.lake", "snowflake", "s3://company/lake"),
+    ],
+)
+def test_so_it_does_with_engines_that_have_tables(tmp_path: Path, place: str, kind: str, lake: str) -> None:
+    engine = parse_settings(settings_with(place, lake), tmp_path / "finops.yaml").engine
+    assert engine.kind == kind
+    assert engine.place.lower() == f"{kind} on {place}".lower()
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["spark://host", "spark:7077", "local[two]", "duckdb", "clickhouse://host/finops", "bigquery://p", "snowflake://c"],
+)
 def test_any_other_place_is_a_mistake_in_the_settings(tmp_path: Path, place: str) -> None:
-    text = f"first_day: 2026-09-01\nlake: l\nwarehouse: w\npublished: p\nengine:\n  run_on: {place}\n"
-    with pytest.raises(ConfigError) as caught:
-        parse_settings(text, tmp_path / "finops.yaml")
-    [mistake] = [m for m in caught.value.mistakes if m.path == "engine.run_on"]
+    mistake = mistake_of(tmp_path, settings_with(place, "gs://company/lake"))
     assert mistake.line == 6
     assert "allowed: a Spark master, as spark://host:7077, local[2]" in mistake.message
+    assert "clickhouse://user@host:port/database" in mistake.message
 
 
-def test_without_the_extra_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "finops_assets.cost.engines.spark", None)
-    with pytest.raises(
-        FinopsError, match=r"is 'local\[2\]', which needs the extra spark .*.venv/bin/uv pip install -e '\.\[spark\]'"
-    ):
-        engine_of(EngineSettings(run_on="local[2]"), Lake(tmp_path))
+@pytest.mark.parametrize("place", ["spark://user:word@host:7077", "clickhouse://user:word@host:8123/finops"])
+def test_a_password_in_it_is_a_mistake_and_is_not_shown(tmp_path: Path, place: str) -> None:
+    assert "word@" not in mistake_of(tmp_path, settings_with(place, "lake")).message
+
+
+@pytest.mark.parametrize(
+    ("place", "lake", "said"),
+    [
+        ("bigquery://p/finops", "lake", "BigQuery loads days from Google Cloud Storage only: allowed: lake: gs://"),
+        ("bigquery://p/finops", "{uri: s3://company/lake}", "BigQuery loads days from Google Cloud Storage only"),
+        (
+            "snowflake://finops/lake",
+            "lake",
+            "Snowflake copies days from a stage on the lake's bucket: allowed: a lake in",
+        ),
+    ],
+)
+def test_a_lake_that_an_engine_cannot_read_is_said_when_the_settings_are(
+    tmp_path: Path, place: str, lake: str, said: str
+) -> None:
+    assert said in mistake_of(tmp_path, settings_with(place, lake)).message
+
+
+def settings_with(place: str, lake: str) -> str:
+    return (
+        f"first_day: 2026-09-01\nlake: {lake}\nwarehouse: w\npublished: p\nengine:\n  run_on: {place}\n"
+        "sources: [{name: aws, uri: exports, layout: files}]\ndimensions: {team: {keys: [team]}}\n"
+    )
+
+
+def mistake_of(folder: Path, text: str) -> Mistake:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(text, folder / "finops.yaml")
+    [mistake] = caught.value.mistakes
+    assert mistake.path == "engine.run_on"
+    return mistake
+
+
+@pytest.mark.parametrize(
+    ("place", "extra"),
+    [
+        ("local[2]", "spark"),
+        ("clickhouse://c:8123/f", "clickhouse"),
+        ("bigquery://p/f", "bigquery"),
+        ("snowflake://c/s", "snowflake"),
+    ],
+)
+def test_without_the_extra_it_is_said_how_to_get_it_before_a_run_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, extra: str
+) -> None:
+    monkeypatch.setattr(choose, "find_spec", lambda _: None)
+    bounds = EngineSettings(run_on=place)
+    said = rf"is '{re.escape(place)}', which needs the extra {extra} .*.venv/bin/uv pip install -e '\.\[{extra}\]'"
+    with pytest.raises(FinopsError, match=said):
+        engine_of(bounds, Lake(tmp_path))
+    settings = settings_for(tmp_path, DAY).model_copy(update={"engine": bounds})
+    with pytest.raises(FinopsError, match=said):
+        build_definitions(settings)
 
 
 def test_without_the_line_duckdb_does_the_work_and_the_verdicts_say_so(site: Site) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 import sqlglot
@@ -17,8 +18,11 @@ from sqlglot import exp
 
 from finops_assets.cost.attribution.tag_sets import attribution
 from finops_assets.cost.engines.elsewhere import write_facts
+from finops_assets.cost.engines.mirror import Mirror
 from finops_assets.cost.engines.snowflake import Snowflake
-from finops_assets_tests.cost.engines.conftest import DAYS, Expected, ordered
+from finops_assets.platform import Platform
+from finops_assets.storage.day_files import facts_relation
+from finops_assets_tests.cost.engines.conftest import DAYS, Expected, facts_rows, ordered
 
 if not os.environ.get("FINOPS_TEST_ENGINES"):
     pytest.skip("slow: make test-engines", allow_module_level=True)
@@ -70,6 +74,9 @@ class Connection:
         with pa.OSFile(str(self.out)) as file:
             return pa.ipc.open_file(file).read_all()
 
+    def fetch_arrow_batches(self) -> Iterator[pa.Table]:
+        yield self.fetch_arrow_all(force_return_table=True)
+
     def close(self) -> None:
         assert self.child.stdin is not None
         assert self.child.stdout is not None
@@ -79,15 +86,23 @@ class Connection:
 
 
 @pytest.fixture
-def connection(expected: Expected, tmp_path: Path) -> Iterator[Connection]:
-    made = Connection(expected.platform.lake.root, tmp_path / "answer.arrow")
+def platform(expected: Expected, tmp_path: Path) -> Platform:
+    return expected.copied_to(tmp_path / "platform")
+
+
+@pytest.fixture
+def connection(platform: Platform, tmp_path: Path) -> Iterator[Connection]:
+    made = Connection(platform.lake.root, tmp_path / "answer.arrow")
     yield made
     made.close()
 
 
-def test_fakesnow_gives_what_duckdb_gives(connection: Connection, expected: Expected) -> None:
-    engine = Snowflake(connection, expected.platform.lake, "lake")
-    expected.reached_by(engine)
+def test_fakesnow_gives_what_duckdb_gives(connection: Connection, expected: Expected, platform: Platform) -> None:
+    engine = Mirror(Snowflake(connection, "lake"), platform.lake)
+    expected.reached_by(engine, platform)
+    with duckdb.connect() as opened:
+        files = platform.lake.day_files("facts", platform.source_names, DAYS)
+        assert facts_rows(opened, facts_relation(files)) == expected.facts, "they came back to the lake, too"
     view = engine.show("facts", expected.keys)
     names = sorted(engine.table(f'SELECT * FROM "{view}" LIMIT 0').column_names)
     found = engine.table(f'SELECT {", ".join(f"{chr(34)}{name}{chr(34)}" for name in names)} FROM "{view}"')
@@ -96,16 +111,17 @@ def test_fakesnow_gives_what_duckdb_gives(connection: Connection, expected: Expe
     trees = [sqlglot.parse_one(sql.replace("%s", "NULL"), read="snowflake") for sql in connection.asked]
     copies = [tree for tree in trees if isinstance(tree, exp.Copy)]
     assert len(copies) >= len(expected.keys), "fakesnow was not shown these: they are only read again"
-    [facts, *_] = [t for t in trees if isinstance(t, exp.Create) and '"facts"' in t.this.sql("snowflake")]
+    [facts, *_] = [t for t in trees if isinstance(t, exp.Create) and '"cloud_cost_facts"' in t.this.sql("snowflake")]
     assert 'CLUSTER BY ("charge_date", "source")' in facts.sql("snowflake")
 
 
-def test_a_day_that_fails_keeps_its_facts(connection: Connection, expected: Expected) -> None:
-    p, key = expected.platform, ("aws", DAYS[0])
-    engine = Snowflake(connection, p.lake, "lake")
+def test_a_day_that_fails_keeps_its_facts(connection: Connection, platform: Platform) -> None:
+    p, key = platform, ("aws", DAYS[0])
+    engine = Mirror(Snowflake(connection, "lake"), p.lake)
+    held = 'SELECT count(*) AS "n" FROM "cloud_cost_facts_waiting"'
     write_facts(engine, p.lake, p.rules, attribution(p.lake, p.rules, p.source_names), {key: "stamp"})
-    before = engine.table('SELECT count(*) AS "n" FROM "facts"').to_pylist()
+    before = engine.table(held).to_pylist()
     with pytest.raises(Refused, match="no_such_table"):
         engine.replace_facts({key: "stamp"}, p.rules, 'SELECT * FROM "no_such_table"')
     assert before[0]["n"]
-    assert engine.table('SELECT count(*) AS "n" FROM "facts"').to_pylist() == before
+    assert engine.table(held).to_pylist() == before

@@ -42,7 +42,7 @@ def engine(expected: Expected, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def test_spark_gives_what_duckdb_gives(engine: Spark, expected: Expected) -> None:
     p = expected.platform
-    expected.reached_by(engine)
+    expected.reached_by(engine, p)
     # The files are the lake's own: DuckDB reads them as it reads those that it wrote.
     files = p.lake.day_files("facts", p.source_names, DAYS)
     with duckdb.connect() as connection:
