@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 
 def install(extra: str) -> str:
@@ -48,6 +50,10 @@ class DeliveryRefused(FinopsError):
         self.file = file
         where = f", file {file}" if file else ""
         super().__init__(f"source {source!r}, delivery {scope}{where}: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It may come from another process."""
+        return partial(type(self), file=self.file), (self.source, self.scope, self.reason)
 
 
 class DeliveryChanged(DeliveryRefused):

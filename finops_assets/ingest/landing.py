@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import gzip
 import re
+import uuid
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import duckdb
 
 from finops_assets.base.errors import DeliveryChanged, DeliveryRefused, DeliveryUnread, FinopsError
 from finops_assets.base.interrupts import end_if_interrupted
+from finops_assets.base.spread import Spread
 from finops_assets.base.sql import identifier, literal
 from finops_assets.base.text import command
 from finops_assets.base.uris import DATA_SUFFIXES
@@ -50,7 +53,7 @@ from finops_assets.ingest.vendors.fetch import fetch_costs
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.gates import Plausibility
 from finops_assets.settings.sources import Source
-from finops_assets.storage.duck import by_day, connect, one_file
+from finops_assets.storage.duck import by_day, connect, of_one_task, one_file
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, State, fall, now, remark, total_cost
 from finops_assets.storage.repair import Repair
@@ -82,6 +85,7 @@ def land_source(
     first_day: date,
     log: Callable[[str], None] = lambda _: None,
     limits: Plausibility = DEFAULT_LIMITS,
+    spread: Spread | None = None,
 ) -> list[Generation]:
     """Land every delivery of a source that is new, and return what became of each newest delivery.
 
@@ -92,6 +96,8 @@ def land_source(
     are left alone. A scope that is no longer delivered stays as it was landed, unless a new one holds all its
     rows: then its file was renamed, and the new one counts. A delivery that holds the same charges as a scope
     that counts is refused, too, until a person says which of them counts.
+
+    `spread`: other machines, which see the lake and the source's files, that read the files of large deliveries.
 
     Raises:
         FinopsError: the source's place cannot be listed, or a vendor does not tell its costs.
@@ -119,7 +125,7 @@ def land_source(
             if counting is None:
                 counting = {g.scope: g for g in ledger.all_live()}
             try:
-                entry, replaces = _land(lake, engine, source, store, delivery, limits, counting, delivered)
+                entry, replaces = _land(lake, engine, source, store, delivery, limits, counting, delivered, spread)
             except DeliveryRefused as refusal:
                 end_if_interrupted()
                 # Neither a file that changed nor a fault of this machine is a verdict on the delivery.
@@ -295,6 +301,7 @@ def _land(
     limits: Plausibility,
     counting: Mapping[str, Generation],
     delivered: Collection[str],
+    spread: Spread | None,
 ) -> tuple[Generation, tuple[Generation, ...]]:
     """The ledger's entry of a delivery that was read, and the scopes whose files it replaces under another name.
 
@@ -308,7 +315,7 @@ def _land(
             changed: str | None = None
             try:
                 with store.local_root(delivery.files, workspace) as root:
-                    split = _split(engine, source, delivery, root, workspace, lake)
+                    split = _split(engine, source, delivery, root, workspace, lake, spread)
             except DeliveryRefused as error:
                 refusal = error
             except FileChanged as error:
@@ -506,10 +513,19 @@ class _Split:
 
 
 def _split(
-    engine: EngineSettings, source: Source, delivery: Delivery, root: Path, workspace: Path, lake: Lake
+    engine: EngineSettings,
+    source: Source,
+    delivery: Delivery,
+    root: Path,
+    workspace: Path,
+    lake: Lake,
+    spread: Spread | None,
 ) -> _Split:
     """Read a delivery's files once and write one Parquet file per charge day."""
     folder = workspace / "days"
+    elsewhere = None
+    if spread and len(delivery.files) > 1 and sum(file.size for file in delivery.files) >= spread.least_bytes:
+        elsewhere = spread, of_one_task(engine)
     with (
         connect(engine, workspace / "spill") as connection,
         lake.explaining(folder),
@@ -517,7 +533,8 @@ def _split(
     ):
         if not delivery.files:
             raise DeliveryRefused(source.name, delivery.scope, "lists no files: an empty delivery is not a success")
-        opened = open_export(connection, source.name, delivery.scope, root, [f.key for f in delivery.files], workspace)
+        keys = [f.key for f in delivery.files]
+        opened = open_export(connection, source.name, delivery.scope, root, keys, workspace, spread=elsewhere)
         export = in_focus(connection, source, delivery, opened)
         if export is not opened:
             export = written_once(connection, export, workspace)
@@ -526,8 +543,9 @@ def _split(
         marketplace = marketplace_charges(connection, export)
         tags = raw_tags(export)
         met = read_tag_sets(connection, export, tags)
-        write_slices(connection, canonical_rows(export, tags.join, met, written, marketplace), folder)
-        days = slice_totals(connection, folder, [n for n in export.other_columns if not _OF_THE_EXPORT.search(n)])
+        write_slices(connection, canonical_rows(export, tags.join, met, written, marketplace), folder, elsewhere)
+        also = [n for n in export.other_columns if not _OF_THE_EXPORT.search(n)]
+        days = slice_totals(connection, folder, also, elsewhere)
         rows = sum(day.rows for day in days.values())
         # What a converter leaves out is held by another set of the delivery; it is counted, never silent.
         delivered = rows + export.left_out
@@ -623,16 +641,28 @@ def _periods(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[tuple
 
 
 def slice_totals(
-    connection: duckdb.DuckDBPyConnection, folder: Path, also: Sequence[str] = ()
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    also: Sequence[str] = (),
+    spread: tuple[Spread, EngineSettings] | None = None,
 ) -> dict[date, DayTotals]:
     """Rows, cost by currency and a fingerprint of every charge day below a folder of slices."""
-    if not any(folder.glob("charge_date=*/*.parquet")):
+    days = sorted(folder.glob("charge_date=*"))
+    if not days:
         return {}
+    if spread:
+        elsewhere, bounds = spread
+        return {d: t for found in elsewhere(partial(_totals_of_one, bounds, also), days) for d, t in found.items()}
     return day_totals(
         connection,
         f"SELECT * FROM {by_day(literal(f'{one_file(folder)}/charge_date=*/*.parquet'))}",
         also,
     )
+
+
+def _totals_of_one(bounds: EngineSettings, also: Sequence[str], day: Path) -> dict[date, DayTotals]:
+    with connect(bounds, day.parent.with_name(f"{day.name}.{uuid.uuid4().hex}.spill")) as connection:
+        return day_totals(connection, f"SELECT * FROM {by_day(literal(f'{one_file(day)}/*.parquet'))}", also)
 
 
 def day_totals(connection: duckdb.DuckDBPyConnection, rows: str, also: Sequence[str] = ()) -> dict[date, DayTotals]:

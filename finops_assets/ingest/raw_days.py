@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from finops_assets.base.errors import LakeError
+from finops_assets.base.spread import Spread
 from finops_assets.base.sql import identifier, literal
 from finops_assets.ingest.cadence import AWAITED, COSTS_NOTHING, DEADLINE, MISSING, Calendar
 from finops_assets.ingest.landing import slice_folder
@@ -21,7 +24,7 @@ from finops_assets.ingest.reading.parts import column_types, common_type, in_typ
 from finops_assets.ingest.slices import DERIVED_TYPES
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.sources import Source
-from finops_assets.storage.duck import ROW_GROUP_ROWS, connect, file_list, one_file
+from finops_assets.storage.duck import ROW_GROUP_ROWS, connect, file_list, of_one_task, one_file
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, concerns
 
@@ -37,12 +40,18 @@ class RawDay:
 
 
 def compose_days(
-    lake: Lake, engine: EngineSettings, source: Source, days: Iterable[date], deadline: str = DEADLINE
+    lake: Lake,
+    engine: EngineSettings,
+    source: Source,
+    days: Iterable[date],
+    deadline: str = DEADLINE,
+    spread: Spread | None = None,
 ) -> list[RawDay]:
     """Write each day's one raw file from the live slices that hold it; a day that did not change is not touched.
 
     A day without rows gets an empty file: that it cost nothing, or nothing was delivered, is for the gate to say.
-    `deadline` ("HH:MM", UTC) is when the source must have delivered the day before.
+    `deadline` ("HH:MM", UTC) is when the source must have delivered the day before. `spread`: other machines, which see
+    the lake, that put days together of which several files are held.
     """
     # Looked at before the ledger: whoever saw an older ledger must not replace a day that a newer one made.
     days = list(days)
@@ -52,6 +61,8 @@ def compose_days(
     calendar, now = Calendar(generations, source.cadence, deadline, waiting), datetime.now(UTC)
     result = []
     with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
+        if spread:
+            _put_together(lake, source.name, days, generations, there, spread, of_one_task(engine), workspace)
         for day in days:
             parts = [(g, slice_folder(lake, source.name, g)) for g in generations if day in g.days]
             slices = tuple(folder.relative_to(lake.root).as_posix() for _, folder in parts)
@@ -60,7 +71,7 @@ def compose_days(
             totals = sum_totals([g.days[day] for g, _ in parts])
             same = held is not None and held["totals"]["fingerprint"] == totals.fingerprint and day in there
             if not same:
-                _compose(lake, connection, day, [folder for _, folder in parts], target, workspace / "empty.parquet")
+                _compose(lake, connection, day, [folder for _, folder in parts], target, workspace)
             record = _day_record(day, totals, slices, generations, waiting)
             if not totals.rows:
                 meaning = calendar.of(day, now).meaning
@@ -153,18 +164,14 @@ def composed_days(lake: Lake, source: str) -> set[date]:
 
 
 def _compose(
-    lake: Lake, connection: duckdb.DuckDBPyConnection, day: date, folders: list[Path], target: Path, empty: Path
+    lake: Lake, connection: duckdb.DuckDBPyConnection, day: date, folders: list[Path], target: Path, workspace: Path
 ) -> None:
-    """`empty` is where a file without rows is, or is to be: all days without any share it."""
-    files = []
-    for folder in folders:
-        found = lake.files(folder / f"charge_date={day}", "*.parquet")
-        if not found:
-            raise LakeError(
-                f"lake {lake.name}: the ledger says that {folder.relative_to(lake.root)} holds {day}, but its file is"
-                " gone; restore it, or remove the scope's record below ledger/ to have the delivery landed again"
-            )
-        files += found
+    """In `workspace` a day may lie that was put together elsewhere, and the file without rows that all such days share."""
+    files, made, empty = _slices(lake, day, folders), workspace / f"{day}.parquet", workspace / "empty.parquet"
+    if made.is_file():
+        with lake.replacing(target) as temporary:
+            made.rename(temporary)
+        return
     if not files:
         if not empty.is_file():
             _write(connection, _without_rows(), empty)
@@ -174,6 +181,57 @@ def _compose(
         return
     with lake.replacing(target) as temporary:
         _write(connection, _union(connection, files), temporary)
+
+
+def _slices(lake: Lake, day: date, folders: Iterable[Path]) -> list[Path]:
+    files = []
+    for folder in folders:
+        found = lake.files(folder / f"charge_date={day}", "*.parquet")
+        if not found:
+            raise LakeError(
+                f"lake {lake.name}: the ledger says that {folder.relative_to(lake.root)} holds {day}, but its file is"
+                " gone; restore it, or remove the scope's record below ledger/ to have the delivery landed again"
+            )
+        files += found
+    return files
+
+
+def _put_together(
+    lake: Lake,
+    source: str,
+    days: Iterable[date],
+    live: Sequence[Generation],
+    there: Collection[date],
+    spread: Spread,
+    bounds: EngineSettings,
+    workspace: Path,
+) -> None:
+    """Have the days of several files that have changed put together elsewhere, if they are large; `workspace` then has them."""
+    wanted: list[tuple[date, list[Path]]] = []
+    for day in days:
+        holding = [g for g in live if day in g.days]
+        held = lake.read_record(source, "days", day.isoformat())
+        fingerprint = sum_totals([g.days[day] for g in holding]).fingerprint
+        if day in there and held is not None and held["totals"]["fingerprint"] == fingerprint:
+            continue
+        files = _slices(lake, day, [slice_folder(lake, source, g) for g in holding])
+        if len(files) > 1:
+            wanted.append((day, files))
+    size = sum(file.stat().st_size for _, files in wanted for file in files)
+    if not wanted or size < spread.least_bytes:
+        return
+    made = spread(partial(_union_elsewhere, bounds, workspace), wanted)
+    for (day, _), file in zip(wanted, made):
+        file.rename(workspace / f"{day}.parquet")
+
+
+def _union_elsewhere(bounds: EngineSettings, workspace: Path, wanted: tuple[date, list[Path]]) -> Path:
+    """A file of its own with the rows of a day's slices."""
+    day, files = wanted
+    made = workspace / f"{day}.{uuid.uuid4().hex}.parquet"
+    with connect(bounds, made.with_suffix(".spill")) as connection:
+        _write(connection, _union(connection, files), made)
+    return made
 
 
 def _write(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> None:

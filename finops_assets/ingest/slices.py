@@ -9,12 +9,14 @@ Both give the same rows in the same types.
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from finops_assets.base.spread import Spread
 from finops_assets.base.sql import identifier, literal
 from finops_assets.ingest.reading.export_table import (
     CanonicalColumn,
@@ -37,7 +40,8 @@ from finops_assets.ingest.reading.parts import READ_AHEAD_BYTES, not_implemented
 from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, PlainFile
 from finops_assets.ingest.reading.spelling import AS_SPECIFIED, Spelling
 from finops_assets.ingest.tag_register import TOLD_OF_TAGS, MetTagSets
-from finops_assets.storage.duck import one_file, threads
+from finops_assets.settings.engine import EngineSettings
+from finops_assets.storage.duck import connect, one_file, threads
 
 # Splitting a month buffers up to this many rows for each of its days, over all threads; then a row group is
 # written. Memory is what limits it: a row takes 1 to 2 KB, as text from a CSV more; then it is tried with half as many.
@@ -132,11 +136,20 @@ def canonical_rows(
     return CanonicalRows(export, tuple(columns.values()), tag_join, met)
 
 
-def write_slices(connection: duckdb.DuckDBPyConnection, rows: CanonicalRows, folder: Path) -> None:
-    """One folder of Parquet a charge day below `folder`, which is made."""
+def write_slices(
+    connection: duckdb.DuckDBPyConnection,
+    rows: CanonicalRows,
+    folder: Path,
+    spread: tuple[Spread, EngineSettings] | None = None,
+) -> None:
+    """One folder of Parquet a charge day below `folder`, which is made.
+
+    `spread`: who does it elsewhere, a file of the delivery at a time and each within these bounds, if files can be
+    carried by chunks; `folder` and the files must be seen there.
+    """
     folder.mkdir()
     try:
-        written = _by_chunks(connection, rows, folder)
+        written = _by_chunks(connection, rows, folder, spread)
     except (pa.ArrowException, OSError, duckdb.NotImplementedException) as error:
         if not isinstance(error, duckdb.Error) and not not_implemented(error):
             raise
@@ -158,12 +171,33 @@ class _AsWritten:
     """Those in which an empty text is no value."""
 
 
-def _by_chunks(connection: duckdb.DuckDBPyConnection, rows: CanonicalRows, folder: Path) -> bool:
+def _by_chunks(
+    connection: duckdb.DuckDBPyConnection,
+    rows: CanonicalRows,
+    folder: Path,
+    spread: tuple[Spread, EngineSettings] | None,
+) -> bool:
     """Write the days, if the files can be read as they lie and give the same types; what there is after False is to be dropped."""
     files = [(file, pq.read_schema(file.path)) for file in rows.export.files]
     if not files:
         return False
     as_written = _as_written(rows, [schema for _, schema in files])
+    if spread and len(files) > 1:
+        if not _elsewhere(connection, rows, as_written, folder, spread):
+            return False
+    elif not _here(connection, rows, as_written, files, folder):
+        return False
+    return _has_types_of_lake(connection, rows, folder)
+
+
+def _here(
+    connection: duckdb.DuckDBPyConnection,
+    rows: CanonicalRows,
+    as_written: _AsWritten,
+    files: Sequence[tuple[PlainFile, pa.Schema]],
+    folder: Path,
+) -> bool:
+    """Write the days of these files; False where the engine gave rows in another order."""
     made = [c for c in rows.columns if c.name not in as_written.names]
     others = [name for name in rows.export.other_columns if name not in as_written.names]
     tags = {name: _numbered(rows.met.canonical[name]) for name in TAGS}
@@ -188,7 +222,50 @@ def _by_chunks(connection: duckdb.DuckDBPyConnection, rows: CanonicalRows, folde
                     day = columns["charge_date"].cast(pa.int32()).to_numpy()
                     days.add(day, pa.table([columns[name] for name in rows.names], names=rows.names))
     days.finish()
-    return _has_types_of_lake(connection, rows, folder)
+    return True
+
+
+def _elsewhere(
+    connection: duckdb.DuckDBPyConnection,
+    rows: CanonicalRows,
+    as_written: _AsWritten,
+    folder: Path,
+    spread: tuple[Spread, EngineSettings],
+) -> bool:
+    """The same, each file on whichever machine takes it; the tag sets lie beside the days while it is done."""
+    met = folder.with_name(f"{folder.name}.met_tags.parquet")
+    connection.execute(f"COPY (FROM met_tags ORDER BY place) TO {literal(str(met))} (FORMAT parquet)")
+    told = replace(rows, met=MetTagSets(rows.met.register.slice(0, 0), 0, rows.met.canonical.slice(0, 0)))
+    elsewhere, bounds = spread
+    written = elsewhere(
+        partial(_days_of_one_file, bounds, told, as_written, met, folder), range(len(rows.export.files))
+    )
+    for part in filter(None, written):
+        for file in sorted(part.glob("charge_date=*/*.parquet")):
+            day = folder / file.parent.name
+            day.mkdir(exist_ok=True)
+            file.rename(day / f"{part.name}_{file.name}")
+        shutil.rmtree(part, ignore_errors=True)
+    met.unlink()
+    return all(written)
+
+
+def _days_of_one_file(
+    bounds: EngineSettings, rows: CanonicalRows, as_written: _AsWritten, met: Path, folder: Path, number: int
+) -> Path | None:
+    """A folder of its own with the days of one file of the export; None where the engine gave rows in another order."""
+    file = rows.export.files[number]
+    # Of each go its own: one that was given up may still be writing.
+    part = folder.with_name(f"{folder.name}.{number:07}.{uuid.uuid4().hex}")
+    part.mkdir()
+    with connect(bounds, part.with_name(f"{part.name}.spill")) as connection:
+        held = pq.read_table(met)
+        connection.register("met_tags_arrow", held)
+        connection.execute("CREATE TEMP TABLE met_tags AS SELECT * FROM met_tags_arrow")
+        connection.unregister("met_tags_arrow")
+        whole = replace(rows, met=replace(rows.met, canonical=held.select(rows.met.canonical.column_names)))
+        done = _here(connection, whole, as_written, [(file, pq.read_schema(file.path))], part)
+    return part if done else None
 
 
 @contextmanager

@@ -38,6 +38,11 @@ def connect(engine: EngineSettings, spill: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def of_one_task(engine: EngineSettings) -> EngineSettings:
+    """The bounds of one of several parts of a piece of work: another machine gives it a core."""
+    return engine.model_copy(update={"threads": 1})
+
+
 def require_address_space(engine: EngineSettings) -> None:
     """With too little address space libraries end the process in the middle of a piece of work, without a word.
 

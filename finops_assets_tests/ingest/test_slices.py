@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 Write = Callable[[Site], None]
 DAYS = [f"2026-09-{day:02}" for day in range(1, 8)]
+BY_MONTH = 'files, period_pattern: "(?P<year>\\\\d{4})-(?P<month>\\\\d{2})"'
 TAGS = ['{"team": "core"}', '{"team": "web", "env": "prod"}', "", "[not tags", '{"squad": "core-team"}']
 
 
@@ -102,7 +103,7 @@ CASES: Mapping[str, tuple[Write, bool]] = {
 
 def landed(folder: Path, write: Write) -> tuple[dict[str, Any], Path]:
     """What the ledger says of a delivery's days, and where its slices lie."""
-    site = Site(folder, extra="", layout='files, period_pattern: "(?P<year>\\\\d{4})-(?P<month>\\\\d{2})"')
+    site = Site(folder, extra="", layout=BY_MONTH)
     write(site)
     [entry] = site.land()
     assert entry.state == "live", entry.reason

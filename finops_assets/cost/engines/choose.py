@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from finops_assets.base.errors import FinopsError, install
+from finops_assets.base.spread import Spread
 from finops_assets.base.text import bytes_of
 from finops_assets.cost.engines.duckdb_here import DuckDBHere
 from finops_assets.cost.engines.engine import Engine
@@ -65,6 +66,20 @@ def engine_of(bounds: EngineSettings, lake: Lake) -> Engine:
 
             remote = Spark(session_on(bounds.run_on), lake)
     return Elsewhere(remote, lake)
+
+
+def spread_of(bounds: EngineSettings) -> Spread | None:
+    """Who else can land large deliveries: the workers of a Spark, else nobody.
+
+    Raises:
+        FinopsError: its extra is not installed.
+    """
+    if bounds.kind != "spark" or not bounds.run_on:
+        return None
+    require_extra(bounds)
+    from finops_assets.cost.engines.spark import SparkSpread
+
+    return SparkSpread(bounds.run_on)
 
 
 def _is_there(package: str) -> bool:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import shutil
 import socket
+import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
@@ -39,6 +41,7 @@ from pyspark.sql.types import (
 )
 
 from finops_assets.base.errors import FinopsError, LakeError
+from finops_assets.base.spread import Found, Part
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.focus.money import SCALE
 from finops_assets.ingest.reading.export_table import all_columns
@@ -207,6 +210,51 @@ class Spark:
         )
 
 
+class SparkSpread:
+    """A `Spread` on a master: each part is a task of its own, in a Python of the workers that has this project.
+
+    The session is made when there is work: a night without a large delivery needs none.
+    """
+
+    least_bytes = 64 << 20
+
+    def __init__(self, master: str) -> None:
+        self.master = master
+
+    def __call__(self, work: Callable[[Part], Found], parts: Sequence[Part]) -> list[Found]:
+        """Of one that a worker was lost with, Spark begins anew elsewhere.
+
+        Raises:
+            FinopsError: the workers' Python lacks this project, or is of another version.
+        """
+        if not parts:
+            return []
+        context: Any = session_on(self.master).sparkContext
+        try:
+            found = context.parallelize(list(parts), len(parts)).map(partial(_answered, work)).collect()
+        except Py4JError as error:
+            told = str(error)
+            if "ModuleNotFoundError" in told or "PYTHON_VERSION_MISMATCH" in told:
+                raise FinopsError(
+                    f"{_setting(context.master)}, and its workers' Python cannot land deliveries ({_last_line(told)}): give"
+                    " them one of this version with this project in it, and name it in spark.pyspark.python of"
+                    " spark-defaults.conf; facts and rollup need none"
+                ) from error
+            raise FinopsError(f"Spark, {context.master}: a task of landing failed: {_last_line(told)}") from error
+        for answer in found:
+            if isinstance(answer, Exception):
+                raise answer
+        return list(found)
+
+
+def _answered(work: Callable[[Part], Found], part: Part) -> Found | Exception:
+    """Its error is handed on as it is: Spark would try it again, and then tell it as text."""
+    try:
+        return work(part)
+    except Exception as error:
+        return error
+
+
 def session_on(master: str) -> SparkSession:
     """This process's session on a master, made when first asked for, stopped when the process ends.
 
@@ -221,6 +269,8 @@ def session_on(master: str) -> SparkSession:
         if not _running:
             _require_java(master)
             _require_master(master)
+            # Where nobody has said which Python the workers have, it is this one's path: so it is on one machine.
+            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
             # Nothing is kept there, but Spark makes the folder, else in the current one.
             scratch = Path(tempfile.gettempdir()) / f"finops-spark-{os.getpid()}"
             unnamed: Any = SparkSession.builder
@@ -308,6 +358,13 @@ def _setting(master: str) -> str:
 
 def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0][:300]
+
+
+def _last_line(text: str) -> str:
+    """Of a traceback of Python within one of Java: what Python said."""
+    lines = [line.strip() for line in text.splitlines()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|MISMATCH)\b", line) and "py4j" not in line]
+    return (named or [_first_line(text)])[0][:300]
 
 
 def _uri(path: Path) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from finops_assets.base.errors import FinopsError, LakeError
 from finops_assets.base.secrets import without_secrets
 from finops_assets.base.text import markdown
+from finops_assets.cost.engines.choose import spread_of
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.keys import DATA_VERSION
@@ -77,7 +78,13 @@ def deliveries_asset(source: Source, owner: str) -> dg.AssetsDefinition:
         settings = platform.settings
         with tried_once():
             entries = land_source(
-                platform.lake, settings.engine, source, settings.first_day, context.log.info, settings.plausibility
+                platform.lake,
+                settings.engine,
+                source,
+                settings.first_day,
+                context.log.info,
+                settings.plausibility,
+                spread_of(settings.engine),
             )
         for entry in entries:
             if entry.state in ("waiting", "refused"):

@@ -4,6 +4,7 @@ import dagster as dg
 
 from finops_assets.base.secrets import without_secrets
 from finops_assets.base.text import markdown
+from finops_assets.cost.engines.choose import spread_of
 from finops_assets.graph.assets.deliveries import INGESTION_RETRY, deliveries_key, landed, landing_pool, tried_once
 from finops_assets.graph.assets.describe import cost_by_currency, cost_figures, file_list, repair_counts
 from finops_assets.graph.keys import raw_key
@@ -45,11 +46,18 @@ def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) ->
         settings = platform.settings
         days = run_days(context.op_execution_context)
         with tried_once():
+            spread = spread_of(settings.engine)
             land_source(
-                platform.lake, settings.engine, source, settings.first_day, context.log.info, settings.plausibility
+                platform.lake,
+                settings.engine,
+                source,
+                settings.first_day,
+                context.log.info,
+                settings.plausibility,
+                spread,
             )
             context.log_event(landed(platform, source))
-            composed = compose_days(platform.lake, settings.engine, source, days, settings.deadline(source))
+            composed = compose_days(platform.lake, settings.engine, source, days, settings.deadline(source), spread)
         generations = {g.scope: g for g in Ledger(platform.lake, source.name).all_live()}
         for day in composed:
             holding = [g for g in generations.values() if day.day in g.days]

@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
 
 from finops_assets.base.errors import DeliveryRefused
 from finops_assets.base.interrupts import stopped_by_signals
+from finops_assets.base.spread import Spread
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus import money
 from finops_assets.focus.specification import Column, canonical_name, columns
@@ -39,7 +41,8 @@ from finops_assets.ingest.reading.spelling import (
     without_empty_rows,
     without_null_words,
 )
-from finops_assets.storage.duck import file_list, one_file, threads
+from finops_assets.settings.engine import EngineSettings
+from finops_assets.storage.duck import connect, file_list, one_file, threads
 
 
 def open_export(
@@ -50,13 +53,15 @@ def open_export(
     keys: Sequence[str],
     staging: Path,
     nulls: Sequence[str] = NULL_SPELLINGS,
+    spread: tuple[Spread, EngineSettings] | None = None,
 ) -> ExportTable:
     """Open a delivery's files below `root`, each by itself; what the engine cannot read in place is staged below `staging`.
 
     A name is data: a file is read under a number, and a provider's column of a name that is ours is kept as x_<name>.
 
     `nulls` are the texts that stand for no value, in any case; what they stood in is counted, and so are rows without
-    any value, which are left out. With the empty text alone everything is left as it was written.
+    any value, which are left out. With the empty text alone everything is left as it was written. `spread`: who opens
+    the files elsewhere, each within these bounds; `root` and `staging` must be seen there.
 
     Raises:
         DeliveryRefused: a file is not what its name says, is cut off, could be read in two ways, or a CSV row is broken.
@@ -65,17 +70,19 @@ def open_export(
     staging = staging / "opened"
     staging.mkdir(parents=True, exist_ok=True)
 
-    def open_part(numbered: tuple[int, str]) -> Part:
-        number, key = numbered
-        name = key.lower()
-        json_lines = open_json_lines if name.endswith((".jsonl", ".jsonl.gz")) else open_csv
-        open_file = open_parquet if name.endswith(".parquet") else json_lines
-        with stopped_by_signals(connection.cursor()) as cursor:
-            return open_file(cursor, source, scope, root / key, key, number, staging)
+    opening = _Opening(source, scope, root, staging)
 
-    # A compressed file is unpacked by one thread, whatever the engine has.
-    with ThreadPoolExecutor(threads(connection)) as pool:
-        parts = list(pool.map(open_part, enumerate(keys)))
+    def open_here(numbered: tuple[int, str]) -> Part:
+        with stopped_by_signals(connection.cursor()) as cursor:
+            return opening.part(cursor, numbered)
+
+    if spread:
+        elsewhere, bounds = spread
+        parts = elsewhere(partial(opening.elsewhere, bounds), list(enumerate(keys)))
+    else:
+        # A compressed file is unpacked by one thread, whatever the engine has.
+        with ThreadPoolExecutor(threads(connection)) as pool:
+            parts = list(pool.map(open_here, enumerate(keys)))
     parts = alike(connection, source, scope, parts, staging)
     sql = _together(parts, keys)
     try:
@@ -101,6 +108,27 @@ def open_export(
     names = [name for name in types if name not in (SOURCE_FILE, SOURCE_ROW)]
     sql, empty = without_empty_rows(connection, sql, names, folded.get("ChargePeriodStart"))
     return ExportTable(sql, types, (*counted, *words, *empty), files=files if sql == plain else ())
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """How each file of a delivery is opened, by its number and key."""
+
+    source: str
+    scope: str
+    root: Path
+    staging: Path
+
+    def part(self, connection: duckdb.DuckDBPyConnection, numbered: tuple[int, str]) -> Part:
+        number, key = numbered
+        name = key.lower()
+        json_lines = open_json_lines if name.endswith((".jsonl", ".jsonl.gz")) else open_csv
+        open_file = open_parquet if name.endswith(".parquet") else json_lines
+        return open_file(connection, self.source, self.scope, self.root / key, key, number, self.staging)
+
+    def elsewhere(self, bounds: EngineSettings, numbered: tuple[int, str]) -> Part:
+        with connect(bounds, self.staging / f"spill-{numbered[0]}") as connection:
+            return self.part(connection, numbered)
 
 
 def _together(parts: Sequence[Part], keys: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -55,6 +55,15 @@ class Cluster:
     master: str
     page: str
     workers: list[subprocess.Popen[bytes]]
+    start_worker: Callable[[], None]
+
+    def complete(self) -> None:
+        """Two workers, whichever were killed before."""
+        while sum(worker.poll() is None for worker in self.workers) < 2:
+            self.start_worker()
+        deadline = time.monotonic() + READY_SECONDS
+        while self.alive() < 2 and time.monotonic() < deadline:
+            time.sleep(0.2)
 
     def alive(self) -> int:
         """How many workers the master knows to be alive."""
@@ -91,11 +100,15 @@ def spark_cluster(folder: Path, workers: int = 2, cores: int = 1, memory: str = 
         port, page = free_port(), free_port()
         place = ["--host", "127.0.0.1", "--port", str(port), "--webui-port", str(page)]
         start("org.apache.spark.deploy.master.Master", *place)
-        cluster = Cluster(f"spark://127.0.0.1:{port}", f"http://127.0.0.1:{page}", [])
-        for number in range(workers):
+        cluster = Cluster(f"spark://127.0.0.1:{port}", f"http://127.0.0.1:{page}", [], lambda: start_worker())
+
+        def start_worker() -> None:
             sized = ["--host", "127.0.0.1", "--cores", str(cores), "--memory", memory, "--webui-port", "0"]
-            own = ["--work-dir", str(folder / f"worker-{number}"), cluster.master]
+            own = ["--work-dir", str(folder / f"worker-{len(cluster.workers)}"), cluster.master]
             cluster.workers.append(start("org.apache.spark.deploy.worker.Worker", *sized, *own))
+
+        for _ in range(workers):
+            start_worker()
         deadline = time.monotonic() + READY_SECONDS
         while _alive(cluster) < workers:
             if time.monotonic() > deadline or any(process.poll() is not None for process in started):

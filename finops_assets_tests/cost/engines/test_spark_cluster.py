@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import os
 import shutil
+import venv
 from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import dagster as dg
+import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from finops_assets.base.errors import FinopsError, LakeError
+from finops_assets.base.spread import Spread
+from finops_assets.ingest.landing import land_source
+from finops_assets.ingest.raw_days import compose_days
+from finops_assets.storage.day_files import raw_relation
+from finops_assets_tests.conftest import Site
 from finops_assets_tests.cost.engines.conftest import FIRST, LAST, OF_DEMO, UNTAGGED, Demonstration, held, judged
 from finops_assets_tests.cost.engines.spark_cluster import FOR_TESTS, Cluster, spark_cluster, spark_configured
 from finops_assets_tests.emulators import free_port
+from finops_assets_tests.ingest.test_slices import BY_MONTH, charges, in_types
+from finops_assets_tests.ingest.test_slices import DAYS as OF_SLICES
 from finops_assets_tests.running import SOURCES, Graph, Run
 
 if not os.environ.get("FINOPS_TEST_ENGINES"):
@@ -113,10 +126,73 @@ def test_a_worker_is_killed_in_the_middle_and_the_result_is_right(
     no_halves(graph)
 
 
+def large_delivery(folder: Path) -> None:
+    """Four Parquet files of a month, days in no order."""
+    (folder / "exports" / "2026-09").mkdir(parents=True)
+    rows = charges(4 * 20_000)
+    for number in range(4):
+        table = in_types(rows[20_000 * number : 20_000 * (number + 1)], number)
+        pq.write_table(table, folder / "exports" / "2026-09" / f"part-{number}.parquet")
+
+
+def landed(folder: Path, spread: Spread | None) -> tuple[Any, list[tuple[Any, ...]]]:
+    """What the ledger says of the delivery, and every row of its raw days."""
+    site = Site(folder, layout=BY_MONTH)
+    p, days = site.platform, [date.fromisoformat(day) for day in OF_SLICES]
+    [entry] = land_source(p.lake, p.settings.engine, site.source, p.settings.first_day, spread=spread)
+    assert entry.state == "live", entry.reason
+    compose_days(p.lake, p.settings.engine, site.source, days, spread=spread)
+    with duckdb.connect() as connection:
+        connection.execute("SET timezone = 'UTC'")
+        relation = raw_relation(p.lake.day_files("raw", ["bill"], days))
+        rows = connection.execute(f"FROM {relation} ORDER BY source_file, source_row").fetchall()
+    assert list((p.lake.root / ".work").iterdir()) == []
+    return (entry.rows, entry.days, entry.repairs, entry.columns), rows
+
+
+def test_workers_whose_python_lacks_the_project_are_told_of(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spark.SparkSpread, "least_bytes", 0)
+    large_delivery(tmp_path)
+    spark.stop_session()
+    plain = tmp_path / "python"
+    venv.create(plain)
+    monkeypatch.setenv("PYSPARK_PYTHON", str(plain / "bin" / "python"))
+    with pytest.raises(
+        FinopsError, match=r"workers' Python cannot land deliveries \(ModuleNotFoundError.*spark.pyspark"
+    ):
+        landed(tmp_path, spark.SparkSpread(cluster.master))
+    spark.stop_session()
+
+
+def test_a_large_delivery_is_landed_by_the_workers_also_where_one_is_killed_meanwhile(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spark.SparkSpread, "least_bytes", 0)
+    for name in ("here", "there"):
+        large_delivery(tmp_path / name)
+    expected = landed(tmp_path / "here", None)
+    assert len(expected[1]) == 80_000
+    cluster.complete()
+    found: list[Any] = []
+    work = Thread(target=lambda: found.append(landed(tmp_path / "there", spark.SparkSpread(cluster.master))))
+    work.start()
+    # A file's days, in a folder of their own until all are done.
+    while not list((tmp_path / "there" / "lake").glob(".work/*/days.*/charge_date=*/*.parquet")) and work.is_alive():
+        work.join(0.01)
+    assert work.is_alive(), "it was killed while slices were written"
+    cluster.kill(1)
+    work.join()
+    assert found == [expected]
+
+
 def test_a_cluster_without_workers_is_told_of(
     demonstration: Demonstration, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, other_history: dg.DagsterInstance
 ) -> None:
-    cluster.kill(1)
+    for number, worker in enumerate(cluster.workers):
+        if worker.poll() is None:
+            cluster.kill(number)
     spark.stop_session()
     monkeypatch.setattr(spark, "WORKER_PATIENCE_SECONDS", 2.0)
     with pytest.raises(FinopsError, match=r"master answers, but no worker took the application within 2 s: none is"):
