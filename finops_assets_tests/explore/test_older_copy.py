@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from finops_assets.storage.published_copy import columns_held, lacking, read_cop
 from finops_assets.tables import declarations
 from finops_assets_tests.explore.served import published_platform
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 NOT_THERE = {
     "main.unit_costs": ("most_per_unit", "most_percent", "usual_per_unit", "unusual"),
     "main.budget_evaluations": ("dimensions", "threshold_percent"),
@@ -34,10 +37,14 @@ NOT_THERE = {
 TABLES_NOT_THERE = {"waste": "waste was not looked for yet", "commitment_use": "commitments were not looked at yet"}
 
 
-@pytest.fixture
-def older(tmp_path: Path) -> Platform:
-    """The platform with a published copy of which tables and columns are taken away."""
-    platform = published_platform(tmp_path)
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """The platform with a published copy of which tables and columns are taken away: to be read alone."""
+    return made_older(tmp_path_factory.mktemp("older"))
+
+
+def made_older(folder: Path) -> Platform:
+    platform = published_platform(folder)
     with duckdb.connect(str(platform.settings.published)) as connection:
         for table, columns in NOT_THERE.items():
             held = {name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()}
@@ -52,26 +59,6 @@ def older(tmp_path: Path) -> Platform:
 def lacks(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
     held = columns_held(connection)
     return {(table.name, column.name) for table, columns in held.items() for column in lacking(table, columns)}
-
-
-def test_columns_of_later_are_null_everywhere_until_it_is_published_anew(older: Platform) -> None:
-    published = older.settings.published
-    with duckdb.connect(str(published), read_only=True) as connection:
-        lacked = lacks(connection)
-    assert {("unit_costs", "unusual"), ("budget_evaluations", "dimensions"), ("forecast", "high80")} <= lacked
-    with read_copy(published) as connection:
-        assert lacks(connection) == set()
-        unknown = "count(*) FILTER (most_per_unit IS NULL AND effective_per_unit IS NOT NULL)"
-        [(rows, nulls)] = connection.execute(f"SELECT count(effective_per_unit), {unknown} FROM unit_costs").fetchall()
-        assert rows == nulls > 0
-        # A view that the copy has reads the copy's own tables.
-        assert connection.execute("SELECT sum(accrued_cost) FROM daily_accrued_cost").fetchall() != [(None,)]
-    with narrowed(published, Reach(frozenset({("shop", "web")}))) as connection:
-        held = {name for name, *_ in connection.execute("DESCRIBE unit_costs").fetchall()}
-        assert held == {column.name for column in declarations.table("unit_costs").columns}
-    older.warehouse.publish(older.lake, older.settings.dimensions)
-    with duckdb.connect(str(published), read_only=True) as connection:
-        assert lacks(connection) == set()
 
 
 def test_every_command_answers_or_says_what_is_not_there(older: Platform) -> None:
@@ -124,7 +111,7 @@ def test_every_page_and_question_answers_or_says_what_is_not_there(older: Platfo
 def test_facts_that_are_not_beside_the_copy_are_told_of(older: Platform, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere" / "p.duckdb"
     moved.parent.mkdir()
-    older.settings.published.rename(moved)
+    shutil.copy(older.settings.published, moved)
     client = TestClient(
         application(older.settings.model_copy(update={"published": moved})), "http://127.0.0.1:8070",
         client=("127.0.0.1", 1),
@@ -132,3 +119,24 @@ def test_facts_that_are_not_beside_the_copy_are_told_of(older: Platform, tmp_pat
     answer = client.get("/teams?by=ServiceName")
     assert answer.status_code == 503
     assert "finops publish" in answer.text
+
+
+def test_columns_of_later_are_null_everywhere_until_it_is_published_anew(tmp_path: Path) -> None:
+    older = made_older(tmp_path)
+    published = older.settings.published
+    with duckdb.connect(str(published), read_only=True) as connection:
+        lacked = lacks(connection)
+    assert {("unit_costs", "unusual"), ("budget_evaluations", "dimensions"), ("forecast", "high80")} <= lacked
+    with read_copy(published) as connection:
+        assert lacks(connection) == set()
+        unknown = "count(*) FILTER (most_per_unit IS NULL AND effective_per_unit IS NOT NULL)"
+        [(rows, nulls)] = connection.execute(f"SELECT count(effective_per_unit), {unknown} FROM unit_costs").fetchall()
+        assert rows == nulls > 0
+        # A view that the copy has reads the copy's own tables.
+        assert connection.execute("SELECT sum(accrued_cost) FROM daily_accrued_cost").fetchall() != [(None,)]
+    with narrowed(published, Reach(frozenset({("shop", "web")}))) as connection:
+        held = {name for name, *_ in connection.execute("DESCRIBE unit_costs").fetchall()}
+        assert held == {column.name for column in declarations.table("unit_costs").columns}
+    older.warehouse.publish(older.lake, older.settings.dimensions)
+    with duckdb.connect(str(published), read_only=True) as connection:
+        assert lacks(connection) == set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +24,7 @@ from finops_assets.judge.reconciliation.overlap import compare_sources
 from finops_assets.platform import Platform
 from finops_assets.settings.load import parse_settings
 from finops_assets.storage.day_files import facts_relation
-from finops_assets.storage.ledger import Ledger
+from finops_assets.storage.ledger import Generation, Ledger
 from finops_assets_tests.running import DIMENSIONS
 
 FIRST, END = date(2026, 9, 1), date(2026, 9, 11)
@@ -32,17 +32,39 @@ REFERENCE = DIALECTS[0]
 ADDED = "added by the test"
 DERIVED = ("department", "department_key", "team", "team_key", "environment", "environment_key", "cost_center")
 NAMES = [dialect.name for dialect in DIALECTS]
+SHORT = ("azure", "spreadsheet")
+"""Those that differ in versions and types, and in how everything is written: each other one lands a file more."""
+others = pytest.mark.parametrize(
+    "dialect",
+    [pytest.param(d, id=d.name, marks=() if d.name in SHORT else pytest.mark.long) for d in DIALECTS[1:]],
+)
 
 
 @dataclass
 class Told:
-    """The platform that holds the estate once per dialect, and the estate."""
+    """The platform that holds the estate once per dialect that was asked for, and the estate."""
 
     platform: Platform
     estate: Estate
     connection: duckdb.DuckDBPyConnection
+    root: Path
+    landed: dict[str, Generation] = field(default_factory=dict)
+
+    def in_dialect(self, dialect: Dialect) -> Generation:
+        """Told, landed and made facts of, once."""
+        if dialect.name not in self.landed:
+            retell(self.connection, "charges", dialect, self.root / dialect.name)
+            lake, engine, days = self.platform.lake, self.platform.settings.engine, days_between(FIRST, END)
+            source = self.platform.settings.source(dialect.name)
+            [landed] = land_source(lake, engine, source, FIRST)
+            assert landed.state == "live", landed.reason
+            compose_days(lake, engine, source, days)
+            build_facts(lake, engine, self.platform.rules, [dialect.name], days)
+            self.landed[dialect.name] = landed
+        return self.landed[dialect.name]
 
     def facts(self, dialect: Dialect) -> str:
+        self.in_dialect(dialect)
         days = days_between(FIRST, END)
         return facts_relation(self.platform.lake.day_files("facts", [dialect.name], days))
 
@@ -54,30 +76,20 @@ class Told:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     root = tmp_path_factory.mktemp("dialects")
-    days = days_between(FIRST, END)
-    with Estate(EstateSpec(FIRST, days[-1], 3_000), root / "estate") as estate, duckdb.connect() as connection:
+    with Estate(EstateSpec(FIRST, days_between(FIRST, END)[-1], 3_000), root / "estate") as estate:
         estate.deliver("aws", "2026-09")
-        connection.execute("SET timezone = 'UTC'")
-        charges = _charges(connection, root / "estate" / "aws")
-        for dialect in DIALECTS:
-            retell(connection, charges, dialect, root / dialect.name)
         sources = "".join(f"  - {{name: {name}, uri: {name}, layout: files}}\n" for name in NAMES)
-        platform = Platform(
-            parse_settings(
-                f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n{sources}{DIMENSIONS}",
-                root / "finops.yaml",
-            )
+        settings = parse_settings(
+            f"first_day: {FIRST}\nlake: lake\nwarehouse: w.duckdb\npublished: p.duckdb\nsources:\n{sources}{DIMENSIONS}",
+            root / "finops.yaml",
         )
-        settings = platform.settings
-        for source in settings.sources:
-            [landed] = land_source(platform.lake, settings.engine, source, FIRST)
-            assert landed.state == "live", landed.reason
-            compose_days(platform.lake, settings.engine, source, days)
-        build_facts(platform.lake, settings.engine, platform.rules, NAMES, days)
-        yield Told(platform, estate, connection)
+        with duckdb.connect() as connection:
+            connection.execute("SET timezone = 'UTC'")
+            _charges(connection, root / "estate" / "aws")
+            yield Told(Platform(settings), estate, connection, root)
 
 
-def _charges(connection: duckdb.DuckDBPyConnection, folder: Path) -> str:
+def _charges(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """The estate's charges with exact amounts, as a table."""
     scan = f"read_parquet('{folder}/**/*.parquet', hive_partitioning = false)"
     exact = [
@@ -94,7 +106,6 @@ def _charges(connection: duckdb.DuckDBPyConnection, folder: Path) -> str:
             'Correction' AS ChargeClass, '{ADDED}' AS ChargeDescription) FROM charges WHERE Tags IS NOT NULL LIMIT 2
         """
     )
-    return "charges"
 
 
 def test_what_is_told_is_the_estate(told: Told) -> None:
@@ -114,7 +125,7 @@ def test_what_is_told_is_the_estate(told: Told) -> None:
     assert {tuple(row[:5]): tuple(row[5:]) for row in found} == truth
 
 
-@pytest.mark.parametrize("dialect", DIALECTS[1:], ids=NAMES[1:])
+@others
 def test_a_dialect_gives_the_same_facts_to_the_last_digit(told: Told, dialect: Dialect) -> None:
     # ProviderName and PublisherName are as written, and not in every version; the participants that follow are.
     names = [n for n in REFERENCE.focus_columns if n in dialect.focus_columns]
@@ -126,22 +137,40 @@ def test_a_dialect_gives_the_same_facts_to_the_last_digit(told: Told, dialect: D
     assert expected - found == Counter()
 
 
-@pytest.mark.parametrize("dialect", DIALECTS[1:], ids=NAMES[1:])
+@others
 def test_reconciling_a_dialect_with_another_validates_every_day(told: Told, dialect: Dialect) -> None:
+    told.in_dialect(REFERENCE)
+    told.in_dialect(dialect)
     found = compare_sources(told.platform, REFERENCE.name, dialect.name, days_between(FIRST, END))
     assert len(found.validated) == 10
     assert found.reconciles
     assert sum(found.units["billed_difference"]) == sum(found.units["effective_difference"]) == Decimal(0)
 
 
-def test_what_had_to_be_repaired_is_counted(told: Told) -> None:
+REPAIRED = {
+    "aws": set(),
+    "gcp": set(),
+    "focus_1_3": set(),
+    "spaced_nulls": {"time_spelling", "null_spelling"},
+    "folded": {"closed_value_spelling"},
+    "azure": {"time_spelling"},
+    "oci": {"time_spelling", "dialect", "closed_value_renamed"},
+}
+AT_LEAST = {"spreadsheet": {"slashed_date", "number_spelling", "null_spelling"}}
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        pytest.param(d, id=d.name, marks=() if d.name in (REFERENCE.name, *SHORT) else pytest.mark.long)
+        for d in DIALECTS
+        if d.name in REPAIRED | AT_LEAST
+    ],
+)
+def test_what_had_to_be_repaired_is_counted(told: Told, dialect: Dialect) -> None:
     """Same facts, but not in silence: how each dialect writes is in its ledger."""
-    rules = {}
-    for name in NAMES:
-        [landed] = Ledger(told.platform.lake, name).all_live()
-        rules[name] = {repair.partition(" ")[0] for repair in landed.repairs}
-    assert rules["aws"] == rules["gcp"] == rules["focus_1_3"] == set()
-    assert rules["spaced_nulls"] == {"time_spelling", "null_spelling"}
-    assert rules["folded"] == {"closed_value_spelling"}
-    assert {"slashed_date", "number_spelling", "null_spelling"} <= rules["spreadsheet"]
-    assert rules["azure"] == rules["oci"] - {"dialect", "closed_value_renamed"} == {"time_spelling"}
+    told.in_dialect(dialect)
+    [landed] = Ledger(told.platform.lake, dialect.name).all_live()
+    rules = {repair.partition(" ")[0] for repair in landed.repairs}
+    assert rules == REPAIRED.get(dialect.name, rules)
+    assert rules >= AT_LEAST.get(dialect.name, set())
