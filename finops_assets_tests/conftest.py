@@ -6,13 +6,14 @@ import csv
 import gc
 import io
 import os
+import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy
-from _pytest.doctest import DoctestModule
 from alembic.script import ScriptDirectory
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
@@ -37,8 +37,9 @@ from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
 from finops_assets.settings.load import parse_settings
 from finops_assets.settings.sources import Source
+from finops_assets.storage import duck
 from finops_assets.storage.ledger import Generation, Ledger
-from finops_assets_tests import shared
+from finops_assets_tests import instances, shared
 
 # Where CI starts this in the background, each step of each run would wait for its log's `tail`.
 heed_signals()
@@ -74,21 +75,39 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(partial(shutil.rmtree, os.environ[shared.FOLDER], ignore_errors=True))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
-    """Examples are in the docstrings of the package: to look for them in the tests takes each process a second."""
-    return [collector for collector in (yield) if not isinstance(collector, DoctestModule)]
-
-
 SLOW = ("Graph", "persistent_instance", "dagster_dev", "subprocess", "Estate", "s3_endpoint", "postgres_server")
-"""What a module has that runs the graph, starts a process or a server, or makes an estate of bills."""
+"""What a module imports that runs the graph, starts a process or a server, or makes an estate of bills."""
+_IS_SLOW = re.compile(
+    rf"^(?:from|import|    )\b.*\b(?:{'|'.join(SLOW)})\b|^pytestmark = pytest\.mark\.slow", re.MULTILINE
+)
+
+
+@cache
+def is_slow(file: Path) -> bool:
+    """Modules with such things are slow: `make test-fast` leaves them out."""
+    return bool(_IS_SLOW.search(file.read_text(encoding="utf-8")))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What is left out is not even imported: that takes each process longer than its tests."""
+    without = "not slow" in config.option.markexpr
+    return (without and collection_path.name.startswith("test_") and is_slow(collection_path)) or None
+
+
+BEGIN_WITH = (
+    "graph/test_ui.py", "faults/test_cut.py", "graph/test_month.py", "graph/test_daemon.py", "graph/test_postgres.py",
+    "graph/test_follow.py", "base/test_waiting.py", "cli/test_cli.py", "graph/test_gates_in_runs.py", "graph/test_graph.py",
+    "explore/test_access.py", "graph/test_mutations.py", "storage/test_remote_lake.py", "evaluate/test_focus_export.py",
+    "judge/test_warehouse_behind.py", "ingest/test_bad_input.py",
+)  # fmt: skip
+"""What takes longest, much of it waiting for daemons: begun last, each would be one worker's while the others have ended."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules with such things are slow: `make test-fast` leaves them out."""
+    place = {Path(__file__).parent / name: n for n, name in enumerate(BEGIN_WITH)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
     for item in items:
-        module = getattr(item, "module", None)
-        if any(hasattr(module, name) for name in SLOW):
+        if is_slow(item.path) and item.path.name.startswith("test_"):
             item.add_marker("slow")
 
 
@@ -139,6 +158,14 @@ def history_made_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScriptDirectory, "from_config", _migrations)
         patch.setattr(SqliteEventLogStorage, "_initdb", _make_tables)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engine_made_once() -> Iterator[None]:
+    """DuckDB makes its catalog of functions anew for each instance: connections of the pipeline in memory share some."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duck, "duckdb", instances.Engine())
         yield
 
 
@@ -299,8 +326,7 @@ class Site:
         """These columns of a day, in the order of the export's rows."""
         relation = f"read_parquet({literal(str(self.file(layer, day)))}, hive_partitioning = false)"
         query = f"SELECT {', '.join(columns)} FROM {relation} ORDER BY source_file, source_row"
-        with duckdb.connect() as connection:
-            return connection.execute(query).fetchall()
+        return duckdb.execute(query).fetchall()
 
     def value(self, day: str, column: str, layer: str = "raw") -> Any:
         """A column of a day's one row."""

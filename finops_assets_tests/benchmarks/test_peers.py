@@ -14,6 +14,8 @@ from benchmarks.peers.__main__ import Run, compared
 from benchmarks.peers.answers import MARK
 from benchmarks.platform import deliver
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 
 @pytest.fixture(scope="module")
 def true(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:

@@ -13,6 +13,8 @@ from finops_assets.cli.program import app
 from finops_assets.cost.coverage import Covered, enter_coverage
 from finops_assets_tests.conftest import Site, focus_row
 
+pytestmark = pytest.mark.slow  # by its time, not by what it needs
+
 DAYS = tuple(f"2026-09-{n:02}" for n in range(1, 5))
 SHIPPED = Path(__file__).parents[2]
 HELD = date(2026, 9, 3)

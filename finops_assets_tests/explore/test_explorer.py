@@ -19,7 +19,6 @@ from urllib.request import Request, urlopen
 import hypothesis
 import pyarrow.parquet as pq
 import pytest
-import schemathesis
 from hypothesis import given
 from typer.testing import CliRunner
 
@@ -325,6 +324,8 @@ def test_what_one_costs_is_drawn_and_exact(here: Served, browser: Browser) -> No
 
 @pytest.mark.long
 def test_whatever_the_description_of_the_api_allows_is_answered_as_it_says(here: Served) -> None:
+    import schemathesis  # a second for each process that collects the tests
+
     described = schemathesis.openapi.from_url(f"{here.address}/api/v1/openapi.json")
     operations = [found.ok() for found in described.get_all_operations()]
     assert {operation.path for operation in operations} >= {
