@@ -542,7 +542,7 @@ def _split(
         _require_charge_period(connection, source, delivery, export, written)
         marketplace = marketplace_charges(connection, export)
         tags = raw_tags(export)
-        met = read_tag_sets(connection, export, tags)
+        met = read_tag_sets(connection, export, tags, elsewhere)
         write_slices(connection, canonical_rows(export, tags.join, met, written, marketplace), folder, elsewhere)
         also = [n for n in export.other_columns if not _OF_THE_EXPORT.search(n)]
         days = slice_totals(connection, folder, also, elsewhere)

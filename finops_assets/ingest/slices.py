@@ -34,10 +34,11 @@ from finops_assets.ingest.reading.export_table import (
     canonical_type,
     map_column,
     repairs_json,
+    rows_of_file,
 )
 from finops_assets.ingest.reading.participants import with_participants
 from finops_assets.ingest.reading.parts import READ_AHEAD_BYTES, not_implemented
-from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, PlainFile
+from finops_assets.ingest.reading.relation import ROW, SOURCE_FILE, SOURCE_ROW, ExportTable, PlainFile
 from finops_assets.ingest.reading.spelling import AS_SPECIFIED, Spelling
 from finops_assets.ingest.tag_register import TOLD_OF_TAGS, MetTagSets
 from finops_assets.settings.engine import EngineSettings
@@ -56,8 +57,6 @@ OPEN_DAYS = 100
 TAGS = ("Tags", "AllocatedTags", "tag_set_id")
 DERIVED_TYPES = {"tag_set_id": "VARCHAR", SOURCE_FILE: "VARCHAR", SOURCE_ROW: "BIGINT", "repairs": "VARCHAR"}
 """Columns of the lake that no export has."""
-ROW = "finops_row"
-"""A row's place in its chunk."""
 EPOCH = date(1970, 1, 1)
 
 
@@ -204,7 +203,7 @@ def _here(
     days = _Days(folder, threads(connection))
     with _in_order(connection):
         for file, schema in files:
-            relation = _of_one_file(rows.export, file, schema)
+            relation = rows_of_file(rows.export, file)
             query = rows.made(relation, made, {"tag_place": "t.place", ROW: f"e.{ROW}"}, others)
             texts = _Texts(file.path, schema, sorted(set(as_written.names.values()) & set(schema.names)))
             seen = 0
@@ -331,18 +330,6 @@ class _Texts:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _of_one_file(export: ExportTable, file: PlainFile, schema: pa.Schema) -> str:
-    """SQL: one file's rows with the export's columns, and their place in the file."""
-    read = f"read_parquet({literal(one_file(file.path))}, hive_partitioning = false, file_row_number = true)"
-    added = [f"file_row_number AS {ROW}"]
-    if file.key is not None:
-        added += [f"{literal(file.key)} AS {SOURCE_FILE}", f"file_row_number + 1 AS {SOURCE_ROW}"]
-    held = {name.casefold() for name in (*schema.names, SOURCE_FILE, SOURCE_ROW)}
-    lacking = {name: kind for name, kind in export.types.items() if name.casefold() not in held}
-    added += [f"CAST(NULL AS {kind}) AS {identifier(name)}" for name, kind in lacking.items()]
-    return f"(SELECT * EXCLUDE (file_row_number), {', '.join(added)} FROM {read})"
 
 
 def _as_it_is(chunk: pa.Table, name: str, as_written: _AsWritten) -> pa.ChunkedArray:

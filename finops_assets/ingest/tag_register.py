@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finops_assets.base.errors import TagSetCollision
+from finops_assets.base.spread import Spread
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.tags import canonical_tags, tag_set_id
-from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable
+from finops_assets.ingest.reading.export_table import rows_of_file
+from finops_assets.ingest.reading.relation import SOURCE_FILE, SOURCE_ROW, ExportTable, PlainFile
+from finops_assets.settings.engine import EngineSettings
+from finops_assets.storage.duck import connect, file_list
 from finops_assets.storage.lake import Lake
 
 REGISTER_SCHEMA = pa.schema([("tag_set_id", pa.string()), ("Tags", pa.string()), ("AllocatedTags", pa.string())])
@@ -76,28 +82,25 @@ class MetTagSets:
     """tag_set_id, Tags and AllocatedTags of every row of `met_tags`, in the order of its `place`."""
 
 
-def read_tag_sets(connection: duckdb.DuckDBPyConnection, export: ExportTable, tags: RawTags) -> MetTagSets:
+def read_tag_sets(
+    connection: duckdb.DuckDBPyConnection,
+    export: ExportTable,
+    tags: RawTags,
+    spread: tuple[Spread, EngineSettings] | None = None,
+) -> MetTagSets:
     """Parse every distinct tag set of an export, once; leaves the join table `met_tags` in the connection.
 
     `met_tags`: k0…kn as `tags.keys`, place (its row, from 0), tag_set_id, "Tags" and "AllocatedTags" canonical, bad_tags and
     bad_allocated_tags (the text as written where it is not a tag set), nested_tags and nested_allocated_tags (the text as
     written where a value of it is an object or a list).
+
+    `spread`: who finds the sets of each file elsewhere, within these bounds; they are parsed here.
     """
-    grouped = ", ".join(f"{key} AS k{i}" for i, key in enumerate(tags.keys)) or "0 AS k0"
     width = max(len(tags.keys), 1)
-    by = [f"k{i}" for i in range(width)]
-    # Grouping keeps one number a set, where it was met first; its text is made once, when all are known.
-    files = connection.execute(f"SELECT DISTINCT {SOURCE_FILE} FROM ({export.sql})").fetchall()
-    listed = ", ".join(literal(name) for (name,) in files)
-    place = f"(CAST(list_position([{listed}], e.{SOURCE_FILE}) AS BIGINT) * {ROWS_A_FILE} + e.{SOURCE_ROW})"
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE first_met AS SELECT {', '.join(by)}, min(place) AS place"
-        f" FROM (SELECT {grouped}, {place} AS place FROM ({export.sql}) e) GROUP BY {', '.join(by)}"
-    )
-    found = connection.execute(
-        f"SELECT {', '.join(f'f.{k}' for k in by)}, {tags.texts[0]}, {tags.texts[1]}"
-        f" FROM ({export.sql}) e JOIN first_met f ON f.place = {place}"
-    )
+    if spread and len(export.files) > 1:
+        found = _met_elsewhere(connection, export, tags, spread)
+    else:
+        found = connection.execute(_met_query(connection, f"({export.sql})", tags))
     duplicated_keys = 0
 
     table: dict[str, list[Any]] = {f"k{i}": [] for i in range(width)}
@@ -141,6 +144,45 @@ def read_tag_sets(connection: duckdb.DuckDBPyConnection, export: ExportTable, ta
         duplicated_keys,
         canonical.select(["tag_set_id", "Tags", "AllocatedTags"]),
     )
+
+
+def _met_query(connection: duckdb.DuckDBPyConnection, rows: str, tags: RawTags) -> str:
+    """SQL: each distinct set of a relation of an export's rows once, by its keys, with its texts."""
+    grouped = ", ".join(f"{key} AS k{i}" for i, key in enumerate(tags.keys)) or "0 AS k0"
+    by = [f"k{i}" for i in range(max(len(tags.keys), 1))]
+    # Grouping keeps one number a set, where it was met first; its text is made once, when all are known.
+    files = connection.execute(f"SELECT DISTINCT {SOURCE_FILE} FROM {rows}").fetchall()
+    listed = ", ".join(literal(name) for (name,) in files)
+    place = f"(CAST(list_position([{listed}], e.{SOURCE_FILE}) AS BIGINT) * {ROWS_A_FILE} + e.{SOURCE_ROW})"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE first_met AS SELECT {', '.join(by)}, min(place) AS place"
+        f" FROM (SELECT {grouped}, {place} AS place FROM {rows} e) GROUP BY {', '.join(by)}"
+    )
+    return (
+        f"SELECT {', '.join(f'f.{k}' for k in by)}, {tags.texts[0]} AS own, {tags.texts[1]} AS allocated"
+        f" FROM {rows} e JOIN first_met f ON f.place = {place}"
+    )
+
+
+def _met_elsewhere(
+    connection: duckdb.DuckDBPyConnection, export: ExportTable, tags: RawTags, spread: tuple[Spread, EngineSettings]
+) -> duckdb.DuckDBPyConnection:
+    """The same, of each file on whichever machine takes it, and then of what they found."""
+    elsewhere, bounds = spread
+    found = elsewhere(partial(_met_in_file, bounds, export, tags), export.files)
+    by = ", ".join(f"k{i}" for i in range(max(len(tags.keys), 1)))
+    return connection.execute(
+        f"SELECT {by}, any_value(own), any_value(allocated) FROM read_parquet({file_list(found)}) GROUP BY {by}"
+    )
+
+
+def _met_in_file(bounds: EngineSettings, export: ExportTable, tags: RawTags, file: PlainFile) -> Path:
+    """Beside the file, so that whoever asked sees it; with the delivery's scratch it goes."""
+    made = file.path.with_name(f"{file.path.stem}.{uuid.uuid4().hex}.met.parquet")
+    with connect(bounds, made.with_suffix(".spill")) as connection:
+        query = _met_query(connection, rows_of_file(export, file), tags)
+        connection.execute(f"COPY ({query}) TO {literal(str(made))} (FORMAT parquet)")
+    return made
 
 
 def enter_tag_sets(lake: Lake, source: str, met: pa.Table) -> int:

@@ -195,6 +195,7 @@ def cold_start() -> list[str]:
 
 STEPS = {
     "session": "application started",
+    "landing": "landing, from the delivered files",
     "facts": "facts",
     "gates on facts": "gates on facts",
     "rollup": "rollup and its neighbours",

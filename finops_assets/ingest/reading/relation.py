@@ -13,6 +13,10 @@ SOURCE_FILE, SOURCE_ROW = "source_file", "source_row"
 """Where a row stood as it was delivered: the columns of every raw row that say so."""
 
 
+ROW = "finops_row"
+"""A row's place in its file, from 0, where one file is read by itself."""
+
+
 @dataclass(frozen=True)
 class Note:
     """Something to say in a row's `repairs` besides what reading its columns finds.
