@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -50,18 +51,18 @@ class Snowflake:
 
     def query(self, statement: str) -> None:
         """Run a statement whose answer nobody needs."""
-        with self.connection.cursor() as cursor:
+        with _explaining(), self.connection.cursor() as cursor:
             cursor.execute(statement)
 
     def table(self, query: str) -> pa.Table:
         """What a rendered statement gives."""
-        with self.connection.cursor() as cursor:
+        with _explaining(), self.connection.cursor() as cursor:
             cursor.execute(query)
             return _counts_as_such(cursor.fetch_arrow_all(force_return_table=True))
 
     def batches(self, query: str) -> Iterator[pa.RecordBatch]:
         """The same, a part of the answer at a time."""
-        with self.connection.cursor() as cursor:
+        with _explaining(), self.connection.cursor() as cursor:
             cursor.execute(query)
             for part in cursor.fetch_arrow_batches():
                 yield from _counts_as_such(part).to_batches()
@@ -152,7 +153,7 @@ class Snowflake:
     def _insert(self, relation: str, table: pa.Table) -> None:
         if table.num_rows:
             values = ", ".join("%s" for _ in table.column_names)
-            with self.connection.cursor() as cursor:
+            with _explaining(), self.connection.cursor() as cursor:
                 rows = [tuple(row.values()) for row in table.to_pylist()]
                 cursor.executemany(f"INSERT INTO {_name(relation)} VALUES ({values})", rows)
 
@@ -179,6 +180,20 @@ def connected_to(place: str) -> Snowflake:
         ) from error
     atexit.register(connection.close)
     return Snowflake(connection, stage)
+
+
+@contextmanager
+def _explaining() -> Iterator[None]:
+    """The connector's complaints as ours; it is imported by whoever connects."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("snowflake."):
+            raise
+        raise FinopsError(
+            f"Snowflake: {' '.join(str(error).split())[:600]}. Nothing was replaced by halves; see the query's page there, then"
+            " run the days again; without engine.run_on DuckDB on this machine does the work"
+        ) from error
 
 
 def _counts_as_such(found: pa.Table) -> pa.Table:
