@@ -109,6 +109,11 @@ class BigQuery:
             f" WHEN NOT MATCHED BY TARGET THEN INSERT ({names}) VALUES ({names})"
         )
 
+    def take(self, table: str, keys: Sequence[Key], columns: Sequence[str], other: str) -> None:
+        """By the same statement."""
+        names = ", ".join(map(_name, [*columns, "source", "charge_date"]))
+        self.replace(table, keys, columns, f"SELECT {names} FROM {_name(other)} WHERE {self.of_keys(keys)}")
+
     def load(self, table: str, lake: Lake, layer: Layer, keys: Sequence[Key], columns: Mapping[str, Kind]) -> None:
         """By a load job into a table beside it, from which they take the days' place.
 

@@ -121,6 +121,15 @@ class ClickHouse:
         with self._beside(table, keys) as beside:
             self.query(f"INSERT INTO {beside} ({names}) SELECT {names} FROM ({query})")
 
+    def take(self, table: str, keys: Sequence[Key], columns: Sequence[str], other: str) -> None:
+        """By its partitions, of which no row is written again; where the tables' columns differ in their order, row by row."""
+        first, second = (self.table(f"SELECT * FROM {_name(name)} LIMIT 0").column_names for name in (table, other))
+        names = ", ".join(map(_name, [*columns, *_PLACE]))
+        if first != second:
+            self.replace(table, keys, columns, f"SELECT {names} FROM {_name(other)} WHERE {self.of_keys(keys)}")
+            return
+        self._take(table, keys, other)
+
     def load(self, table: str, lake: Lake, layer: Layer, keys: Sequence[Key], columns: Mapping[str, Kind]) -> None:
         """Sent from here, some row groups at a time."""
         with self._beside(table, keys) as beside:
@@ -154,16 +163,19 @@ class ClickHouse:
         self.query(f"CREATE TABLE {beside} AS {_name(table)}")
         try:
             yield beside
-            built = self.table(f"SELECT DISTINCT source, charge_date FROM {beside}")
-            filled = set(zip(built["source"].to_pylist(), built["charge_date"].to_pylist()))
-            for source, day in keys:
-                partition = f"PARTITION (toDate('{day}'), {_text(source)})"
-                if (source, day) in filled:
-                    self.query(f"ALTER TABLE {_name(table)} REPLACE {partition} FROM {beside}")
-                else:
-                    self.query(f"ALTER TABLE {_name(table)} DROP {partition}")  # nothing cannot take something's place
+            self._take(table, keys, beside)
         finally:
             self.query(f"DROP TABLE {beside}")
+
+    def _take(self, table: str, keys: Sequence[Key], other: str) -> None:
+        built = self.table(f"SELECT DISTINCT source, charge_date FROM {_name(other)} WHERE {self.of_keys(keys)}")
+        filled = set(zip(built["source"].to_pylist(), built["charge_date"].to_pylist()))
+        for source, day in keys:
+            partition = f"PARTITION (toDate('{day}'), {_text(source)})"
+            if (source, day) in filled:
+                self.query(f"ALTER TABLE {_name(table)} REPLACE {partition} FROM {_name(other)}")
+            else:
+                self.query(f"ALTER TABLE {_name(table)} DROP {partition}")  # nothing cannot take something's place
 
 
 @cache

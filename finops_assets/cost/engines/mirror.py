@@ -86,6 +86,9 @@ class Tables(Protocol):
         The statement gives these columns, source and charge_date.
         """
 
+    def take(self, table: str, keys: Sequence[Key], columns: Sequence[str], other: str) -> None:
+        """Put the rows that another table has of these days in their place, each whole or not at all."""
+
     def load(self, table: str, lake: Lake, layer: Layer, keys: Sequence[Key], columns: Mapping[str, Kind]) -> None:
         """Put the rows of the lake's files in the place of these days, each whole or not at all.
 
@@ -201,10 +204,7 @@ class Mirror:
         self._note(layer, dict.fromkeys(stale, ""))
         passed = self._passed(stale, wanted) if layer == "facts" else []
         for part in _at_most(passed, self.at_once):
-            names = [*columns, "source", "charge_date"]
-            waiting = f"{self.tables.quoted(TABLES['unreleased'])} WHERE {self.tables.of_keys(part)}"
-            query = f"SELECT {', '.join(map(self.tables.quoted, names))} FROM {waiting}"
-            self.tables.replace(TABLES["facts"], part, list(columns), query)
+            self.tables.take(TABLES["facts"], part, list(columns), TABLES["unreleased"])
         for part in _at_most([key for key in stale if key not in set(passed)], self.at_once):
             self.tables.load(TABLES[layer], self.lake, layer, part, columns)
         self._note(layer, {key: stamp for key in stale if (stamp := wanted[key])})

@@ -116,6 +116,11 @@ class Snowflake:
             self.query("ROLLBACK")
             raise
 
+    def take(self, table: str, keys: Sequence[Key], columns: Sequence[str], other: str) -> None:
+        """By the same statement."""
+        names = ", ".join(map(_name, [*columns, "source", "charge_date"]))
+        self.replace(table, keys, columns, f"SELECT {names} FROM {_name(other)} WHERE {self.of_keys(keys)}")
+
     def load(self, table: str, lake: Lake, layer: Layer, keys: Sequence[Key], columns: Mapping[str, Kind]) -> None:
         """Copied from the stage into a temporary table, from which they take the days' place."""
         beside = f"loaded_{uuid.uuid4().hex}"
