@@ -102,8 +102,9 @@ class ClickHouse:
             f"CREATE TABLE IF NOT EXISTS {DAYS} ({texts}, {last}) ENGINE = ReplacingMergeTree(at) ORDER BY ({order})"
         )
         kinds = {name: _TYPES[kind] for name, kind in columns.items()}
+        # What is added later stands last, as it would have stood in a table made later: so `take` needs no copy.
         self.query(
-            f"CREATE TABLE IF NOT EXISTS {_name(table)} ({_declared(kinds | _PLACE)})"
+            f"CREATE TABLE IF NOT EXISTS {_name(table)} ({_declared(_PLACE | kinds)})"
             " ENGINE = MergeTree PARTITION BY (charge_date, source) ORDER BY tuple()"
         )
         added = ", ".join(f"ADD COLUMN IF NOT EXISTS {_name(c)} {kind}" for c, kind in kinds.items())

@@ -34,6 +34,7 @@ class Front:
     port: int = 0
     password: str = ""
     seen: list[dict[str, str]] = field(default_factory=list)
+    statements: list[str] = field(default_factory=list)
     fails_at: str | None = None
     """A server that is stopped before it does a statement that has this in it, and answers nothing from then on."""
     down: bool = False
@@ -57,6 +58,7 @@ def front(session: Any, password: str = "") -> Iterator[Front]:
             given = {name: values[-1] for name, values in parse_qs(urlsplit(self.path).query).items()}
             body = self._body()
             statement = given.get("query", "") or body.decode(errors="replace")
+            state.statements.append(statement)
             state.down = state.down or bool(state.fails_at and state.fails_at in statement)
             if state.down:
                 self.close_connection = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -104,6 +105,8 @@ def test_clickhouse_gives_what_duckdb_gives(
     ), "they carry what they were built from: nobody builds them again"
     waiting = tables.table("SELECT count(*) AS n FROM cloud_cost_facts_waiting")
     assert waiting["n"].to_pylist() == [0], "what has passed does not wait"
+    copied = [s for s in server.statements if re.match(r"INSERT INTO cloud_cost_facts_[0-9a-f]{32}", s)]
+    assert copied == [], "what was built there and has passed is not written again"
     lasting = {"raw_charges", "cloud_cost_facts", "cloud_cost_facts_waiting", "days_held"}
     assert names_of(tables) == lasting, "nothing is left of what was given and shown"
 
