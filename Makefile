@@ -46,7 +46,7 @@ test-fast: $(READY) ## those without runs, servers and processes: for the inner 
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not long"
 
 test-engines: $(READY) ## the work on other engines: chDB, fakesnow, and a Spark cluster where Java is; installs them
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -e ".[clickhouse,spark]"
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -e ".[clickhouse,spark]" "chdb==4.4.0"
 	# Apart, because it wants another sqlglot than ours.
 	test -x .venv/fakesnow/bin/python || { $(BIN)/uv venv --quiet .venv/fakesnow && \
 		$(BIN)/uv pip install --quiet -p .venv/fakesnow "fakesnow==0.12.1" "snowflake-connector-python<5" "pyarrow>=24"; }
