@@ -201,3 +201,18 @@ def test_it_lies_beside_dagster_yaml_wherever_a_command_is_started(
 def test_the_project_has_it() -> None:
     storage = yaml.safe_load((PROJECT / "dagster.yaml").read_text(encoding="utf-8"))["storage"]
     assert storage == {"custom": {**OURS["custom"], "config": {"base_dir": ".dagster"}}}
+
+
+def test_alembic_is_imported_where_a_database_is_migrated_and_not_before(tmp_path: Path) -> None:
+    with dg.DagsterInstance.from_config(_home(tmp_path, True), "dagster.yaml") as instance:
+        _build("2026-09-01", instance)
+    asks = (
+        "import sys, dagster as dg, finops_assets.definitions\n"
+        "with dg.DagsterInstance.from_config(sys.argv[1], 'dagster.yaml') as instance:\n"
+        "    print(len(instance.get_runs()), 'alembic' in sys.modules)\n"
+        "    instance.upgrade(print_fn=lambda text: None)\n"
+        "    print(len(instance.get_runs()), 'alembic.command' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", asks, str(tmp_path)], check=True, capture_output=True, text=True)
+    told = done.stdout.splitlines()
+    assert (told[0], told[-1]) == ("1 False", "1 True")
