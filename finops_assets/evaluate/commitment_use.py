@@ -7,6 +7,7 @@ neither, it is not known, and null.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -77,6 +78,7 @@ def commitment_use(
     through: date,
 ) -> pd.DataFrame:
     """COLUMNS from a relation of facts. `known` are the days that count, by source."""
+    known = set(known)
     enter_known(connection, known)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE priced AS {_priced(connection, facts, providers)}")
     rows: list[tuple[object, ...]] = []
@@ -84,15 +86,14 @@ def commitment_use(
     counted = 0
     for window in WINDOWS if connection.execute("SELECT 1 FROM priced LIMIT 1").fetchall() else ():
         first, end = through - timedelta(days=window - 1), through + timedelta(days=1)
-        [(held,)] = connection.execute("SELECT count(*) FROM known WHERE day >= ? AND day < ?", [first, end]).fetchall()
+        held_of = Counter(source for source, day in known if first <= day < end)
+        held = held_of.total()
         # A longer window that holds no more days shows the same.
         if held > counted:
             shown, counted = _of_window(connection, first, end), held
         for group, use in sorted(shown.items()):
             scope, source, provider, currency, service, kind, category, department, team = group
-            [(days,)] = connection.execute(
-                "SELECT count(*) FROM known WHERE source = ? AND day >= ? AND day < ?", [source, first, end]
-            ).fetchall()
+            days = held_of[source]
             owner = (None, None) if scope == "all" else (department, team)
             bought = use.used + use.unused
             rows.append(
