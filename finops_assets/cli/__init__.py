@@ -24,5 +24,4 @@ def main() -> None:
 def _looked(phase: str, _: dict[str, int]) -> None:
     if phase == "stop":
         gc.callbacks.remove(_looked)
-        gc.freeze()
         gc.set_threshold(50_000, 20, 20)
