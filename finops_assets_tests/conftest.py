@@ -75,7 +75,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(partial(shutil.rmtree, os.environ[shared.FOLDER], ignore_errors=True))
 
 
-SLOW = ("Graph", "persistent_instance", "dagster_dev", "subprocess", "Estate", "s3_endpoint", "postgres_server")
+SLOW = (
+    "Graph", "small_estate", "Estate", "persistent_instance", "dagster_dev", "subprocess", "s3_endpoint", "postgres_server",
+)  # fmt: skip
 """What a module imports that runs the graph, starts a process or a server, or makes an estate of bills."""
 _IS_SLOW = re.compile(
     rf"^(?:from|import|    )\b.*\b(?:{'|'.join(SLOW)})\b|^pytestmark = pytest\.mark\.slow", re.MULTILINE

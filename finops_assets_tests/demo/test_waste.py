@@ -45,7 +45,7 @@ def test_the_demo_has_it(tmp_path: Path) -> None:
     assert true_waste(replace(SPEC, waste=False)) == ()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_is_found_with_its_money_on_the_days_of_the_demo_and_nothing_else_is(estate: Estate) -> None:
     first, end = demo_days()
     platform = Platform(settings_for(estate.root.parent, first))

@@ -22,9 +22,10 @@ from finops_assets_tests.running import SOURCES, small_estate
 
 pytestmark = pytest.mark.long
 
-FIRST, LAST = date(2026, 9, 1), date(2026, 9, 4)
-HELD = "2026-09-04"
-GOOD = ["2026-09-01", "2026-09-02", "2026-09-03"]
+# Near the month's end: each of its days that costs nothing is judged, too.
+FIRST, LAST = date(2026, 9, 24), date(2026, 9, 27)
+HELD = "2026-09-27"
+GOOD = ["2026-09-24", "2026-09-25", "2026-09-26"]
 PAGE = dg.AssetKey(["reports", "month_page"])
 FACTS, ROLLUP = "cloud_cost_facts", "daily_cost_by_team"
 DAILY = [*(f"raw/{source}" for source in SOURCES), FACTS, ROLLUP]
@@ -60,7 +61,7 @@ def test_a_delivery_is_published_and_only_the_run_that_holds_a_day_fails(dev: De
 
 def test_one_change_is_one_run_of_each_stage(dev: Dev, estate: Estate) -> None:
     before, published, pages = dev.runs(), dev.materializations(PUBLISHED), dev.materializations(PAGE)
-    moved = {date(2026, 9, 1): Decimal("1.5"), date(2026, 9, 3): Decimal("1.5")}
+    moved = {date(2026, 9, 24): Decimal("1.5"), date(2026, 9, 26): Decimal("1.5")}
     estate.deliver("aws", "2026-09", generation=2, restate=moved)
     dev.settle(time.time())
     # Dagster knows one range as what a run is about: days apart are a run each.

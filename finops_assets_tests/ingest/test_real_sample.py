@@ -45,7 +45,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Graph, Run]]
     with dg.DagsterInstance.ephemeral() as instance:
         graph = Graph(parse_settings(CONFIG, root / "finops.yaml"), instance)
         run = graph.run(FIRST, LAST)
-        graph.publish()
+        graph.platform.warehouse.publish(graph.platform.lake, graph.settings.dimensions)
         yield graph, run
 
 

@@ -46,6 +46,10 @@ def vendor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         yield costs
 
 
+both = pytest.mark.parametrize("vendor", ["openai", pytest.param("anthropic", marks=pytest.mark.long)], indirect=True)
+"""Where what is done is the same for each vendor."""
+
+
 def site(folder: Path, vendor: Costs, more: str = "") -> Site:
     made = Site(
         folder,
@@ -171,6 +175,7 @@ def test_quantities_that_a_cost_tells_have_its_unit(vendor: Costs, tmp_path: Pat
     assert {tuple(r) for r in made.rows(DAYS[0], "ConsumedQuantity", "ConsumedUnit")} == {(7, u) for u in told.values()}
 
 
+@both
 def test_usage_that_is_not_told_is_no_reason_to_forget_tokens_and_need_not_be_asked(
     vendor: Costs, tmp_path: Path
 ) -> None:
@@ -196,6 +201,7 @@ def test_usage_that_is_not_told_is_no_reason_to_forget_tokens_and_need_not_be_as
     assert not (without.exports / ".answers" / "2026-10" / "unplaced.csv").exists()
 
 
+@both
 def test_a_month_that_was_fetched_before_tokens_were_is_still_read(vendor: Costs, tmp_path: Path) -> None:
     made = site(tmp_path, vendor)
     fetched(made)
@@ -212,6 +218,7 @@ def test_a_month_that_was_fetched_before_tokens_were_is_still_read(vendor: Costs
     assert by_team(made)[1] == (DAYS[0], "web", Decimal("1.2345678901234567"))
 
 
+@both
 def test_what_did_not_change_is_no_new_delivery_and_what_did_restates_its_days(vendor: Costs, tmp_path: Path) -> None:
     made = site(tmp_path, vendor)
     assert fetched(made) == ["2026-10.csv"]
