@@ -36,14 +36,17 @@ ui: $(READY)     ## Dagster's UI on the state of this folder; another port: make
 emulators:       ## Azurite, for the tests on Azure Blob Storage; without it they are skipped
 	npm install --silent --no-fund --no-audit --prefix $(HOME)/.cache/finops_assets/azurite azurite@3.35.0
 
+# CI runs all in one session, MARKED= : what is collected and made once for the tests is so for the long ones, too.
+MARKED ?= not long
+
 test: $(READY)   ## the tests that take a few seconds each at most; CI runs the long ones, too
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not long"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "$(MARKED)"
 
 test-long: $(READY) ## the long ones: the real daemon, the UI's every button, a month of deliveries, kills, stores that hinder
 	$(BIN)/python -m pytest -n $(WORKERS) -m long
 
 test-fast: $(READY) ## those without runs, servers and processes: for the inner loop
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not long"
+	$(BIN)/python -m pytest -n auto -m "not slow and not long"
 
 test-engines: $(READY) ## the work on other engines: chDB, fakesnow, and a Spark cluster where Java is; installs them
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -e ".[clickhouse,spark]" "chdb==4.4.0"
