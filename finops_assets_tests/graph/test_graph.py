@@ -19,7 +19,7 @@ from finops_assets.ingest import landing
 from finops_assets.ingest.reading.export_table import open_export
 from finops_assets_tests.running import SOURCES, Graph, persistent_instance, settings_for, small_estate
 
-FIRST, LAST = date(2026, 8, 30), date(2026, 9, 3)
+FIRST, LAST = date(2026, 8, 28), date(2026, 9, 4)
 
 
 REPORTS = ("reports/cost_by_team", "reports/restatements")
@@ -31,7 +31,7 @@ LINE = ["given", "deliveries", "raw", "facts", "rollup", "evaluation", "reports"
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Graph, Estate]]:
     """Two billing periods, with corrections that land on days of the earlier one, run as one range."""
     root = tmp_path_factory.mktemp("graph")
-    estate = small_estate(root, FIRST, LAST, rows=2_000)
+    estate = small_estate(root, FIRST, LAST, rows=4_000)
     with persistent_instance(root / "dagster") as instance:
         graph = Graph(settings_for(root, FIRST), instance)
         run = graph.run(FIRST, LAST)
