@@ -59,7 +59,7 @@ def test_days_that_come_out_as_they_were_are_not_evaluated_or_published_again(pr
     assert STANDS not in first
     assert STANDS in second
     with open_instance() as instance:
-        assert [run.job_name for run in instance.get_runs()] [-3:] == ["daily", "publish", "daily"]
+        assert [run.job_name for run in instance.get_runs()][-3:] == ["daily", "publish", "daily"]
         assert len(instance.fetch_materializations(PUBLISHED, limit=10).records) == 1
         assert len(instance.fetch_materializations(ROLLUP, limit=10).records) == 4
 
