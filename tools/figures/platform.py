@@ -216,6 +216,19 @@ def engines() -> list[str]:
     return lines
 
 
+def hosts() -> list[str]:
+    found = read_results("hosts")
+    one, two = found["one"], found["two"]
+    rows = " + ".join(f"{source} {count:,}" for source, count in found["rows"].items())
+    of_each = " and ".join(f"{host['wall_seconds']:.1f} s ({', '.join(host['sources'])})" for host in two["hosts"])
+    return [
+        f"A month of {rows} rows, a core for each host: landed and attributed in {one['landed_and_attributed_wall_s']:.1f} s by one,"
+        f" in {two['landed_and_attributed_wall_s']:.1f} s by two ({of_each}), the rollup in {two['rollup_wall_s']:.1f} s by one of them. Two hosts gain"
+        f" {found['gains']['landed and attributed']:.2f} times, with the rollup {found['gains']['with the rollup']:.2f} times, for"
+        f" {two['cpu_s'] / one['cpu_s']:.2f} times the CPU."
+    ]
+
+
 def engines_a_row() -> list[str]:
     small, large = read_results("engines")["sizes"].values()
     more = large["rows"] - small["rows"]
@@ -335,6 +348,7 @@ BLOCKS: Mapping[str, Callable[[], list[str]]] = {
     "deliveries.cold_start": cold_start,
     "engines": engines,
     "engines.a_row": engines_a_row,
+    "hosts": hosts,
     "gates": gates,
     "gates.shares": gate_shares,
 }
