@@ -29,6 +29,7 @@ def run(told: str) -> Run:
     return Run(1, 1, 1, tuple(answers["totals"]), tuple(map(tuple, answers["teams"])))
 
 
+@pytest.mark.long
 def test_other_ways_give_our_answers_and_what_differs_is_told(
     true: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

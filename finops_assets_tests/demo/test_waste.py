@@ -93,6 +93,7 @@ def test_the_estate_says_what_it_costs(estate: Estate) -> None:
         assert written_totals(con, source) == estate.totals()[source]
 
 
+@pytest.mark.long
 def test_other_rows_are_as_without_it(estate: Estate, tmp_path: Path) -> None:
     con = connection()
 

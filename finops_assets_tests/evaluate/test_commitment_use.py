@@ -190,6 +190,7 @@ def test_days_that_are_not_known_are_in_no_figure_and_currencies_stand_apart(sit
     assert table[table["currency"] == "EUR"].empty, "what shows its rate is held"
 
 
+@pytest.mark.long
 def test_it_is_published_and_each_team_sees_its_own(site: Site) -> None:
     tags = {"web": '{"team": "web", "dept": "shop"}', "core": '{"team": "core", "dept": "base"}'}
     rows = [hour(day, 1, "core", "3", "4", **PLAN | {"Tags": tags["core"]}) for day in DAYS]

@@ -115,6 +115,7 @@ def test_the_money_is_that_of_the_resources_own_rows(planted: Planted, found: pd
     assert METERS["gp3"].price / METERS["gp2"].price == pytest.approx(0.8)
 
 
+@pytest.mark.long
 def test_days_that_are_held_are_evidence_of_nothing(planted: Planted, found: pd.DataFrame) -> None:
     """A machine that is charged is not gone because the days on which it was are held; nor is a source that is late."""
     last = {FIRST + timedelta(days=n) for n in range(DAYS - 12, DAYS)}
@@ -129,6 +130,7 @@ def test_days_that_are_held_are_evidence_of_nothing(planted: Planted, found: pd.
     assert found_in(planted, ()).empty
 
 
+@pytest.mark.long
 def test_a_bill_without_resources_or_quantities_is_no_evidence_of_idleness(planted: Planted) -> None:
     nameless = Planted(
         {s: [{**row, "ResourceId": "", "ResourceName": ""} for row in rows] for s, rows in planted.rows.items()}
@@ -236,6 +238,7 @@ def test_a_bill_without_waste_has_an_empty_table(site: Site) -> None:
     assert CliRunner().invoke(app, command[:-2]).exit_code == 0
 
 
+@pytest.mark.long
 def test_it_is_published_and_each_team_sees_its_own(site: Site) -> None:
     site.put_csv(
         "a.csv", *(idle(day, team, cost) for day in days() for team, cost in (("web", "0.1"), ("core", "0.2")))

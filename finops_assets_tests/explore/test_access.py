@@ -118,6 +118,7 @@ def report(platform: Platform) -> Any:
     return json.loads(told.stdout)
 
 
+@pytest.mark.long
 def test_the_api_says_what_the_commands_say(report: Any, served_by_header: Starlette) -> None:
     client = asked_by(served_by_header, "finance")
     answer = api(client, f"costs?{OCTOBER}&by=team&basis=effective&currency=USD")

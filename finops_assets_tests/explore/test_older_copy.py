@@ -61,6 +61,7 @@ def lacks(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
     return {(table.name, column.name) for table, columns in held.items() for column in lacking(table, columns)}
 
 
+@pytest.mark.long
 def test_every_command_answers_or_says_what_is_not_there(older: Platform) -> None:
     config = str(older.settings.published.with_name("finops.yaml"))
 

@@ -11,7 +11,8 @@ from finops_assets_tests.faults.mutations import fault, land, mutants
 pytestmark = pytest.mark.slow  # by its time, not by what it needs
 
 
-@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.long) for part in range(1, 6))])
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(6))
 def test_hostile_deliveries_land_exactly_or_are_refused(part: int, tmp_path: Path) -> None:
     found = []
     for number, mutant in enumerate(mutants(seed=part, count=20)):
