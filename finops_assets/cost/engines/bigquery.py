@@ -18,7 +18,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.cost.engines.mirror import DAYS, DAYS_COLUMNS, Kind
+from finops_assets.cost.engines.mirror import DAYS, DAYS_COLUMNS, Kind, by_source
 from finops_assets.storage.lake import Key, Lake, Layer
 
 _TYPES: dict[Kind, str] = {"decimal": "BIGNUMERIC", "datetime": "DATETIME", "text": "STRING", "count": "INT64"}
@@ -145,15 +145,13 @@ class BigQuery:
 
     def of_keys(self, keys: Iterable[Key]) -> str:
         """Each column is compared with literals: only so partitions are left out of the bill."""
-        by_source: dict[str, list[str]] = {}
-        for source, day in keys:
-            by_source.setdefault(source, []).append(f"DATE '{day}'")
-        days = sorted({day for found in by_source.values() for day in found})
+        of_source = {source: [f"DATE '{day}'" for day in days] for source, days in by_source(keys).items()}
+        all_days = sorted({day for days in of_source.values() for day in days})
         each = " OR ".join(
-            f"({_name('source')} = {_text(source)} AND {_name('charge_date')} IN ({', '.join(found)}))"
-            for source, found in by_source.items()
+            f"({_name('source')} = {_text(source)} AND {_name('charge_date')} IN ({', '.join(days)}))"
+            for source, days in of_source.items()
         )
-        return f"{_name('charge_date')} IN ({', '.join(days)}) AND ({each})"
+        return f"{_name('charge_date')} IN ({', '.join(all_days)}) AND ({each})"
 
     def _upload(self, relation: str, table: pa.Table) -> None:
         file = io.BytesIO()

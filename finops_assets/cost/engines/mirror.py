@@ -282,6 +282,14 @@ def _in_parts(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[
         yield pa.concat_tables(waiting)
 
 
+def by_source(keys: Iterable[Key]) -> dict[str, list[date]]:
+    """The days of each source."""
+    found: dict[str, list[date]] = {}
+    for source, day in keys:
+        found.setdefault(source, []).append(day)
+    return found
+
+
 def _at_most(keys: Sequence[Key], most: int) -> Iterator[Sequence[Key]]:
     for start in range(0, len(keys), most):
         yield keys[start : start + most]

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.cost.engines.mirror import DAYS, DAYS_COLUMNS, Kind
+from finops_assets.cost.engines.mirror import DAYS, DAYS_COLUMNS, Kind, by_source
 from finops_assets.storage.lake import Key, Lake, Layer
 
 _TYPES: dict[Kind, str] = {
@@ -146,12 +146,10 @@ class Snowflake:
 
     def of_keys(self, keys: Iterable[Key]) -> str:
         """By source, and of each its days."""
-        by_source: dict[str, list[str]] = {}
-        for source, day in keys:
-            by_source.setdefault(source, []).append(f"CAST('{day}' AS DATE)")
+        of_source = {source: [f"CAST('{day}' AS DATE)" for day in days] for source, days in by_source(keys).items()}
         each = (
             f"{_name('source')} = {_text(source)} AND {_name('charge_date')} IN ({', '.join(days)})"
-            for source, days in by_source.items()
+            for source, days in of_source.items()
         )
         return f"({' OR '.join(f'({condition})' for condition in each)})"
 

@@ -1,6 +1,6 @@
 """deliveries/<source>: what a provider delivered, landed once; and the ledger of all of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import dagster as dg
@@ -20,7 +20,7 @@ from finops_assets.platform import Platform
 from finops_assets.settings.model import Settings
 from finops_assets.settings.sources import Source
 from finops_assets.storage.lake import LakeChanged
-from finops_assets.storage.ledger import ledger_table, remark
+from finops_assets.storage.ledger import Generation, ledger_table, remark
 from finops_assets.storage.stores.store import StoreRefused
 
 # Reading exports is the one thing worth trying again: the network, the provider's store, a file just replaced.
@@ -77,15 +77,7 @@ def deliveries_asset(source: Source, owner: str) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         settings = platform.settings
         with tried_once():
-            entries = land_source(
-                platform.lake,
-                settings.engine,
-                source,
-                settings.first_day,
-                context.log.info,
-                settings.plausibility,
-                spread_of(settings.engine),
-            )
+            entries = land(platform, source, context.log.info)
         for entry in entries:
             if entry.state in ("waiting", "refused"):
                 context.log.warning(f"{source.name} {entry.scope} is {entry.state}: {entry.reason}")
@@ -94,6 +86,12 @@ def deliveries_asset(source: Source, owner: str) -> dg.AssetsDefinition:
         return dg.MaterializeResult(metadata=_figures(platform, source), data_version=dg.DataVersion(BY_DAY))
 
     return deliveries
+
+
+def land(platform: Platform, source: Source, log: Callable[[str], None]) -> list[Generation]:
+    """Land what is new of a source, large deliveries by the workers of the engine that finops.yaml names, if it has some."""
+    settings, spread = platform.settings, spread_of(platform.settings.engine)
+    return land_source(platform.lake, settings.engine, source, settings.first_day, log, settings.plausibility, spread)
 
 
 def landed(platform: Platform, source: Source) -> dg.AssetMaterialization:

@@ -5,12 +5,18 @@ import dagster as dg
 from finops_assets.base.secrets import without_secrets
 from finops_assets.base.text import markdown
 from finops_assets.cost.engines.choose import spread_of
-from finops_assets.graph.assets.deliveries import INGESTION_RETRY, deliveries_key, landed, landing_pool, tried_once
+from finops_assets.graph.assets.deliveries import (
+    INGESTION_RETRY,
+    deliveries_key,
+    land,
+    landed,
+    landing_pool,
+    tried_once,
+)
 from finops_assets.graph.assets.describe import cost_by_currency, cost_figures, file_list, repair_counts
 from finops_assets.graph.keys import raw_key
 from finops_assets.graph.partitions import RANGE_RUNS
 from finops_assets.graph.run_days import run_days
-from finops_assets.ingest.landing import land_source
 from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
 from finops_assets.settings.sources import Source
@@ -46,17 +52,9 @@ def raw_asset(source: Source, days: dg.PartitionsDefinition[str], owner: str) ->
         settings = platform.settings
         days = run_days(context.op_execution_context)
         with tried_once():
-            spread = spread_of(settings.engine)
-            land_source(
-                platform.lake,
-                settings.engine,
-                source,
-                settings.first_day,
-                context.log.info,
-                settings.plausibility,
-                spread,
-            )
+            land(platform, source, context.log.info)
             context.log_event(landed(platform, source))
+            spread = spread_of(settings.engine)
             composed = compose_days(platform.lake, settings.engine, source, days, settings.deadline(source), spread)
         generations = {g.scope: g for g in Ledger(platform.lake, source.name).all_live()}
         for day in composed:
