@@ -126,9 +126,9 @@ def test_a_delivery_is_read_once_whatever_days_are_run(
     graph = Graph(settings_for(tmp_path, FIRST), instance)
     read: list[str] = []
 
-    def counting(connection: Any, source: str, scope: str, *rest: Any) -> Any:
+    def counting(connection: Any, source: str, scope: str, *rest: Any, **named: Any) -> Any:
         read.append(f"{source} {scope}")
-        return open_export(connection, source, scope, *rest)
+        return open_export(connection, source, scope, *rest, **named)
 
     monkeypatch.setattr(landing, "open_export", counting)
     assert graph.run(FIRST).success
