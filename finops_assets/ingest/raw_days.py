@@ -64,14 +64,10 @@ def compose_days(
         if spread:
             _put_together(lake, source.name, days, generations, there, spread, of_one_task(engine), workspace)
         for day in days:
-            parts = [(g, slice_folder(lake, source.name, g)) for g in generations if day in g.days]
-            slices = tuple(folder.relative_to(lake.root).as_posix() for _, folder in parts)
-            held = lake.read_record(source.name, "days", day.isoformat())
-            target = lake.day_file("raw", source.name, day)
-            totals = sum_totals([g.days[day] for g, _ in parts])
-            same = held is not None and held["totals"]["fingerprint"] == totals.fingerprint and day in there
+            folders, held, totals, same = _as_delivered(lake, source.name, day, generations, there)
+            slices = tuple(folder.relative_to(lake.root).as_posix() for folder in folders)
             if not same:
-                _compose(lake, connection, day, [folder for _, folder in parts], target, workspace)
+                _compose(lake, connection, day, folders, lake.day_file("raw", source.name, day), workspace)
             record = _day_record(day, totals, slices, generations, waiting)
             if not totals.rows:
                 meaning = calendar.of(day, now).meaning
@@ -80,6 +76,17 @@ def compose_days(
                 lake.write_record(record, source.name, "days", day.isoformat())
             result.append(RawDay(day, totals, slices, changed=not same))
     return result
+
+
+def _as_delivered(
+    lake: Lake, source: str, day: date, live: Iterable[Generation], there: Collection[date]
+) -> tuple[list[Path], dict[str, Any] | None, DayTotals, bool]:
+    """The folders whose slices hold a day, its record and what it comes to by now, and whether its raw file is that already."""
+    holding = [g for g in live if day in g.days]
+    held = lake.read_record(source, "days", day.isoformat())
+    totals = sum_totals([g.days[day] for g in holding])
+    same = held is not None and held["totals"]["fingerprint"] == totals.fingerprint and day in there
+    return [slice_folder(lake, source, g) for g in holding], held, totals, same
 
 
 def _day_record(
@@ -209,12 +216,8 @@ def _put_together(
     """Have the days of several files that have changed put together elsewhere, if they are large; `workspace` then has them."""
     wanted: list[tuple[date, list[Path]]] = []
     for day in days:
-        holding = [g for g in live if day in g.days]
-        held = lake.read_record(source, "days", day.isoformat())
-        fingerprint = sum_totals([g.days[day] for g in holding]).fingerprint
-        if day in there and held is not None and held["totals"]["fingerprint"] == fingerprint:
-            continue
-        files = _slices(lake, day, [slice_folder(lake, source, g) for g in holding])
+        folders, _, _, same = _as_delivered(lake, source, day, live, there)
+        files = [] if same else _slices(lake, day, folders)
         if len(files) > 1:
             wanted.append((day, files))
     size = sum(file.stat().st_size for _, files in wanted for file in files)

@@ -203,7 +203,7 @@ def _here(
     days = _Days(folder, threads(connection))
     with _in_order(connection):
         for file, schema in files:
-            relation = rows_of_file(rows.export, file)
+            relation = rows_of_file(rows.export, file, schema)
             query = rows.made(relation, made, {"tag_place": "t.place", ROW: f"e.{ROW}"}, others)
             texts = _Texts(file.path, schema, sorted(set(as_written.names.values()) & set(schema.names)))
             seen = 0

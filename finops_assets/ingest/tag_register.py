@@ -180,7 +180,7 @@ def _met_in_file(bounds: EngineSettings, export: ExportTable, tags: RawTags, fil
     """Beside the file, so that whoever asked sees it; with the delivery's scratch it goes."""
     made = file.path.with_name(f"{file.path.stem}.{uuid.uuid4().hex}.met.parquet")
     with connect(bounds, made.with_suffix(".spill")) as connection:
-        query = _met_query(connection, rows_of_file(export, file), tags)
+        query = _met_query(connection, rows_of_file(export, file, pq.read_schema(file.path)), tags)
         connection.execute(f"COPY ({query}) TO {literal(str(made))} (FORMAT parquet)")
     return made
 

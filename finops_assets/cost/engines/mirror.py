@@ -205,7 +205,7 @@ class Mirror:
         passed = self._passed(stale, wanted) if layer == "facts" else []
         for part in _at_most(passed, self.at_once):
             self.tables.take(TABLES["facts"], part, list(columns), TABLES["unreleased"])
-        for part in _at_most([key for key in stale if key not in set(passed)], self.at_once):
+        for part in _at_most(sorted(set(stale) - set(passed)), self.at_once):
             self.tables.load(TABLES[layer], self.lake, layer, part, columns)
         self._note(layer, {key: stamp for key in stale if (stamp := wanted[key])})
         if passed:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import duckdb
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from finops_assets.base.errors import DeliveryRefused
 from finops_assets.base.interrupts import stopped_by_signals
@@ -132,13 +132,13 @@ class _Opening:
             return self.part(connection, numbered)
 
 
-def rows_of_file(export: ExportTable, file: PlainFile) -> str:
-    """SQL: one file's rows with the export's columns, and their place in the file."""
+def rows_of_file(export: ExportTable, file: PlainFile, schema: pa.Schema) -> str:
+    """SQL: one file's rows with the export's columns, and their place in the file; `schema` is the file's."""
     read = f"read_parquet({literal(one_file(file.path))}, hive_partitioning = false, file_row_number = true)"
     added = [f"file_row_number AS {ROW}"]
     if file.key is not None:
         added += [f"{literal(file.key)} AS {SOURCE_FILE}", f"file_row_number + 1 AS {SOURCE_ROW}"]
-    held = {name.casefold() for name in (*pq.read_schema(file.path).names, SOURCE_FILE, SOURCE_ROW)}
+    held = {name.casefold() for name in (*schema.names, SOURCE_FILE, SOURCE_ROW)}
     lacking = {name: kind for name, kind in export.types.items() if name.casefold() not in held}
     added += [f"CAST(NULL AS {kind}) AS {identifier(name)}" for name, kind in lacking.items()]
     return f"(SELECT * EXCLUDE (file_row_number), {', '.join(added)} FROM {read})"
