@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import gzip
 import re
-import uuid
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -26,7 +24,6 @@ from finops_assets.base.spread import Spread
 from finops_assets.base.sql import identifier, literal
 from finops_assets.base.text import command
 from finops_assets.base.uris import DATA_SUFFIXES
-from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.specification import detect_version
 from finops_assets.ingest.conversion.convert import in_focus, written_once
 from finops_assets.ingest.layouts.delivery import Delivery
@@ -43,11 +40,11 @@ from finops_assets.ingest.same_charges import (
     Shared,
     at_another_grain,
     may_share,
-    samples,
     shared,
     shared_by_files,
 )
 from finops_assets.ingest.slices import canonical_rows, write_slices
+from finops_assets.ingest.split_days import split_days
 from finops_assets.ingest.tag_register import enter_tag_sets, raw_tags, read_tag_sets
 from finops_assets.ingest.vendors.fetch import fetch_costs
 from finops_assets.settings.engine import EngineSettings
@@ -542,10 +539,11 @@ def _split(
         _require_charge_period(connection, source, delivery, export, written)
         marketplace = marketplace_charges(connection, export)
         tags = raw_tags(export)
-        met = read_tag_sets(connection, export, tags, elsewhere)
+        met = read_tag_sets(connection, export, tags, workspace / "tags", elsewhere)
         write_slices(connection, canonical_rows(export, tags.join, met, written, marketplace), folder, elsewhere)
         also = [n for n in export.other_columns if not _OF_THE_EXPORT.search(n)]
-        days = slice_totals(connection, folder, also, elsewhere)
+        found = split_days(connection, folder, also, elsewhere)
+        days = {day: totals for day, (totals, _) in found.items()}
         rows = sum(day.rows for day in days.values())
         # What a converter leaves out is held by another set of the delivery; it is counted, never silent.
         delivered = rows + export.left_out
@@ -570,7 +568,7 @@ def _split(
             tuple(export.types),
             tuple(repaired),
             days,
-            samples(connection, {day: sorted(folder.glob(f"charge_date={day}/*.parquet")) for day in days}),
+            {day: sample for day, (_, sample) in found.items()},
             met.register,
             *(_periods(connection, folder) if days and scope_days(delivery.scope) is None else ((), False)),
         )
@@ -638,60 +636,3 @@ def _periods(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[tuple
         f"SELECT coalesce(min(ChargePeriodEnd - ChargePeriodStart) >= INTERVAL 28 DAYS, false) FROM {rows}"
     ).fetchone()
     return tuple(sorted(periods)), bool(shortest and shortest[0])
-
-
-def slice_totals(
-    connection: duckdb.DuckDBPyConnection,
-    folder: Path,
-    also: Sequence[str] = (),
-    spread: tuple[Spread, EngineSettings] | None = None,
-) -> dict[date, DayTotals]:
-    """Rows, cost by currency and a fingerprint of every charge day below a folder of slices."""
-    days = sorted(folder.glob("charge_date=*"))
-    if not days:
-        return {}
-    if spread:
-        elsewhere, bounds = spread
-        return {d: t for found in elsewhere(partial(_totals_of_one, bounds, also), days) for d, t in found.items()}
-    return day_totals(
-        connection,
-        f"SELECT * FROM {by_day(literal(f'{one_file(folder)}/charge_date=*/*.parquet'))}",
-        also,
-    )
-
-
-def _totals_of_one(bounds: EngineSettings, also: Sequence[str], day: Path) -> dict[date, DayTotals]:
-    with connect(bounds, day.parent.with_name(f"{day.name}.{uuid.uuid4().hex}.spill")) as connection:
-        return day_totals(connection, f"SELECT * FROM {by_day(literal(f'{one_file(day)}/*.parquet'))}", also)
-
-
-def day_totals(connection: duckdb.DuckDBPyConnection, rows: str, also: Sequence[str] = ()) -> dict[date, DayTotals]:
-    """Rows, cost by currency and a fingerprint of every charge_date in a relation of canonical rows.
-
-    The fingerprint is a sum of row hashes over the FOCUS columns and `also`: it does not depend on the
-    order of rows, nor on where they lay or when they were exported. A column of `also` without a value
-    is as none.
-    """
-    others = [
-        f"CAST(CASE WHEN {identifier(n)} IS NULL THEN 0"
-        f" ELSE hash({literal(n.casefold())}, CAST({identifier(n)} AS VARCHAR)) END AS HUGEINT)"
-        for n in also
-    ]
-    hashed = ", ".join([*(column.name for column in all_columns()), " + ".join(["0::HUGEINT", *others])])
-    result: dict[date, DayTotals] = {}
-    for day, currency, count, billed, effective, fingerprint in connection.execute(
-        f"""
-        SELECT charge_date, coalesce(BillingCurrency, ''), count(*),
-            coalesce(sum(BilledCost), 0), coalesce(sum({EFFECTIVE}), 0),
-            sum(CAST(hash({hashed}) AS HUGEINT))
-        FROM ({rows}) GROUP BY 1, 2 ORDER BY 1, 2
-        """
-    ).fetchall():
-        before = result.get(day) or DayTotals(0, {}, {}, "")
-        result[day] = DayTotals(
-            before.rows + count,
-            {**before.billed, currency: Decimal(billed)},
-            {**before.effective, currency: Decimal(effective)},
-            before.fingerprint + f"{count:x}.{fingerprint:x};",
-        )
-    return result

@@ -44,6 +44,11 @@ _COSTS = "(coalesce(BilledCost, 0) <> 0 OR coalesce(EffectiveCost, 0) <> 0)"
 _NAMED = "(coalesce(ResourceId, SkuId, SkuPriceId) IS NOT NULL AND coalesce(ChargeClass, '') <> 'Correction')"
 SAMPLED = 40
 """Rows and charges that are kept of a day of a scope."""
+SAMPLE = (
+    f"min(row_hash, {SAMPLED}) FILTER (WHERE {_COSTS})",
+    f"min(charge_hash, {SAMPLED}) FILTER (WHERE {_COSTS} AND {_NAMED})",
+)
+"""SQL over rows `with_hashes`: what a `Sample` is of."""
 _TELLING = 5
 """So many common candidates and a sample says that two days share nothing; below, the rows are read."""
 _DIGITS = 10
@@ -62,6 +67,15 @@ class Sample:
 
     rows: tuple[str, ...]
     charges: tuple[str, ...]
+
+    @classmethod
+    def of(cls, rows: Iterable[int] | None, charges: Iterable[int] | None) -> Sample:
+        """Of hashes, ascending."""
+        return cls(_texts(rows), _texts(charges))
+
+    def joined(self, other: Sample) -> Sample:
+        """Of the rows of both."""
+        return Sample(_smallest(self.rows, other.rows), _smallest(self.charges, other.charges))
 
     def as_json(self) -> list[str]:
         return ["".join(self.rows), "".join(self.charges)]
@@ -101,18 +115,6 @@ class Shared:
         if not self.charges:
             return f"the rows of {when} are the same in both, and cost nothing"
         return f"{self.charges} charges of {when} stand in both, at other amounts ({money} here)"
-
-
-def samples(connection: duckdb.DuckDBPyConnection, slices: Slices) -> dict[date, Sample]:
-    """The sample of every day of a scope."""
-    if not slices:
-        return {}
-    found = connection.execute(
-        f"SELECT charge_date, min(row_hash, {SAMPLED}), min(charge_hash, {SAMPLED}) FILTER (WHERE {_NAMED})"
-        f" FROM ({_hashed(slices)}) GROUP BY 1"
-    ).fetchall()
-    result = {day: Sample(_texts(rows), _texts(charges)) for day, rows, charges in found}
-    return {day: result.get(day, Sample((), ())) for day in slices}
 
 
 def may_share(ours: Mapping[date, Sample], theirs: Mapping[date, Sample]) -> bool:
@@ -316,16 +318,24 @@ def _compared(ours: Slices, theirs: Slices, days: Iterable[date]) -> str:
     )
 
 
-def _hashed(slices: Slices) -> str:
-    """SQL: the rows with cost of a scope's days, a hash of each as it is and one of the charge that it is."""
-    files = file_list(file for day in sorted(slices) for file in slices[day])
+def with_hashes(rows: str) -> str:
+    """SQL: canonical rows with row_hash, a hash of each as it is, and charge_hash, one of the charge that it is."""
     return (
-        f"SELECT *, hash(charge_hash, {', '.join(_AMOUNTS)}) AS row_hash FROM"
-        f" (SELECT charge_date, {', '.join(_AMOUNTS)}, BillingCurrency, ChargeClass, ResourceId, SkuId, SkuPriceId,"
-        f" hash({', '.join(_CHARGE)}) AS charge_hash FROM {by_day(files)} WHERE {_COSTS})"
+        f"SELECT *, hash(charge_hash, {', '.join(_AMOUNTS)}) AS row_hash"
+        f" FROM (SELECT *, hash({', '.join(_CHARGE)}) AS charge_hash FROM {rows})"
     )
+
+
+def _hashed(slices: Slices) -> str:
+    """SQL: the rows with cost of a scope's days, with their hashes."""
+    files = file_list(file for day in sorted(slices) for file in slices[day])
+    return f"SELECT * FROM ({with_hashes(by_day(files))}) WHERE {_COSTS}"
 
 
 def _texts(hashes: Iterable[int] | None) -> tuple[str, ...]:
     """The highest digits of hashes: they keep their order. One that many rows have is there as often."""
     return tuple(f"{each:016x}"[:_DIGITS] for each in hashes or ())
+
+
+def _smallest(*samples: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(each for sample in samples for each in sample)[:SAMPLED])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -52,6 +52,8 @@ COMPRESSION_LEVEL = 1
 COMPRESSION = f"COMPRESSION zstd, COMPRESSION_LEVEL {COMPRESSION_LEVEL}"
 # By chunks a row takes some 300 bytes until it is written: most of it are places in dictionaries.
 CHUNK_ROWS, BUFFERED_ROWS = 131_072, 300_000
+# To find out which values a day needs costs more than to write so few of them.
+ROWS_A_SPARE_VALUE = 64
 # So many days' files are kept open: a process may often have 256.
 OPEN_DAYS = 100
 TAGS = ("Tags", "AllocatedTags", "tag_set_id")
@@ -74,25 +76,24 @@ class CanonicalRows:
     @property
     def sql(self) -> str:
         """All of them."""
-        tags = {name: f't."{name}"' for name in TAGS}
-        return self.made(f"({self.export.sql})", self.columns, tags, self.export.other_columns)
+        return self.made(f"({self.export.sql})", self.columns, TAGS, self.export.other_columns)
 
     @property
     def names(self) -> list[str]:
         """The columns that are written, in their order."""
         return [*(c.name for c in self.columns), *TAGS, SOURCE_FILE, SOURCE_ROW, "repairs", *self.export.other_columns]
 
-    def made(
-        self, rows: str, columns: Sequence[CanonicalColumn], tags: Mapping[str, str], others: Sequence[str]
-    ) -> str:
+    def made(self, rows: str, columns: Sequence[CanonicalColumn], tags: Sequence[str], others: Sequence[str]) -> str:
         """SQL: these columns, and the day, of a relation with the export's columns.
 
         The inner query reads: canonical columns, and beside each what was found where it may need repair.
         The outer one says what was repaired.
         """
         notes = self.export.notes
+        told = TOLD_OF_TAGS if self.met.odd else {}
+        joined = f"LEFT JOIN met_tags t ON {self.tag_join}" if tags or told else ""
         said = [
-            *((rule, column, f"{name} IS NOT NULL", name) for name, (rule, column) in TOLD_OF_TAGS.items()),
+            *((rule, column, f"{name} IS NOT NULL", name) for name, (rule, column) in told.items()),
             *((n.rule, n.column, f"note_{i} IS NOT NULL", f"note_{i}") for i, n in enumerate(notes)),
         ]
         read = [
@@ -101,8 +102,8 @@ class CanonicalRows:
             # Named anew: a file may write the name in other letters.
             *(f"e.{identifier(name)} AS {identifier(name)}" for name in others),
             *(f"CAST({note.found} AS VARCHAR) AS note_{i}" for i, note in enumerate(notes)),
-            *(f"{sql} AS {name}" for name, sql in tags.items()),
-            *(f"t.{name}" for name in TOLD_OF_TAGS),
+            *(f't."{name}"' for name in tags),
+            *(f"t.{name}" for name in told),
             f"e.{SOURCE_FILE}, CAST(e.{SOURCE_ROW} AS BIGINT) AS {SOURCE_ROW}",
         ]
         kept = [*(c.name for c in columns), *tags, SOURCE_FILE, SOURCE_ROW]
@@ -113,7 +114,7 @@ class CanonicalRows:
                 CAST(ChargePeriodStart AS DATE) AS charge_date
             FROM (
                 SELECT {", ".join(read)}
-                FROM {rows} e LEFT JOIN met_tags t ON {self.tag_join}
+                FROM {rows} e {joined}
             )
         """
 
@@ -199,12 +200,12 @@ def _here(
     """Write the days of these files; False where the engine gave rows in another order."""
     made = [c for c in rows.columns if c.name not in as_written.names]
     others = [name for name in rows.export.other_columns if name not in as_written.names]
-    tags = {name: _numbered(rows.met.canonical[name]) for name in TAGS}
+    tags = {name: _numbered(rows.met.met[name]) for name in TAGS}
     days = _Days(folder, threads(connection))
     with _in_order(connection):
-        for file, schema in files:
-            relation = rows_of_file(rows.export, file, schema)
-            query = rows.made(relation, made, {"tag_place": "t.place", ROW: f"e.{ROW}"}, others)
+        for (file, schema), tags_of_file in zip(files, rows.met.files, strict=True):
+            query = rows.made(rows_of_file(rows.export, file, schema), made, (), [ROW, *others])
+            places = tags_of_file.places_among(rows.met.met)
             texts = _Texts(file.path, schema, sorted(set(as_written.names.values()) & set(schema.names)))
             seen = 0
             with closing(connection.sql(query).to_arrow_reader(CHUNK_ROWS)) as reader, closing(texts):
@@ -212,12 +213,15 @@ def _here(
                     found = pa.table(batch)
                     if not np.array_equal(found[ROW].to_numpy(), np.arange(seen, seen + len(found))):
                         return False
+                    place = pa.array(places[seen : seen + len(found)])
                     seen += len(found)
                     chunk = texts.next(len(found))
                     columns = dict(zip(found.column_names, found.columns))
                     columns |= {n: _as_it_is(chunk, source, as_written) for n, source in as_written.names.items()}
-                    place = columns.pop("tag_place")
-                    columns |= {n: _of_numbers(numbers.take(place), held) for n, (numbers, held) in tags.items()}
+                    columns |= {
+                        n: pa.DictionaryArray.from_arrays(numbers.take(place), held)
+                        for n, (numbers, held) in tags.items()
+                    }
                     day = columns["charge_date"].cast(pa.int32()).to_numpy()
                     days.add(day, pa.table([columns[name] for name in rows.names], names=rows.names))
     days.finish()
@@ -233,8 +237,8 @@ def _elsewhere(
 ) -> bool:
     """The same, each file on whichever machine takes it; the tag sets lie beside the days while it is done."""
     met = folder.with_name(f"{folder.name}.met_tags.parquet")
-    connection.execute(f"COPY (FROM met_tags ORDER BY place) TO {literal(str(met))} (FORMAT parquet)")
-    told = replace(rows, met=MetTagSets(rows.met.register.slice(0, 0), 0, rows.met.canonical.slice(0, 0)))
+    pq.write_table(rows.met.met, met)
+    told = replace(rows, met=replace(rows.met, register=rows.met.register.slice(0, 0), met=rows.met.met.slice(0, 0)))
     elsewhere, bounds = spread
     written = elsewhere(
         partial(_days_of_one_file, bounds, told, as_written, met, folder), range(len(rows.export.files))
@@ -262,7 +266,7 @@ def _days_of_one_file(
         connection.register("met_tags_arrow", held)
         connection.execute("CREATE TEMP TABLE met_tags AS SELECT * FROM met_tags_arrow")
         connection.unregister("met_tags_arrow")
-        whole = replace(rows, met=replace(rows.met, canonical=held.select(rows.met.canonical.column_names)))
+        whole = replace(rows, met=replace(rows.met, met=held, files=(rows.met.files[number],)))
         done = _here(connection, whole, as_written, [(file, pq.read_schema(file.path))], part)
     return part if done else None
 
@@ -348,10 +352,6 @@ def _numbered(texts: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
     return pa.array(numbers.astype(np.int32), mask=texts.is_null().to_numpy()), texts.drop_null().combine_chunks()
 
 
-def _of_numbers(numbers: pa.ChunkedArray, texts: pa.Array) -> pa.ChunkedArray:
-    return pa.chunked_array([pa.DictionaryArray.from_arrays(each, texts) for each in numbers.chunks], _TEXT)
-
-
 def _without_empty(array: pa.DictionaryArray) -> pa.DictionaryArray:
     empty = pc.index(array.dictionary, "").as_py()
     if empty < 0:
@@ -389,29 +389,34 @@ class _Days:
 
     def add(self, day: np.ndarray, table: pa.Table) -> None:
         """Take rows, of which `day` says the days since 1970."""
+        if not len(day):
+            return
+        last = int(day[-1])
         if bool((np.diff(day) < 0).any()):
             order = np.argsort(day, kind="stable")
             table, day = table.unify_dictionaries().combine_chunks().take(pa.array(order)), day[order]
         bounds = [0, *(np.flatnonzero(np.diff(day)) + 1).tolist(), len(day)]
         for begin, end in pairwise(bounds):
-            if end > begin:
-                self._tables.setdefault(int(day[begin]), []).append(table.slice(begin, end - begin))
+            self._tables.setdefault(int(day[begin]), []).append(table.slice(begin, end - begin))
         self._rows += len(day)
         if self._rows >= BUFFERED_ROWS:
-            self._flush()
+            # In the order of days the last one goes on: two row groups of it would have its dictionaries twice.
+            goes_on = sum(map(len, self._tables[last])) < BUFFERED_ROWS // 2
+            self._flush(self._tables.keys() - {last} if goes_on else self._tables.keys())
 
     def finish(self) -> None:
         """Write what there is, and end every file."""
-        self._flush()
+        self._flush(self._tables.keys())
         self._close([*self._writers])
 
-    def _flush(self) -> None:
-        if len(self._writers.keys() | self._tables.keys()) > OPEN_DAYS:
-            self._close([day for day in self._writers if day not in self._tables])
+    def _flush(self, days: Collection[int]) -> None:
+        written = {day: self._tables.pop(day) for day in sorted(days)}
+        if len(self._writers.keys() | written.keys()) > OPEN_DAYS:
+            self._close([day for day in self._writers if day not in written])
         with ThreadPoolExecutor(self.workers) as pool:
-            list(pool.map(self._write, self._tables.items()))
-        self._tables.clear()
-        self._rows, self._flushes = 0, self._flushes + 1
+            list(pool.map(self._write, written.items()))
+        self._rows = sum(len(table) for tables in self._tables.values() for table in tables)
+        self._flushes += 1
 
     def _close(self, days: Iterable[int]) -> None:
         for day in days:
@@ -452,7 +457,7 @@ class _Days:
 
 def _of_what_it_needs(array: pa.Array) -> pa.Array:
     """The same values, without those of a dictionary that stand in no row: all of them would be written."""
-    if not isinstance(array, pa.DictionaryArray) or len(array.dictionary) < 2:
+    if not isinstance(array, pa.DictionaryArray) or len(array.dictionary) < max(2, len(array) // ROWS_A_SPARE_VALUE):
         return array
     indices = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
     used = np.zeros(len(array.dictionary), dtype=bool)

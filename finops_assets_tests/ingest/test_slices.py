@@ -179,3 +179,27 @@ def test_a_dictionary_keeps_what_stands_in_rows() -> None:
     assert part.to_pylist() == [None, "c"]
     assert "b" not in part.dictionary.to_pylist()
     assert slices._of_what_it_needs(whole.slice(0, 0)).to_pylist() == []
+
+
+def test_a_day_that_goes_on_is_one_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(slices, "BUFFERED_ROWS", 15)
+    rows = [focus_row(day, ResourceId=f"vm-{day}-{n}") for day in DAYS for n in range(6)]
+
+    def in_order(site: Site) -> None:
+        site.put_parquet("2026-09/bill.parquet", *rows)
+
+    _, folder = landed(tmp_path, in_order)
+    assert [pq.read_metadata(file).num_row_groups for file in sorted(folder.glob("*/*"))] == [1] * len(DAYS)
+
+
+def test_a_day_has_no_other_day_s_texts(tmp_path: Path) -> None:
+    rows = [focus_row(DAYS[n % len(DAYS)], ResourceId=f"vm-{n}") for n in range(210)]
+
+    def mixed(site: Site) -> None:
+        site.put_parquet("2026-09/bill.parquet", *rows)
+
+    _, folder = landed(tmp_path, mixed)
+    for file in folder.glob("*/*"):
+        [column] = pq.read_table(file, columns=["ResourceId"], read_dictionary=["ResourceId"])["ResourceId"].chunks
+        assert len(column.dictionary) == len(column) == 30

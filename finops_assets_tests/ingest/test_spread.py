@@ -87,7 +87,7 @@ def test_several_machines_land_what_one_lands(
 ) -> None:
     processes.asked.clear()
     ours, days, content = landed(tmp_path / "spread", write, processes)
-    assert processes.asked == ["elsewhere", "_met_in_file", "_days_of_one_file", "_totals_of_one", "_union_elsewhere"]
+    assert processes.asked == ["elsewhere", "_of_file_elsewhere", "_days_of_one_file", "_one_day", "_union_elsewhere"]
     theirs, other_days, other_content = landed(tmp_path / "here", write, None)
     assert days == other_days
     assert content == other_content

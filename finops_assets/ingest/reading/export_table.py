@@ -301,6 +301,8 @@ def repairs_json(mapped: Iterable[CanonicalColumn], extra: Iterable[tuple[str, s
         (rule, m.name, condition, f"CAST({m.found_name} AS VARCHAR)") for m in mapped for rule, condition in m.repairs
     ]
     entries += extra
+    if not entries:
+        return "CAST(NULL AS VARCHAR)"
     any_of = " OR ".join(condition for _, _, condition, _ in entries)
     items = ", ".join(
         f"CASE WHEN {condition} THEN {{'rule': {literal(rule)}, 'column': {literal(column)}, 'found': {found}}} END"
