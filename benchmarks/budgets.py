@@ -21,13 +21,14 @@ import numpy as np
 
 from benchmarks.child import measure
 from benchmarks.cost_series import FIRST, KINDS, cost_series
+from finops_assets.base.period import period_of
 from finops_assets.evaluate.allocation.balance import ALLOCATED_COST, unbalanced
 from finops_assets.evaluate.allocation.days import bring_up_to_date
 from finops_assets.evaluate.budgets.evaluate import CHANCES, Evaluation, evaluate, judge, keep
 from finops_assets.evaluate.budgets.plan import Budget
 from finops_assets.evaluate.budgets.review import review
 from finops_assets.evaluate.budgets.versions import enter, in_force, version_in_force
-from finops_assets.evaluate.forecast.period import period_of, period_table
+from finops_assets.evaluate.forecast.period import period_table
 from finops_assets.evaluate.forecast.series import DailySeries
 from finops_assets.settings.shared_cost import SharedCost
 from finops_assets.storage.warehouse import Warehouse
@@ -61,7 +62,7 @@ def accuracy() -> dict[str, Any]:
                 exact: dict[int, dict[date, Decimal]] = {place: {} for place in range(len(costs))}
                 series = DailySeries(("team",), [(str(i),) for i in range(len(costs))], ["USD"] * len(costs), FIRST,
                                      known, exact)  # fmt: skip
-                table = period_table("team", series, month)
+                table = period_table("team", series, month).frame()
                 for place, row in enumerate(table.itertuples(index=False)):
                     amount = Decimal(repr(round(float(last[place] * factor[place]), 2)))
                     if not amount:

@@ -124,7 +124,7 @@ def prepare_scale(folder: str) -> int:
 def scale(folder: str) -> dict[str, Any]:
     """What the asset does, from the warehouse's rows to the table."""
     with duckdb.connect(str(Path(folder) / "w.duckdb"), config={"memory_limit": "600MB", "threads": 2}) as connection:
-        made = forecasts(connection)
+        made = forecasts(connection).frame()
     return {"series": len(made), "refused": int(made["refused"].notna().sum())}
 
 

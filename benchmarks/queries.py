@@ -72,10 +72,10 @@ def main() -> None:
             return lambda: facts.execute(query, values).fetchall()
 
         questions: dict[str, Callable[[], Any]] = {
-            "rollup: cost by team, a year": lambda: cost_by(year, YEAR, TEAMS_BY),
-            "rollup: cost by service category, a year": lambda: cost_by(year, YEAR, SERVICES_BY),
-            "rollup: cost by team, a month": lambda: cost_by(year, Period(DAYS[0], YEAR.end), TEAMS_BY),
-            "rollup: untagged by provider, a year": lambda: untagged_by(year, YEAR),
+            "rollup: cost by team, a year": lambda: cost_by(year, YEAR, TEAMS_BY).frame(),
+            "rollup: cost by service category, a year": lambda: cost_by(year, YEAR, SERVICES_BY).frame(),
+            "rollup: cost by team, a month": lambda: cost_by(year, Period(DAYS[0], YEAR.end), TEAMS_BY).frame(),
+            "rollup: untagged by provider, a year": lambda: untagged_by(year, YEAR).frame(),
             "facts: resources of a team on a day": drill("ResourceId", "charge_date = ? AND team = ?", DAY, team),
             "facts: services of a team on a day": drill("ServiceName", "charge_date = ? AND team = ?", DAY, team),
             "facts: resources of a team in a week": drill(

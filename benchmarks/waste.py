@@ -50,7 +50,7 @@ def found_in(planted: Planted, folder: Path, held: Mapping[str, Iterable[date]] 
         compose_days(platform.lake, settings.engine, source, days)
     build_facts(platform.lake, settings.engine, platform.rules, platform.source_names, days)
     known = {(source, day) for source in PROVIDERS for day in days if day not in set((held or {}).get(source, ()))}
-    return read_waste(platform.lake, settings.engine, settings.providers, known)
+    return read_waste(platform.lake, settings.engine, settings.providers, known).frame()
 
 
 def judged(planted: Planted, found: pd.DataFrame) -> list[dict[str, Any]]:

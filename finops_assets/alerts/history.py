@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from finops_assets.alerts.alert import RANK, Alert, Event, Notice, Observation, OpenAlert
 from finops_assets.base import state_file
@@ -149,8 +148,7 @@ class AlertHistory:
         with self.opened() as history:
             rows = history.rows()
         declared = declarations.table(ALERT_HISTORY)
-        records = pa.Table.from_pylist([_as_record(row) for row in rows], schema=values.arrow_schema(declared))
-        ddl.replace_all(connection, declared, records)
+        ddl.replace_all(connection, declared, values.arrow_records([_as_record(row) for row in rows], declared))
         return len(rows)
 
 

@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from datetime import date
 
 import duckdb
-import pandas as pd
 
 
 def version_of(*parts: object) -> str:
-    """A short hash of tables, by their rows and columns in order, and of whatever else has an exact `repr`."""
+    """A short hash of data frames, by their rows and columns in order, and of whatever else has an exact `repr`."""
     made = hashlib.sha256()
     for part in parts:
-        text = part.to_csv(index=False) if isinstance(part, pd.DataFrame) else repr(part)
+        text = part.to_csv(index=False) if hasattr(part, "to_csv") else repr(part)
         made.update(text.encode("utf-8", "surrogatepass") + b"\0")
     return made.hexdigest()[:16]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -81,3 +82,19 @@ def in_a_row(told: Iterable[tuple[date, What]]) -> list[tuple[list[date], What]]
 
 def span_of(first: str, last: str) -> str:
     return first if first == last else f"{first}..{last}"
+
+
+def period_of(text: str) -> Period:
+    """A month (2026-11), quarter (2026-Q4) or year (2026).
+
+    Raises:
+        ValueError: another text.
+    """
+    found = re.fullmatch(r"(\d{4})(?:-(?:(\d{2})|[Qq]([1-4])))?", text)
+    if not found or (found[2] and not 1 <= int(found[2]) <= 12) or not int(found[1]):
+        raise ValueError(f"found {text}; a period is a month (2026-11), a quarter (2026-Q4) or a year (2026)")
+    month = int(found[2]) if found[2] else 3 * int(found[3]) - 2 if found[3] else 1
+    months = 1 if found[2] else 3 if found[3] else 12
+    first = date(int(found[1]), month, 1)
+    following = first.year * 12 + first.month - 1 + months
+    return Period(first, date(following // 12, following % 12 + 1, 1))

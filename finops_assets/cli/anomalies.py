@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
-import pandas as pd
 import typer
 
 from finops_assets.base.processes import account_name
@@ -21,13 +20,17 @@ from finops_assets.cli.common import (
     say,
     write_table,
 )
-from finops_assets.evaluate.anomalies.drivers import CAUSES
 from finops_assets.evaluate.anomalies.history import ENDED, Anomaly, AnomalyHistory, history_table
+from finops_assets.evaluate.anomalies.key import CAUSES
 from finops_assets.evaluate.anomalies.rates import rates, rates_table, today
 from finops_assets.evaluate.comparison import recent_days
 from finops_assets.settings.load import load_settings
 from finops_assets.tables.envelope import NOTHING_SAID
+from finops_assets.tables.rows import Rows
 
+SHOWN = (
+    "id", "first day", "days", "team", "what", "currency", "expected", "difference", "sigmas", "kind", "cause", "state",
+)  # fmt: skip
 anomalies_app = typer.Typer(no_args_is_help=True, help="Anomalies: found, explained, judged.")
 
 
@@ -57,23 +60,13 @@ def anomalies_list(
         out.print("No anomalies. They are looked for by the asset anomaly_history, after the rollup.")
         return
     rows = [
-        {
-            "id": a.id,
-            "first day": a.first_day,
-            "days": a.days,
-            "team": a.key.owner,
-            "what": a.key.ResourceId or a.key.ServiceCategory,
-            "currency": a.key.currency,
-            "expected": a.expected,
-            "difference": a.excess,
-            "sigmas": a.score,
-            "kind": f"{a.kind} {'up' if a.direction > 0 else 'down'}",
-            "cause": a.cause,
-            "state": _state(a),
-        }
+        (
+            a.id, a.first_day, a.days, a.key.owner, a.key.ResourceId or a.key.ServiceCategory, a.key.currency,
+            a.expected, a.excess, a.score, f"{a.kind} {'up' if a.direction > 0 else 'down'}", a.cause, _state(a),
+        )
         for a in found
-    ]
-    write_table(pd.DataFrame(rows), "table", None)
+    ]  # fmt: skip
+    write_table(Rows(SHOWN, rows), "table", None)
 
 
 def _state(anomaly: Anomaly) -> str:
@@ -106,11 +99,9 @@ def anomalies_show(
         say(f"{name:<10}", text, out, style="bold")
     if a.drivers:
         out.print("\nwhat moved most, a day", style="dim")
-        moved = [
-            {n: d[n] if n in ("facet", "name") else Decimal(d[n]) for n in ("facet", "name", "before", "now", "change")}
-            for d in a.drivers
-        ]
-        write_table(pd.DataFrame(moved), "table", None)
+        names, amounts = ("facet", "name"), ("before", "now", "change")
+        moved = [(*(d[n] for n in names), *(Decimal(d[n]) for n in amounts)) for d in a.drivers]
+        write_table(Rows((*names, *amounts), moved), "table", None)
 
 
 @anomalies_app.command("resolve")

@@ -65,16 +65,14 @@ def budgets_status(format: FormatOption = "table", output: OutputOption = None, 
         if format != "table":
             write_table(table, format, output, about)
             return
-        if table.empty:
+        if not len(table):
             raise FinopsError("no budget is for a period that runs; see `finops budgets check`")
         table = most_serious_first(table)
-        out.print(
-            f"up to {table['through'].iloc[0]}, budgets of version {table['budgets_version'].iloc[0]}", style="dim"
-        )
-        write_table(table[table["problem"].isna()][SHOWN], format, output)
-        for row in table[table["problem"].notna()].itertuples():
-            say("warning", f"{row.budget}: {row.problem}")
-        gaps = int(table["days_missing"].max())
+        out.print(f"up to {table['through'][0]}, budgets of version {table['budgets_version'][0]}", style="dim")
+        write_table(table.where(lambda row: row["problem"] is None).only(SHOWN), format, output)
+        for row in table.where(lambda row: row["problem"] is not None):
+            say("warning", f"{row['budget']}: {row['problem']}")
+        gaps = max(table["days_missing"])
         if gaps:
             say("note", f"up to {gaps} days are held or late; they are expected as usual, not as 0")
 
@@ -134,7 +132,7 @@ def budgets_review(format: FormatOption = "table", output: OutputOption = None, 
         if not Warehouse.has(connection, CHANGES):
             raise FinopsError(NOT_YET)
         table = review(connection)
-        if table.empty and format == "table":
+        if not len(table) and format == "table":
             months = ", ".join(label_of(month) for month in months_compared(connection)) or "none is whole"
             out.print(f"No budget is listed. Compared with these months (two are needed at least): {months}.")
             return

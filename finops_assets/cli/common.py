@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import duckdb
-import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -31,8 +28,8 @@ from finops_assets.settings.load import load_settings
 from finops_assets.storage.published_copy import open_copy
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.envelope import NOTHING_SAID, About, envelope
+from finops_assets.tables.rows import Row, Rows
 from finops_assets.tables.spreadsheet import csv_text
-from finops_assets.tables.values import typed
 
 
 class LiteralConsole(Console):
@@ -159,9 +156,7 @@ def not_built(config: Path | None, refused: Iterable[str]) -> str:
     return f"finops.yaml has {', '.join(names)}, but no day was built with it: run days (`finops backfill FROM TO`)"
 
 
-def emit(
-    table: pd.DataFrame, compared: Comparison, format: Format, output: Path | None, basis: str | None = None
-) -> None:
+def emit(table: Rows, compared: Comparison, format: Format, output: Path | None, basis: str | None = None) -> None:
     """A report with the period it is of, and what it is compared with. `basis`: which cost, where it is one."""
     if format == "table":
         title("", compared)
@@ -199,7 +194,7 @@ def write_text(text: str, output: Path | None) -> None:
         raise FinopsError(f"{output}: cannot be written: {error.strerror}") from error
 
 
-def write_table(table: pd.DataFrame, format: Format, output: Path | None, about: About = NOTHING_SAID) -> None:
+def write_table(table: Rows, format: Format, output: Path | None, about: About = NOTHING_SAID) -> None:
     """A table in a format, to a file or standard output; JSON says what it is about, too.
 
     In every format but the table for the eye amounts are exact, columns have the types that `tables` declares whatever
@@ -208,16 +203,19 @@ def write_table(table: pd.DataFrame, format: Format, output: Path | None, about:
     if format == "table":
         show(table)
         return
-    rows = typed(table)
     with nullcontext(sys.stdout.buffer) if output is None else output.open("wb") as target:
         match format:
             case "csv":
-                target.write(csv_text(rows).encode())
+                target.write(csv_text(table).encode())
             case "json":
-                told = json.dumps(envelope(rows, about), indent=1, ensure_ascii=False, allow_nan=False)
+                told = json.dumps(envelope(table, about), indent=1, ensure_ascii=False, allow_nan=False)
                 target.write(f"{json_text(told)}\n".encode())
             case "parquet":
-                pq.write_table(rows, target, compression="zstd")
+                import pyarrow.parquet as pq  # takes half as long to load as a report takes
+
+                from finops_assets.tables.values import arrow
+
+                pq.write_table(arrow(table), target, compression="zstd")
 
 
 def title(text: str, compared: Comparison) -> None:
@@ -298,38 +296,51 @@ def _heading(name: str) -> str:
     return HEADINGS.get(name, name)
 
 
-def show(table: pd.DataFrame, limit: int | None = None) -> None:
+def show(table: Rows, limit: int | None = None) -> None:
     """A table for the eye: short headings, two decimals, six of one unit's cost; amounts behind a percentage only in the other
     formats.
 
     At most `limit` rows, the first of each currency alike, if it has several.
     """
-    behind = [f"untagged_{found[1]}" for name in table.columns if (found := UNTAGGED_PERCENT.fullmatch(str(name)))]
-    table = table.drop(columns=behind, errors="ignore")
-    for name in [str(name) for name in table.columns if str(name).endswith("_compared")]:
+    table = table.without(
+        *(f"untagged_{found[1]}" for name in table.columns if (found := UNTAGGED_PERCENT.fullmatch(name)))
+    )
+    for name in [name for name in table.columns if name.endswith("_compared")]:
         whole = table[name.removesuffix("_compared")]
         # Where all that was spent is compared, that it is says the title.
         if all(like is None or like == cost for like, cost in zip(table[name], whole)):
-            table = table.drop(columns=name)
+            table = table.without(name)
     rows_in_all = len(table)
-    if limit and "currency" in table.columns:
-        table = table.groupby("currency", sort=False).head(max(1, limit // table["currency"].nunique()))
-    elif limit:
-        table = table.head(limit)
-    places = [6 if str(name).endswith("_per_unit") else 0 if name == "tokens" else 2 for name in table.columns]
-    rows = [[cell(value, p) for value, p in zip(row, places)] for row in table.itertuples(index=False)]
-    headings = [visible(_heading(str(name))) for name in table.columns]
-    fixed = [len(table) > 0 and not isinstance(table[name].iloc[0], str) for name in table.columns]
+    if limit:
+        table = _first(table, limit)
+    places = [6 if name.endswith("_per_unit") else 0 if name == "tokens" else 2 for name in table.columns]
+    rows = [[cell(value, p) for value, p in zip(row, places)] for row in table.values]
+    headings = [visible(_heading(name)) for name in table.columns]
+    firsts = [next((value for value in table[name] if value is not None), None) for name in table.columns]
+    fixed = [len(table) > 0 and not isinstance(value, str) for value in firsts]
     widths = _fitting([max(map(len, each)) for each in zip(headings, *rows)], fixed, out.width)
     shown = Table(box=None, header_style="bold", pad_edge=False)
-    for name, shown_as, width in zip(table.columns, headings, widths):
-        numeric = len(table) and isinstance(table[name].iloc[0], Decimal | float | int | np.number)
+    for value, shown_as, width in zip(firsts, headings, widths):
+        numeric = isinstance(value, Decimal | float | int) and not isinstance(value, bool)
         shown.add_column(shown_as, justify="right" if numeric else "left", no_wrap=True, min_width=width)
     for row in rows:
         shown.add_row(*(text if len(text) <= width else f"…{text[1 - width :]}" for text, width in zip(row, widths)))
     out.print(shown)
     if len(table) < rows_in_all:
         out.print(f"… and {rows_in_all - len(table)} more: finops report --help", style="dim")
+
+
+def _first(table: Rows, limit: int) -> Rows:
+    """At most so many rows, the first of each currency alike, if it has several."""
+    if "currency" not in table.columns:
+        return Rows(table.columns, table.values[:limit])
+    left = dict.fromkeys(table["currency"], max(1, limit // max(1, len(set(table["currency"])))))
+
+    def counted(row: Row) -> bool:
+        left[row["currency"]] -= 1
+        return left[row["currency"]] >= 0
+
+    return table.where(counted)
 
 
 def _fitting(widths: list[int], fixed: list[bool], width: int) -> list[int]:
@@ -348,7 +359,7 @@ def cell(value: object, places: int = 2) -> str:
         case Decimal():
             return f"{value:,.{places}f}"
         case datetime():
-            return "" if pd.isna(value) else f"{value:%Y-%m-%d %H:%M}"
+            return f"{value:%Y-%m-%d %H:%M}"
         case None:
             return ""
         case float():

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
-import pandas as pd
 import typer
 
 from finops_assets.base.errors import FinopsError
@@ -26,6 +25,7 @@ from finops_assets.platform import Platform
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.load import config_path, load_settings
 from finops_assets.settings.model import Settings
+from finops_assets.tables.rows import Rows
 
 SHOWN = {"failed": 0, "known_gap": 1, "passed": 2, "not_judged": 3}
 
@@ -85,10 +85,8 @@ def conformance(
         if format == "table" and not output:
             _show(findings, everything)
         else:
-            table = findings_table(findings)
-            write_table(
-                table.astype(object).where(pd.notna(table), None), "csv" if format == "table" else format, output
-            )
+            table = Rows.of(findings_table(findings))
+            write_table(table, "csv" if format == "table" else format, output)
         if fail_on != "never" and breaks(findings, fail_on):
             raise typer.Exit(1)
 

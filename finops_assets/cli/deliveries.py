@@ -11,10 +11,9 @@ from finops_assets.base.errors import FinopsError
 from finops_assets.base.text import command, visible
 from finops_assets.base.uris import DATA_SUFFIXES
 from finops_assets.cli.common import ConfigOption, FormatOption, OutputOption, explained, out, write_table
-from finops_assets.ingest.landing import NOT_READ
 from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
-from finops_assets.storage.ledger import Ledger, ledger_table, now
+from finops_assets.storage.ledger import NOT_READ, Ledger, ledger_table, now
 
 STATES = ("waiting", "complete", "superseded", "refused", "withdrawn", "final")
 SHOWN_ID = 13
@@ -47,17 +46,16 @@ def deliveries(
             raise FinopsError(f"found state {state!r}; allowed: {', '.join(STATES)}")
         table = ledger_table(platform.lake, names, first_day=platform.settings.first_day)
         if state:
-            table = table[table["state"] == state]
+            table = table.where(lambda row: row["state"] == state)
         if format == "table":
-            shown = table.drop(columns=["delivered_at", "bytes", "files", "repairs"])
-            shown["verified"] = ["yes" if verified else "no" for verified in shown["verified"]]
             # Whole in the other formats: a provider's id would push the columns that matter out of the terminal.
-            shown["generation"] = [g if len(g) <= SHOWN_ID else f"{g[: SHOWN_ID - 1]}…" for g in shown["generation"]]
-            reasons = shown.pop("reason")
-            write_table(shown, "table", None)
-            for (_, row), reason in zip(shown.iterrows(), reasons):
-                if reason:
-                    line = visible(f"  {row['source']} {row['scope']} {row['state']}: {reason}")
+            ids = [g if len(g) <= SHOWN_ID else f"{g[: SHOWN_ID - 1]}…" for g in table["generation"]]
+            verified = ["yes" if verified else "no" for verified in table["verified"]]
+            shown = table.without("delivered_at", "bytes", "files", "repairs", "reason")
+            write_table(shown.with_column("generation", ids).with_column("verified", verified), "table", None)
+            for row in table:
+                if row["reason"]:
+                    line = visible(f"  {row['source']} {row['scope']} {row['state']}: {row['reason']}")
                     out.print(line, highlight=False, soft_wrap=True)
             for name in names:
                 for key in (platform.lake.read_record(name, NOT_READ) or {"files": []})["files"]:

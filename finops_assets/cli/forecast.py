@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated
 
 import typer
 
 from finops_assets.base.errors import FinopsError
-from finops_assets.base.period import Period
+from finops_assets.base.period import Period, period_of
 from finops_assets.cli.common import (
     ConfigOption,
     FormatOption,
@@ -23,8 +24,9 @@ from finops_assets.cli.common import (
 from finops_assets.cost.accrual import REPORTED_ACCRUALS
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.comparison import reported_within
-from finops_assets.evaluate.forecast.period import forecasts, kinds_of_series, period_of
+from finops_assets.evaluate.forecast.period import forecasts, kinds_of_series
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.rows import Rows
 
 SHOWN = [
     "key",
@@ -63,35 +65,36 @@ def forecast(
             table = forecasts(connection, period_of(period) if period else None, [by])
         except ValueError as error:
             raise FinopsError(f"--period: {error}") from error
-        if table.empty:
+        if not len(table):
             raise FinopsError("nothing was reported: no day had passed its gates")
         [(begin,)] = connection.execute(f"SELECT min(charge_date) FROM {ROLLUP_TABLE}").fetchall()
-        shown = Period(table["period_start"].iloc[0], table["period_end"].iloc[0])
+        shown = Period(table["period_start"][0], table["period_end"][0])
         if shown.end <= begin:
             raise FinopsError(f"--period: found {period}, which ends before {begin}, the first day that was reported")
+        spent: dict[str, Decimal] = {}
+        for currency, to_date in zip(table["currency"], table["actual_to_date"]):
+            spent[currency] = spent.get(currency, Decimal(0)) + to_date
         amounts = [float(v) if v is not None else float("-inf") for v in table["forecast"]]
-        spent = table.groupby("currency")["actual_to_date"].sum()
         order = sorted(
             zip([-spent[c] for c in table["currency"]], table["currency"], [-a for a in amounts], range(len(table)))
         )
-        table = table.iloc[[place for *_, place in order]]
+        table = Rows(table.columns, [table.values[place] for *_, place in order])
         about = made_of(connection, reported_within(connection, shown.first, shown.end), "accrued")
         if format != "table":
             write_table(table, format, output, about)
             return
-        first = table.iloc[0]
-        out.print(f"{first['period_start']} up to {first['period_end']}, exclusive; accrued cost", style="dim")
-        made = table[table["refused"].isna()]
+        out.print(f"{shown.first} up to {shown.end}, exclusive; accrued cost", style="dim")
+        made = table.where(lambda row: row["refused"] is None)
         if len(made):
-            write_table(made[SHOWN], format, output)
-        for row in table[table["refused"].notna()].itertuples():
-            say("refused", f"{row.key}, {row.currency}: {row.refused}")
+            write_table(made.only(SHOWN), format, output)
+        for row in table.where(lambda row: row["refused"] is not None):
+            say("refused", f"{row['key']}, {row['currency']}: {row['refused']}")
         if shown.first < begin:
             say(
                 "note",
                 f"{(begin - shown.first).days} days of the period, before {begin}, were never reported: they are not in"
                 " it",
             )
-        gaps = int(table["days_missing"].max())
+        gaps = max(table["days_missing"])
         if gaps:
             say("note", f"up to {gaps} days of the period are held or late; they are expected, not 0")

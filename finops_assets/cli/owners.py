@@ -5,9 +5,8 @@ from __future__ import annotations
 import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
 from finops_assets.base.errors import FinopsError
@@ -45,8 +44,11 @@ from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
 from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.rows import Rows
 from finops_assets.tables.spreadsheet import csv_cell
-from finops_assets.tables.values import exact_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 owners_app = typer.Typer(no_args_is_help=True, help="Owner suggestions for untagged resources, and decisions on them.")
 TABLE = "owner_suggestions"
@@ -79,7 +81,7 @@ def owners_suggest(
             raise typer.Exit(1 if errors else HELD_CODE)
         table = _open_suggestions(settings, config, dimension)
         if format != "table":
-            write_table(table, format, output)
+            write_table(Rows.of(table), format, output)
             return
         first = table[table["rank"] == 1]
         for row in first.head(SHOWN).itertuples():
@@ -236,7 +238,7 @@ def owners_backtest(dimension: DimensionOption = None, config: ConfigOption = No
         if table.empty:
             raise FinopsError("no resource has a tag of these dimensions, so there is nothing to hide and compare")
         out.print(f"Suggestions of a confidence of at least {MIN_CONFIDENCE:.0%}, {newest[0]} to {newest[-1]}:")
-        show(table.round(3))
+        show(Rows.of(table.round(3)))
 
 
 def _decide(
@@ -285,7 +287,7 @@ def _suggestions(config: Path | None) -> pd.DataFrame:
     with published(config) as connection:
         if not Warehouse.has(connection, TABLE):
             raise FinopsError("no owners were suggested yet; run `finops owners suggest`")
-        return exact_frame(connection, f"FROM {TABLE}")
+        return Rows.asked(connection, f"FROM {TABLE}").frame()
 
 
 def _open_suggestions(settings: Settings, config: Path | None, dimension: str | None) -> pd.DataFrame:
@@ -303,7 +305,7 @@ def _show(row: object, table: pd.DataFrame) -> None:
     cost, confidence = float(getattr(row, "effective_cost")), float(getattr(row, "confidence"))  # noqa: B009
     say(
         f"{dimension} {getattr(row, 'value')}",  # noqa: B009
-        f"({min(confidence, 0.99):.0%})  {name if pd.notna(name) else ''} {resource}",
+        f"({min(confidence, 0.99):.0%})  {name or ''} {resource}",
         out,
         style="bold",
     )

@@ -21,6 +21,8 @@ from finops_assets.ingest.repairs import repairs_table
 from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
 
+DRIFT = ("largest_drift", "drift_bound")
+
 
 def repairs(
     source: Annotated[str | None, typer.Argument(help="One source only")] = None,
@@ -43,13 +45,13 @@ def repairs(
         table = repairs_table(platform.lake, names, scope, first.date() if first else None, end.date() if end else None)
         if format != "table":
             write_table(table, format, output)
-        elif table.empty:
+        elif not len(table):
             out.print("Nothing was repaired.")
         else:
-            shown = table.drop(columns=["generation"])
             # Of a delivery of one file the file says nothing more.
-            if (shown["file"] == shown["scope"]).all():
-                shown = shown.drop(columns="file")
-            drift = shown[["largest_drift", "drift_bound"]].map(lambda each: None if each is None else f"{each:.2E}")
-            shown = shown.drop(columns=list(drift))
-            write_table(shown.join(drift) if drift.notna().any(axis=None) else shown, "table", None)
+            told = table["file"] == table["scope"]
+            shown = table.without("generation", *(("file",) if told else ()), *DRIFT)
+            if any(value is not None for name in DRIFT for value in table[name]):
+                for name in DRIFT:
+                    shown = shown.with_column(name, (None if v is None else f"{v:.2E}" for v in table[name]))
+            write_table(shown, "table", None)

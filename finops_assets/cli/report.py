@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import duckdb
-import pandas as pd
 import typer
 
 from finops_assets.base.errors import FinopsError
@@ -220,9 +219,9 @@ def report_charges(
         providers = load_settings(config).providers
         table = _checked(config, lambda: charges(connection, period, providers, _where(where), most=most))
         # What a charge was split for, where one of them was.
-        whole = not table["AllocatedResourceName"].any()
-        columns = [c for c in CHARGES_SHOWN if c in table and not (whole and c == "AllocatedResourceName")]
-        shown = table[columns] if format == "table" else table
+        whole = not any(table["AllocatedResourceName"])
+        columns = [c for c in CHARGES_SHOWN if not (whole and c == "AllocatedResourceName")]
+        shown = table.only(columns) if format == "table" else table
         write_table(shown, format, output, made_of(connection, period))
 
 
@@ -267,7 +266,7 @@ def _report_resources_without(
         compared = _compared(connection, period)
         table = cost_by(connection, period, RESOURCE, relation, "effective", where=where, compared=compared)
         # Those that cost something before alone are no work for anybody.
-        emit(table[table["effective_cost"] != 0], compared, format, output, "effective")
+        emit(table.where(lambda row: row["effective_cost"] != 0), compared, format, output, "effective")
         if format == "table":
             out.print("`finops owners suggest` says who probably owns them.", style="dim", highlight=False)
 
@@ -351,7 +350,7 @@ def report_commitments(
             raise FinopsError("no day was built yet (`finops run FROM TO`)")
         table = unused_by_owner(connection) if unused else commitments(connection)
         if format == "table" and not unused:
-            table = table[COMMITMENT_FIGURES]
+            table = table.only(COMMITMENT_FIGURES)
         write_table(table, format, output, made_of(connection))
 
 
@@ -369,7 +368,9 @@ def _report_commitment_use(
     shown = [name for name in USE_FIGURES if by == "team" or name not in ("department", "team")]
     if format == "table" and period is not None:
         out.print(f"{period}, {window} days", style="dim", highlight=False)
-    write_table(table[shown] if format == "table" else table, format, output, made_of(connection, period, "effective"))
+    write_table(
+        table.only(shown) if format == "table" else table, format, output, made_of(connection, period, "effective")
+    )
 
 
 @report_app.command("corrections")
@@ -437,16 +438,19 @@ def report_units(
         shown = None
         if len(table):
             begun, over = min(table["period_start"]), max(table["period_end"])
-            # As dates, whatever pandas makes of them.
-            shown = reported_within(connection, pd.Timestamp(begun).date(), pd.Timestamp(over).date())
+            shown = reported_within(connection, begun, over)
         write_table(table, format, output, made_of(connection, shown))
-        gaps = table[(table["days_without_quantity"] > 0) | (table["days_without_cost"] > 0)]
-        for (unit_cost, metric), rows in gaps.groupby(["unit_cost", "metric"], sort=True):
-            say(
-                "note",
-                f"{unit_cost}: days count that have both; periods lack up to {rows['days_without_quantity'].max()} days of"
-                f" {metric} and up to {rows['days_without_cost'].max()} of a source's cost",
+        for unit_cost, metric in sorted(set(zip(table["unit_cost"], table["metric"]))):
+            of_it = [row for row in table if (row["unit_cost"], row["metric"]) == (unit_cost, metric)]
+            lacks_quantity, lacks_cost = (
+                max(row[lack] for row in of_it) for lack in ("days_without_quantity", "days_without_cost")
             )
+            if lacks_quantity or lacks_cost:
+                say(
+                    "note",
+                    f"{unit_cost}: days count that have both; periods lack up to {lacks_quantity} days of"
+                    f" {metric} and up to {lacks_cost} of a source's cost",
+                )
 
 
 @report_app.command("waste")
@@ -461,10 +465,10 @@ def report_waste(
         table = waste_of(connection, CERTAINTIES[: CERTAINTIES.index(certainty) + 1])
         period = last_days(table, WINDOW_DAYS)
         # What has no name is known by its id.
-        shown = (
-            table.assign(name=table["name"].fillna(table["ResourceId"]))[WASTE_FIGURES] if format == "table" else table
-        )
-        write_table(shown, format, output, made_of(connection, period, "effective"))
+        if format == "table":
+            names = [row["name"] or row["ResourceId"] for row in table]
+            table = table.with_column("name", names).only(WASTE_FIGURES)
+        write_table(table, format, output, made_of(connection, period, "effective"))
 
 
 @report_app.command("tokens")

@@ -24,11 +24,11 @@ from finops_assets.cli.common import (
 )
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.versions import audit, versions_table
-from finops_assets.evaluate.rules_preview import preview
 from finops_assets.platform import Platform, accepted_owners
 from finops_assets.settings.load import load_candidate, load_settings
 from finops_assets.storage.day_files import facts_rules
 from finops_assets.storage.lake import Lake
+from finops_assets.tables.rows import Rows
 
 rules_app = typer.Typer(no_args_is_help=True, help="Attribution rules: a dry run, their versions, and what gave what.")
 PREVIEW_DAYS = 30
@@ -44,6 +44,8 @@ def rules_preview(
 
     By default the rules of finops.yaml and the accepted owners, over the last 30 days that have facts.
     """
+    from finops_assets.evaluate.rules_preview import preview  # not for every command: it attributes facts
+
     with explained():
         settings = load_settings(config)
         platform, lake = Platform(settings), Platform(settings).lake
@@ -63,7 +65,7 @@ def rules_preview(
             missing = ", ".join(map(str, found.without_facts[:6])) + (", …" if len(found.without_facts) > 6 else "")
             say("note", f"no facts, so nothing that could move: {missing}")
         if format != "table":
-            write_table(found.moves, format, output)
+            write_table(Rows.of(found.moves), format, output)
             return
         out.print(
             f"{len(found.days)} days, {found.days[0]} to {found.days[-1]}; nothing is written",
@@ -74,10 +76,11 @@ def rules_preview(
         if found.moves.empty:
             out.print("nothing: the facts are what these rules give")
         else:
-            write_table(found.moves.fillna({"by": "(nothing)", "from": "(nobody)", "to": "(nobody)"}), format, output)
+            moves = found.moves.fillna({"by": "(nothing)", "from": "(nobody)", "to": "(nobody)"})
+            write_table(Rows.of(moves), format, output)
         if rules.row_rules:
             heading("What each rule gives")
-            write_table(found.rules, format, output)
+            write_table(Rows.of(found.rules), format, output)
 
 
 @rules_app.command("versions")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 
-import pandas as pd
 import typer
 
 from finops_assets.base.period import in_a_row
@@ -24,6 +23,7 @@ from finops_assets.cost.coverage import AWAITED, BUILT, HELD, PREVIOUS, Coverage
 from finops_assets.cost.restatements import taken_out, taken_out_told
 from finops_assets.platform import Platform
 from finops_assets.settings.load import load_settings
+from finops_assets.tables.rows import Rows
 
 REASONS_SHOWN = 12
 
@@ -53,24 +53,21 @@ def status(format: FormatOption = "table", output: OutputOption = None, config: 
         raise typer.Exit(HELD_CODE)
 
 
-def _overview(sources: Iterable[str], found: list[Coverage]) -> pd.DataFrame:
+def _overview(sources: Iterable[str], found: list[Coverage]) -> Rows:
     """A row a source."""
     rows = []
     for source in sources:
         of_source = [c for c in found if c.source == source]
         built = [c.day for c in of_source if c.state == BUILT]
-        counts = {state: [c for c in of_source if c.state == state] for state in (AWAITED, HELD)}
+        lacks = {state: [c for c in of_source if c.state == state] for state in (AWAITED, HELD)}
         rows.append(
-            {
-                "source": source,
-                "newest day built": str(max(built)) if built else "none",
-                "days built": len(built),
-                **{f"days {state}": len(days) for state, days in counts.items()},
-                "awaited since": _since(counts[AWAITED]),
-                "held since": _since(counts[HELD]),
-            }
-        )
-    return pd.DataFrame(rows)
+            (
+                source, str(max(built)) if built else "none", len(built), *map(len, lacks.values()),
+                *map(_since, lacks.values()),
+            )
+        )  # fmt: skip
+    shown = ("source", "newest day built", "days built", "days awaited", "days held", "awaited since", "held since")
+    return Rows(shown, rows)
 
 
 def _since(days: list[Coverage]) -> str:
@@ -113,8 +110,8 @@ def _left_over(gone: Iterable[Coverage]) -> Iterator[str]:
         )
 
 
-def _rows(found: list[Coverage]) -> pd.DataFrame:
-    return pd.DataFrame(
+def _rows(found: list[Coverage]) -> Rows:
+    return Rows(
+        ["charge_date", "source", "state", "since", "reason", "shown"],
         [(c.day, c.source, c.state, c.since, c.reason, c.shown) for c in found if c.state != BUILT],
-        columns=["charge_date", "source", "state", "since", "reason", "shown"],
     )

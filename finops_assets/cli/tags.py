@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import pandas as pd
 import typer
 
 from finops_assets.base.errors import FinopsError
@@ -22,11 +21,11 @@ from finops_assets.cli.common import (
     write_text,
 )
 from finops_assets.evaluate.comparison import recent_days
-from finops_assets.evaluate.governance.tags import RECENT_DAYS, aliases_yaml
+from finops_assets.evaluate.governance.policy import RECENT_DAYS
 from finops_assets.settings.load import load_settings
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.envelope import About
-from finops_assets.tables.values import exact_frame
+from finops_assets.tables.rows import Rows
 
 tags_app = typer.Typer(no_args_is_help=True, help="Tag governance: coverage, values and keys, and who owes what.")
 
@@ -44,9 +43,10 @@ def tags_coverage(
     """Cost without each required dimension by week (its Monday), against the target."""
     with explained():
         table, about = _table(config, "tag_coverage")
-        table = table[table["scope"] == by]
-        table = table[table["week"].isin(sorted(table["week"].unique())[-weeks:])]
-        write_table(table[FIGURES] if format == "table" else table, format, output, about)
+        table = table.where(lambda row: row["scope"] == by)
+        newest = sorted(set(table["week"]))[-weeks:]
+        table = table.where(lambda row: row["week"] in newest)
+        write_table(table.only(FIGURES) if format == "table" else table, format, output, about)
 
 
 @tags_app.command("values")
@@ -54,7 +54,7 @@ def tags_values(format: FormatOption = "table", output: OutputOption = None, con
     """Values that are none of the canonical ones, with the nearest canonical one and the money on them."""
     with explained():
         table, about = _table(config, "tag_values_outside_canon")
-        write_table(table.drop(columns=["given_by"]) if format == "table" else table, format, output, about)
+        write_table(table.without("given_by") if format == "table" else table, format, output, about)
 
 
 @tags_app.command("keys")
@@ -79,7 +79,7 @@ def tags_debt(
                 raise FinopsError(
                     f"found champion {champion!r}; those who owe something: {', '.join(known) or 'nobody'}"
                 )
-            table = table[table["champion"] == champion]
+            table = table.where(lambda row: row["champion"] == champion)
         write_table(table, format, output, about)
 
 
@@ -89,8 +89,10 @@ def tags_suggest_aliases(
     config: ConfigOption = None,
 ) -> None:
     """The YAML to put into finops.yaml for keys that would attribute cost if they were aliases. Read it before you do."""
+    from finops_assets.evaluate.governance.tags import aliases_yaml  # not for every command: it works with data frames
+
     with explained():
-        text = aliases_yaml(load_settings(config), _table(config, "tag_keys_unmapped")[0])
+        text = aliases_yaml(load_settings(config), _table(config, "tag_keys_unmapped")[0].frame())
         if not text:
             err.print("no tag key would attribute any cost: `finops tags keys` shows those that there are", style="dim")
             return
@@ -99,9 +101,9 @@ def tags_suggest_aliases(
         out.print(f"written to {output}")
 
 
-def _table(config: Path | None, name: str) -> tuple[pd.DataFrame, About]:
+def _table(config: Path | None, name: str) -> tuple[Rows, About]:
     """A table of the published copy, and what it is made of."""
     with published(config) as connection:
         if not Warehouse.has(connection, name):
             raise FinopsError(f"there is no {name} yet; materialise it in Dagster, or run days (`finops run FROM TO`)")
-        return exact_frame(connection, f"FROM {name}"), made_of(connection, recent_days(connection, RECENT_DAYS))
+        return Rows.asked(connection, f"FROM {name}"), made_of(connection, recent_days(connection, RECENT_DAYS))

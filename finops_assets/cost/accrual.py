@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from datetime import date
 
 import duckdb
-import pandas as pd
 
 from finops_assets.base.sql import identifier
 from finops_assets.cost.restatements import as_of_relation
@@ -24,6 +23,7 @@ from finops_assets.focus.money import DECIMAL, in_units, of_units
 from finops_assets.storage.duck import columns_of
 from finops_assets.tables.ddl import dimensions_of
 from finops_assets.tables.declarations import key
+from finops_assets.tables.rows import Rows
 
 REPORTED_ACCRUALS = "reported_accruals"
 ADJUSTMENTS, ACCRUED, COMMITTED = "accrual_adjustments", "daily_accrued_cost", "committed_cost"
@@ -147,7 +147,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, dimensions: Iterable[str
     )
 
 
-def committed(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...] = ("department", "team")) -> pd.DataFrame:
+def committed(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...] = ("department", "team")) -> Rows:
     """What is paid or booked but not yet reached, by month, some of the rollup's columns and currency.
 
     Columns: month (its first day), by…, currency, committed_cost (Decimal).
@@ -164,4 +164,4 @@ def committed(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...] = ("dep
         f"SELECT CAST(date_trunc('month', accrual_date) AS DATE) AS month, {keys}BillingCurrency, sum(committed_cost) AS cost"
         f" FROM {COMMITTED} GROUP BY ALL ORDER BY month, BillingCurrency, cost DESC, {keys}month"
     ).fetchall()
-    return pd.DataFrame(rows, columns=["month", *by, "currency", "committed_cost"])
+    return Rows(["month", *by, "currency", "committed_cost"], rows)

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 import duckdb
-import pandas as pd
 
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL, percent
 from finops_assets.storage.duck import columns_of
+from finops_assets.tables.rows import Rows
 
 COMMITMENTS = "daily_commitments"
 COLUMNS = (
@@ -71,7 +71,7 @@ def daily_query(key: str, names: Iterable[str], facts: str) -> str:
     """
 
 
-def commitments(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+def commitments(connection: duckdb.DuckDBPyConnection) -> Rows:
     """Every commitment over all days held, by id, provider and currency.
 
     Columns: COLUMNS. difference is the purchase less what was amortised of it; over a term that is wholly held
@@ -115,10 +115,10 @@ def commitments(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
                 listed, None if listed is None else listed - amortised, purchase_effective, other,
             )
         )  # fmt: skip
-    return pd.DataFrame(result, columns=list(COLUMNS))
+    return Rows(COLUMNS, result)
 
 
-def unused_by_owner(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+def unused_by_owner(connection: duckdb.DuckDBPyConnection) -> Rows:
     """Unused commitment by its owner, the department and team that the Unused rows are attributed to.
 
     Columns: UNUSED_COLUMNS; share_percent is of the currency's unused cost.
@@ -135,6 +135,4 @@ def unused_by_owner(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     totals: dict[str, Decimal] = {}
     for row in rows:
         totals[row[5]] = totals.get(row[5], Decimal(0)) + row[6]
-    return pd.DataFrame(
-        [(*row[:7], percent(row[6], totals[row[5]]), *row[7:]) for row in rows], columns=list(UNUSED_COLUMNS)
-    )
+    return Rows(UNUSED_COLUMNS, [(*row[:7], percent(row[6], totals[row[5]]), *row[7:]) for row in rows])

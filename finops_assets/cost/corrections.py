@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import date
 
 import duckdb
-import pandas as pd
 
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
+from finops_assets.tables.rows import Rows
 
 CORRECTIONS = "daily_corrections"
 
@@ -36,9 +36,7 @@ def daily_query(key: str, facts: str) -> str:
     """
 
 
-def corrections(
-    connection: duckdb.DuckDBPyConnection, first: date | None = None, end: date | None = None
-) -> pd.DataFrame:
+def corrections(connection: duckdb.DuckDBPyConnection, first: date | None = None, end: date | None = None) -> Rows:
     """What later bills brought to the days from `first` to before `end`, newest day first.
 
     Columns: charge_date, source, billing_period (its first day), ChargeClass ('' for a late charge that the
@@ -53,10 +51,10 @@ def corrections(
         """,
         {"first": first, "end": end},
     ).fetchall()
-    return pd.DataFrame(
-        rows,
-        columns=[
+    return Rows(
+        [
             "charge_date", "source", "billing_period", "ChargeClass", "department", "team", "currency",
             "billed_cost", "effective_cost", "row_count",
         ],
+        rows,
     )  # fmt: skip

@@ -13,11 +13,8 @@ from datetime import UTC, date, datetime
 from typing import Literal
 
 import duckdb
-import pyarrow as pa
 
-from finops_assets.cost.attribution.rules import Rules
-from finops_assets.cost.facts import facts_stamp
-from finops_assets.storage.lake import Key, Lake
+from finops_assets.storage.lake import Key
 from finops_assets.tables import ddl, declarations, values
 
 COVERAGE_TABLE = "coverage"
@@ -88,9 +85,7 @@ def enter_coverage(
                 "stamp": judged.stamp,
             }
         )
-    connection.register(
-        "coverage_now", pa.Table.from_pylist(rows, values.arrow_schema(declarations.table(COVERAGE_TABLE)))
-    )
+    connection.register("coverage_now", values.arrow_records(rows, declarations.table(COVERAGE_TABLE)))
     connection.execute(
         f"DELETE FROM {COVERAGE_TABLE} AS c USING coverage_now n"
         " WHERE c.charge_date = n.charge_date AND c.source = n.source"
@@ -105,11 +100,6 @@ def forget_others(connection: duckdb.DuckDBPyConnection, days: Iterable[date], s
         f"DELETE FROM {COVERAGE_TABLE} WHERE list_contains(?, charge_date) AND NOT list_contains(?, source)",
         [list(days), list(sources)],
     )
-
-
-def is_behind(lake: Lake, rules: Rules, key: Key, judged: Coverage | None) -> bool:
-    """Do the lake and the rules make something else of a (source, day) now than what was judged last, if it was?"""
-    return lake.holds(lake.day_file("raw", *key)) if judged is None else judged.stamp != facts_stamp(lake, rules, *key)
 
 
 def coverage_of(

@@ -11,6 +11,7 @@ from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.tag_sets import attribution
 from finops_assets.cost.attribution.versions import keep_version
 from finops_assets.cost.clusters.split import split_days, split_stamp
+from finops_assets.cost.coverage import Coverage
 from finops_assets.cost.engines.choose import engine_of
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.day_files import stamp_of
@@ -106,3 +107,8 @@ def facts_stamp(lake: Lake, rules: Rules, source: str, day: date) -> str:
     totals = Ledger(lake, source).day_totals(day)
     usage = split_stamp(lake, rules.clusters, day)
     return f"{rules.version} {totals.fingerprint if totals else 'unknown'}{usage and f' {usage}'}"
+
+
+def is_behind(lake: Lake, rules: Rules, key: Key, judged: Coverage | None) -> bool:
+    """Do the lake and the rules make something else of a (source, day) now than what was judged last, if it was?"""
+    return lake.holds(lake.day_file("raw", *key)) if judged is None else judged.stamp != facts_stamp(lake, rules, *key)

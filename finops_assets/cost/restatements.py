@@ -11,9 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import duckdb
-import pandas as pd
 
 from finops_assets.tables import ddl
+from finops_assets.tables.rows import Rows
 
 REPORTED_COST = "reported_cost"
 # SQL: the rollup by source as it is reported now.
@@ -89,7 +89,7 @@ def as_of_relation(as_of: date, table: str = REPORTED_COST) -> str:
     )
 
 
-def restatements(connection: duckdb.DuckDBPyConnection, since: date | None = None) -> pd.DataFrame:
+def restatements(connection: duckdb.DuckDBPyConnection, since: date | None = None) -> Rows:
     """How reported days moved, newest first: a row per restatement, day, source, department, team and currency.
 
     Columns: restated_at (UTC), charge_date, source, department, team, currency, effective_cost_before,
@@ -101,7 +101,7 @@ def restatements(connection: duckdb.DuckDBPyConnection, since: date | None = Non
         "effective_cost_before", "effective_cost_after", "moved", "billed_moved", "rows_moved",
     ]  # fmt: skip
     if not _there(connection, REPORTED_COST):
-        return pd.DataFrame(columns=columns)
+        return Rows(columns, ())
     rows = connection.execute(
         f"""
         WITH closed AS (
@@ -130,7 +130,7 @@ def restatements(connection: duckdb.DuckDBPyConnection, since: date | None = Non
         """,
         {"since": datetime(since.year, since.month, since.day) if since else None},  # noqa: DTZ001  # the table is UTC
     ).fetchall()
-    return pd.DataFrame(rows, columns=columns)
+    return Rows(columns, rows)
 
 
 TakenOut = dict[str, dict[date, dict[str, Decimal]]]

@@ -10,12 +10,10 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
 import duckdb
-import pandas as pd
 
 from finops_assets.base.period import Period, days_between
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.rules import Rules
-from finops_assets.cost.facts import facts_stamp
 from finops_assets.cost.rollup import ROLLUP_TABLE, UNTAGGED
 from finops_assets.focus.money import percent
 from finops_assets.focus.normal import normal_value
@@ -26,6 +24,7 @@ from finops_assets.storage.duck import insert_pairs
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations
+from finops_assets.tables.rows import Rows
 
 SPARSE_GROUPS, SPARSE_GROUP_DAYS, COST_CENTERS = "sparse_groups", "sparse_group_days", "daily_cost_by_cost_center"
 SPARSE = "__sparse__"
@@ -79,6 +78,8 @@ def _stamps(
     lake: Lake, rules: Rules, groups: SparseGroups, sources: Sequence[str], built: Sequence[date]
 ) -> dict[date, str]:
     """What each day's groups follow from: the settings, and the facts of the days of its window."""
+    from finops_assets.cost.facts import facts_stamp  # brings all that reads bills; a report of groups does not
+
     decides = json.dumps([ALGORITHM, groups.min_resources, groups.days, sorted(groups.overrides.items())])
     of_day = {day: [facts_stamp(lake, rules, source, day) for source in sources] for day in built}
     stamps = {}
@@ -191,7 +192,7 @@ def create_view(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def sparse_report(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.DataFrame:
+def sparse_report(connection: duckdb.DuckDBPyConnection, period: Period) -> Rows:
     """The pairs that were sparse on a day of the period, by currency.
 
     Columns: department, team, resources (on its last sparse day), min_resources, sparse_days, currency,
@@ -217,10 +218,7 @@ def sparse_report(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.D
         ).fetchall()
     )
     names = ("department", "team", "resources", "min_resources", "sparse_days", "currency", "effective_cost")
-    table = pd.DataFrame(
-        [(*row[:7], percent(row[7], total[row[5]])) for row in rows], columns=[*names, "share_percent"]
-    )
-    return table.astype(dict.fromkeys(names[2:5], "int64") | {"share_percent": "float64"})
+    return Rows([*names, "share_percent"], [(*row[:7], percent(row[7], total[row[5]])) for row in rows])
 
 
 def sparse_shares(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str, float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import duckdb
-import pandas as pd
 
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier, literal
@@ -17,6 +16,7 @@ from finops_assets.evaluate.reports import OF_CHARGES, TAG, Where, can_group_by,
 from finops_assets.focus.measures import EFFECTIVE, POSITIVE
 from finops_assets.storage.warehouse import FACTS
 from finops_assets.tables.ddl import dimensions_of
+from finops_assets.tables.rows import Rows
 
 CHARGE_COLUMNS = (
     "charge_date", "source", "source_file", "source_row", "provider", "department", "team", "environment", "SubAccountName",
@@ -107,7 +107,7 @@ def charges(
     where: Where | None = None,
     currency: str | None = None,
     most: int = 1_000,
-) -> pd.DataFrame:
+) -> Rows:
     """The single charges of a period, the largest first, each with the file and row that it stood in: CHARGE_COLUMNS.
 
     At most so many of them; `row_count` of `cost_by` says how many there are.
@@ -133,4 +133,4 @@ def charges(
         """,
         {"first": period.first, "end": period.end, "currency": currency, "most": most, **values},
     ).fetchall()
-    return pd.DataFrame(rows, columns=list(CHARGE_COLUMNS), dtype="object")
+    return Rows(CHARGE_COLUMNS, rows)

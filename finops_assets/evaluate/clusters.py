@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import duckdb
-import pandas as pd
 
 from finops_assets.base.period import Period
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.duck import by_source_and_day, connect, file_list
 from finops_assets.storage.lake import Lake
+from finops_assets.tables.rows import Rows
 
 CLUSTER_NODES = "cluster_nodes"
 COLUMNS = (
@@ -23,7 +23,7 @@ BY_CLUSTER = (
 )  # fmt: skip
 
 
-def cluster_nodes(lake: Lake, engine: EngineSettings, sources: Iterable[str]) -> pd.DataFrame:
+def cluster_nodes(lake: Lake, engine: EngineSettings, sources: Iterable[str]) -> Rows:
     """Every node and day as facts were last made of it: COLUMNS.
 
     Usage is looked for in the bills of all sources: what one of them charges is not told as missing in the others.
@@ -32,7 +32,7 @@ def cluster_nodes(lake: Lake, engine: EngineSettings, sources: Iterable[str]) ->
         file for source in sources for file in lake.files(lake.root / "nodes" / f"source={source}", "*/data.parquet")
     ]
     if not files:
-        return pd.DataFrame(columns=list(COLUMNS))
+        return Rows(COLUMNS, ())
     query = f"""
         WITH told AS (SELECT * FROM {by_source_and_day(file_list(files))}),
         of_usage AS (
@@ -53,36 +53,34 @@ def cluster_nodes(lake: Lake, engine: EngineSettings, sources: Iterable[str]) ->
     """
     with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
         rows = connection.execute(query).fetchall()
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return Rows(COLUMNS, rows)
 
 
-def clusters_by(nodes: pd.DataFrame) -> pd.DataFrame:
+def clusters_by(nodes: Rows) -> Rows:
     """A table like `cluster_nodes` by cluster, state and currency: BY_CLUSTER, the largest cost first."""
     # On a connection of its own: a charge that several nodes of a scale set share is one charge.
     with duckdb.connect() as connection:
-        connection.register("nodes", nodes)
+        connection.register("nodes", nodes.frame())
         return _by_cluster(connection, "nodes")
 
 
-def clusters_report(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.DataFrame:
+def clusters_report(connection: duckdb.DuckDBPyConnection, period: Period) -> Rows:
     """The same of the published table, for these days."""
     wanted = f"(SELECT * FROM reports.{CLUSTER_NODES} WHERE charge_date >= $first AND charge_date < $end)"
     return _by_cluster(connection, wanted, {"first": period.first, "end": period.end})
 
 
-def nodes_report(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.DataFrame:
+def nodes_report(connection: duckdb.DuckDBPyConnection, period: Period) -> Rows:
     """Every node of the published table on these days: COLUMNS."""
     rows = connection.execute(
         f"SELECT {', '.join(COLUMNS)} FROM reports.{CLUSTER_NODES} WHERE charge_date >= $first AND charge_date < $end"
         " ORDER BY charge_date, cluster, state, node, ResourceId, currency",
         {"first": period.first, "end": period.end},
     ).fetchall()
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return Rows(COLUMNS, rows)
 
 
-def _by_cluster(
-    connection: duckdb.DuckDBPyConnection, relation: str, bound: dict[str, object] | None = None
-) -> pd.DataFrame:
+def _by_cluster(connection: duckdb.DuckDBPyConnection, relation: str, bound: dict[str, object] | None = None) -> Rows:
     rows = connection.execute(
         f"""
         WITH charges AS (
@@ -99,4 +97,4 @@ def _by_cluster(
         """,
         bound or {},
     ).fetchall()
-    return pd.DataFrame(rows, columns=list(BY_CLUSTER))
+    return Rows(BY_CLUSTER, rows)

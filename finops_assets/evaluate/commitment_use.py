@@ -15,7 +15,6 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import duckdb
-import pandas as pd
 
 from finops_assets.cost.commitments import COMMITMENTS
 from finops_assets.cost.rollup import provider_of
@@ -27,7 +26,7 @@ from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Key, Lake
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.declarations import table
-from finops_assets.tables.values import exact_frame
+from finops_assets.tables.rows import Rows
 
 COMMITMENT_USE = "commitment_use"
 COLUMNS = tuple(column.name for column in table(COMMITMENT_USE).columns)
@@ -58,14 +57,12 @@ class _Use:
     rows: int = 0
 
 
-def read_commitment_use(
-    lake: Lake, engine: EngineSettings, providers: Mapping[str, str], known: Iterable[Key]
-) -> pd.DataFrame:
+def read_commitment_use(lake: Lake, engine: EngineSettings, providers: Mapping[str, str], known: Iterable[Key]) -> Rows:
     """The table `commitment_use`, from the facts of the last 90 days that are known."""
     known = set(known)
     facts, through = newest_facts(lake, known, max(WINDOWS))
     if facts is None or through is None:
-        return pd.DataFrame(columns=list(COLUMNS), dtype="object")
+        return Rows(COLUMNS, ())
     with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
         return commitment_use(connection, facts, providers, known, through)
 
@@ -76,7 +73,7 @@ def commitment_use(
     providers: Mapping[str, str],
     known: Iterable[Key],
     through: date,
-) -> pd.DataFrame:
+) -> Rows:
     """COLUMNS from a relation of facts. `known` are the days that count, by source."""
     known = set(known)
     enter_known(connection, known)
@@ -104,14 +101,14 @@ def commitment_use(
                     use.rate, use.one_more, use.saved, use.wasted, through, days, window - days, use.rows,
                 )
             )  # fmt: skip
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
+    return Rows(COLUMNS, rows)
 
 
 def commitment_use_of(
     connection: duckdb.DuckDBPyConnection, window: int, scope: Literal["team", "all"] | None = None
-) -> pd.DataFrame:
+) -> Rows:
     """The published table's rows that look back so many days, the most eligible cost first; of both scopes if none is said."""
-    return exact_frame(
+    return Rows.asked(
         connection,
         f"FROM {COMMITMENT_USE} WHERE window_days = $window AND scope = coalesce($scope, scope)"
         " ORDER BY currency, eligible_cost DESC NULLS LAST, source, department, team, ServiceName, CommitmentDiscountType",
@@ -119,13 +116,13 @@ def commitment_use_of(
     )
 
 
-def money_apart(connection: duckdb.DuckDBPyConnection, use: pd.DataFrame, known: Iterable[Key]) -> list[str]:
+def money_apart(connection: duckdb.DuckDBPyConnection, use: Rows, known: Iterable[Key]) -> list[str]:
     """Where the table's longest span and `daily_commitments` do not have the same money on the known days, in sentences."""
     period = last_days(use, max(WINDOWS))
     if period is None or not Warehouse.has(connection, COMMITMENTS):
         return []
     found: dict[tuple[str, str], list[Decimal]] = {}
-    for row in use[(use["window_days"] == max(WINDOWS)) & (use["scope"] == "team")].to_dict("records"):
+    for row in use.where(lambda row: row["window_days"] == max(WINDOWS) and row["scope"] == "team"):
         amounts = found.setdefault((row["source"], row["currency"]), [Decimal(0)] * 4)
         amounts[0], amounts[1] = amounts[0] + row["used_cost"], amounts[1] + row["unused_cost"]
     counted = set(known)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 
 import duckdb
-import pandas as pd
 
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier, literal
@@ -16,6 +15,7 @@ from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import insert_pairs
 from finops_assets.storage.lake import Key, Lake, source_and_day
 from finops_assets.storage.warehouse import ROLLED_UP, Warehouse
+from finops_assets.tables.rows import Rows
 
 
 def known_days(connection: duckdb.DuckDBPyConnection) -> set[Key]:
@@ -40,11 +40,11 @@ def newest_facts(lake: Lake, known: Iterable[Key], days: int) -> tuple[str | Non
     return (facts_relation(files, of_any_rules=True) if files else None), through
 
 
-def last_days(table: pd.DataFrame, days: int) -> Period | None:
+def last_days(table: Rows, days: int) -> Period | None:
     """The days that a table made from the newest facts looks back at, by its column `through`; None where it has no rows."""
-    if table.empty:
+    if not len(table):
         return None
-    through = max(pd.Timestamp(day).date() for day in table["through"])
+    through = max(table["through"])
     return Period(through - timedelta(days=days - 1), through + timedelta(days=1))
 
 

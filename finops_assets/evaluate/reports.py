@@ -14,7 +14,6 @@ from functools import cache
 from typing import Literal, get_args
 
 import duckdb
-import pandas as pd
 
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier, literal
@@ -26,6 +25,7 @@ from finops_assets.focus.specification import columns as focus_columns
 from finops_assets.tables.ddl import dimensions_of
 from finops_assets.tables.declarations import DIMENSIONS, grouped
 from finops_assets.tables.declarations import key as rollup_key
+from finops_assets.tables.rows import Rows
 
 TEAMS_BY = ("department", "team")
 SERVICES_BY = ("ServiceCategory",)
@@ -108,7 +108,7 @@ def cost_by(
     reported: str = REPORTED_NOW,
     where: Where | None = None,
     compared: Comparison | None = None,
-) -> pd.DataFrame:
+) -> Rows:
     """Cost by some of the rollup's columns and currency, against the like days of the period before.
 
     Columns: by…, currency, effective_cost, billed_cost, effective_cost_compared, effective_cost_before (Decimal),
@@ -171,7 +171,6 @@ def cost_by(
         """,
         {"first": period.first, "end": period.end, "first_before": period.before.first, **_bound(compared), **values},
     ).fetchall()
-    width = len(by) + 1
     made = []
     # Rows by day are many, and their providers few.
     known, like_days = cache(compared.known_days), cache(compared.compared_days)
@@ -187,12 +186,7 @@ def cost_by(
         *by, "currency", name, second, f"{name}_compared", f"{name}_before", "change_percent", "share_percent", "days",
         "days_before", "row_count",
     )  # fmt: skip
-    table = pd.DataFrame(made, columns=list(columns)).astype(
-        dict.fromkeys(columns[width : width + 4], "object")
-        | {"change_percent": "float64", "share_percent": "float64"}
-        | dict.fromkeys(columns[-3:], "int64")
-    )
-    return table.drop(columns=["beside", *(["share_percent"] if basis == "billed" else [])], errors="ignore")
+    return Rows(columns, made).without("beside", *(["share_percent"] if basis == "billed" else []))
 
 
 def cost_by_day(
@@ -205,7 +199,7 @@ def cost_by_day(
     basis: Basis = "effective",
     where: Where | None = None,
     compared: Comparison | None = None,
-) -> pd.DataFrame:
+) -> Rows:
     """What `cost_by` says by day and a column, in one currency, for a chart: of the largest `most` values each, the rest together.
 
     Columns: charge_date, the column (OTHERS for the rest), cost, before (Decimal; None on a day of which nothing can be
@@ -247,7 +241,7 @@ def cost_by_day(
             **_bound(compared), **values,
         },
     ).fetchall()  # fmt: skip
-    return pd.DataFrame(rows, columns=["charge_date", column, "cost", "before"], dtype="object")
+    return Rows(["charge_date", column, "cost", "before"], rows)
 
 
 def only_where(where: Where) -> tuple[str, dict[str, list[str]]]:
@@ -288,7 +282,7 @@ def untagged_by(
     rollup: str = ROLLUP_TABLE,
     reported: str = REPORTED_NOW,
     dimensions: Iterable[str] | None = None,
-) -> pd.DataFrame:
+) -> Rows:
     """Share of positive effective cost without each dimension, against the period before.
 
     Columns: by…, currency, positive_effective_cost (Decimal), for each dimension of the rollup
@@ -345,14 +339,12 @@ def untagged_by(
     columns = [*by, "currency", "positive_effective_cost"]
     for dimension in wanted:
         columns += [f"untagged_{dimension}", f"untagged_{dimension}_percent", f"untagged_{dimension}_percent_before"]
-    return pd.DataFrame(result, columns=[*columns, "days", "days_before"]).astype(
-        {c: "float64" for c in columns if "_percent" in c} | {"days": "int64", "days_before": "int64"}
-    )
+    return Rows([*columns, "days", "days_before"], result)
 
 
 def savings_by(
     connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str, ...], rollup: str = ROLLUP_TABLE
-) -> pd.DataFrame:
+) -> Rows:
     """List and contracted cost beside billed cost, each counted once where commitments were bought (`rollup.once`).
 
     Columns: by…, currency, list_cost, contracted_cost, billed_cost, negotiated (list less contracted), saved
@@ -387,16 +379,16 @@ def savings_by(
         {"first": period.first, "end": period.end},
     ).fetchall()
     width = len(by) + 1
-    return pd.DataFrame(
+    return Rows(
+        [
+            *by, "currency", "list_cost", "contracted_cost", "billed_cost", "negotiated", "saved", "saved_percent",
+            "without_prices", "days",
+        ],
         [
             (*row[: width + 3], row[width] - row[width + 1], row[width] - row[width + 2],
              percent(row[width] - row[width + 2], row[width]), row[width + 3],
              compared.known_days(row[-1], row[by_day] if by_day is not None else None))
             for row in rows
-        ],
-        columns=[
-            *by, "currency", "list_cost", "contracted_cost", "billed_cost", "negotiated", "saved", "saved_percent",
-            "without_prices", "days",
         ],
     )  # fmt: skip
 

@@ -12,8 +12,6 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 import duckdb
-import pandas as pd
-import pyarrow as pa
 
 from finops_assets.base.content import version_of
 from finops_assets.base.period import Period, consecutive
@@ -30,6 +28,7 @@ from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Key, Lake, source_and_day
 from finops_assets.storage.warehouse import FACTS, ROLLED_UP, Warehouse
 from finops_assets.tables import ddl, declarations, values
+from finops_assets.tables.rows import Rows
 
 DAILY_TOKENS, TOKEN_DAYS = "daily_tokens", "token_days"
 # Part of the stamp: a change of how tokens are counted makes every day anew.
@@ -58,7 +57,7 @@ def tokens_by(
     providers: Mapping[str, str],
     by: tuple[str, ...] = TOKENS_BY,
     where: Where | None = None,
-) -> pd.DataFrame:
+) -> Rows:
     """Columns: by…, then FIGURES; the costliest of a currency first. Amounts are Decimal, a price is at 18 places.
 
     `by` and `where` take what costs can be summed by, `model` and `token_type`. A price is null where no tokens were told, or
@@ -99,7 +98,7 @@ def tokens_by(
         (*key, currency, tokens, cost, billed, _a_million(cost, tokens), _a_million(billed, tokens), untold, count)
         for *key, currency, tokens, cost, billed, untold, count in rows
     ]
-    return pd.DataFrame(made, columns=[*by, *FIGURES], dtype="object")
+    return Rows([*by, *FIGURES], made)
 
 
 def bring_up_to_date(
@@ -122,8 +121,9 @@ def bring_up_to_date(
     for days in consecutive(changed, DAYS_AT_ONCE):
         keys = [(source, day) for day in days for source in wanted[day][1]]
         made = read_tokens(lake, settings.engine, settings.providers, settings.dimensions, keys)
-        connection.register("tokens_now", values.typed(made, declarations.table(DAILY_TOKENS)))
-        connection.register("days_now", pa.table({"charge_date": days, "stamp": [wanted[day][0] for day in days]}))
+        connection.register("tokens_now", values.arrow(made, declarations.table(DAILY_TOKENS)))
+        stamps = [{"charge_date": day, "stamp": wanted[day][0]} for day in days]
+        connection.register("days_now", values.arrow_records(stamps, declarations.table(TOKEN_DAYS)))
         with warehouse.transaction(connection):
             warehouse.replace_days(connection, DAILY_TOKENS, days, "SELECT * FROM tokens_now")
             warehouse.replace_days(connection, TOKEN_DAYS, days, "SELECT * FROM days_now")
@@ -154,14 +154,14 @@ def _stamps(
 
 def read_tokens(
     lake: Lake, engine: EngineSettings, providers: Mapping[str, str], dimensions: Iterable[str], known: Iterable[Key]
-) -> pd.DataFrame:
+) -> Rows:
     """What `tokens_by` says of every day of these, from the lake's facts."""
     wanted = set(known)
     days = sorted({day for _, day in wanted})
     found = lake.day_files("facts", sorted({source for source, _ in wanted}), days)
     files = [file for file in found if source_and_day(file) in wanted]
     if not files:
-        return pd.DataFrame(columns=[*DAILY_BY, *FIGURES], dtype="object")
+        return Rows([*DAILY_BY, *FIGURES], ())
     with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
         # What a published copy has of it, as `tokens_by` asks for it.
         ddl.create(connection, ROLLUP_TABLE, dimensions=dimensions)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-import pandas as pd
-
 from finops_assets.evaluate.anomalies.history import history_table
 from finops_assets.evaluate.budgets.evaluate import evaluations, most_serious_first
 from finops_assets.evaluate.commitment_use import COMMITMENT_USE, commitment_use_of
@@ -26,7 +24,7 @@ from finops_assets.explore.pages.anomalies import found_in
 from finops_assets.explore.pages.tokens import NOT_COUNTED, command
 from finops_assets.settings.model import Settings
 from finops_assets.tables.envelope import About, envelope
-from finops_assets.tables.values import exact_frame, typed
+from finops_assets.tables.rows import Rows
 
 MOST_ROWS = 100_000
 DAY = "charge_date"
@@ -78,9 +76,9 @@ class Answers:
         """What cost can be split and filtered by, in which currencies it is billed, and which days there are figures of."""
         with self._question(Asked()) as question:
             first, last = question.span
-            rows = pd.DataFrame(
+            rows = Rows(
+                ["column", "found_in"],
                 [(name, "charges" if name in question.charge_groups else "rollup") for name in (DAY, *question.groups)],
-                columns=["column", "found_in"],
             )
             answer = _answer(question, rows, None, About())
             answer["currencies"] = question.currencies + (["reporting"] if question.reporting else [])
@@ -91,7 +89,7 @@ class Answers:
         """What was spent, beside the like days of the period before; the largest first."""
         by = tuple(dict.fromkeys(name.strip() for name in by if name.strip()))
         with self._question(of, [name for name in by if name != DAY]) as question:
-            rows = question.exported(question.costs(by))
+            rows = Rows.of(question.exported(question.costs(by)))
             return _answer(
                 question, rows, question.report(by), _of_period(question, question.view.basis, question.currency)
             )
@@ -99,9 +97,9 @@ class Answers:
     def coverage(self, of: Asked) -> Answer:
         """How each source's days stand: built, awaited or held, why, and what the figures have of them."""
         with self._question(of) as question:
-            rows = pd.DataFrame(
+            rows = Rows(
+                ["charge_date", "source", "state", "since", "shown", "reason"],
                 [(c.day, c.source, c.state, c.since, c.shown, c.reason) for c in question.coverage],
-                columns=["charge_date", "source", "state", "since", "shown", "reason"],
             )
             return _answer(question, rows, finops("status", "--format", "json"), _of_period(question))
 
@@ -116,7 +114,7 @@ class Answers:
         with self._question(Asked()) as question:
             if not question.has(FORECAST):
                 raise ViewError("nothing is forecast yet; run days (`finops run FROM TO`)")
-            rows = exact_frame(question.opened, f"SELECT * FROM {FORECAST} ORDER BY series, key, currency")
+            rows = Rows.asked(question.opened, f"SELECT * FROM {FORECAST} ORDER BY series, key, currency")
             return _answer(question, rows, finops("forecast", "--format", "json"), _of_period(question, "accrued"))
 
     def anomalies(self, of: Asked) -> Answer:
@@ -131,7 +129,7 @@ class Answers:
         with self._question(Asked()) as question:
             if not question.has(LEDGER.rpartition(".")[2]):
                 raise ViewError("the ledger is not published yet; run days (`finops run FROM TO`)")
-            rows = exact_frame(question.opened, f"SELECT * FROM {LEDGER} ORDER BY seen_at DESC, source, scope")
+            rows = Rows.asked(question.opened, f"SELECT * FROM {LEDGER} ORDER BY seen_at DESC, source, scope")
             return _answer(question, rows, finops("deliveries", "--format", "json"), About())
 
     def unit_costs(self, of: Asked, grain: Grain = "month") -> Answer:
@@ -180,7 +178,7 @@ class Answers:
             except ValueError as error:
                 raise ViewError(f"by: {error}") from error
             if of.currency:
-                rows = rows[rows["currency"] == question.currency]
+                rows = rows.where(lambda row: row["currency"] == question.currency)
             return _answer(question, rows, command(question, by, "--format", "json"), _of_period(question))
 
     @contextmanager
@@ -195,8 +193,8 @@ def _of_period(question: Question, basis: str | None = None, currency: str | Non
     return About(question.period, basis, currency, coverage)
 
 
-def _answer(question: Question, rows: pd.DataFrame, command: str | None, about: About) -> Answer:
+def _answer(question: Question, rows: Rows, command: str | None, about: About) -> Answer:
     if len(rows) > MOST_ROWS:
         raise ViewError(f"found {len(rows):,} rows; at most {MOST_ROWS:,} are answered at once: ask for less")
     shown = question.told_by(command or "").command or None
-    return envelope(typed(rows), replace(about, published_at=question.published_at, command=shown))
+    return envelope(rows, replace(about, published_at=question.published_at, command=shown))

@@ -231,7 +231,7 @@ class Question:
         only = {**self.view.only, **(where or {})}
         basis = self.view.basis
         relation = self._relation((*by, *only))
-        table = cost_by(self.connection, self.period, by, relation, basis, where=only, compared=self.compared)
+        table = cost_by(self.connection, self.period, by, relation, basis, where=only, compared=self.compared).frame()
         table = table[table["currency"] == self.currency]
         return table.rename(
             columns={f"{basis}_cost": "cost", f"{basis}_cost_compared": "compared", f"{basis}_cost_before": "before"}
@@ -245,7 +245,7 @@ class Question:
         return cost_by_day(
             self.connection, self.period, column, self.currency, MOST_GROUPS, self._relation((column, *only)), self.view.basis,
             only, self.compared,
-        )  # fmt: skip
+        ).frame()  # fmt: skip
 
     def _relation(self, columns: Iterable[str]) -> str:
         """SQL: what is summed, in the view's basis and currency, by these columns."""

@@ -15,7 +15,7 @@ from finops_assets.evaluate.anomalies import history
 from finops_assets.explore.address import ViewError
 from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import Warehouse
-from finops_assets.tables.values import exact_frame
+from finops_assets.tables.rows import Rows
 
 SUGGESTIONS = "owner_suggestions"
 LONGEST_NOTE = 500
@@ -25,7 +25,7 @@ def suggestions(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     """The published suggestions; none where nobody made any."""
     if not Warehouse.has(connection, SUGGESTIONS):
         return pd.DataFrame(columns=["source", "ResourceId", "dimension", "rank", "value", "BillingCurrency"])
-    return exact_frame(connection, f"FROM {SUGGESTIONS}")
+    return Rows.asked(connection, f"FROM {SUGGESTIONS}").frame()
 
 
 def decide_owner(

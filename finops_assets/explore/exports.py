@@ -8,13 +8,13 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import xlsxwriter
 
 from finops_assets.explore.listing import Listing
+from finops_assets.tables.rows import Rows
 from finops_assets.tables.spreadsheet import csv_text
-from finops_assets.tables.values import typed
+from finops_assets.tables.values import arrow, typed
 
 FORMATS: Mapping[str, str] = {
     "csv": "text/csv; charset=utf-8",
@@ -29,21 +29,21 @@ def written(listing: Listing, format: str, about: Mapping[str, str]) -> bytes:
 
     A workbook has doubles: an amount of more than 15 digits is rounded there, and the sheet `about` says so.
     """
-    rows = typed(listing.exported)
+    rows = Rows.of(listing.exported)
     match format:
         case "csv":
             return csv_text(rows).encode()
         case "parquet":
             made = io.BytesIO()
-            pq.write_table(rows, made, compression="zstd")
+            pq.write_table(arrow(rows), made, compression="zstd")
             return made.getvalue()
         case "xlsx":
-            return _workbook(rows, about)
+            return _workbook(typed(rows), about)
         case _:
             raise LookupError(f"found format {format!r}; allowed: {', '.join(FORMATS)}")
 
 
-def _workbook(rows: pa.Table, about: Mapping[str, str]) -> bytes:
+def _workbook(rows: Rows, about: Mapping[str, str]) -> bytes:
     made = io.BytesIO()
     # Text is text: neither formulas nor links are made of it.
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
@@ -51,12 +51,12 @@ def _workbook(rows: pa.Table, about: Mapping[str, str]) -> bytes:
         bold, money = book.add_format({"bold": True}), book.add_format({"num_format": "#,##0.00"})
         day, time = book.add_format({"num_format": "yyyy-mm-dd"}), book.add_format({"num_format": "yyyy-mm-dd hh:mm"})
         sheet = book.add_worksheet("figures")
-        for place, name in enumerate(rows.column_names):
+        for place, name in enumerate(rows.columns):
             sheet.write_string(0, place, name, bold)
             sheet.set_column(place, place, max(10, min(WIDEST, len(name) + 2)))
         sheet.freeze_panes(1, 0)
-        for number, row in enumerate(rows.slice(0, ROWS_OF_A_SHEET).to_pylist(), 1):
-            for place, value in enumerate(row.values()):
+        for number, row in enumerate(rows.values[:ROWS_OF_A_SHEET], 1):
+            for place, value in enumerate(row):
                 _write(sheet, number, place, value, money, day, time)
         notes = book.add_worksheet("about")
         notes.set_column(0, 0, 18)

@@ -9,8 +9,9 @@ import dagster as dg
 
 from finops_assets.base.period import days_between
 from finops_assets.cost.coverage import AWAITED as AWAITED_STATE
-from finops_assets.cost.coverage import HELD, Coverage, coverage_of, is_behind
+from finops_assets.cost.coverage import HELD, Coverage, coverage_of
 from finops_assets.cost.currency.conversion import days_to_convert
+from finops_assets.cost.facts import is_behind
 from finops_assets.cost.rollup import days_lacking
 from finops_assets.graph.assets.daily import blocking_gates
 from finops_assets.graph.day_verdicts import held_days

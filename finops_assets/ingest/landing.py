@@ -52,7 +52,18 @@ from finops_assets.settings.gates import Plausibility
 from finops_assets.settings.sources import Source
 from finops_assets.storage.duck import by_day, connect, of_one_task, one_file
 from finops_assets.storage.lake import Lake
-from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, State, fall, now, remark, total_cost
+from finops_assets.storage.ledger import (
+    NOT_READ,
+    PENDING,
+    DayTotals,
+    Generation,
+    Ledger,
+    State,
+    fall,
+    now,
+    remark,
+    total_cost,
+)
 from finops_assets.storage.repair import Repair
 from finops_assets.storage.scope import scope_days
 from finops_assets.storage.stores.store import FileChanged, Store, StoredFile, StoreError
@@ -66,8 +77,6 @@ CANONICAL_FORM = 5
 _ALL_BUT_TAG_SETS, _NO_TAG_SET = 4, "not_a_tag_set"
 # The compressed form of nothing has the file's old name in it, and is no longer.
 _COMPRESSED_NOTHING = 300
-# The record of files that look like data and are not read.
-NOT_READ = "not_read"
 
 # Columns that say when or how a row was exported: they differ with each delivery of the same rows.
 _OF_THE_EXPORT = re.compile(

@@ -7,7 +7,6 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
-import pandas as pd
 
 from finops_assets.base.sql import literal
 from finops_assets.focus.money import LARGEST_DRIFT, largest_drift
@@ -16,6 +15,7 @@ from finops_assets.storage.duck import one_file
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import Ledger
 from finops_assets.storage.repair import Repair
+from finops_assets.tables.rows import Rows
 
 REPAIR_COLUMNS = [
     "source", "scope", "generation", "file", "rule", "column", "rows", "example", "first_row",
@@ -89,7 +89,7 @@ def repairs_table(
     scope: str | None = None,
     first: date | None = None,
     end: date | None = None,
-) -> pd.DataFrame:
+) -> Rows:
     """The repairs of every live delivery, most rows first: of one scope, or of those that hold any day of a span.
 
     Columns: REPAIR_COLUMNS. `example` is what the first row (`first_row`) said, as written. For the rule `rounded`,
@@ -107,5 +107,4 @@ def repairs_table(
                 known = (r.file, r.rule, r.column, r.rows, r.example, r.first_row, r.largest_drift, r.drift_bound)
                 rows.append((source, generation.scope, generation.generation, *known))
     rows.sort(key=lambda row: (row[0], row[1], -row[6], row[3:6]))
-    table = pd.DataFrame(rows, columns=REPAIR_COLUMNS)
-    return table.astype({"first_row": "Int64", "rows": "int64"})
+    return Rows(REPAIR_COLUMNS, rows)

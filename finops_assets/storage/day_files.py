@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from finops_assets.storage.duck import by_source_and_day, file_list
 from finops_assets.storage.lake import Key, Lake, Layer, source_and_day
 
@@ -27,6 +25,8 @@ def facts_rules(file: Path) -> str | None:
 
 def stamp_of(file: Path) -> str | None:
     """What a facts file says that it was built from: see `facts_stamp`."""
+    import pyarrow.parquet as pq  # a report reads no files of days
+
     told: dict[bytes, bytes] = pq.read_metadata(file).metadata or {}
     if stamp := told.get(b"finops_stamp"):
         return stamp.decode()

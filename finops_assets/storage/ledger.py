@@ -8,17 +8,19 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-import pandas as pd
 from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.repair import Repair
 from finops_assets.storage.scope import Sector, generation_identity, scope_days, scope_month
 from finops_assets.storage.stores.store import StoredFile
+from finops_assets.tables.rows import Rows
 
 State = Literal["live", "superseded", "waiting", "refused", "withdrawn"]
 Moment = Annotated[datetime, BeforeValidator(datetime.fromisoformat), PlainSerializer(datetime.isoformat)]
 """In a record with its offset, +00:00, where pydantic would write Z."""
+NOT_READ = "not_read"
+"""The record of files that look like data and are not read."""
 PENDING = ("waiting", "refused")
 """The states of a newest delivery that hold the days which it concerns."""
 
@@ -262,9 +264,7 @@ def _lie(days: Sequence[tuple[date, DayTotals]], where: str) -> str:
     return f"{rows:,} {'row' if rows == 1 else 'rows'} of {when} ({cost}) {'lies' if rows == 1 else 'lie'} {where}"
 
 
-def ledger_table(
-    lake: Lake, sources: Iterable[str], at: datetime | None = None, first_day: date | None = None
-) -> pd.DataFrame:
+def ledger_table(lake: Lake, sources: Iterable[str], at: datetime | None = None, first_day: date | None = None) -> Rows:
     """Every generation of every source, newest scope first: what came when, its state, and which days it changed.
 
     `reason` says why one waits or was refused, and of a live one what it holds of days before `first_day`.
@@ -295,7 +295,7 @@ def ledger_table(
                         "reason": g.reason or remark(g, first_day, moment),
                     }
                 )
-    return pd.DataFrame(rows, columns=LEDGER_COLUMNS)
+    return Rows(LEDGER_COLUMNS, [tuple(row.values()) for row in rows])
 
 
 LEDGER_COLUMNS = [

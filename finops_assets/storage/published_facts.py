@@ -19,8 +19,6 @@ from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from finops_assets.base.files import replacing
 from finops_assets.storage.day_files import stamp_of
 from finops_assets.storage.lake import Key, Lake, link_or_copy, source_and_day
@@ -129,6 +127,8 @@ class PublishedFacts:
 
 def columns_mark(file: Path) -> str:
     """Names and types of a file's columns, in short: files with the same mark are one relation without further ado."""
+    import pyarrow.parquet as pq  # only where facts are published
+
     return _short("; ".join(sorted(f"{c.name} {c.type}" for c in pq.read_schema(file))))
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
 
 from finops_assets.base.sql import identifier, literal
 from finops_assets.tables.declarations import Table, grouped, table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def dimensions_of(connection: duckdb.DuckDBPyConnection, name: str = "daily_cost_by_team") -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-import pyarrow as pa
-
 from finops_assets.base.period import Period
+from finops_assets.tables.rows import Rows
+from finops_assets.tables.values import typed
 
 SCHEMA_VERSION = 1
 """Grows when a key changes its meaning or goes; a new key is no new version."""
@@ -40,8 +40,8 @@ class About:
 NOTHING_SAID = About()
 
 
-def envelope(rows: pa.Table, about: About = NOTHING_SAID) -> dict[str, Any]:
-    """Rows as a value that JSON can say."""
+def envelope(rows: Rows, about: About = NOTHING_SAID) -> dict[str, Any]:
+    """Rows as a value that JSON can say; with the types that `tables` declares."""
     period = about.period
     return {
         "schema_version": SCHEMA_VERSION,
@@ -51,7 +51,7 @@ def envelope(rows: pa.Table, about: About = NOTHING_SAID) -> dict[str, Any]:
         "coverage": plain(about.coverage),
         "published_at": plain(about.published_at),
         "command": about.command,
-        "rows": plain(rows.to_pylist()),
+        "rows": plain(list(typed(rows))),
     }
 
 

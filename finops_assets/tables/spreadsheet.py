@@ -6,17 +6,17 @@ import csv
 import io
 from decimal import Decimal
 
-import pyarrow as pa
-
 from finops_assets.base.text import no_formula
+from finops_assets.tables.rows import Rows
+from finops_assets.tables.values import typed
 
 
-def csv_text(rows: pa.Table) -> str:
-    """Rows as CSV under the names of their columns; what is not known is empty."""
+def csv_text(rows: Rows) -> str:
+    """Rows as CSV under the names of their columns, with the types that `tables` declares; what is not known is empty."""
     made = io.StringIO()
     writer = csv.writer(made, lineterminator="\n")
-    writer.writerow(rows.column_names)
-    writer.writerows([csv_cell(value) for value in row.values()] for row in rows.to_pylist())
+    writer.writerow(rows.columns)
+    writer.writerows([csv_cell(value) for value in row] for row in typed(rows).values)
     return made.getvalue()
 
 

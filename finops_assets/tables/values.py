@@ -2,88 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
-from typing import Any
-
-import duckdb
-import numpy as np
-import pandas as pd
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from finops_assets.focus.money import SCALE
 from finops_assets.tables.declarations import COUNT, DAY, FLAG, MONEY, NUMBER, TEXT, TIME, Column, Table, column
+from finops_assets.tables.rows import Rows
 
-ARROW = {
-    TEXT: pa.string(), MONEY: pa.decimal128(38, SCALE), NUMBER: pa.float64(), COUNT: pa.int64(), FLAG: pa.bool_(),
-    DAY: pa.date32(), TIME: pa.timestamp("us"),
-}  # fmt: skip
-
-
-def exact_frame(
-    connection: duckdb.DuckDBPyConnection, query: str, bound: Mapping[str, object] | None = None
-) -> pd.DataFrame:
-    """The rows of a query for people; by Arrow, so that amounts stay decimals."""
-    rows: pd.DataFrame = connection.sql(query, params=bound).to_arrow_table().to_pandas()
-    return rows
-
-
-def arrow_schema(declared: Table, names: Iterable[str] | None = None) -> pa.Schema:
-    """The columns of a table as Arrow has them, or some of them in their order."""
-    wanted = declared.columns if names is None else [declared.column(name) for name in names]
-    return _schema(wanted)
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def _schema(columns: Iterable[Column]) -> pa.Schema:
-    return pa.schema([pa.field(c.name, ARROW[c.kind], metadata={"description": c.comment}) for c in columns])
+    import pyarrow as pa
+
+    kinds = {
+        TEXT: pa.string(), MONEY: pa.decimal128(38, SCALE), NUMBER: pa.float64(), COUNT: pa.int64(), FLAG: pa.bool_(),
+        DAY: pa.date32(), TIME: pa.timestamp("us"),
+    }  # fmt: skip
+    return pa.schema([pa.field(c.name, kinds[c.kind], metadata={"description": c.comment}) for c in columns])
 
 
-def typed(rows: pd.DataFrame, declared: Table | None = None) -> pa.Table:
-    """Rows with the types of a declared table, or of the columns' names; what is not known is null.
+def arrow(rows: Rows, declared: Table | None = None) -> pa.Table:
+    """What `typed` says, as Arrow has it."""
+    import pyarrow as pa
+
+    made = typed(rows, declared)
+    columns = [column(name) for name in made.columns] if declared is None else declared.columns
+    return pa.table([made[c.name] for c in columns], schema=_schema(columns))
+
+
+def arrow_records(records: Sequence[Mapping[str, object]], declared: Table) -> pa.Table:
+    """Records of a declared table, or of those of its columns that the first of them has, as Arrow has them."""
+    import pyarrow as pa
+
+    columns = [c for c in declared.columns if not records or c.name in records[0]]
+    return pa.Table.from_pylist(list(records), schema=_schema(columns))
+
+
+def typed(rows: Rows, declared: Table | None = None) -> Rows:
+    """Rows with values as the columns of a declared table, or those of these names, have them; what is not known is None.
 
     Raises:
         LookupError: the table is not declared so.
         TypeError: a value is not what the column is declared to be.
     """
     if declared is None:
-        columns = [column(str(name)) for name in rows.columns]
+        columns = [column(name) for name in rows.columns]
     else:
         columns = list(declared.columns)
-        found, wanted = [str(name) for name in rows.columns], [c.name for c in columns]
+        found, wanted = list(rows.columns), [c.name for c in columns]
         if sorted(found) != sorted(wanted) and len(found) + len(rows):
             raise LookupError(
                 f"{declared.shown_name} has the columns {', '.join(found)}; finops_assets/tables/declarations.py declares"
                 f" {', '.join(wanted)}"
             )
-    schema = _schema(columns)
-    if not len(rows):
-        return schema.empty_table()
-    return pa.table([_array(rows[c.name], c) for c in columns], schema=schema)
+    names = [c.name for c in columns]
+    return Rows(names, list(zip(*(_as_declared(rows[c.name], c) for c in columns))) if len(rows) else [])
 
 
-def _array(values: pd.Series[Any], declared: Column) -> pa.Array:
+def _as_declared(values: Sequence[Any], declared: Column) -> list[Any]:
     made = _MAKE[declared.kind]
     try:
-        return pa.array([None if _unknown(v) else made(v) for v in values.tolist()], ARROW[declared.kind])
-    except (TypeError, ValueError, ArithmeticError, pa.ArrowException) as error:
+        return [None if v is None or (isinstance(v, float) and v != v) else made(v) for v in values]
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise TypeError(f"column {declared.name} is declared {declared.kind}: {error}") from error
 
 
-def _unknown(value: object) -> bool:
-    """None, NaN, NaT and their like."""
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
+_PLACE = Decimal(1).scaleb(-SCALE)
+_EXACT = Context(prec=100)
+MOST_DIGITS = 38
 
 
 def _money(value: object) -> Decimal:
-    if isinstance(value, Decimal):
-        if int(value.as_tuple().exponent) >= -SCALE:
-            return value
-        with localcontext(Context(prec=100)):
-            return value.quantize(Decimal(1).scaleb(-SCALE), ROUND_HALF_EVEN)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Decimal(value)
-    raise TypeError(f"found {value!r}, no decimal")
+    if not isinstance(value, Decimal | int) or isinstance(value, bool):
+        raise TypeError(f"found {value!r}, no decimal")
+    with localcontext(_EXACT):
+        made = Decimal(value).quantize(_PLACE, ROUND_HALF_EVEN)
+    if made.adjusted() >= MOST_DIGITS - SCALE:
+        raise ValueError(f"found {value}, which has more than {MOST_DIGITS - SCALE} digits before the point")
+    return made
 
 
 def _count(value: object) -> int:
@@ -107,8 +107,7 @@ def _day(value: object) -> date:
 def _time(value: object) -> datetime:
     if not isinstance(value, datetime):
         raise TypeError(f"found {value!r}, no time")
-    at = value.to_pydatetime(warn=False) if isinstance(value, pd.Timestamp) else value
-    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
+    return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
 
 
 def _text(value: object) -> str:
@@ -120,9 +119,9 @@ def _text(value: object) -> str:
 
 
 def _flag(value: object) -> bool:
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(value, bool):
         raise TypeError(f"found {value!r}, neither true nor false")
-    return bool(value)
+    return value
 
 
 _MAKE: Mapping[str, Callable[[Any], object]] = {

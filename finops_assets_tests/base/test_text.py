@@ -7,11 +7,11 @@ import json
 from decimal import Decimal
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from finops_assets.base.text import json_text, no_formula, with_formula
 from finops_assets.cli.common import write_table
+from finops_assets.tables.rows import Rows
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@sum(1)", "\t=1", "\r=1", "'=1", "'", "-", "a=b", "", "''=1"])
@@ -22,7 +22,7 @@ def test_a_cell_is_no_formula_and_is_read_back_as_it_was(text: str) -> None:
 
 
 def test_names_in_a_csv_are_no_formulas_and_negative_amounts_stay_numbers(tmp_path: Path) -> None:
-    table = pd.DataFrame({"team": ["=HYPERLINK(1)", "core"], "effective_cost": [Decimal("-1.50"), Decimal("1E-18")]})
+    table = Rows(["team", "effective_cost"], [("=HYPERLINK(1)", Decimal("-1.50")), ("core", Decimal("1E-18"))])
     write_table(table, "csv", tmp_path / "x.csv")
     with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
         assert [*csv.reader(file)][1:] == [

@@ -167,7 +167,7 @@ def test_a_yearly_licence_becomes_365_days_and_only_reached_ones_are_actuals(sit
     plain = accrued(site, "accrual_date, accrued_cost, billed_cost", "NOT is_apportioned")
     assert plain[0] == (date(2026, 1, 1), Decimal("1.25"), Decimal("50001.5"))
     with site.platform.warehouse.reading() as connection:
-        rest = committed(connection, ("team",))
+        rest = committed(connection, ("team",)).frame()
     assert list(rest["month"])[:2] == [date(2026, 1, 1), date(2026, 2, 1)]
     assert sum(rest["committed_cost"]) + sum(cost for _, cost in reached) == Decimal("50000")
     assert set(rest["team"]) == {"core"}
@@ -235,10 +235,10 @@ def test_bases_are_reported_apart(site: Site) -> None:
     site.run_all("2026-01-01", "2026-01-02")
     period = Period(date(2026, 1, 1), date(2026, 1, 3))
     with site.platform.warehouse.reading() as connection:
-        billed = cost_by(connection, period, ("team",), basis="billed")
-        by_day = cost_by(connection, period, ("charge_date",), accrued_rollup(), basis="accrued")
+        billed = cost_by(connection, period, ("team",), basis="billed").frame()
+        by_day = cost_by(connection, period, ("charge_date",), accrued_rollup(), basis="accrued").frame()
         with pytest.raises(ValueError, match="accrued"):
-            cost_by(connection, period, ("team",), basis="amortised")  # type: ignore[arg-type]
+            cost_by(connection, period, ("team",), basis="amortised").frame()  # type: ignore[arg-type]
     assert billed["billed_cost"].tolist() == [Decimal("101.5")]
     assert "effective_cost" not in billed.columns
     assert by_day["accrued_cost"].tolist() == [Decimal(18) / 2, Decimal("10.25")]
@@ -257,7 +257,7 @@ def test_corrections_are_actuals_of_their_day_and_shown_with_the_bill_that_broug
     )
     site.run_all("2026-01-31", "2026-02-01")
     with site.platform.warehouse.reading() as connection:
-        found = corrections(connection)
+        found = corrections(connection).frame()
         rollup = connection.execute(
             "SELECT effective_cost FROM daily_cost_by_team WHERE charge_date = '2026-01-31'"
         ).fetchall()

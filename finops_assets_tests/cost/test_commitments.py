@@ -20,6 +20,7 @@ from finops_assets.cli.common import cell, write_table
 from finops_assets.cost.commitments import commitments, unused_by_owner
 from finops_assets.evaluate.reports import savings_by
 from finops_assets.graph.assets.report_tables import ReportTables
+from finops_assets.tables.rows import Rows
 from finops_assets_tests.conftest import Row, Site, focus_row
 from finops_assets_tests.places import SHARED
 
@@ -54,7 +55,7 @@ def uncovered(day: str, **changes: Any) -> Row:
 
 def report(site: Site) -> pd.DataFrame:
     with site.platform.warehouse.reading() as connection:
-        return commitments(connection)
+        return commitments(connection).frame()
 
 
 def test_over_its_term_the_amortised_usage_equals_the_purchase(site: Site) -> None:
@@ -78,7 +79,7 @@ def test_over_its_term_the_amortised_usage_equals_the_purchase(site: Site) -> No
     assert (row["covered_list_cost"], row["saved_against_list"]) == (9, 3)
     assert row["purchase_effective_cost"] == 0
     with site.platform.warehouse.reading() as connection:
-        owners = unused_by_owner(connection)[["department", "team", "unused_cost"]].values.tolist()
+        owners = unused_by_owner(connection).frame()[["department", "team", "unused_cost"]].values.tolist()
     assert owners == [["__untagged__", "__untagged__", Decimal(1)], ["it", "platform", Decimal("0.5")]]
 
 
@@ -121,7 +122,7 @@ def test_list_and_contracted_cost_count_once_where_the_commitment_was_bought(sit
     )
     site.run_all("2026-01-01")
     with site.platform.warehouse.reading() as connection:
-        [row] = savings_by(connection, Period(date(2026, 1, 1), date(2026, 1, 2)), ("team",)).to_dict("records")
+        [row] = savings_by(connection, Period(date(2026, 1, 1), date(2026, 1, 2)), ("team",)).frame().to_dict("records")
     assert (row["list_cost"], row["contracted_cost"], row["billed_cost"]) == (11, Decimal("9.75"), Decimal("7.5"))
     assert (row["negotiated"], row["saved"], row["without_prices"]) == (
         Decimal("1.25"),
@@ -186,7 +187,7 @@ FINE = [
 @pytest.mark.parametrize("format", ["csv", "json", "parquet"])
 def test_every_format_but_the_table_is_exact_and_plain(tmp_path: Path, format: Any) -> None:
     file = tmp_path / f"out.{format}"
-    write_table(pd.DataFrame({"effective_cost": FINE}), format, file)
+    write_table(Rows(["effective_cost"], [[amount] for amount in FINE]), format, file)
     if format == "parquet":
         assert pd.read_parquet(file)["effective_cost"].tolist() == FINE
         return

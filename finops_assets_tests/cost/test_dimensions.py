@@ -97,10 +97,10 @@ def test_a_dimension_that_comes_is_there_for_days_that_run_again_and_null_before
     assert all(v.passed for v in gates.judge_rollup(site.platform, [date(2026, 9, 1)]))
     with site.platform.warehouse.reading() as connection:
         assert days_without(connection, PERIOD, ("order", "team")) == {"order": [date(2026, 9, 2)]}
-        shown = cost_by(connection, PERIOD, ("order",))
+        shown = cost_by(connection, PERIOD, ("order",)).frame()
         assert shown["effective_cost"].sum() == 22
         # A share is of the days whose dimension is known.
-        untagged = untagged_by(connection, PERIOD).iloc[0]
+        untagged = untagged_by(connection, PERIOD).frame().iloc[0]
     assert (untagged["untagged_order"], untagged["untagged_order_percent"]) == (3, pytest.approx(100 * 3 / 16))
     assert untagged["untagged_department_percent"] == 100
 
@@ -110,13 +110,13 @@ def test_history_stays_comparable_over_a_change_of_dimensions(before: Site) -> N
     """A day that is summed by more or by fewer names has moved by nothing; what it was reported by stays told."""
     wider = build(replace(before, extra=OWN), ONE, TWO)
     with wider.platform.warehouse.reading() as connection:
-        assert restatements(connection).empty
+        assert restatements(connection).frame().empty
     told = f'SELECT DISTINCT "order" FROM {REPORTED_COST} WHERE reported_to IS {{}} ORDER BY ALL'
     assert asked(wider, told.format("NOT NULL")) == [(None,)]
     assert asked(wider, told.format("NULL")) == [("__untagged__",), ("a",), ("b",)]
     narrow = build(replace(before, extra='  "group": {keys: [cc]}\n'), ONE, TWO)
     with narrow.platform.warehouse.reading() as connection:
-        assert restatements(connection).empty
+        assert restatements(connection).frame().empty
         assert dimensions_of(connection) == ("department", "team", "environment", "group"), "collapsed"
     assert asked(narrow, told.format("NULL")) == [(None,)]
     assert ("b",) in asked(narrow, told.format("NOT NULL"))
@@ -126,7 +126,7 @@ def test_history_stays_comparable_over_a_change_of_dimensions(before: Site) -> N
     again = replace(narrow, extra=OWN)
     again.run_all(ONE, TWO)
     with again.platform.warehouse.reading() as connection:
-        moved = restatements(connection)
+        moved = restatements(connection).frame()
     assert [(str(r.charge_date), r.moved) for r in moved.itertuples()] == [(TWO, Decimal(5))]
 
 

@@ -460,13 +460,13 @@ def test_the_audit_says_which_version_gave_which_value(make_site: MakeSite) -> N
     p = ruled.platform
     files = [(file, facts_rules(file)) for file in p.lake.day_files("facts", ["bill"], map(date.fromisoformat, days))]
     old, new = (version for _, version in files)
-    found = audit(p.lake, p.settings.engine, ["team"], files)
+    found = audit(p.lake, p.settings.engine, ["team"], files).frame()
     by_version = {row.rules_version: tuple(row)[1:] for row in found.itertuples(index=False)}
     assert by_version == {
         old: ("team", None, "nothing", None, "USD", Decimal("1.25"), 1),
         new: ("team", "x", "rule", "rule:x", "USD", Decimal("1.25"), 1),
     }
-    table = versions_table(p.lake, {("bill", date.fromisoformat(d)): v for d, (_, v) in zip(days, files)})
+    table = versions_table(p.lake, {("bill", date.fromisoformat(d)): v for d, (_, v) in zip(days, files)}).frame()
     assert [(row.rules_version, row.days, row.changed) for row in table.itertuples()] == [
         (old, 1, "the first that was written down"),
         (new, 1, "rule x added"),

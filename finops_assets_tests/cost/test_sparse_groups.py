@@ -114,9 +114,11 @@ def test_a_window_that_ends_and_begins_again_counts_a_resource_once(make_site: C
 def test_the_cost_of_sparse_groups_is_kept_in_their_department(counted: Site) -> None:
     with counted.platform.warehouse.reading() as connection:
         by = ("department", "team")
-        plain, shown = cost_by(connection, PERIOD, by), cost_by(connection, PERIOD, by, COST_CENTERS)
-        assert cost_by(connection, PERIOD, ("department",)).equals(
-            cost_by(connection, PERIOD, ("department",), COST_CENTERS)
+        plain, shown = cost_by(connection, PERIOD, by).frame(), cost_by(connection, PERIOD, by, COST_CENTERS).frame()
+        assert (
+            cost_by(connection, PERIOD, ("department",))
+            .frame()
+            .equals(cost_by(connection, PERIOD, ("department",), COST_CENTERS).frame())
         )
         columns = "charge_date, provider, department, environment, ServiceCategory, BillingCurrency"
         sums = (
@@ -128,7 +130,7 @@ def test_the_cost_of_sparse_groups_is_kept_in_their_department(counted: Site) ->
             for t in ("daily_cost_by_team", COST_CENTERS)
         ]
         assert before == after
-        report, shares = sparse_report(connection, PERIOD), sparse_shares(connection, PERIOD)
+        report, shares = sparse_report(connection, PERIOD).frame(), sparse_shares(connection, PERIOD)
     cost = {(r.department, r.team): r.effective_cost for r in plain.itertuples()}
     now = {(r.department, r.team): r.effective_cost for r in shown.itertuples()}
     assert cost["retail", "thin"] == 6 + 3 + 2

@@ -57,7 +57,7 @@ def test_it_is_found_with_its_money_on_the_days_of_the_demo_and_nothing_else_is(
     held = {(incident.source, incident.day) for incident in INCIDENTS if incident.kind != "surge"}
     assert len(held) == 2
     known = {(source, day) for source in SOURCES for day in days} - held
-    found = read_waste(platform.lake, settings.engine, settings.providers, known)
+    found = read_waste(platform.lake, settings.engine, settings.providers, known).frame()
 
     def charged(source: str, since: date) -> int:
         return sum(day >= since and (source, day) in known for day in days)

@@ -268,7 +268,7 @@ def test_many_to_many_goes_through_a_pool(house: House, monkeypatch: pytest.Monk
     assert house.connection.execute(f"SELECT count(*) FROM {ALLOCATED_COST} WHERE rule = 'net'").fetchall() == [
         (7 + 7 + 1,)
     ]
-    table = allocation(house.connection, WEEK)
+    table = allocation(house.connection, WEEK).frame()
     assert list(table["team"]) == [f"t{i}" for i in range(6, -1, -1)]
     assert (table["given"] == Decimal("0.7")).all()
 
@@ -352,14 +352,14 @@ def test_showback_and_chargeback_stand_beside_each_other(house: House) -> None:
     house.book("b/two", "10")
     house.book("it/platform", "30")
     house.split("- {name: platform, cost: {team: platform}, method: fixed, percent: {a/one: 50, b/two: 40}}\n")
-    table = allocation(house.connection, WEEK)
+    table = allocation(house.connection, WEEK).frame()
     assert table.drop(columns="change_percent").values.tolist() == [
         ["a", "one", "EUR", 20, 0, 15, 35],
         ["b", "two", "EUR", 10, 0, 12, 22],
         ["it", "platform", "EUR", 30, 27, 0, 3],
     ]
     assert table["change_percent"].round(1).tolist() == [75.0, 120.0, -90.0]
-    assert moves(house.connection, WEEK)[["rule", "origin", "bearer", "amount"]].values.tolist() == [
+    assert moves(house.connection, WEEK).frame()[["rule", "origin", "bearer", "amount"]].values.tolist() == [
         ["platform", "it/platform", "a/one", 15],
         ["platform", "it/platform", "b/two", 12],
         ["platform", "it/platform", "it/platform", 3],

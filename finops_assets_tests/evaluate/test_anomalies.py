@@ -31,9 +31,10 @@ from finops_assets.demo.plan import SURGING
 from finops_assets.evaluate.anomalies.detect import LEVEL_FROM, Episode, Limits, episodes
 from finops_assets.evaluate.anomalies.evaluate import Looked, look
 from finops_assets.evaluate.anomalies.history import Anomaly, AnomalyError, AnomalyHistory, reconcile
+from finops_assets.evaluate.anomalies.key import Key
 from finops_assets.evaluate.anomalies.notices import anomaly_observations
 from finops_assets.evaluate.anomalies.rates import rates, supported_sigma
-from finops_assets.evaluate.anomalies.series import Key, limits_of, team_series
+from finops_assets.evaluate.anomalies.series import limits_of, team_series
 from finops_assets.graph.assets.anomalies import anomaly_assets
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
 from finops_assets.ingest.landing import land_source

@@ -20,8 +20,9 @@ from finops_assets.cost.accrual import REPORTED_ACCRUALS, create_views
 from finops_assets.cost.rollup import TOO_MANY
 from finops_assets.evaluate.anomalies.detect import episodes
 from finops_assets.evaluate.anomalies.history import Anomaly, AnomalyHistory
+from finops_assets.evaluate.anomalies.key import Key
 from finops_assets.evaluate.anomalies.notices import anomaly_observations
-from finops_assets.evaluate.anomalies.series import Key, known_dimensions, limits_of, team_series
+from finops_assets.evaluate.anomalies.series import known_dimensions, limits_of, team_series
 from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, Evaluation, evaluate, evaluations, keep
 from finops_assets.evaluate.budgets.notices import budget_observations
 from finops_assets.evaluate.budgets.plan import Budget, BudgetsError, read_budgets
@@ -106,7 +107,7 @@ def test_a_budget_names_any_dimension_and_all_that_are_given_hold(
         f"SELECT department, team, dimensions->>'cost_center' FROM {BUDGET_EVALUATIONS} ORDER BY rowid"
     ).fetchall()
     assert kept == [(None, None, "cc-7"), ("mobile", None, "cc-7"), (None, None, None), (None, None, None)]
-    told = review(warehouse)
+    told = review(warehouse).frame()
     assert [*told["budget"]] == [f"{b.owner} month effective EUR" for b in (budgets[0],)], "930 a month is above 900"
 
 
@@ -159,14 +160,14 @@ def test_tables_of_a_version_before_are_read_and_carried_on(warehouse: duckdb.Du
         warehouse.execute("DROP VIEW IF EXISTS budget_status")
         warehouse.execute(f"ALTER TABLE {table} DROP COLUMN dimensions")
     assert [held.budget.owner for held in in_force(warehouse)] == ["mobile"]
-    assert [*evaluations(warehouse)["dimensions"]] == [None]
+    assert [*evaluations(warehouse).frame()["dimensions"]] == [None]
     keep(
         warehouse,
         END,
         judged(warehouse, of(400, department="mobile"), of(500, cost_center="cc-7")),
         NOW + timedelta(days=1),
     )
-    assert [*evaluations(warehouse)["dimensions"]] == [None, '{"cost_center": "cc-7"}']
+    assert [*evaluations(warehouse).frame()["dimensions"]] == [None, '{"cost_center": "cc-7"}']
 
 
 # --- anomalies

@@ -162,7 +162,7 @@ def test_versions_say_what_changed_when(warehouse: duckdb.DuckDBPyConnection) ->
         ("ios", 600, 2),
         (None, 5, 2),
     ]
-    newest = changes(warehouse)
+    newest = changes(warehouse).frame()
     newest = newest[newest["version"] == 2]
     assert newest[["change", "amount", "amount_before"]].values.tolist() == [
         ["changed", 600, 500],
@@ -257,10 +257,10 @@ def test_a_night_that_is_tried_again_stands_once(warehouse: duckdb.DuckDBPyConne
         keep(warehouse, date(2026, 10, 19), judged(warehouse, budget("300")), NOW + timedelta(hours=hour))
     book(warehouse, date(2026, 10, 21), "10", first=date(2026, 10, 20))
     keep(warehouse, date(2026, 10, 20), judged(warehouse, budget("300")), NOW + timedelta(days=1))
-    assert [*evaluations(warehouse, only_last=False)["through"]] == [date(2026, 10, 19), date(2026, 10, 20)]
-    assert [*evaluations(warehouse)["spent"]] == [200]
+    assert [*evaluations(warehouse, only_last=False).frame()["through"]] == [date(2026, 10, 19), date(2026, 10, 20)]
+    assert [*evaluations(warehouse).frame()["spent"]] == [200]
     enter(warehouse, [budget("300", team="web")], NOW)
-    assert evaluations(warehouse).empty, "what was taken out of the file has no status"
+    assert evaluations(warehouse).frame().empty, "what was taken out of the file has no status"
 
 
 # --- who is told
@@ -399,7 +399,7 @@ def test_the_review_lists_what_no_longer_fits(warehouse: duckdb.DuckDBPyConnecti
          budget("5", period="2026-09", currency="USD")],
         NOW,
     )  # fmt: skip
-    rows: list[Any] = [*review(warehouse).itertuples()]
+    rows: list[Any] = [*review(warehouse).frame().itertuples()]
     found = {row.budget: row for row in rows}
     low = found["mobile/ios month effective EUR"]
     assert low.why == "too low: each of the last 3 months is above it"

@@ -58,21 +58,21 @@ def connection(site: Site) -> Iterator[duckdb.DuckDBPyConnection]:
 def test_a_sum_by_any_column_is_the_rollups(connection: duckdb.DuckDBPyConnection) -> None:
     assert rollup_by(connection, PROVIDERS, ("team", "ServiceCategory")) == ROLLUP_TABLE
     relation = rollup_by(connection, PROVIDERS, ("ServiceName", "team"))
-    table = cost_by(connection, PERIOD, ("ServiceName", "team"), relation, "effective")
+    table = cost_by(connection, PERIOD, ("ServiceName", "team"), relation, "effective").frame()
     assert {(s, t): c for s, t, c in zip(table["ServiceName"], table["team"], table["effective_cost"])} == {
         ("Queues", "web"): Decimal(f"2{PENNY[1:]}"),
         ("Disks", "web"): Decimal("1.5"),
         ("Disks", "api"): Decimal(PENNY),
         ("", "web"): Decimal("-0.25"),
     }
-    whole = cost_by(connection, PERIOD, (), ROLLUP_TABLE, "effective")
+    whole = cost_by(connection, PERIOD, (), ROLLUP_TABLE, "effective").frame()
     assert whole["effective_cost"].tolist() == [sum(table["effective_cost"])] == [Decimal("3.250000000000000002")]
     by_provider = cost_by(
         connection,
         Period(date(2026, 9, 1), date(2026, 9, 2)),
         ("provider", "source"),
         rollup_by(connection, PROVIDERS, ("source",)),
-    )
+    ).frame()
     assert set(zip(by_provider["provider"], by_provider["source"])) == {("Cloud", "bill"), ("Ours", "bill")}
 
 
@@ -80,7 +80,7 @@ def test_cost_is_split_by_a_tag_whatever_its_key_is_spelled_like(connection: duc
     def split(*columns: str, **only: str) -> dict[tuple[str, ...], Decimal]:
         where = {f"tag:{key}": [value] for key, value in only.items()}
         relation = rollup_by(connection, PROVIDERS, (*columns, *where))
-        table = cost_by(connection, PERIOD, columns, relation, "effective", where=where)
+        table = cost_by(connection, PERIOD, columns, relation, "effective", where=where).frame()
         return {tuple(row[c] for c in columns): row["effective_cost"] for row in table.to_dict("records")}
 
     of_queues, rest = Decimal(f"2{PENNY[1:]}"), Decimal("1.250000000000000001")
@@ -88,28 +88,28 @@ def test_cost_is_split_by_a_tag_whatever_its_key_is_spelled_like(connection: duc
         assert split(f"tag:{spelled}") == {('7 "a"',): of_queues, ("",): rest}, spelled
     assert split("team", **{"COST/cent~er": '7 "a"'}) == {("web",): of_queues}
     assert split("tag:nobody has it") == split("tag:'; DROP TABLE x --") == {("",): of_queues + rest}
-    table = charges(connection, PERIOD, PROVIDERS, {"tag:cost/cent~er": ['7 "a"']})
+    table = charges(connection, PERIOD, PROVIDERS, {"tag:cost/cent~er": ['7 "a"']}).frame()
     assert table["effective_cost"].tolist() == [of_queues]
     with pytest.raises(ValueError, match="found tag:"):
         rollup_by(connection, PROVIDERS, ("tag:",))
 
 
 def test_chosen_values_alone_are_summed_over_the_same_days(connection: duckdb.DuckDBPyConnection) -> None:
-    [row] = cost_by(connection, PERIOD, (), where={"team": ["web", "api"]}).to_dict("records")
+    [row] = cost_by(connection, PERIOD, (), where={"team": ["web", "api"]}).frame().to_dict("records")
     assert (row["effective_cost"], row["effective_cost_before"]) == (Decimal("3.250000000000000002"),) * 2
-    [row] = cost_by(connection, PERIOD, ("team",), where={"team": ["api"]}).to_dict("records")
+    [row] = cost_by(connection, PERIOD, ("team",), where={"team": ["api"]}).frame().to_dict("records")
     assert (row["effective_cost"], row["days"], row["days_before"]) == (Decimal(PENNY), 1, 1)
-    [gone] = cost_by(connection, PERIOD, ("team",), where={"team": ["old"]}).to_dict("records")
+    [gone] = cost_by(connection, PERIOD, ("team",), where={"team": ["old"]}).frame().to_dict("records")
     assert (gone["effective_cost"], gone["effective_cost_before"]) == (0, Decimal("1.25")), (
         "its day is known: it cost nothing"
     )
-    assert cost_by(connection, PERIOD, ("team",), where={"team": ["' OR true --"]}).empty
+    assert cost_by(connection, PERIOD, ("team",), where={"team": ["' OR true --"]}).frame().empty
     with pytest.raises(ValueError, match="found colour; allowed: charge_date, provider"):
-        cost_by(connection, PERIOD, ("team",), where={"colour": ["red"]})
+        cost_by(connection, PERIOD, ("team",), where={"colour": ["red"]}).frame()
 
 
 def test_single_charges_name_the_file_and_row_of_the_bill(connection: duckdb.DuckDBPyConnection) -> None:
-    table = charges(connection, PERIOD, PROVIDERS, {"team": ["web"]})
+    table = charges(connection, PERIOD, PROVIDERS, {"team": ["web"]}).frame()
     found = list(zip(table["ServiceName"], table["effective_cost"], table["source_file"], table["source_row"]))
     assert found == [
         ("Queues", Decimal(f"2{PENNY[1:]}"), "a.csv", 8),
@@ -117,7 +117,7 @@ def test_single_charges_name_the_file_and_row_of_the_bill(connection: duckdb.Duc
         ("", Decimal("-0.25"), "a.csv", 7),
     ]
     assert len(charges(connection, PERIOD, PROVIDERS, most=1)) == 1
-    assert charges(connection, PERIOD, PROVIDERS, currency="EUR").empty
+    assert charges(connection, PERIOD, PROVIDERS, currency="EUR").frame().empty
 
 
 def test_the_commands_take_columns_and_values(site: Site) -> None:

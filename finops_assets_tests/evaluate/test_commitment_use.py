@@ -29,6 +29,7 @@ from finops_assets.explore.newest_copy import Copies
 from finops_assets.explore.server import application
 from finops_assets.graph.assets.commitment_use import commitment_use_asset
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
+from finops_assets.tables.rows import Rows
 from finops_assets_tests.conftest import Row, Site, focus_row
 
 pytestmark = pytest.mark.slow
@@ -64,7 +65,7 @@ def use(site: Site) -> pd.DataFrame:
     with platform.warehouse.reading() as connection:
         known = known_days(connection)
     settings = platform.settings
-    return read_commitment_use(platform.lake, settings.engine, settings.providers, known)
+    return read_commitment_use(platform.lake, settings.engine, settings.providers, known).frame()
 
 
 def one(table: pd.DataFrame, window: int = 30, team: str | None = None, **where: str) -> dict[str, Any]:
@@ -247,9 +248,9 @@ def test_money_that_the_daily_table_does_not_have_is_told(site: Site) -> None:
     table = use(site)
     with site.platform.warehouse.writing() as connection:
         known = known_days(connection)
-        assert money_apart(connection, table, known) == []
+        assert money_apart(connection, Rows.of(table), known) == []
         connection.execute("UPDATE daily_commitments SET used_cost = used_cost + 0.000000000000000001")
-        [told] = money_apart(connection, table, known)
+        [told] = money_apart(connection, Rows.of(table), known)
     assert told.startswith("bill, USD: used 3.000000000000000000 and unused 0")
 
 

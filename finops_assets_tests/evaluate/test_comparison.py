@@ -22,6 +22,7 @@ from finops_assets.cli.program import app
 from finops_assets.cost.restatements import as_of_relation
 from finops_assets.evaluate.comparison import compare
 from finops_assets.evaluate.reports import OTHERS, cost_by, cost_by_day, savings_by, untagged_by
+from finops_assets.tables.rows import Rows
 
 SEPTEMBER, OCTOBER = date(2026, 9, 1), date(2026, 10, 1)
 MONTH = Period(OCTOBER, date(2026, 11, 1))
@@ -108,7 +109,7 @@ def by_hand(connection: duckdb.DuckDBPyConnection, where: str) -> tuple[Decimal,
 
 
 def test_only_days_that_both_months_have_are_compared(published: duckdb.DuckDBPyConnection) -> None:
-    rows = {(r["team"], r["currency"]): r for r in cost_by(published, MONTH, ("team",)).to_dict("records")}
+    rows = {(r["team"], r["currency"]): r for r in cost_by(published, MONTH, ("team",)).frame().to_dict("records")}
     for (team, currency), row in rows.items():
         like, before = by_hand(published, f"team = '{team}' AND BillingCurrency = '{currency}'")
         if team != "office":
@@ -122,7 +123,7 @@ def test_only_days_that_both_months_have_are_compared(published: duckdb.DuckDBPy
 
 
 def test_what_is_unknown_is_null_and_what_is_nothing_is_zero(published: duckdb.DuckDBPyConnection) -> None:
-    rows = {(r["team"], r["currency"]): r for r in cost_by(published, MONTH, ("team",)).to_dict("records")}
+    rows = {(r["team"], r["currency"]): r for r in cost_by(published, MONTH, ("team",)).frame().to_dict("records")}
     fresh, gone, office = (rows[team, "USD"] for team in ("fresh", "gone", "office"))
     # A new team of a cloud whose bills are known cost nothing before; a percentage of nothing there is none.
     assert (fresh["effective_cost_before"], fresh["days_before"]) == (0, LIKE["aws"])
@@ -136,17 +137,17 @@ def test_what_is_unknown_is_null_and_what_is_nothing_is_zero(published: duckdb.D
         None,
         0,
     )
-    vendor = cost_by(published, MONTH, ("provider",)).set_index("provider").loc["Vendor"]
+    vendor = cost_by(published, MONTH, ("provider",)).frame().set_index("provider").loc["Vendor"]
     assert (vendor["effective_cost"], vendor["effective_cost_before"], vendor["days"]) == (7, 0, 29)
     # A month of which nothing is known before.
-    first = cost_by(published, Period(SEPTEMBER, OCTOBER), ("team",))
+    first = cost_by(published, Period(SEPTEMBER, OCTOBER), ("team",)).frame()
     assert first["effective_cost_before"].isna().all()
     assert first["change_percent"].isna().all()
     assert set(first["days_before"]) == {0}
 
 
 def test_day_by_day_a_day_stands_beside_its_like_or_alone(published: duckdb.DuckDBPyConnection) -> None:
-    table = cost_by(published, MONTH, ("charge_date", "team"))
+    table = cost_by(published, MONTH, ("charge_date", "team")).frame()
     web = table[(table["team"] == "web") & (table["currency"] == "USD")].set_index("charge_date")
     assert len(web) == 29
     third, second = web.loc[date(2026, 10, 3)], web.loc[date(2026, 10, 2)]
@@ -161,9 +162,9 @@ def test_day_by_day_a_day_stands_beside_its_like_or_alone(published: duckdb.Duck
 def test_a_chart_by_day_has_the_largest_values_and_the_rest_together(
     published: duckdb.DuckDBPyConnection, most: int
 ) -> None:
-    whole = cost_by(published, MONTH, ("charge_date", "team"), basis="effective")
+    whole = cost_by(published, MONTH, ("charge_date", "team"), basis="effective").frame()
     whole = whole[whole["currency"] == "USD"]
-    drawn = cost_by_day(published, MONTH, "team", "USD", most)
+    drawn = cost_by_day(published, MONTH, "team", "USD", most).frame()
     # data is the largest, office the next; of five no more than one stands for itself, two, or all.
     kept = {1: {"data", OTHERS}, 2: {"data", "office", OTHERS}, 9: {"data", "office", "web", "gone", "fresh"}}[most]
     assert set(drawn["team"]) == kept
@@ -183,9 +184,9 @@ def test_a_chart_by_day_has_the_largest_values_and_the_rest_together(
 
 def test_currencies_stand_by_their_size(published: duckdb.DuckDBPyConnection) -> None:
     for table in (
-        cost_by(published, MONTH, ("team",)),
-        untagged_by(published, MONTH),
-        savings_by(published, MONTH, ("team",)),
+        cost_by(published, MONTH, ("team",)).frame(),
+        untagged_by(published, MONTH).frame(),
+        savings_by(published, MONTH, ("team",)).frame(),
     ):
         assert list(dict.fromkeys(table["currency"])) == ["USD", "CHF"]
         assert set(table["days"]) <= {20, 28, 29}
@@ -350,7 +351,7 @@ def test_a_time_that_is_not_there_is_null_in_json(tmp_path: Path) -> None:
             "effective_cost": [Decimal("1E-18"), None],
         }
     )
-    write_table(table.assign(share_percent=[float("nan"), 1.5]), "json", tmp_path / "t.json")
+    write_table(Rows.of(table.assign(share_percent=[float("nan"), 1.5])), "json", tmp_path / "t.json")
     first, second = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))["rows"]
     assert first == {
         "seen_at": "2026-10-01T05:00:00Z", "charge_date": "2026-10-01", "effective_cost": "0.000000000000000001", "share_percent": None,
@@ -359,7 +360,7 @@ def test_a_time_that_is_not_there_is_null_in_json(tmp_path: Path) -> None:
 
 
 def test_a_table_that_is_cut_shows_every_currency(capsys: pytest.CaptureFixture[str]) -> None:
-    show(pd.DataFrame({"team": list("abcdefg"), "currency": ["USD"] * 4 + ["CHF"] * 3}), limit=4)
+    show(Rows(["team", "currency"], [*zip("abcdefg", ["USD"] * 4 + ["CHF"] * 3)]), limit=4)
     shown = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [line[0] for line in shown[1:5]] == ["a", "b", "e", "f"]
     assert "3 more" in " ".join(shown[5])

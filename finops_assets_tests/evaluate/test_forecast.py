@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from benchmarks.cost_series import FIRST as SERIES_FIRST
 from benchmarks.cost_series import cost_series
-from finops_assets.base.period import Period
+from finops_assets.base.period import Period, period_of
 from finops_assets.cli.program import app
 from finops_assets.cost.accrual import REPORTED_ACCRUALS, create_views
 from finops_assets.evaluate.forecast.expect import CANDIDATES, expected, month_place, winsorised
 from finops_assets.evaluate.forecast.intervals import outlook
-from finops_assets.evaluate.forecast.period import COLUMNS, current_month, forecasts, period_of
+from finops_assets.evaluate.forecast.period import COLUMNS, current_month, forecasts
 from finops_assets.evaluate.forecast.series import daily_series
 from finops_assets_tests.running import Graph, persistent_instance, settings_for, small_estate
 
@@ -59,8 +59,8 @@ def days(first: date, count: int) -> list[date]:
 def test_a_constant_cost_is_forecast_to_the_cent(warehouse: duckdb.DuckDBPyConnection) -> None:
     for day in days(FIRST, 50):  # up to 20 October
         book(warehouse, day, "10.000000000000000001")
-    total = forecasts(warehouse, kinds=["total"]).iloc[0]
-    assert list(forecasts(warehouse).columns) == list(COLUMNS)
+    total = forecasts(warehouse, kinds=["total"]).frame().iloc[0]
+    assert list(forecasts(warehouse).frame().columns) == list(COLUMNS)
     assert (total["period_start"], total["period_end"]) == (date(2026, 10, 1), date(2026, 11, 1))
     assert total["actual_to_date"] == Decimal("200.000000000000000020")
     assert total["forecast"] == Decimal("310.00")
@@ -73,7 +73,7 @@ def test_a_held_day_is_no_fall(warehouse: duckdb.DuckDBPyConnection) -> None:
     for day in days(FIRST, 50):
         if day not in held:
             book(warehouse, day, "10")
-    total = forecasts(warehouse, kinds=["total"]).iloc[0]
+    total = forecasts(warehouse, kinds=["total"]).frame().iloc[0]
     assert total["actual_to_date"] == Decimal(170)
     assert total["days_missing"] == 3
     assert total["forecast"] == Decimal("310.00")
@@ -92,7 +92,7 @@ def test_a_late_provider_is_a_gap_and_one_that_is_gone_is_not(warehouse: duckdb.
     assert np.isnan(of["Late"][47:]).all()
     assert np.isfinite(of["AWS"]).all()
     assert (of["Gone"][20:] == 0).all()
-    total = forecasts(warehouse, kinds=["total"]).iloc[0]
+    total = forecasts(warehouse, kinds=["total"]).frame().iloc[0]
     assert abs(total["forecast"] - 465) < 5  # what is gone moves the trend a little
     assert total["days_missing"] == 3
 
@@ -104,7 +104,7 @@ def test_what_others_cost_on_a_day_that_lacks_a_provider_is_not_taken_from_what_
         book(warehouse, day, "900" if i == 48 else "10")
         if i < 47:
             book(warehouse, day, "5", provider="Late")
-    total = forecasts(warehouse, kinds=["total"]).iloc[0]
+    total = forecasts(warehouse, kinds=["total"]).frame().iloc[0]
     assert total["days_missing"] == 3
     assert total["actual_to_date"] == Decimal(17 * 15 + 10 + 900 + 10)
     assert total["forecast"] == total["actual_to_date"] + 3 * 5 + 11 * 15
@@ -118,7 +118,7 @@ def test_refused_below_two_weeks_with_the_reason(warehouse: duckdb.DuckDBPyConne
             book(warehouse, day, "3", team="new")
         if i >= 26:
             book(warehouse, day, "3", team="older")
-    of = {row.key: row for row in forecasts(warehouse, kinds=["team"]).itertuples()}
+    of = {row.key: row for row in forecasts(warehouse, kinds=["team"]).frame().itertuples()}
     assert of["shop / new"].refused == "13 days of history, 14 are needed"
     assert of["shop / new"].forecast is None
     assert of["shop / new"].actual_to_date == Decimal(30)
@@ -130,7 +130,7 @@ def test_currencies_are_never_added(warehouse: duckdb.DuckDBPyConnection) -> Non
     for day in days(FIRST, 40):
         book(warehouse, day, "10")
         book(warehouse, day, "4", currency="EUR")
-    table = forecasts(warehouse, kinds=["total"])
+    table = forecasts(warehouse, kinds=["total"]).frame()
     assert dict(zip(table["currency"], table["forecast"])) == {"EUR": Decimal("124.00"), "USD": Decimal("310.00")}
 
 
@@ -138,7 +138,7 @@ def test_a_purchase_counts_once_and_is_not_carried_forward(warehouse: duckdb.Duc
     for day in days(FIRST, 50):
         book(warehouse, day, "10")
     book(warehouse, date(2026, 10, 14), "5000")
-    total = forecasts(warehouse, kinds=["total"]).iloc[0]
+    total = forecasts(warehouse, kinds=["total"]).frame().iloc[0]
     assert total["actual_to_date"] == Decimal(5200)
     assert total["forecast"] == Decimal("5310.00")
 
@@ -152,7 +152,7 @@ def test_a_yearly_charge_stands_on_its_days(warehouse: duckdb.DuckDBPyConnection
         f"INSERT INTO {REPORTED_ACCRUALS} VALUES ('2026-09-01', 'AWS', 'shop', 'web', 'prod', 'Compute', 'USD', 's', ?, ?, ?, 0, NULL)",
         parts,
     )
-    total = forecasts(warehouse, kinds=["total"]).iloc[0]
+    total = forecasts(warehouse, kinds=["total"]).frame().iloc[0]
     assert total["actual_to_date"] == Decimal(240)
     assert total["forecast"] == Decimal("372.00")
 
@@ -170,16 +170,16 @@ def test_periods() -> None:
 def test_a_finished_period_is_what_it_was_and_a_far_one_is_refused(warehouse: duckdb.DuckDBPyConnection) -> None:
     for day in days(FIRST, 50):
         book(warehouse, day, "10")
-    done = forecasts(warehouse, period_of("2026-09"), ["total"]).iloc[0]
+    done = forecasts(warehouse, period_of("2026-09"), ["total"]).frame().iloc[0]
     assert (done["method"], done["forecast"], done["low95"]) == ("actual", Decimal(300), Decimal(300))
-    ahead = forecasts(warehouse, period_of("2026-12"), ["total"]).iloc[0]
+    ahead = forecasts(warehouse, period_of("2026-12"), ["total"]).frame().iloc[0]
     assert (ahead["actual_to_date"], ahead["forecast"]) == (0, Decimal("310.00"))
     with pytest.raises(ValueError, match="at most 400 are forecast"):
-        forecasts(warehouse, period_of("2028"), ["total"])
+        forecasts(warehouse, period_of("2028"), ["total"]).frame()
 
 
 def test_an_empty_rollup_has_no_forecast(warehouse: duckdb.DuckDBPyConnection) -> None:
-    assert forecasts(warehouse).empty
+    assert forecasts(warehouse).frame().empty
 
 
 def test_weekdays_come_back() -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from finops_assets.cli.program import app
 from finops_assets.evaluate.anomalies.history import Anomaly, AnomalyHistory
-from finops_assets.evaluate.anomalies.series import Key
+from finops_assets.evaluate.anomalies.key import Key
 from finops_assets.evaluate.health.figures import COLUMNS, Decided, StepOutcome, health, page
 from finops_assets.graph.assets.health import health_asset, step_outcomes
 from finops_assets.graph.assets.report_tables import IO_MANAGER, ReportTables
@@ -43,15 +43,15 @@ def warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
 
 def figures(connection: duckdb.DuckDBPyConnection, **given: object) -> dict[tuple[str, str, date], tuple[object, ...]]:
     known = {"outcomes": [], "anomalies": [], "decided": []} | given
-    table = health(connection, now=NOW, **known)  # type: ignore[arg-type]
+    table = health(connection, now=NOW, **known).frame()  # type: ignore[arg-type]
     assert list(table.columns) == list(COLUMNS)
     rows: list[Any] = [*table.itertuples()]
-    return {(r.figure, r.of, r.week.date()): (r.percent, r.part, r.whole, r.note) for r in rows}
+    return {(r.figure, r.of, r.week): (r.percent, r.part, r.whole, r.note) for r in rows}
 
 
 def test_nothing_to_count_is_no_row_and_no_error(warehouse: duckdb.DuckDBPyConnection) -> None:
     assert figures(warehouse) == {}
-    table = page(health(warehouse, [], [], [], NOW))
+    table = page(health(warehouse, [], [], [], NOW)).frame()
     assert set(table["counted"]) == {"nothing to count yet"}
     with duckdb.connect() as empty:
         assert figures(empty) == {}
@@ -75,7 +75,7 @@ def test_untagged_is_by_provider_and_currency_and_never_adds_currencies(warehous
     assert found["untagged", "AWS, USD", BEFORE][0] == 0
     # Nothing positive has no share; what is older than the trend is left out.
     assert len(found) == 3
-    counted = page(health(warehouse, [], [], [], NOW)).set_index("of")["counted"]
+    counted = page(health(warehouse, [], [], [], NOW)).frame().set_index("of")["counted"]
     assert counted["AWS, USD"].endswith("; 2 of 14 days")
 
 
@@ -120,7 +120,7 @@ def test_false_alarms_are_of_what_was_judged(warehouse: duckdb.DuckDBPyConnectio
 def test_the_page_pools_four_weeks_and_draws_eight(warehouse: duckdb.DuckDBPyConnection) -> None:
     decided = [Decided(NOW, True), Decided(NOW, False), Decided(NOW - timedelta(weeks=1), True)]
     decided += [Decided(NOW - timedelta(weeks=5), False)]
-    shown = page(health(warehouse, [], [], decided, NOW)).set_index("figure")
+    shown = page(health(warehouse, [], [], decided, NOW)).frame().set_index("figure")
     line = shown.loc["accepted suggestions"]
     assert (line["now"], line["before"], line["counted"]) == (pytest.approx(66.67, abs=0.01), 0, "2 of 3")
     assert line["weeks"] == "··▁···█▅"

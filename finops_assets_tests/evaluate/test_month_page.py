@@ -234,12 +234,14 @@ def test_what_one_costs_is_that_of_the_table_to_the_last_digit(
 ) -> None:
     page = Page(made[2])
     months = {
-        row["period_start"]: row for row in units_of(warehouse, "month").to_dict("records") if row["currency"] == "EUR"
+        row["period_start"]: row
+        for row in units_of(warehouse, "month").frame().to_dict("records")
+        if row["currency"] == "EUR"
     }
     now, before = months[date(2026, 10, 1)], months[date(2026, 9, 1)]
     [(name, shown)] = page.amounts("c1-units-table").items()
     assert name == "cost_per_orderteam web; orders"
-    days = units_of(warehouse, "day", date(2026, 10, 1), date(2026, 11, 1))
+    days = units_of(warehouse, "day", date(2026, 10, 1), date(2026, 11, 1)).frame()
     [unusual] = [row for row in days.to_dict("records") if row["unusual"] and row["currency"] == "EUR"]
     assert shown == [
         now["quantity"], now["effective_cost"], now["effective_per_unit"], before["effective_per_unit"], Decimal("2.5"),
@@ -250,7 +252,7 @@ def test_what_one_costs_is_that_of_the_table_to_the_last_digit(
     assert cells[6] == "141 not counted, 1 without cost"
     assert cells[7].startswith("12 October: ")
     # By week: those that hold a day of the month.
-    weeks = units_of(warehouse, "week", date(2026, 9, 28), date(2026, 11, 1))
+    weeks = units_of(warehouse, "week", date(2026, 9, 28), date(2026, 11, 1)).frame()
     told = [row["effective_per_unit"] for row in weeks.to_dict("records") if row["currency"] == "EUR"]
     assert page.amounts("c1-unit-weeks-table") == {"cost_per_orderteam web": [one for one in told if one is not None]}
     assert len(told) == 3

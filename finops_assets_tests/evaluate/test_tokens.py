@@ -91,7 +91,7 @@ def connection(site: Site) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def test_a_million_costs_what_its_charges_cost(connection: duckdb.DuckDBPyConnection) -> None:
-    table = tokens_by(connection, PERIOD, {}, ("team", "model", "token_type"))
+    table = tokens_by(connection, PERIOD, {}, ("team", "model", "token_type")).frame()
     shown = table[
         [
             "team",
@@ -119,14 +119,18 @@ def test_a_million_costs_what_its_charges_cost(connection: duckdb.DuckDBPyConnec
 
 
 def test_by_any_column_or_tag_and_of_chosen_values(connection: duckdb.DuckDBPyConnection) -> None:
-    by_key = tokens_by(connection, PERIOD, {}, ("tag:api_key",), {"model": ["big"], "token_type": ["Input tokens"]})
+    by_key = tokens_by(
+        connection, PERIOD, {}, ("tag:api_key",), {"model": ["big"], "token_type": ["Input tokens"]}
+    ).frame()
     assert dict(zip(by_key["tag:api_key"], by_key["tokens"])) == {"key-of-web": 20_000, "key-of-api": 250_000}
-    whole = tokens_by(connection, PERIOD, {}, (), {"BillingAccountId": ["nobody"]})
+    whole = tokens_by(connection, PERIOD, {}, (), {"BillingAccountId": ["nobody"]}).frame()
     assert whole.empty
-    days = tokens_by(connection, PERIOD, {}, ("charge_date",), {"team": ["web"], "token_type": ["Output tokens"]})
+    days = tokens_by(
+        connection, PERIOD, {}, ("charge_date",), {"team": ["web"], "token_type": ["Output tokens"]}
+    ).frame()
     assert [int(t) for t in days["tokens"] if t is not None] == [15_000, 10_000]
     with pytest.raises(ValueError, match=r"found modell; allowed: .*model, token_type"):
-        tokens_by(connection, PERIOD, {}, ("modell",))
+        tokens_by(connection, PERIOD, {}, ("modell",)).frame()
 
 
 def test_the_command_says_it_exactly(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +176,7 @@ def test_the_published_table_has_each_day_as_the_command_says_it(site: Site, tmp
         listed = ", ".join(columns)
         order = "charge_date, team, model, token_type, currency"
         published = connection.execute(f"SELECT {listed} FROM {DAILY_TOKENS} ORDER BY {order}").fetchall()
-        told = tokens_by(connection, PERIOD, settings.providers, DAILY_BY)[columns]
+        told = tokens_by(connection, PERIOD, settings.providers, DAILY_BY).frame()[columns]
         told = told.sort_values(order.split(", "))
         assert published == [tuple(row) for row in told.itertuples(index=False)]
         assert len(published) == 8
@@ -181,11 +185,11 @@ def test_the_published_table_has_each_day_as_the_command_says_it(site: Site, tmp
             f"SELECT sum(tokens), sum(effective_cost) * 1000000 / sum(tokens) FROM {DAILY_TOKENS} WHERE team = 'web' AND currency = 'USD'"
         ).fetchall()
         assert (tokens, round(price, 12)) == (45_000, round(12.444444444444444467, 12))
-    assert read_tokens(platform.lake, settings.engine, settings.providers, settings.dimensions, []).empty
+    assert read_tokens(platform.lake, settings.engine, settings.providers, settings.dimensions, []).frame().empty
 
 
 def test_no_line_is_drawn_across_days_without_tokens(connection: duckdb.DuckDBPyConnection) -> None:
-    rows = tokens_by(connection, PERIOD, {}, ("charge_date", "model", "token_type"))
+    rows = tokens_by(connection, PERIOD, {}, ("charge_date", "model", "token_type")).frame()
     [drawn] = charts.prices(rows[rows["currency"] == "USD"], "USD")["layer"]
     lines: dict[str, list[tuple[str, float | None]]] = {}
     for value in drawn["data"]["values"]:

@@ -74,7 +74,7 @@ def figures(site: Site) -> dict[tuple[str, str, str, str], tuple[object, ...]]:
     with site.platform.warehouse.reading() as connection:
         values = {name: d.values for name, d in settings.dimensions.items()}
         quantities = read_quantities(connection, UnitMetrics(file=site.folder / "units.csv"), list(values), values)
-        table = unit_costs(connection, settings.unit_costs, quantities, settings.anomalies)
+        table = unit_costs(connection, settings.unit_costs, quantities, settings.anomalies).frame()
     assert set(table["currency"]) <= {"USD"}
     kept = ["effective_cost", "quantity", "effective_per_unit", "days", "days_without_quantity", "days_without_cost"]
     return {
@@ -250,7 +250,7 @@ def test_a_month_in_which_one_costs_more_than_it_may_is_told(make_site: MakeSite
         count(site, "2026-08-31,orders,1", f"{DAYS[0]},orders,{orders}", header="date,metric,quantity")
         with site.platform.warehouse.reading() as connection:
             quantities = read_quantities(connection, UnitMetrics(file=site.folder / "units.csv"), [], {})
-            table = unit_costs(connection, settings.unit_costs, quantities, settings.anomalies)
+            table = unit_costs(connection, settings.unit_costs, quantities, settings.anomalies).frame()
         assert over_most(table) == told
     [august] = table[(table["grain"] == "month") & (table["period_start"] == date(2026, 8, 1))].to_dict("records")
     assert (august["most_per_unit"], august["most_percent"]) == (D("0.9"), 1000.0)

@@ -54,7 +54,7 @@ def found_in(planted: Planted, known: Iterable[Key] = KNOWN) -> pd.DataFrame:
         connection.execute(
             f"CREATE TABLE facts AS SELECT {listed}, source, CAST(left(ChargePeriodStart, 10) AS DATE) AS charge_date, {tags} FROM given"
         )
-        return find_waste(connection, "facts", {}, known)
+        return find_waste(connection, "facts", {}, known).frame()
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from typing import Any
 from urllib.request import urlopen
 
 import dagster as dg
-import pandas as pd
 from typer.testing import CliRunner
 
 from finops_assets.cli.program import app
@@ -40,7 +39,8 @@ from finops_assets.ingest.raw_days import compose_days
 from finops_assets.platform import Platform
 from finops_assets.settings.load import parse_settings
 from finops_assets.tables import ddl, declarations
-from finops_assets.tables.values import typed
+from finops_assets.tables.rows import Rows
+from finops_assets.tables.values import arrow
 from finops_assets_tests.conftest import csv_text, focus_row
 from finops_assets_tests.shared import made_once
 
@@ -172,8 +172,8 @@ def suggest(platform: Platform) -> None:
     ]  # fmt: skip
     declared = declarations.table("owner_suggestions")
     with platform.warehouse.writing() as connection:
-        table = pd.DataFrame(rows, columns=list(SUGGESTION_COLUMNS))
-        ddl.replace_all(connection, declared, typed(table, declared))
+        table = Rows(SUGGESTION_COLUMNS, [[row[name] for name in SUGGESTION_COLUMNS] for row in rows])
+        ddl.replace_all(connection, declared, arrow(table, declared))
 
 
 @dataclass(frozen=True)

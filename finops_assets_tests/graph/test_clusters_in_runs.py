@@ -152,7 +152,7 @@ def test_three_clusters_from_their_bills_to_the_answers(graph: tuple[Site, Graph
             ("shop", "web-1"), ("data", "spot-1"), ("shop", "a-1"), ("shop", "b-1"), ("", "__idle__"), ("", ""),
         }  # fmt: skip
         assert sum(Fraction(amount) for *_, amount in summed) == 2 * whole
-        found_charges = charges(connection, period, {}, {"tag:k8s-namespace": ["data"]})
+        found_charges = charges(connection, period, {}, {"tag:k8s-namespace": ["data"]}).frame()
     assert list(found_charges["AllocatedResourceName"]) == ["spot-1"] * 4
 
 

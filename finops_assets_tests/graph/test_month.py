@@ -316,7 +316,7 @@ def test_a_delivery_that_lost_days_is_refused_until_it_is_accepted(watched: Watc
     assert "2 days that the last delivery held are gone" in (latest.reason or "")
     ledger.accept("2026-09")
     assert watched.settle("azure") == {"azure": [date(2026, 9, 23), date(2026, 9, 24)]}
-    table = ledger_table(watched.graph.platform.lake, ["azure"], at=datetime(2026, 10, 1, tzinfo=UTC))
+    table = ledger_table(watched.graph.platform.lake, ["azure"], at=datetime(2026, 10, 1, tzinfo=UTC)).frame()
     assert list(table["state"]) == ["complete", "superseded"]
     assert list(table["days_changed"]) == [2, 5]
 
@@ -360,16 +360,16 @@ def test_what_moved_since_it_was_reported(settled: Watched) -> None:
     period, day = Period(date(2026, 9, 20), date(2026, 9, 23)), date(2026, 9, 21)
     warehouse = settled.graph.platform.warehouse
     with warehouse.writing() as connection:
-        before = cost_by(connection, period, ("team",))
+        before = cost_by(connection, period, ("team",)).frame()
         connection.execute(f"UPDATE {REPORTED_COST} SET reported_from = TIMESTAMP '2026-09-25 04:00:00'")
-        assert restatements(connection).empty
+        assert restatements(connection).frame().empty
     settled.estate.deliver("aws", "2026-09", through=date(2026, 9, 22), generation=2, restate={day: Decimal("2")})
     assert settled.settle("aws") == {"aws": [day]}
     with warehouse.reading() as connection:
-        moved = restatements(connection)
-        now = cost_by(connection, period, ("team",))
-        then = cost_by(connection, period, ("team",), as_of_relation(date(2026, 9, 25)))
-        early = cost_by(connection, period, ("team",), as_of_relation(date(2026, 9, 24)))
+        moved = restatements(connection).frame()
+        now = cost_by(connection, period, ("team",)).frame()
+        then = cost_by(connection, period, ("team",), as_of_relation(date(2026, 9, 25))).frame()
+        early = cost_by(connection, period, ("team",), as_of_relation(date(2026, 9, 24))).frame()
     columns = ["team", "currency", "effective_cost", "billed_cost", "share_percent", "row_count"]
     assert then[columns].equals(before[columns])
     assert early.empty

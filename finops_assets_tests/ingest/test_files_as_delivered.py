@@ -19,13 +19,12 @@ import pytest
 
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.sql import literal
-from finops_assets.ingest.landing import NOT_READ
 from finops_assets.ingest.layouts.layouts import newest_deliveries
 from finops_assets.ingest.reading import export_table as reading
 from finops_assets.ingest.reading import parts
 from finops_assets.ingest.reading.parts import common_type, own_names
 from finops_assets.storage.duck import by_source_and_day, file_list, one_file
-from finops_assets.storage.ledger import Generation
+from finops_assets.storage.ledger import NOT_READ, Generation
 from finops_assets.storage.stores.store import LocalStore
 from finops_assets_tests.conftest import Row, Site, csv_text, focus_row
 from finops_assets_tests.faults.mutations import Mutant, land

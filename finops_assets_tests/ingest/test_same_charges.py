@@ -374,7 +374,7 @@ def test_a_column_of_the_provider_s_own_is_a_part_of_the_day(
         site.run_all(D1, D2)
         # Its cost is what it was, so that no figure was restated.
         with site.platform.warehouse.reading() as connection:
-            assert restatements(connection).empty
+            assert restatements(connection).frame().empty
 
 
 def test_what_lies_before_the_first_day_is_told(make_site: MakeSite) -> None:
@@ -581,6 +581,6 @@ def test_a_source_that_comes_to_a_reported_day_had_reported_nothing_rather_than_
                 f"INSERT INTO made SELECT DATE '{day}', s, 'd', t, 'EUR', c, c, 1 FROM (VALUES {rows}) v(s, t, c)"
             )
             keep_history(connection, [day], "SELECT * FROM made")
-        moved = restatements(connection)
+        moved = restatements(connection).frame()
     told = {(r.source, r.team): (r.effective_cost_before, r.moved) for r in moved.itertuples()}
     assert told == {("aws", "b"): (0, 2), ("gcp", "a"): (None, 4)}

@@ -651,7 +651,7 @@ def test_repairs_are_a_table_by_file_rule_and_column(site: Site) -> None:
     )
     site.put_csv("b.csv", focus_row(D2, ListCost="five"))
     site.run(D1, D2)
-    table = repairs_table(site.platform.lake, ["bill"])
+    table = repairs_table(site.platform.lake, ["bill"]).frame()
     rounded, words, number = table.to_dict("records")
     assert (rounded["file"], rounded["rule"], rounded["column"], rounded["rows"]) == (
         "a.csv",
@@ -664,9 +664,12 @@ def test_repairs_are_a_table_by_file_rule_and_column(site: Site) -> None:
     assert rounded["drift_bound"] == Decimal("1e-18")
     assert (words["rule"], words["column"], words["example"]) == ("null_spelling", "ResourceId", "N/A")
     assert (number["scope"], number["rule"], number["example"]) == ("b.csv", "not_a_number", "five")
-    only = repairs_table(site.platform.lake, ["bill"], first=date(2026, 9, 2))
+    only = repairs_table(site.platform.lake, ["bill"], first=date(2026, 9, 2)).frame()
     assert list(only["scope"]) == ["b.csv"]
-    assert list(repairs_table(site.platform.lake, ["bill"], scope="a.csv")["rule"]) == ["rounded", "null_spelling"]
+    assert list(repairs_table(site.platform.lake, ["bill"], scope="a.csv").frame()["rule"]) == [
+        "rounded",
+        "null_spelling",
+    ]
 
 
 def test_details_go_with_the_generation_and_its_counts_stay(site: Site) -> None:
@@ -756,7 +759,7 @@ def test_the_examples_of_the_specification_land_with_their_exact_totals(site: Si
             "SELECT sum(row_count), sum(billed_cost), sum(effective_cost) FROM daily_cost_by_team"
         ).fetchone()
     assert total == tuple(sum(column) for column in zip(*expected.values()))
-    assumed = repairs_table(platform.platform.lake, ["bill"]).query("rule == 'date_order_assumed'")
+    assumed = repairs_table(platform.platform.lake, ["bill"]).frame().query("rule == 'date_order_assumed'")
     assert assumed.empty
 
 

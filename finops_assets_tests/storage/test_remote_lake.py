@@ -265,7 +265,7 @@ def test_a_lake_on_a_store_gives_the_figures_of_a_local_one_and_a_second_host_re
         assert verdict.passed or not verdict.blocking, verdict.message
 
     second = cloud_platform(tmp_path / "two", estate, lake_at(place))
-    assert ledger_table(second.lake, SOURCES).equals(ledger_table(first.lake, SOURCES))
+    assert ledger_table(second.lake, SOURCES).frame().equals(ledger_table(first.lake, SOURCES).frame())
     for source in second.settings.sources:
         assert unknown_deliveries(second.lake, source, FIRST) == []
         assert changed_days(second.lake, source, FIRST, date(2026, 10, 2)) == []
@@ -842,5 +842,5 @@ def test_usage_of_a_cluster_that_one_machine_landed_splits_the_bill_on_the_other
     # Nothing that is only there while facts are made comes into the store.
     assert other.objects("split/") == []
     assert [v.passed for v in judge_facts(one.platform, [("bill", FIRST)]) if v.gate == "conserved"] == [True]
-    table = cluster_nodes(one.lake, one.platform.settings.engine, ["bill"])
+    table = cluster_nodes(one.lake, one.platform.settings.engine, ["bill"]).frame()
     assert list(table["state"]) == ["split"]

@@ -20,6 +20,7 @@ from finops_assets.cost import rollup
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations, values
+from finops_assets.tables.rows import Rows
 
 SCHEMA = "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"
 
@@ -32,9 +33,9 @@ def test_every_column_says_what_it_means() -> None:
     for each in [*declarations.TABLES.values(), declarations.facts_table(["team"])]:
         assert each.meaning.endswith("."), each.name
         assert len({c.name for c in each.columns}) == len(each.columns), each.name
+        assert values.arrow_records([], each).num_columns == len(each.columns)
         for column in each.columns:
             assert column.meaning, f"{each.name}.{column.name}"
-            assert column.kind in values.ARROW
 
 
 def test_the_rollup_is_declared_as_it_is_grouped() -> None:
@@ -66,7 +67,7 @@ def test_a_table_with_dimensions_of_its_own_is_created_filled_and_told_of() -> N
 def test_an_empty_table_has_its_columns(name: tuple[str, str]) -> None:
     with duckdb.connect() as connection:
         declared = ddl.create(connection, name[1], name[0])
-        ddl.replace_all(connection, declared, values.typed(pd.DataFrame(), declared))
+        ddl.replace_all(connection, declared, values.arrow(Rows((), ()), declared))
         found = connection.execute(f"DESCRIBE {declared.full_name}").fetchall()
         assert [(row[0], row[1]) for row in found] == [(c.name, c.kind.replace(" ", "")) for c in declared.columns]
         for c in declared.columns:
@@ -90,9 +91,9 @@ def test_types_do_not_follow_the_values() -> None:
         [None, "EUR", Decimal("1E+9"), float("nan"), pd.NA, pd.NaT, pd.NaT, None],
         ["b", "EUR", Decimal("0.12345678901234567850"), None, 4.0, pd.Timestamp("2026-09-02"), None, False],
     ]
-    whole = values.typed(pd.DataFrame(rows, columns=names, dtype="object"))
+    whole = values.arrow(Rows.of(pd.DataFrame(rows, columns=names, dtype="object")))
     for part in (rows[:1], rows[1:2], rows[2:], []):
-        assert values.typed(pd.DataFrame(part, columns=names, dtype="object")).schema == whole.schema
+        assert values.arrow(Rows.of(pd.DataFrame(part, columns=names, dtype="object"))).schema == whole.schema
     assert [str(t) for t in whole.schema.types] == [
         "string", "string", "decimal128(38, 18)", "double", "int64", "date32[day]", "timestamp[us]", "bool",
     ]  # fmt: skip
@@ -113,7 +114,34 @@ def test_types_do_not_follow_the_values() -> None:
 )
 def test_a_value_of_another_kind_is_no_value(name: str, value: object) -> None:
     with pytest.raises(TypeError, match=f"column {name} is declared"):
-        values.typed(pd.DataFrame({name: [value]}, dtype="object"))
+        values.typed(Rows([name], [[value]]))
+
+
+def test_rows_are_those_of_a_query_and_of_a_data_frame() -> None:
+    with duckdb.connect() as connection:
+        found = Rows.asked(
+            connection,
+            "FROM (VALUES ('a', 1.5::DECIMAL(38, 18), DATE '2026-09-01', 1), ('b', NULL, NULL, NULL)) t(team, cost, day, n)"
+            " WHERE team <> $other",
+            {"other": "c"},
+        )
+    assert [*found] == [
+        {"team": "a", "cost": Decimal("1.5"), "day": date(2026, 9, 1), "n": 1},
+        {"team": "b", "cost": None, "day": None, "n": None},
+    ]
+    assert [*Rows.of(found.only(["team", "cost", "day"]).frame())] == [*found.without("n")]
+    assert [
+        *Rows.of(pd.DataFrame({"n": [1, 2], "share": [0.5, None], "at": [pd.Timestamp("2026-09-01"), pd.NaT]}))
+    ] == [
+        {"n": 1, "share": 0.5, "at": datetime(2026, 9, 1)},  # noqa: DTZ001  # as it is written
+        {"n": 2, "share": pytest.approx(float("nan"), nan_ok=True), "at": None},
+    ]
+    assert found.where(lambda row: row["n"] is None)["team"] == ["b"]
+    assert [*found.with_column("team", "xy").with_column("more", [1, 2]).only(["more", "team"])] == [
+        {"more": 1, "team": "x"}, {"more": 2, "team": "y"},
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="not in"):
+        found["nobody"]
 
 
 def test_what_nobody_declared_is_not_written(tmp_path: Path) -> None:
@@ -121,7 +149,7 @@ def test_what_nobody_declared_is_not_written(tmp_path: Path) -> None:
         Warehouse.replace_days(warehouse_at(tmp_path), connection, "mine", [], "SELECT 1 AS n")
     declared = declarations.table("cost_by_team", "reports")
     with pytest.raises(LookupError, match="declares department, team"):
-        values.typed(pd.DataFrame({"squad": ["a"]}), declared)
+        values.typed(Rows(["squad"], [["a"]]), declared)
 
 
 def test_files_of_one_report_can_be_read_together(tmp_path: Path) -> None:
@@ -134,7 +162,7 @@ def test_files_of_one_report_can_be_read_together(tmp_path: Path) -> None:
     ]
     files = [tmp_path / f"{n}.parquet" for n in range(3)]
     for file, rows in zip(files, reports):
-        write_table(pd.DataFrame(rows, columns=columns), "parquet", file)
+        write_table(Rows(columns, rows), "parquet", file)
     assert len({pq.read_schema(file) for file in files}) == 1
     assert pa.concat_tables([pq.read_table(file) for file in files]).num_rows == 2
     listed = ", ".join(f"'{file}'" for file in files)
@@ -146,14 +174,12 @@ def test_files_of_one_report_can_be_read_together(tmp_path: Path) -> None:
 
 def test_json_and_csv_say_what_is_unknown_by_nothing(tmp_path: Path) -> None:
     file = tmp_path / "out"
-    rows = pd.DataFrame(
-        {
-            "team": ["=1+1", None],
-            "effective_cost": [Decimal("1E-18"), None],
-            "change_percent": [float("nan"), 1.5],
-            "charge_date": [date(2026, 9, 1), pd.NaT],
-            "restated_at": [pd.NaT, pd.Timestamp("2026-09-01 03:00", tz="UTC")],
-        }
+    rows = Rows(
+        ["team", "effective_cost", "change_percent", "charge_date", "restated_at"],
+        [
+            ["=1+1", Decimal("1E-18"), float("nan"), date(2026, 9, 1), None],
+            [None, None, 1.5, None, datetime(2026, 9, 1, 3, tzinfo=UTC)],
+        ],
     )
     write_table(rows, "json", file)
     assert json.loads(file.read_text(encoding="utf-8"))["rows"] == [

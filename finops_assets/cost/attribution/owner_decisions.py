@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 import yaml
 
 from finops_assets.base import state_file
@@ -23,6 +23,10 @@ from finops_assets.base.state_file import Form
 from finops_assets.base.text import with_formula
 from finops_assets.base.timestamps import stamp, unstamp
 from finops_assets.focus.normal import normal_value
+from finops_assets.tables.rows import Rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Verdict = Literal["accepted", "rejected"]
 
@@ -260,55 +264,43 @@ DECISION_COLUMNS = (
 )
 
 
-def decisions_table(decisions: Iterable[Decision]) -> pd.DataFrame:
+def decisions_table(decisions: Iterable[Decision]) -> Rows:
     """Every decision, newest first, by DECISION_COLUMNS. Times are UTC without zone, as any tool reads them."""
     rows = [
-        {
-            **{name: getattr(d, name) for name in DECISION_COLUMNS},
-            "decided_at": d.decided_at.astimezone(UTC).replace(tzinfo=None),
-        }
+        [
+            d.decided_at.astimezone(UTC).replace(tzinfo=None) if name == "decided_at" else getattr(d, name)
+            for name in DECISION_COLUMNS
+        ]
         for d in decisions
     ]
-    table = pd.DataFrame(rows[::-1], columns=list(DECISION_COLUMNS))
-    for name in DECISION_COLUMNS:
-        # An empty column has its type all the same, or the warehouse would make one up.
-        kind = {"confidence": "float64", "decided_at": "datetime64[us]"}.get(name, "object")
-        table[name] = table[name].astype(kind)  # type: ignore[call-overload]
-    table["valid_from"] = pd.to_datetime(table["valid_from"]).astype("datetime64[us]")
-    for name in set(DECISION_COLUMNS) - {"confidence", "decided_at", "valid_from"}:
-        table[name] = table[name].astype("string")
-    return table
+    return Rows(DECISION_COLUMNS, rows[::-1])
 
 
-def acceptance(decisions: Iterable[Decision]) -> pd.DataFrame:
+def acceptance(decisions: Iterable[Decision]) -> Rows:
     """How often suggestions were right, by week and dimension.
 
     Columns: week (Monday, UTC), dimension, decided, accepted, acceptance_rate (of 1), mean_confidence (what was
     promised). Counts decisions about a suggestion; one that was accepted with another value was wrong. Of several
     decisions about one suggestion in a week the last counts.
     """
-    last: dict[tuple[date, tuple[str, str, str], str], tuple[bool, float]] = {}
+    last: dict[tuple[date, tuple[str, str, str], str], tuple[bool, float | None]] = {}
     for d in decisions:
         if d.suggested is None:
             continue
         day = d.decided_at.astimezone(UTC).date()
         week = day - timedelta(days=day.weekday())
         right = d.verdict == "accepted" and d.value == d.suggested
-        last[week, d.about, d.suggested] = (right, d.confidence if d.confidence is not None else float("nan"))
-    grouped: dict[tuple[date, str], list[tuple[bool, float]]] = {}
+        last[week, d.about, d.suggested] = (right, d.confidence)
+    grouped: dict[tuple[date, str], list[tuple[bool, float | None]]] = {}
     for (week, about, _), outcome in last.items():
         grouped.setdefault((week, about[2]), []).append(outcome)
     rows = []
     for (week, dimension), outcomes in sorted(grouped.items()):
         accepted = sum(right for right, _ in outcomes)
-        promised = pd.Series([c for _, c in outcomes]).mean()
-        rows.append((week, dimension, len(outcomes), accepted, accepted / len(outcomes), float(promised)))
-    table = pd.DataFrame(
-        rows, columns=["week", "dimension", "decided", "accepted", "acceptance_rate", "mean_confidence"]
-    ).astype({"decided": "int64", "accepted": "int64", "acceptance_rate": "float64", "mean_confidence": "float64"})
-    table["week"] = pd.to_datetime(table["week"]).astype("datetime64[us]")
-    table["dimension"] = table["dimension"].astype("string")
-    return table
+        promised = [confidence for _, confidence in outcomes if confidence is not None]
+        mean = fmean(promised) if promised else None
+        rows.append((week, dimension, len(outcomes), accepted, accepted / len(outcomes), mean))
+    return Rows(["week", "dimension", "decided", "accepted", "acceptance_rate", "mean_confidence"], rows)
 
 
 def resource_meant(suggestions: pd.DataFrame, source: str, shown: str) -> str:

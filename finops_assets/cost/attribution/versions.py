@@ -9,8 +9,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from finops_assets.base.errors import LakeError
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.attribution.row_rules import OWNER, RULE
@@ -19,6 +17,7 @@ from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.duck import connect, file_list
 from finops_assets.storage.lake import Lake
+from finops_assets.tables.rows import Rows
 
 AUDIT = ("rules_version", "dimension", "value", "given_by", "key", "currency", "effective_cost", "row_count")
 UNKNOWN = "unknown"
@@ -110,7 +109,7 @@ def difference(before: Version, after: Version) -> list[str]:
     return said or ["how rules are applied"]
 
 
-def versions_table(lake: Lake, facts_rules: Mapping[tuple[str, date], str | None]) -> pd.DataFrame:
+def versions_table(lake: Lake, facts_rules: Mapping[tuple[str, date], str | None]) -> Rows:
     """Every version: first_used, the facts that carry it now (days, first_day, last_day), and what changed in it.
 
     `facts_rules`: (source, day) -> the version that its facts carry.
@@ -137,13 +136,12 @@ def versions_table(lake: Lake, facts_rules: Mapping[tuple[str, date], str | None
         before = version
     for name, carried in days.items():
         rows.append((name, None, len(carried), min(carried), max(carried), "was not written down"))
-    table = pd.DataFrame(rows, columns=["rules_version", "first_used", "days", "first_day", "last_day", "changed"])
-    return table.astype({"days": "int64"})
+    return Rows(["rules_version", "first_used", "days", "first_day", "last_day", "changed"], rows)
 
 
 def audit(
     lake: Lake, engine: EngineSettings, dimensions: Sequence[str], files: Iterable[tuple[Path, str | None]]
-) -> pd.DataFrame:
+) -> Rows:
     """Which version of the rules gave which value: AUDIT, by version, dimension, value, and what gave it.
 
     `files`: facts files with the version that they carry. given_by is tag, rule, owner or nothing; of tags the key is
@@ -171,7 +169,7 @@ def audit(
                     FROM {relation} GROUP BY 3, 5, 6 ORDER BY currency, cost DESC, 3, 5
                     """
                 ).fetchall()
-    return pd.DataFrame(rows, columns=list(AUDIT)).astype({"row_count": "int64"})
+    return Rows(AUDIT, rows)
 
 
 def _file(lake: Lake, version: str) -> Path:

@@ -8,7 +8,6 @@ from datetime import date
 from decimal import Decimal
 
 import duckdb
-import pyarrow as pa
 
 from finops_assets.base.errors import RatesError
 from finops_assets.base.sql import identifier
@@ -81,6 +80,8 @@ def convert_days(
 
 def _load(connection: duckdb.DuckDBPyConnection, currency: Currency, rates: Mapping[date, DayRates]) -> None:
     """The rates of these days as a temporary table, and the function that converts with them."""
+    import pyarrow as pa  # a report reads what was converted
+
     rows = [(day, original, c) for day, of_day in rates.items() for original, c in of_day.conversions.items()]
     factors = {c.exact: c.factor for *_, c in rows}
     connection.create_function(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 import duckdb
-import pandas as pd
 
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier
 from finops_assets.evaluate.allocation.balance import ALLOCATED_COST
 from finops_assets.evaluate.allocation.split import POOL
 from finops_assets.focus.money import percent
+from finops_assets.tables.rows import Rows
 
 BY = ("department", "team")
 COLUMNS = ("department", "team", "currency", "showback", "given", "received", "chargeback", "change_percent")
@@ -20,7 +20,7 @@ MOVES = ("rule", "method", "origin", "bearer", "currency", "amount", "days", "no
 
 def allocation(
     connection: duckdb.DuckDBPyConnection, period: Period, basis: Literal["effective", "billed"] = "effective"
-) -> pd.DataFrame:
+) -> Rows:
     """By department and team in COLUMNS: showback (as attributed), less what it gave, and what it received: chargeback.
 
     Amounts are Decimal, per currency; showback and chargeback have the same sum. change_percent is of the showback.
@@ -44,12 +44,12 @@ def allocation(
         """,
         {"first": period.first, "end": period.end},
     ).fetchall()
-    return pd.DataFrame([(*row, percent(row[6] - row[3], row[3])) for row in rows], columns=list(COLUMNS))
+    return Rows(COLUMNS, [(*row, percent(row[6] - row[3], row[3])) for row in rows])
 
 
 def borne_by_day(
     connection: duckdb.DuckDBPyConnection, period: Period, basis: Literal["effective", "billed"] = "effective"
-) -> pd.DataFrame:
+) -> Rows:
     """What each team bears after the rules, by day: charge_date, department, team, currency, chargeback (Decimal)."""
     rows = connection.execute(
         f"""
@@ -59,12 +59,12 @@ def borne_by_day(
         """,
         {"first": period.first, "end": period.end},
     ).fetchall()
-    return pd.DataFrame(rows, columns=["charge_date", *BY, "currency", "chargeback"])
+    return Rows(["charge_date", *BY, "currency", "chargeback"], rows)
 
 
 def moves(
     connection: duckdb.DuckDBPyConnection, period: Period, basis: Literal["effective", "billed"] = "effective"
-) -> pd.DataFrame:
+) -> Rows:
     """What each rule moved from whom to whom, in MOVES; method kept: what it could not split, and why (note)."""
     rows = connection.execute(
         f"""
@@ -75,7 +75,7 @@ def moves(
         """,
         {"first": period.first, "end": period.end},
     ).fetchall()
-    return pd.DataFrame(rows, columns=list(MOVES))
+    return Rows(MOVES, rows)
 
 
 def kept(connection: duckdb.DuckDBPyConnection, period: Period) -> list[str]:

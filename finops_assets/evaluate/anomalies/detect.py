@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from finops_assets.evaluate.anomalies.key import Kind
 from finops_assets.evaluate.forecast.expect import (
     MAD_TO_SIGMA,
     MONTH_SIGMAS,
@@ -31,7 +32,6 @@ from finops_assets.evaluate.forecast.expect import (
 )
 
 Flags = npt.NDArray[np.bool_]
-Kind = Literal["spike", "shift"]
 Ended = Literal["normal", "level"]
 
 LEAST_DAYS = 14

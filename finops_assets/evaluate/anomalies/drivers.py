@@ -22,7 +22,7 @@ from finops_assets.cost.accrual import REPORTED_ACCRUALS
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.restatements import REPORTED_COST
 from finops_assets.cost.rollup import key_of
-from finops_assets.evaluate.anomalies.series import Key
+from finops_assets.evaluate.anomalies.key import Key
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
 from finops_assets.storage.day_files import facts_relation
@@ -33,20 +33,6 @@ MOST = 0.5
 SHOWN = {"resource": 5, "account": 3, "service": 3, "charge kind": 3}
 LOOKED_BACK = timedelta(days=28)
 CENT = Decimal("0.01")
-
-CAUSES: Mapping[str, str] = {
-    "restated data": "the days were reported otherwise before and restated",
-    "one-off purchase": "ChargeCategory Purchase, or a part of a longer charge",
-    "credit, tax or correction": "ChargeCategory Credit, Tax or Adjustment, ChargeClass Correction, or a negative cost",
-    "commitment unused": "CommitmentDiscountStatus Unused",
-    "commitment expired": "usage that a commitment covered before is not covered now",
-    "owner changed": "resources that were another team's before, or are another's now",
-    "new resource": "resources without any cost in the four weeks before",
-    "resource gone": "resources without any cost now",
-    "price": "the same quantities cost more, or less",
-    "quantity": "more, or less, of the same at the same price",
-    "unclear": "none of these explains half of it",
-}
 
 
 @dataclass(frozen=True)

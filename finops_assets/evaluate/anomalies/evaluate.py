@@ -14,10 +14,10 @@ from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.anomalies.detect import Episode, episodes
 from finops_assets.evaluate.anomalies.drivers import CENT, Question, explain
 from finops_assets.evaluate.anomalies.history import Anomaly, AnomalyHistory, reconcile
+from finops_assets.evaluate.anomalies.key import Key
 from finops_assets.evaluate.anomalies.series import (
     CELLS,
     CostSeries,
-    Key,
     exact_costs,
     known_dimensions,
     limits_of,

@@ -16,15 +16,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pandas as pd
 from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
 from finops_assets.base import state_file
 from finops_assets.base.errors import FinopsError
 from finops_assets.base.state_file import Form
 from finops_assets.base.timestamps import stamp, unstamp
-from finops_assets.evaluate.anomalies.detect import Kind
-from finops_assets.evaluate.anomalies.series import Key
+from finops_assets.evaluate.anomalies.key import Key, Kind
+from finops_assets.tables.rows import Rows
 
 ANOMALY_HISTORY = "anomaly_history"
 Verdict = Literal["confirmed", "false"]
@@ -304,8 +303,8 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def history_table(anomalies: Iterable[Anomaly]) -> pd.DataFrame:
-    """The history by COLUMNS, typed also where it is empty. Amounts are Decimal; times UTC without zone."""
+def history_table(anomalies: Iterable[Anomaly]) -> Rows:
+    """The history by COLUMNS. Amounts are Decimal; times UTC without zone."""
     rows = []
     for a in anomalies:
         row = _row(a)
@@ -314,8 +313,4 @@ def history_table(anomalies: Iterable[Anomaly]) -> pd.DataFrame:
         row |= {"direction": "rise" if a.direction > 0 else "fall", "first_day": a.first_day, "last_day": a.last_day}
         row |= {"observed": a.observed, "expected": a.expected, "excess": a.excess, "percent": a.percent}
         rows.append(row)
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    kinds = {"days": "int64", "score": "float64", "percent": "float64"}
-    kinds |= dict.fromkeys(("first_day", "last_day", "detected_at", "resolved_at", "judged_at"), "datetime64[us]")
-    kinds |= dict.fromkeys(("observed", "expected", "excess"), "object")
-    return table.astype({name: kinds.get(name, "string") for name in COLUMNS})
+    return Rows(COLUMNS, [tuple(row[name] for name in COLUMNS) for row in rows])

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from math import ceil
 
-import pandas as pd
-
 from finops_assets.evaluate.anomalies.history import Anomaly
-from finops_assets.evaluate.anomalies.series import Key, limits_of
+from finops_assets.evaluate.anomalies.key import Key, override_of
 from finops_assets.settings.anomalies import Anomalies
+from finops_assets.tables.rows import Rows
 
 ANOMALY_RATES = "anomaly_rates"
 WINDOW_DAYS = 90
@@ -62,7 +61,8 @@ def rates(anomalies: Iterable[Anomaly], settings: Anomalies, until: date) -> lis
 
 
 def _rate(department: str, team: str, found: list[Anomaly], settings: Anomalies) -> TeamRate:
-    sigma = float(limits_of([Key(department, team, "", "")], settings).sigma[0])
+    own = override_of(Key(department, team, "", ""), settings)
+    sigma = own.sigma if own and own.sigma is not None else settings.sigma
     # What the sigma in force would not find any more has been dealt with.
     confirmed = [a.score for a in found if a.verdict == "confirmed" and a.score >= sigma]
     false = [a.score for a in found if a.verdict == "false" and a.score >= sigma]
@@ -107,7 +107,7 @@ def supported_sigma(confirmed: list[float], false: list[float], sigma: float) ->
     return None
 
 
-def rates_table(found: Iterable[TeamRate]) -> pd.DataFrame:
+def rates_table(found: Iterable[TeamRate]) -> Rows:
     """By COLUMNS; percentages are of judged anomalies."""
     rows = [
         (
@@ -116,10 +116,7 @@ def rates_table(found: Iterable[TeamRate]) -> pd.DataFrame:
         )
         for r in found
     ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    kinds = dict.fromkeys(("found", "judged", "confirmed", "false"), "int64")
-    kinds |= dict.fromkeys(("false_positive_percent", "sigma", "supported_sigma"), "float64")
-    return table.astype({name: kinds.get(name, "string") for name in COLUMNS})
+    return Rows(COLUMNS, rows)
 
 
 def today(newest: date | None) -> date:

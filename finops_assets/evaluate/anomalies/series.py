@@ -20,11 +20,12 @@ from finops_assets.cost.accrual import ACCRUED, accrued_rollup
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.rollup import ROLLUP_TABLE, key_of
 from finops_assets.evaluate.anomalies.detect import LEAST_DAYS, Limits
+from finops_assets.evaluate.anomalies.key import Key, override_of
 from finops_assets.evaluate.forecast.expect import Matrix
 from finops_assets.evaluate.forecast.series import blank_unknown, gap_days
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL
-from finops_assets.settings.anomalies import Anomalies, AnomalyLimits
+from finops_assets.settings.anomalies import Anomalies
 from finops_assets.storage.day_files import facts_relation
 from finops_assets.storage.duck import insert_pairs
 from finops_assets.storage.lake import Lake, source_and_day
@@ -34,30 +35,6 @@ HISTORY_DAYS = 365
 # Resources are read from the facts, which are large: enough for eight weeks of weekdays and what comes before.
 RESOURCE_DAYS, RECENT_DAYS = 84, 7
 CELLS = "anomaly_cells"
-
-
-@dataclass(frozen=True)
-class Key:
-    """What a series is of: a team's cost of a service category, or a resource's; in one currency."""
-
-    department: str
-    team: str
-    ServiceCategory: str
-    currency: str
-    source: str | None = None
-    ResourceId: str | None = None
-    others: tuple[tuple[str, str], ...] = ()
-    """The dimensions of `anomalies.by`, each with its value."""
-
-    @property
-    def owner(self) -> str:
-        """department/team, then other dimensions."""
-        return ", ".join([f"{self.department}/{self.team}", *(f"{d}={value}" for d, value in self.others)])
-
-    @property
-    def name(self) -> str:
-        what = f"{self.source} {self.ResourceId}" if self.ResourceId else self.ServiceCategory
-        return f"{self.owner}, {what}, {self.currency}"
 
 
 @dataclass(frozen=True)
@@ -256,21 +233,8 @@ def limits_of(keys: Sequence[Key], settings: Anomalies) -> Limits:
     """The limits of each series, by the settings."""
     sigma, amount, share = (np.empty(len(keys)) for _ in range(3))
     for place, key in enumerate(keys):
-        own = next((o for o in settings.overrides if _holds(o, key)), None)
+        own = override_of(key, settings)
         sigma[place] = own.sigma if own and own.sigma is not None else settings.sigma
         amount[place] = own.min_amount if own and own.min_amount is not None else settings.min_amount
         share[place] = (own.min_percent if own and own.min_percent is not None else settings.min_percent) / 100
     return Limits(sigma, amount, share)
-
-
-def _holds(override: AnomalyLimits, key: Key) -> bool:
-    asked = (
-        (override.department, key.department),
-        (override.team, key.team),
-        (override.service, key.ServiceCategory),
-        (override.resource, key.ResourceId),
-    )
-    others = dict(key.others)
-    return all(wanted is None or wanted == found for wanted, found in asked) and all(
-        others.get(dimension) == value for dimension, value in override.others.items()
-    )

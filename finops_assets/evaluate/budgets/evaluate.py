@@ -7,24 +7,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pandas as pd
-import pyarrow as pa
 
 from finops_assets.alerts.alert import RANK
 from finops_assets.base.period import Period
 from finops_assets.evaluate.budgets.plan import Basis, Budget, owner_of
 from finops_assets.evaluate.budgets.versions import BUDGETS_TABLE, InForce, others_text
-from finops_assets.evaluate.forecast.period import period_table
-from finops_assets.evaluate.forecast.series import DailySeries, daily_series
 from finops_assets.evaluate.reports import can_group_by, days_collapsed, days_without
 from finops_assets.focus.money import percent
 from finops_assets.settings.alerts import Severity
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations, values
 from finops_assets.tables.ddl import selected
+from finops_assets.tables.rows import Row, Rows
+
+if TYPE_CHECKING:
+    from finops_assets.evaluate.forecast.series import DailySeries
 
 BUDGET_EVALUATIONS, STATUS = "budget_evaluations", "budget_status"
 # Late bills and restatements still come after a period's end, so it is judged for a week more.
@@ -88,6 +88,10 @@ def evaluate(
         return None
     first: date = row[0]
     through: date = row[1]
+    from finops_assets.evaluate.forecast.series import (
+        daily_series,  # needs numpy, and who reads what is evaluated does not
+    )
+
     due = {held.budget.name: _due(held.budget, [h.budget for h in budgets], through) for held in budgets}
     kinds: dict[tuple[Columns, Basis], set[Period]] = {}
     for held in budgets:
@@ -150,9 +154,11 @@ def _due(budget: Budget, all_budgets: Sequence[Budget], through: date) -> list[P
     return list(found)
 
 
-def _figures(columns: Columns, series: DailySeries, period: Period) -> Mapping[tuple[Columns, str], Any]:
+def _figures(columns: Columns, series: DailySeries, period: Period) -> Mapping[tuple[Columns, str], Row]:
+    from finops_assets.evaluate.forecast.period import period_table
+
     table = period_table(", ".join(columns), series, period)
-    return {(series.keys[i], series.currencies[i]): row for i, row in enumerate(table.itertuples(index=False))}
+    return {(series.keys[i], series.currencies[i]): row for i, row in enumerate(table)}
 
 
 def _evaluated(
@@ -161,7 +167,7 @@ def _evaluated(
     period: Period,
     first: date,
     through: date,
-    found: Mapping[tuple[Columns, str], Any],
+    found: Mapping[tuple[Columns, str], Row],
     lacking: Sequence[str] = (),
 ) -> Evaluation:
     budget = held.budget
@@ -170,24 +176,15 @@ def _evaluated(
         problem = unknown_owner(budget, found)
         return Evaluation(budget, held.since_version, version, period, through, Decimal(0), None, None, None,
                           None, None, 0, 0, None, problem, problem)  # fmt: skip
-    spent, forecast, low95 = row.actual_to_date, _given(row.forecast), _given(row.low95)
-    refused = None if _none(row.refused) else str(row.refused)
-    severity, reason = judge(budget, spent, forecast, low95, refused)
+    spent, forecast, low95 = row["actual_to_date"], row["forecast"], row["low95"]
+    severity, reason = judge(budget, spent, forecast, low95, row["refused"])
     if period.first < first:
         reason += f"; {(first - period.first).days} days of the period, before {first}, were never reported: not in it"
     reason = "; ".join([reason, *lacking])
     return Evaluation(
-        budget, held.since_version, version, period, through, spent, forecast, _given(row.low80),
-        _given(row.high80), low95, _given(row.high95), int(row.days_missing), int(row.history_days), severity, reason,
+        budget, held.since_version, version, period, through, spent, forecast, row["low80"],
+        row["high80"], low95, row["high95"], row["days_missing"], row["history_days"], severity, reason,
     )  # fmt: skip
-
-
-def _none(value: object) -> bool:
-    return value is None or value != value
-
-
-def _given(value: Decimal | None) -> Decimal | None:
-    return None if _none(value) else value
 
 
 def judge(
@@ -252,9 +249,7 @@ def keep(
 ) -> None:
     """Enter a night's evaluations in the place of an earlier try of the same night. To be called within a transaction."""
     at = now.astimezone(UTC).replace(tzinfo=None)
-    incoming = pa.Table.from_pylist(
-        [_record(e, at) for e in evaluations], schema=values.arrow_schema(declarations.table(BUDGET_EVALUATIONS))
-    )
+    incoming = values.arrow_records([_record(e, at) for e in evaluations], declarations.table(BUDGET_EVALUATIONS))
     connection.register("incoming_evaluations", incoming)
     try:
         ddl.create(connection, BUDGET_EVALUATIONS)
@@ -280,17 +275,17 @@ def _record(e: Evaluation, at: datetime) -> dict[str, object]:
     }  # fmt: skip
 
 
-def evaluations(connection: duckdb.DuckDBPyConnection, only_last: bool = True) -> pd.DataFrame:
+def evaluations(connection: duckdb.DuckDBPyConnection, only_last: bool = True) -> Rows:
     """The evaluations of the last night, or of all nights, in COLUMNS; amounts are Decimal."""
     if not Warehouse.has(connection, BUDGET_EVALUATIONS):
-        return pd.DataFrame(columns=list(COLUMNS))
+        return Rows(COLUMNS, ())
     rows = connection.execute(
         f"SELECT {selected(connection, BUDGET_EVALUATIONS, COLUMNS)} FROM {BUDGET_EVALUATIONS} {f'WHERE {_LAST_NIGHT}' if only_last else ''} ORDER BY through, rowid"
     ).fetchall()
-    # Objects, so that what is missing stays None in every column.
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
+    return Rows(COLUMNS, rows)
 
 
-def most_serious_first(found: pd.DataFrame) -> pd.DataFrame:
+def most_serious_first(found: Rows) -> Rows:
     """Evaluations by severity, of one severity in their order; those that nobody could judge are last."""
-    return found.sort_values("severity", key=lambda severities: -severities.map(RANK).fillna(-1), kind="stable")
+    ranks = [-RANK.get(severity, -1) for severity in found["severity"]]
+    return Rows(found.columns, [values for _, values in sorted(zip(ranks, found.values), key=lambda each: each[0])])

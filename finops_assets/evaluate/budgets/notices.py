@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from finops_assets.alerts.alert import RANK, Alert, Observation, OpenAlert, key_of
@@ -50,7 +51,7 @@ def budget_observations(
     with read_copy(published) as connection:
         if not Warehouse.has(connection, BUDGET_EVALUATIONS):
             return
-        rows: list[Any] = [*evaluations(connection).itertuples(index=False)]
+        rows: list[Any] = [SimpleNamespace(**row) for row in evaluations(connection)]
         nights: dict[tuple[str, date], list[_Night]] = {}
         for name, start, *night in connection.execute(
             f"SELECT budget, period_start, through, since_version, severity FROM {BUDGET_EVALUATIONS}"

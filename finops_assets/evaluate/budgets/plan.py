@@ -24,8 +24,7 @@ from typing import Literal
 import yaml
 
 from finops_assets.base.errors import FinopsError, Mistake
-from finops_assets.base.period import Period
-from finops_assets.evaluate.forecast.period import LONGEST_AHEAD, period_of
+from finops_assets.base.period import Period, period_of
 from finops_assets.focus.normal import normal_value
 from finops_assets.tables.declarations import grouped
 
@@ -286,6 +285,8 @@ def _period(row: Mapping[str, str], wrong: Callable[[str, str], None]) -> str | 
                 days.append(date.fromisoformat(given))
             except ValueError:
                 wrong(name, "a day as 2026-10-15")
+        from finops_assets.evaluate.forecast.period import LONGEST_AHEAD  # needs numpy, and reading budgets does not
+
         if len(days) == 2 and not timedelta(0) < days[1] - days[0] <= timedelta(days=LONGEST_AHEAD):
             wrong("to", f"a day after from ({first}), exclusive, at most {LONGEST_AHEAD} days later")
         elif len(days) == 2:

@@ -8,7 +8,6 @@ from datetime import date, timedelta
 from decimal import ROUND_UP, Decimal, localcontext
 
 import duckdb
-import pandas as pd
 
 from finops_assets.base.period import Period
 from finops_assets.base.sql import identifier
@@ -19,6 +18,7 @@ from finops_assets.evaluate.budgets.versions import in_force
 from finops_assets.evaluate.comparison import missing_days
 from finops_assets.evaluate.reports import EXACT, can_group_by, days_collapsed, days_without
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.rows import Rows
 
 MONTHS = 3
 TOO_HIGH = Decimal("0.60")
@@ -37,13 +37,13 @@ class _Month:
     at_this_rate: Decimal | None
 
 
-def review(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+def review(connection: duckdb.DuckDBPyConnection) -> Rows:
     """The budgets that do not fit, in COLUMNS: month_1 to month_3 are the last whole months, the newest last, each as
     the budget's whole period at that month's cost a day. A day without figures counts neither as cost nor as a day.
     """
     row = connection.execute(f"SELECT max(charge_date) FROM {ROLLUP_TABLE}").fetchone()
     if row is None or row[0] is None:
-        return pd.DataFrame(columns=list(COLUMNS))
+        return Rows(COLUMNS, ())
     newest: date = row[0]
     months = _whole_months(newest)
     reported = {m: _reported(connection, m) for m in months}
@@ -67,7 +67,7 @@ def review(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
         why = _why(budget, rates, nights.get((budget.name, held.since_version), 0), gone)
         if why:
             rows.append(_row(budget, rates, _suggested(rates), why))
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
+    return Rows(COLUMNS, rows)
 
 
 def months_compared(connection: duckdb.DuckDBPyConnection) -> list[Period]:

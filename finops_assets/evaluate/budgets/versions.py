@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import duckdb
-import pandas as pd
-import pyarrow as pa
 
 from finops_assets.evaluate.budgets.plan import Budget
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations, values
 from finops_assets.tables.ddl import selected
+from finops_assets.tables.rows import Rows
 
 BUDGETS_TABLE, CHANGES = "budgets", "budget_changes"
 
@@ -127,14 +126,14 @@ def version_in_force(connection: duckdb.DuckDBPyConnection) -> int:
     return int(version)
 
 
-def changes(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+def changes(connection: duckdb.DuckDBPyConnection) -> Rows:
     """What changed when, the newest first."""
     rows = connection.execute(
         "SELECT version, changed_at, change, budget, amount, amount_before, threshold_percent,"
         f" threshold_percent_before FROM {CHANGES} ORDER BY version DESC, rowid"
     )
     names = [column[0] for column in rows.description or []]
-    return pd.DataFrame(rows.fetchall(), columns=names)
+    return Rows(names, rows.fetchall())
 
 
 def others_text(budget: Budget) -> str | None:
@@ -154,8 +153,7 @@ def _record(budget: Budget) -> dict[str, object]:
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, object]]) -> None:
     if not rows:
         return
-    schema = values.arrow_schema(declarations.table(table), rows[0])
-    connection.register("incoming_budgets", pa.Table.from_pylist(rows, schema=schema))
+    connection.register("incoming_budgets", values.arrow_records(rows, declarations.table(table)))
     try:
         connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming_budgets")
     finally:

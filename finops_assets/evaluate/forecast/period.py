@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -10,14 +9,14 @@ from decimal import ROUND_HALF_EVEN, Decimal
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from finops_assets.base.period import Period
+from finops_assets.base.period import Period, period_of
 from finops_assets.cost.accrual import ACCRUED
 from finops_assets.evaluate.forecast.expect import CANDIDATES
 from finops_assets.evaluate.forecast.intervals import LEAST_DAYS, LEVELS, Outlook, outlook
 from finops_assets.evaluate.forecast.series import DailySeries, daily_series
 from finops_assets.tables.ddl import dimensions_of
+from finops_assets.tables.rows import Rows
 
 FORECAST = "forecast"
 # The kinds of series, and what of the rollup tells one from another. Each other dimension of finops.yaml is one, too.
@@ -36,22 +35,6 @@ CENT = Decimal("0.01")
 LONGEST_AHEAD = 400
 
 
-def period_of(text: str) -> Period:
-    """A month (2026-11), quarter (2026-Q4) or year (2026).
-
-    Raises:
-        ValueError: another text.
-    """
-    found = re.fullmatch(r"(\d{4})(?:-(?:(\d{2})|[Qq]([1-4])))?", text)
-    if not found or (found[2] and not 1 <= int(found[2]) <= 12) or not int(found[1]):
-        raise ValueError(f"found {text}; a period is a month (2026-11), a quarter (2026-Q4) or a year (2026)")
-    month = int(found[2]) if found[2] else 3 * int(found[3]) - 2 if found[3] else 1
-    months = 1 if found[2] else 3 if found[3] else 12
-    first = date(int(found[1]), month, 1)
-    following = first.year * 12 + first.month - 1 + months
-    return Period(first, date(following // 12, following % 12 + 1, 1))
-
-
 def current_month(day_after_newest: date) -> Period:
     """The month that the day after the newest reported one is in: a finished month is forecast no more."""
     return period_of(f"{day_after_newest:%Y-%m}")
@@ -65,7 +48,7 @@ def kinds_of_series(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[st
 
 def forecasts(
     connection: duckdb.DuckDBPyConnection, period: Period | None = None, kinds: Iterable[str] | None = None
-) -> pd.DataFrame:
+) -> Rows:
     """The forecast of every series of these kinds, in COLUMNS; without a row where no day was reported yet.
 
     Amounts are Decimal, per currency; None where refused. `period` is by default the month of the day after the
@@ -81,10 +64,10 @@ def forecasts(
         for kind, series in found.items()
         if series is not None
     ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+    return Rows(COLUMNS, [row for table in tables for row in table.values])
 
 
-def period_table(kind: str, series: DailySeries, period: Period) -> pd.DataFrame:
+def period_table(kind: str, series: DailySeries, period: Period) -> Rows:
     """The forecast of the series of one kind for a period."""
     ahead = max(0, (period.end - series.end).days)
     if ahead > LONGEST_AHEAD:
@@ -118,7 +101,7 @@ def period_table(kind: str, series: DailySeries, period: Period) -> pd.DataFrame
                 (*about, *_amounts(series, place, period, spent, missing, made, row_of[place]), len(missing),
                  _method(made, row_of[place]), history, None)
             )  # fmt: skip
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(AMOUNTS, "object"))
+    return Rows(COLUMNS, rows)
 
 
 def _missing(series: DailySeries, place: int, period: Period) -> list[int]:

@@ -16,6 +16,8 @@ from finops_assets.settings.tag_policy import TagTarget
 
 CHAMPION = "champion"
 DEPARTMENT = "department"
+RECENT_DAYS = 30
+"""All but coverage by week is of so many days."""
 NEAR = 70.0
 """Of 100: below this likeness no canonical value is called near."""
 

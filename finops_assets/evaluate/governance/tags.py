@@ -23,7 +23,7 @@ from finops_assets.cost.attribution.row_rules import tag_text
 from finops_assets.cost.attribution.rules import Rules
 from finops_assets.cost.attribution.tag_sets import TagTexts
 from finops_assets.cost.rollup import UNTAGGED
-from finops_assets.evaluate.governance.policy import DEPARTMENT, Policy
+from finops_assets.evaluate.governance.policy import DEPARTMENT, RECENT_DAYS, Policy
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL, percent
 from finops_assets.focus.normal import normal_key, normal_value
@@ -36,7 +36,6 @@ from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Lake
 
 WEEKS = 13
-RECENT_DAYS = 30
 SCOPES = ("all", "provider", "account", "department")
 MOST_KEYS = 200
 MOST_VALUES = 5

@@ -13,13 +13,13 @@ from decimal import Decimal
 from typing import Literal
 
 import duckdb
-import pandas as pd
 
 from finops_assets.cost.rollup import ROLLUP_TABLE, UNTAGGED
 from finops_assets.cost.sparse import SPARSE_GROUPS
 from finops_assets.evaluate.anomalies.history import Anomaly
 from finops_assets.focus.money import percent
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.rows import Rows
 
 HEALTH_TABLE = "health"
 WEEKS = 8
@@ -74,7 +74,7 @@ def health(
     anomalies: Iterable[Anomaly],
     decided: Iterable[Decided],
     now: datetime,
-) -> pd.DataFrame:
+) -> Rows:
     """Every figure by week, in COLUMNS: the last WEEKS weeks up to the newest charge day, or up to now for what people
     and runs did. `percent` is of `part` in `whole` (Decimal: amounts, or counts)."""
     this_week = monday(now.astimezone(UTC).date())
@@ -89,9 +89,7 @@ def health(
         (figure, of, week, round(percent(part, whole), 2), part, whole, note)
         for figure, of, week, part, whole, note in rows
     ]
-    table = pd.DataFrame(made, columns=list(COLUMNS))
-    kinds = {"week": "datetime64[us]", "percent": "float64", "part": "object", "whole": "object"}
-    return table.astype({name: kinds.get(name, "string") for name in COLUMNS})
+    return Rows(COLUMNS, made)
 
 
 def _untagged(connection: duckdb.DuckDBPyConnection) -> list[_Row]:
@@ -189,7 +187,7 @@ BARS = "▁▂▃▄▅▆▇█"
 GAP = "·"
 
 
-def page(table: pd.DataFrame) -> pd.DataFrame:
+def page(table: Rows) -> Rows:
     """One line a figure and what it is of: now (the last NOW_WEEKS weeks that it has, pooled), the four before, trend.
 
     Columns: figure, of, now, before (percent), counted (of how much), weeks (a bar a week, from 0 to the line's largest,
@@ -199,11 +197,11 @@ def page(table: pd.DataFrame) -> pd.DataFrame:
     notes: dict[tuple[str, str], str] = {}
     known_days: dict[str, dict[date, int]] = {}
     names = ("figure", "of", "week", "part", "whole", "note")
-    for figure, of, week, part, whole, note in zip(*(table[name].tolist() for name in names)):
-        known[figure].setdefault(of, {})[week.date()] = (part, whole)
+    for figure, of, week, part, whole, note in table.only(names).values:
+        known[figure].setdefault(of, {})[week] = (part, whole)
         notes[figure, of] = note if figure in ("pipeline", "sparse groups") else ""
         if figure == "untagged":
-            known_days.setdefault(of, {})[week.date()] = int(note.split()[0]) if note else 7
+            known_days.setdefault(of, {})[week] = int(note.split()[0]) if note else 7
     lines: list[tuple[str, str, float | None, float | None, str, str]] = []
     for figure, of_each in known.items():
         if not of_each:
@@ -223,7 +221,7 @@ def page(table: pd.DataFrame) -> pd.DataFrame:
             lacks = f"{sum(days)} of {7 * len(days)} days" if sum(days) < 7 * len(days) else ""
             counted = "; ".join(filter(None, (now[1], notes[figure, of], lacks)))
             lines.append((figure, of, now[0], before[0], counted, bars))
-    return pd.DataFrame(lines, columns=["figure", "of", "now", "before", "counted", "weeks"])
+    return Rows(["figure", "of", "now", "before", "counted", "weeks"], lines)
 
 
 def _pooled(weeks: list[tuple[Decimal, Decimal]], pooled: bool) -> tuple[float | None, str]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import duckdb
 
-from finops_assets.base.period import Period, next_month
+from finops_assets.base.period import Period, next_month, period_of
 from finops_assets.cost.accrual import REPORTED_ACCRUALS, accrued_rollup
 from finops_assets.cost.restatements import REPORTED_NOW, restatements
 from finops_assets.cost.rollup import ROLLUP_TABLE
@@ -23,8 +23,8 @@ from finops_assets.evaluate.anomalies.history import ANOMALY_HISTORY
 from finops_assets.evaluate.budgets.evaluate import BUDGET_EVALUATIONS, CLOSING_DAYS
 from finops_assets.evaluate.budgets.versions import BUDGETS_TABLE
 from finops_assets.evaluate.comparison import Comparison, NoFigures, compare, latest_month, require_figures
-from finops_assets.evaluate.forecast.period import FORECAST, period_of
-from finops_assets.evaluate.governance.tags import RECENT_DAYS
+from finops_assets.evaluate.forecast.period import FORECAST
+from finops_assets.evaluate.governance.policy import RECENT_DAYS
 from finops_assets.evaluate.reports import EXACT, SERVICES_BY, TEAMS_BY, cost_by, untagged_by
 from finops_assets.evaluate.unit_costs.figures import COLUMNS as UNIT_COLUMNS
 from finops_assets.evaluate.unit_costs.figures import UNIT_COSTS, whose
@@ -482,7 +482,7 @@ def _spends(connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str
     """By currency, the largest first."""
     found: dict[str, list[Spend]] = {}
     table = cost_by(connection, period, by)
-    for row in table.to_dict("records"):
+    for row in table:
         found.setdefault(row["currency"] or "", []).append(
             Spend(
                 tuple(str(row[b]) for b in by),
@@ -499,7 +499,7 @@ def _spends(connection: duckdb.DuckDBPyConnection, period: Period, by: tuple[str
 def _days(connection: duckdb.DuckDBPyConnection, compared: Comparison) -> dict[str, list[Day]]:
     """Every day of the period with figures, beside its like where both are known; a currency without rows cost 0."""
     found: dict[str, dict[date, Day]] = {}
-    for row in cost_by(connection, compared.period, ("charge_date",)).to_dict("records"):
+    for row in cost_by(connection, compared.period, ("charge_date",)):
         day = Day(row["charge_date"], row["effective_cost"], row["effective_cost_before"])
         found.setdefault(row["currency"] or "", {})[day.day] = day
     known = sorted(frozenset[date]().union(*compared.known.values()))
@@ -615,7 +615,7 @@ def _untagged(connection: duckdb.DuckDBPyConnection, period: Period) -> dict[str
     table = untagged_by(connection, period)
     before = "_percent_before"
     names = [c.removeprefix("untagged_").removesuffix(before) for c in table.columns if c.endswith(before)]
-    for row in table.to_dict("records"):
+    for row in table:
         shares = tuple(
             (d, row[f"untagged_{d}"], row[f"untagged_{d}_percent"], row[f"untagged_{d}_percent_before"]) for d in names
         )
@@ -704,9 +704,9 @@ def _restated(connection: duckdb.DuckDBPyConnection, month: Period) -> dict[str,
     """Of days of the month, the newest first: one line a source and restatement."""
     table = restatements(connection, month.first)
     groups: dict[tuple[str, datetime, str], list[dict[Any, Any]]] = {}
-    for row in table[(table["charge_date"] >= month.first) & (table["charge_date"] < month.end)].to_dict("records"):
+    for row in table.where(lambda row: month.first <= row["charge_date"] < month.end):
         # Days of one run are restated within moments of each other: the minute is told.
-        at = row["restated_at"].to_pydatetime().replace(second=0, microsecond=0)
+        at = row["restated_at"].replace(second=0, microsecond=0)
         groups.setdefault((row["currency"] or "", at, row["source"]), []).append(row)
     found: dict[str, list[Restated]] = {}
     for (currency, at, source), rows in sorted(groups.items(), key=lambda g: g[0], reverse=True):

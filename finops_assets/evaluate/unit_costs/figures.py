@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
-import pandas as pd
 
 from finops_assets.base.period import days_between
 from finops_assets.base.sql import identifier
@@ -22,12 +21,14 @@ from finops_assets.cost.coverage import BUILT, coverage_of
 from finops_assets.cost.rollup import ROLLUP_TABLE
 from finops_assets.evaluate.comparison import sources_of_providers
 from finops_assets.evaluate.unit_costs.quantities import Of, Quantity
-from finops_assets.evaluate.unit_costs.unusual import mark_unusual
 from finops_assets.focus.money import divided, percent
 from finops_assets.settings.anomalies import Anomalies
 from finops_assets.settings.unit_costs import UnitCost
 from finops_assets.tables.declarations import table
-from finops_assets.tables.values import exact_frame
+from finops_assets.tables.rows import Rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNIT_COSTS = "unit_costs"
 COLUMNS = tuple(column.name for column in table(UNIT_COSTS).columns)
@@ -47,7 +48,7 @@ def unit_costs(
     costs: Sequence[UnitCost],
     quantities: Iterable[Quantity],
     anomalies: Anomalies,
-) -> pd.DataFrame:
+) -> Rows:
     """The table `unit_costs`: a row a unit cost, whose quantity it is, period and currency. Amounts are Decimal."""
     by_metric: dict[str, dict[Of, dict[date, Decimal]]] = {}
     for quantity in quantities:
@@ -59,8 +60,11 @@ def unit_costs(
         for of, amounts in sorted(by_metric.get(cost.metric, {}).items())
         for row in _rows(cost, of, amounts, _by_day(connection, cost, of), known[cost.name])
     ]
+    # Not for who reads the table: it needs numpy.
+    from finops_assets.evaluate.unit_costs.unusual import mark_unusual
+
     mark_unusual([row for row in rows if row["grain"] == "day"], anomalies)
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
+    return Rows(COLUMNS, [tuple(row[name] for name in COLUMNS) for row in rows])
 
 
 def over_most(table: pd.DataFrame) -> list[str]:
@@ -104,9 +108,9 @@ def _named(row: Mapping[Any, Any]) -> str:
 
 def units_of(
     connection: duckdb.DuckDBPyConnection, grain: Grain, first: date | None = None, end: date | None = None
-) -> pd.DataFrame:
+) -> Rows:
     """The table's rows of a grain whose period begins from `first` to before `end`; all where neither is given."""
-    return exact_frame(
+    return Rows.asked(
         connection,
         f"FROM {UNIT_COSTS} WHERE grain = $grain AND period_start >= coalesce($first, period_start)"
         " AND period_start < coalesce($end, period_start + INTERVAL 1 DAY)"

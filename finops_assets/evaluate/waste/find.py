@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Any
 
 import duckdb
-import pandas as pd
 
 from finops_assets.base.sql import literal
 from finops_assets.cost.rollup import provider_of
@@ -24,7 +23,7 @@ from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.duck import connect
 from finops_assets.storage.lake import Key, Lake
 from finops_assets.tables.declarations import table
-from finops_assets.tables.values import exact_frame
+from finops_assets.tables.rows import Rows
 
 WASTE = "waste"
 COLUMNS = tuple(column.name for column in table(WASTE).columns)
@@ -41,12 +40,12 @@ _ESTIMATED = 6
 _METER = "provider, category, service, meter, description, reserved, unit"
 
 
-def read_waste(lake: Lake, engine: EngineSettings, providers: Mapping[str, str], known: Iterable[Key]) -> pd.DataFrame:
+def read_waste(lake: Lake, engine: EngineSettings, providers: Mapping[str, str], known: Iterable[Key]) -> Rows:
     """The table `waste`, from the facts of the last 90 days that are known."""
     known = set(known)
     facts, _ = newest_facts(lake, known, WINDOW_DAYS)
     if facts is None:
-        return pd.DataFrame(columns=list(COLUMNS), dtype="object")
+        return Rows(COLUMNS, ())
     with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
         return find_waste(connection, facts, providers, known)
 
@@ -57,7 +56,7 @@ def find_waste(
     providers: Mapping[str, str],
     known: Iterable[Key],
     by: Sequence[Rule] | None = None,
-) -> pd.DataFrame:
+) -> Rows:
     """COLUMNS from a relation of facts, the costliest first; `by`: these rules, else all."""
     by = rules() if by is None else by
     enter_known(connection, known)
@@ -88,12 +87,12 @@ def find_waste(
     )
     charged = connection.execute("SELECT DISTINCT rule FROM charged WHERE role = 'stays' ORDER BY ALL").fetchall()
     found = [finding for (number,) in charged for finding in _found(connection, number, by[number])]
-    return pd.DataFrame(_once_each(found), columns=list(COLUMNS), dtype="object")
+    return Rows(COLUMNS, [tuple(finding[name] for name in COLUMNS) for finding in _once_each(found)])
 
 
-def waste_of(connection: duckdb.DuckDBPyConnection, certainties: Sequence[str] = CERTAINTIES) -> pd.DataFrame:
+def waste_of(connection: duckdb.DuckDBPyConnection, certainties: Sequence[str] = CERTAINTIES) -> Rows:
     """The published table's findings of these certainties, the costliest of a currency first."""
-    return exact_frame(
+    return Rows.asked(
         connection,
         f"FROM {WASTE} WHERE list_contains($certainties, certainty)"
         " ORDER BY currency, cost_a_month DESC, source, ResourceId, kind",
@@ -255,13 +254,10 @@ def _cheaper(connection: duckdb.DuckDBPyConnection, number: int) -> dict[tuple[s
     }
 
 
-def _once_each(found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _once_each(found: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Of a resource that several rules find the surest counts, of equals the costliest: no charge is told of twice."""
     best: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
     for finding in sorted(found, key=lambda f: (CERTAINTIES.index(f["certainty"]), -f["cost_a_month"], f["rule"])):
         of = (finding["source"], finding["account"] or "", finding["ResourceId"] or "", finding["currency"])
         best.setdefault(of, finding)
-    chosen = sorted(
-        best.values(), key=lambda f: (f["currency"], -f["cost_a_month"], f["source"], f["ResourceId"] or "")
-    )
-    return [dict(finding) for finding in chosen]
+    return sorted(best.values(), key=lambda f: (f["currency"], -f["cost_a_month"], f["source"], f["ResourceId"] or ""))

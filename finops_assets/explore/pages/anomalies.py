@@ -8,8 +8,8 @@ from decimal import Decimal
 import pandas as pd
 
 from finops_assets.cost.accrual import REPORTED_ACCRUALS
-from finops_assets.evaluate.anomalies.drivers import CAUSES
 from finops_assets.evaluate.anomalies.history import ENDED, Anomaly, AnomalyHistory, history_table
+from finops_assets.evaluate.anomalies.key import CAUSES
 from finops_assets.explore import charts
 from finops_assets.explore.address import View
 from finops_assets.explore.asking import Question, finops
@@ -26,7 +26,7 @@ def anomalies(question: Question) -> Page:
     for column in ("department", "team", "ServiceCategory"):
         wanted = view.only.get(column)
         found = [a for a in found if wanted is None or str(getattr(a.key, column)) in wanted]
-    table = history_table(found)
+    table = history_table(found).frame()
     listing = Listing(
         "found", "Anomalies in these days", table.assign(state=[_state(a) for a in found]),
         ("id", "first_day", "days", "department", "team", "ServiceCategory", "ResourceId", "excess", "percent", "score", "cause", "state"),

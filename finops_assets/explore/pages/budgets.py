@@ -16,10 +16,10 @@ from finops_assets.explore.pages.page import Chart, Page, address
 
 def budgets(question: Question) -> Page:
     with question.made(finops("budgets", "status")) as made:
-        table = evaluations(question.connection)
-    table = most_serious_first(table[table["currency"] == question.currency])
+        table = most_serious_first(evaluations(question.connection)).frame()
+    table = table[table["currency"] == question.currency]
     with question.made(finops("budgets", "history")) as changed:
-        history = changes(question.connection) if question.has(CHANGES) else pd.DataFrame()
+        history = changes(question.connection).frame() if question.has(CHANGES) else pd.DataFrame()
 
     def spent_on(row: dict[str, Any]) -> str:
         """What the budget counts: its period, basis and owner."""

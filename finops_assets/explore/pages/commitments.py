@@ -28,14 +28,14 @@ def commitment_page(question: Question) -> Page:
         raise ViewError("no day was built yet (`finops run FROM TO`)")
     view = question.view
     with question.made(finops("report", "commitments")) as made:
-        every = commitments(question.connection)
+        every = commitments(question.connection).frame()
     table = every[every["currency"] == question.currency]
     with question.made(finops("report", "commitments", "--unused")) as made_unused:
-        unused = unused_by_owner(question.connection)
+        unused = unused_by_owner(question.connection).frame()
     unused = unused[unused["currency"] == question.currency]
     days = ("--from", str(view.first), "--to", str(view.end), "--by", ",".join(TEAMS_BY))
     with question.made(finops("report", "savings", *days), question.compared.notes) as made_savings:
-        savings = savings_by(question.connection, view.period, TEAMS_BY)
+        savings = savings_by(question.connection, view.period, TEAMS_BY).frame()
     savings = savings[savings["currency"] == question.currency]
     used, left = add(table["used_cost"].tolist()), add(table["unused_cost"].tolist())
     saved = [value for value in table["saved_against_list"].tolist() if value is not None]
@@ -73,7 +73,7 @@ def commitment_page(question: Question) -> Page:
 
 def _by_team(question: Question) -> Listing:
     with question.made(finops("report", "commitments", "--by", "team", "--days", str(LOOKS_BACK))) as made:
-        use = commitment_use_of(question.connection, LOOKS_BACK, "team")
+        use = commitment_use_of(question.connection, LOOKS_BACK, "team").frame()
     return Listing(
         "by_team", f"By team, over the newest {LOOKS_BACK} days", use[use["currency"] == question.currency],
         (

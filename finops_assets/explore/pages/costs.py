@@ -17,6 +17,7 @@ from finops_assets.explore.address import REPORTING, ViewError
 from finops_assets.explore.asking import Made, Question, add, finops
 from finops_assets.explore.listing import Listing, heading
 from finops_assets.explore.pages.page import Chart, address
+from finops_assets.tables.rows import Rows
 
 
 def costs_by(
@@ -54,7 +55,7 @@ def by_day(costs: pd.DataFrame) -> list[tuple[date, Decimal, Decimal | None]]:
     return [(day, add(spent), add(likes) if likes else None) for day, (spent, likes) in sorted(found.items())]
 
 
-def allocated(question: Question, ask: Callable[..., pd.DataFrame], *options: str) -> tuple[pd.DataFrame, Made]:
+def allocated(question: Question, ask: Callable[..., Rows], *options: str) -> tuple[pd.DataFrame, Made]:
     """What a function of the report on allocation says of the view's days, in its currency; `options`: the command's.
 
     Raises:
@@ -67,7 +68,7 @@ def allocated(question: Question, ask: Callable[..., pd.DataFrame], *options: st
         "report", "allocation", "--from", str(view.first), "--to", str(view.end), "--basis", view.basis, *options
     )
     with question.made(command, question.compared.notes) as made:
-        table = ask(question.connection, view.period, view.basis)
+        table = ask(question.connection, view.period, view.basis).frame()
     table = table[table["currency"] == question.currency]
     if {"department", "team"} <= set(table.columns):
         # Of those who bear what a team gave, no more is known here than that.
@@ -88,7 +89,7 @@ def after_shared_cost(question: Question) -> tuple[Listing, Chart]:
             " bills; take the other filters away, or choose before shared cost"
         )
     table, made = allocated(question, allocation)
-    by_days = borne_by_day(question.opened, view.period, view.basis)
+    by_days = borne_by_day(question.opened, view.period, view.basis).frame()
     by_days = by_days[by_days["currency"] == question.currency]
     by_days = by_days[[question.reach.sees(*owner) for owner in zip(by_days["department"], by_days["team"])]]
     for column, values in view.only.items():

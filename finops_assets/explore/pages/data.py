@@ -12,7 +12,7 @@ from finops_assets.explore import charts
 from finops_assets.explore.asking import Question, finops
 from finops_assets.explore.listing import Listing
 from finops_assets.explore.pages.page import Chart, Page, address
-from finops_assets.tables.values import exact_frame
+from finops_assets.tables.rows import Rows
 
 MOST_DAYS = 120
 
@@ -93,7 +93,7 @@ def _taken_out(question: Question) -> list[Listing]:
 def _restated(question: Question) -> Listing:
     view = question.view
     with question.made(finops("restatements")) as made:
-        table = restatements(question.connection)
+        table = restatements(question.connection).frame()
     kept = [
         view.first <= day < view.end and c == question.currency
         for day, c in zip(table["charge_date"], table["currency"])
@@ -111,6 +111,7 @@ def _reported(
     """A report as it was published."""
     with question.made(command) as made:
         there = question.has(table.rpartition(".")[2])
-        rows = exact_frame(question.connection, f"SELECT * FROM {table} ORDER BY {order}") if there else pd.DataFrame()
+        query = f"SELECT * FROM {table} ORDER BY {order}"
+        rows = Rows.asked(question.connection, query).frame() if there else pd.DataFrame()
     columns = shown or tuple(str(c) for c in rows.columns)
     return Listing(name, title, rows, columns if there else (), made[0])

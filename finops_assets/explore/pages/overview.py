@@ -123,8 +123,8 @@ def _anomalies(question: Question, largest: Sequence[Anomaly]) -> Listing:
 
 def _budgets(question: Question) -> Listing:
     with question.made(finops("budgets", "status")) as made:
-        table = evaluations(question.connection)
-    table = most_serious_first(table[table["currency"] == question.currency])
+        table = most_serious_first(evaluations(question.connection)).frame()
+    table = table[table["currency"] == question.currency]
     return Listing(
         "budgets", "Budgets, the most serious first", table.head(MOST_BUDGETS),
         ("budget", "period_start", "period_end", "amount", "spent", "spent_percent", "forecast", "severity"), made[0],

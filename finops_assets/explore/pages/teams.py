@@ -82,7 +82,7 @@ def _charges(question: Question) -> Page:
         table = charges(
             question.connection, view.period, question.settings.providers, view.only, question.currency,
             MOST_CHARGES if question.whole else SHOWN_ROWS,
-        )  # fmt: skip
+        ).frame()  # fmt: skip
     costs = question.costs(())
     spent, compared, before = total(costs)
     count = int(costs["row_count"].sum())

@@ -32,7 +32,7 @@ def tokens(question: Question) -> Page:
         ("tokens", "What a million tokens cost", by), ("days", "Day by day", ("charge_date", *OWN_COLUMNS)),
     ):  # fmt: skip
         with question.made(command(question, columns), question.compared.notes_of_period) as made:
-            rows = tokens_by(question.connection, view.period, providers, columns, view.only)
+            rows = tokens_by(question.connection, view.period, providers, columns, view.only).frame()
         rows = rows[rows["currency"] == question.currency]
         if name == "days":
             rows = rows.sort_values(["charge_date"], kind="stable")

@@ -29,9 +29,9 @@ def units(question: Question) -> Page:
     grain: Grain = "week" if (view.end - view.first).days > BY_WEEK_FROM else "day"
     days = ("--from", str(view.first), "--to", str(view.end))
     with question.made(finops("report", "units", "--grain", "month")) as made_months:
-        months = units_of(question.connection, "month")
+        months = units_of(question.connection, "month").frame()
     with question.made(finops("report", "units", "--grain", grain, *days)) as made:
-        rows = units_of(question.connection, grain, view.first, view.end)
+        rows = units_of(question.connection, grain, view.first, view.end).frame()
     listings: list[Listing] = []
     drawn: dict[str, Chart] = {}
     for name, title, table, how in (

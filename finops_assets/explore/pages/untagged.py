@@ -14,7 +14,7 @@ from finops_assets.explore.decisions import SUGGESTIONS, suggestions
 from finops_assets.explore.listing import Listing
 from finops_assets.explore.pages.page import Chart, Page, address
 from finops_assets.tables.ddl import dimensions_of
-from finops_assets.tables.values import exact_frame
+from finops_assets.tables.rows import Rows
 
 
 def untagged(question: Question) -> Page:
@@ -22,7 +22,7 @@ def untagged(question: Question) -> Page:
     dimensions = dimensions_of(question.opened, ROLLUP_TABLE)
     command = finops("report", "untagged", "--from", str(view.first), "--to", str(view.end), "--by", "provider")
     with question.made(command, question.compared.notes) as made:
-        shares = untagged_by(question.connection, view.period)
+        shares = untagged_by(question.connection, view.period).frame()
     shares = shares[shares["currency"] == question.currency]
     shown = (
         "provider",
@@ -64,10 +64,10 @@ def _debt(question: Question) -> Listing:
     """Who owes tags, over the last 30 days, as the last night counted it."""
     with question.made(finops("tags", "debt")) as made:
         rows = (
-            exact_frame(
+            Rows.asked(
                 question.connection,
                 f"SELECT * FROM {DEBT} ORDER BY positive_effective_cost DESC, department, dimension, account",
-            )
+            ).frame()
             if question.has(DEBT)
             else pd.DataFrame(columns=["currency"])
         )

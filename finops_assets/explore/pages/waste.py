@@ -33,7 +33,7 @@ def waste(question: Question) -> Page:
     if not question.has(WASTE):
         raise ViewError("waste was not looked for yet; run days (`finops run FROM TO`)")
     with question.made(finops("report", "waste")) as made:
-        every = waste_of(question.connection)
+        every = waste_of(question.connection).frame()
     table = every[every["currency"] == question.currency]
     view = question.view
     kinds = Listing(

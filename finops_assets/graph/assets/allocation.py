@@ -95,7 +95,7 @@ def allocation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             month = latest_month(connection)
             if month is None:
                 raise dg.Failure(NOT_YET, allow_retries=False)
-            table = allocation(connection, month)
+            table = allocation(connection, month).frame()
         context.add_output_metadata(
             {
                 "period": str(month),

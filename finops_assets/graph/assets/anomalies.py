@@ -49,7 +49,7 @@ def anomaly_assets(owner: str) -> list[dg.AssetsDefinition]:
         with platform.warehouse.reading() as connection:
             require_rolled_up(connection, REPORTED_ACCRUALS)
             looked = look(platform, connection, datetime.now(UTC))
-        table = history_table(AnomalyHistory.beside(platform.settings.warehouse).all())
+        table = history_table(AnomalyHistory.beside(platform.settings.warehouse).all()).frame()
         still = table[table["resolved_at"].isna()]
         context.add_output_metadata(
             {
@@ -77,7 +77,7 @@ def anomaly_assets(owner: str) -> list[dg.AssetsDefinition]:
     def anomaly_rates(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         everything = AnomalyHistory.beside(platform.settings.warehouse).all()
         newest = max((a.last_day for a in everything), default=None)
-        table = rates_table(rates(everything, platform.settings.anomalies, today(newest)))
+        table = rates_table(rates(everything, platform.settings.anomalies, today(newest))).frame()
         advised = table[table["advice"] != ""]
         context.add_output_metadata(
             {

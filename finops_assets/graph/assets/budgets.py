@@ -61,7 +61,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
                 with platform.warehouse.transaction(connection):
                     loaded = enter(connection, wanted, now)
             version, held = version_in_force(connection), in_force(connection)
-            last = changes(connection).head(20)
+            last = changes(connection).frame().head(20)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(str(version)),
             metadata={
@@ -119,7 +119,7 @@ def budget_assets(file: BudgetFile, owner: str) -> list[dg.AssetsDefinition]:
             through, judged = made
             with platform.warehouse.transaction(connection):
                 keep(connection, through, judged, now)
-            table = evaluations(connection)
+            table = evaluations(connection).frame()
         serious = Counter(e.severity or "fine" for e in judged if e.problem is None)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(version_of(through, judged)),

@@ -12,6 +12,7 @@ from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.assets.reports import require_rolled_up
 from finops_assets.graph.keys import FACTS, ROLLUP
 from finops_assets.platform import Platform
+from finops_assets.tables.rows import Rows
 
 SAME_MONEY = "same_money"
 SHOWN = [
@@ -50,11 +51,11 @@ def commitment_use_asset(owner: str) -> dg.AssetsDefinition:
             require_rolled_up(connection)
             known = known_days(connection)
         settings = platform.settings
-        table = read_commitment_use(platform.lake, settings.engine, settings.providers, known)
+        table = read_commitment_use(platform.lake, settings.engine, settings.providers, known).frame()
         month = table[(table["window_days"] == 30) & (table["scope"] == "team")]
         yield dg.Output(table, metadata={"dagster/row_count": len(table), "30 days, by team": shown(month[SHOWN])})
         with platform.warehouse.reading() as connection:
-            apart = money_apart(connection, table, known)
+            apart = money_apart(connection, Rows.of(table), known)
         yield dg.AssetCheckResult(
             check_name=SAME_MONEY,
             passed=not apart,

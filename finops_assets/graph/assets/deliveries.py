@@ -102,7 +102,7 @@ def landed(platform: Platform, source: Source) -> dg.AssetMaterialization:
 
 
 def _figures(platform: Platform, source: Source) -> dict[str, dg.MetadataValue | int]:
-    table = ledger_table(platform.lake, [source.name], first_day=platform.settings.first_day)
+    table = ledger_table(platform.lake, [source.name], first_day=platform.settings.first_day).frame()
     live = table[table["state"].isin(["complete", "final"])]
     return {
         "ledger": shown(table.drop(columns="source"), SHOWN),
@@ -125,7 +125,7 @@ def ledger_asset(settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def delivery_ledger(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
-        table = ledger_table(platform.lake, platform.landed_names, first_day=settings.first_day)
+        table = ledger_table(platform.lake, platform.landed_names, first_day=settings.first_day).frame()
         context.add_output_metadata(
             {
                 "dagster/row_count": len(table),
@@ -152,7 +152,7 @@ def repairs_asset(settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def repairs(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
-        table = repairs_table(platform.lake, platform.landed_names)
+        table = repairs_table(platform.lake, platform.landed_names).frame()
         context.add_output_metadata(
             {
                 "dagster/row_count": len(table),

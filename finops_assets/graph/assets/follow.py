@@ -54,7 +54,7 @@ class Versions:
         match key.path:
             # The lake itself says it: runs of raw land, too, and Dagster has one version for all days of a run.
             case ["deliveries", source]:
-                table = ledger_table(self._platform.lake, [source])
+                table = ledger_table(self._platform.lake, [source]).frame()
                 return "" if table.empty else version_of(table.drop(columns=["seen_at"]))
             case ["usage", cluster]:
                 return version_of(

@@ -32,7 +32,7 @@ def forecast_asset(owner: str) -> dg.AssetsDefinition:
     def forecast(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         with platform.warehouse.reading() as connection:
             require_rolled_up(connection, REPORTED_ACCRUALS)
-            table = forecasts(connection)
+            table = forecasts(connection).frame()
         if table.empty:
             raise dg.Failure(NOT_YET, allow_retries=False)
         context.add_output_metadata(

@@ -8,8 +8,8 @@ import pandas as pd
 
 from finops_assets.base.content import version_of
 from finops_assets.cost.rollup import ROLLUP_TABLE
-from finops_assets.evaluate.governance.policy import read_policy
-from finops_assets.evaluate.governance.tags import RECENT_DAYS, WEEKS, judge_tags, weeks_before
+from finops_assets.evaluate.governance.policy import RECENT_DAYS, read_policy
+from finops_assets.evaluate.governance.tags import WEEKS, judge_tags, weeks_before
 from finops_assets.evaluate.governance.target import judge_target
 from finops_assets.graph.assets.describe import shown
 from finops_assets.graph.assets.follow import note_inputs

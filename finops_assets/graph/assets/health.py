@@ -52,10 +52,10 @@ def health_asset(owner: str) -> dg.AssetsDefinition:
             {
                 "dagster/row_count": len(table),
                 "steps counted": len(outcomes),
-                "page": shown(page(table)),
+                "page": shown(page(table).frame()),
             }
         )
-        return table
+        return table.frame()
 
     return health_report
 

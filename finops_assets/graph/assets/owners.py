@@ -18,7 +18,8 @@ from finops_assets.cost.attribution.owner_decisions import (
     decisions_table,
     settled,
 )
-from finops_assets.cost.coverage import HELD, coverage_of, has_coverage, is_behind
+from finops_assets.cost.coverage import HELD, coverage_of, has_coverage
+from finops_assets.cost.facts import is_behind
 from finops_assets.evaluate.owners.resources import WINDOW_DAYS, read_resources
 from finops_assets.evaluate.owners.suggest import MIN_CONFIDENCE, SUGGESTION_COLUMNS, Coverage, Suggested, suggest
 from finops_assets.graph.assets.describe import shown
@@ -27,7 +28,7 @@ from finops_assets.graph.assets.report_tables import warehouse_table
 from finops_assets.graph.keys import FACTS, ROLLUP
 from finops_assets.platform import Platform
 from finops_assets.storage.lake import Key
-from finops_assets.tables.values import exact_frame
+from finops_assets.tables.rows import Rows
 
 SUGGESTIONS, DECISIONS, ACCEPTANCE = "owner_suggestions", "owner_decisions", "owner_acceptance"
 IN_MAIN = {"schema": "main"}
@@ -124,7 +125,7 @@ def owner_assets(platform: Platform) -> list[dg.AssetsDefinition]:
                 )
             new = store.enter(new)
         everything = store.all()
-        rates = acceptance(everything)
+        rates = acceptance(everything).frame()
         context.add_output_metadata(
             {
                 "dagster/row_count": len(everything),
@@ -133,7 +134,7 @@ def owner_assets(platform: Platform) -> list[dg.AssetsDefinition]:
                 "acceptance rate by week": shown(rates.tail(12)),
             }
         )
-        return decisions_table(everything)
+        return decisions_table(everything).frame()
 
     @warehouse_table(
         ACCEPTANCE,
@@ -143,7 +144,7 @@ def owner_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         description="How often suggestions proved right, by week and dimension, beside the confidence that was promised.",
     )
     def owner_acceptance(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
-        table = acceptance(OwnerDecisions.beside(settings.warehouse).all())
+        table = acceptance(OwnerDecisions.beside(settings.warehouse).all()).frame()
         context.add_output_metadata({"dagster/row_count": len(table)})
         return table
 
@@ -155,7 +156,7 @@ def _standing(platform: Platform) -> pd.DataFrame:
     with platform.warehouse.reading() as connection:
         if not platform.warehouse.has(connection, SUGGESTIONS):
             return pd.DataFrame()
-        return exact_frame(connection, f"FROM {SUGGESTIONS}")
+        return Rows.asked(connection, f"FROM {SUGGESTIONS}").frame()
 
 
 def owners_wait(platform: Platform) -> str:

@@ -23,6 +23,7 @@ from finops_assets.graph.assets.follow import note_inputs
 from finops_assets.settings.model import Settings
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables import ddl, declarations, values
+from finops_assets.tables.rows import Rows
 
 IO_MANAGER = "warehouse_io"
 # One writer at a time has the warehouse: DuckDB lets one process open it.
@@ -102,7 +103,7 @@ class _Declared(DuckDBPandasTypeHandler):
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
         declared = declarations.table(table_slice.table, table_slice.schema, self._dimensions)
-        ddl.replace_all(connection, declared, values.typed(obj, declared))
+        ddl.replace_all(connection, declared, values.arrow(Rows.of(obj), declared))
         context.add_output_metadata(
             {
                 "dagster/row_count": len(obj),

@@ -23,6 +23,7 @@ from finops_assets.graph.keys import FACTS, PUBLISHED, ROLLUP
 from finops_assets.judge.warehouse_behind import require_none_missing
 from finops_assets.platform import Platform
 from finops_assets.storage.warehouse import Warehouse
+from finops_assets.tables.rows import Rows
 
 NOT_YET = "the rollup is empty: no day has passed its gates yet"
 
@@ -33,7 +34,7 @@ def require_rolled_up(connection: duckdb.DuckDBPyConnection, table: str = ROLLUP
         raise dg.Failure(NOT_YET, allow_retries=False)
 
 
-Query = Callable[[duckdb.DuckDBPyConnection, Period], pd.DataFrame]
+Query = Callable[[duckdb.DuckDBPyConnection, Period], Rows]
 Span = Callable[[duckdb.DuckDBPyConnection], Period | None]
 
 
@@ -52,7 +53,7 @@ def _report(
             period = span(connection) if platform.warehouse.has(connection, ROLLUP_TABLE) else None
             if period is None:
                 raise dg.Failure(NOT_YET, allow_retries=False)
-            table = query(connection, period)
+            table = query(connection, period).frame()
             compared = compare(connection, period)
         charts = {
             f"chart {currency}": bar_chart(
@@ -80,7 +81,7 @@ def _report(
 
 
 def _table(
-    name: str, description: str, query: Callable[[duckdb.DuckDBPyConnection], pd.DataFrame], owner: str
+    name: str, description: str, query: Callable[[duckdb.DuckDBPyConnection], Rows], owner: str
 ) -> dg.AssetsDefinition:
     """A report over all days that are held, without a period."""
 
@@ -94,7 +95,7 @@ def _table(
     def report(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         with platform.warehouse.reading() as connection:
             require_rolled_up(connection)
-            table = query(connection)
+            table = query(connection).frame()
         context.add_output_metadata(
             {
                 "dagster/row_count": len(table),

@@ -49,7 +49,7 @@ def sparse_asset(settings: Settings) -> dg.AssetsDefinition:
             month = latest_month(connection)
             if month is None:
                 raise dg.Failure(NOT_YET, allow_retries=False)
-            table, shares = sparse_report(connection, month), sparse_shares(connection, month)
+            table, shares = sparse_report(connection, month).frame(), sparse_shares(connection, month)
             version = version_of_table(connection, SPARSE_GROUPS)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(version),

@@ -58,7 +58,7 @@ def unit_cost_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 )
             except MetricError as error:
                 raise dg.Failure(str(error), allow_retries=False) from error
-            table = unit_costs(connection, settings.unit_costs, quantities, settings.anomalies)
+            table = unit_costs(connection, settings.unit_costs, quantities, settings.anomalies).frame()
         months = table[table["grain"] == "month"]
         never = sorted({cost.metric for cost in settings.unit_costs} - {q.metric for q in quantities})
         yield dg.Output(

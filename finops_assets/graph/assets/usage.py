@@ -92,7 +92,7 @@ def cluster_nodes_asset(settings: Settings) -> dg.AssetsDefinition:
     )
     def cluster_nodes_table(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> pd.DataFrame:
         table = cluster_nodes(platform.lake, platform.settings.engine, platform.source_names)
-        context.add_output_metadata({"by cluster": shown(clusters_by(table))})
-        return table
+        context.add_output_metadata({"by cluster": shown(clusters_by(table).frame())})
+        return table.frame()
 
     return cluster_nodes_table

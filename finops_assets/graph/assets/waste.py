@@ -45,7 +45,7 @@ def waste_asset(owner: str) -> dg.AssetsDefinition:
             require_rolled_up(connection)
             known = known_days(connection)
         settings = platform.settings
-        table = read_waste(platform.lake, settings.engine, settings.providers, known)
+        table = read_waste(platform.lake, settings.engine, settings.providers, known).frame()
         kinds = Counter(str(kind) for kind in table["kind"].tolist())
         context.add_output_metadata(
             {
