@@ -30,6 +30,8 @@ from finops_assets.settings.unit_costs import UnitCosts, UnitMetrics
 class Settings(Section):
     """The whole of finops.yaml. Relative paths are relative to the file's folder."""
 
+    # A default is made without its section's validator: to build those of all sections takes longer than most reports.
+
     first_day: date
     """The first UTC charge day of the platform. Rows of days before it are landed and are in no figure."""
     lake: LakePlace
@@ -44,34 +46,34 @@ class Settings(Section):
     dimensions: Mapping[Name, Dimension] = Field(min_length=1)
     placeholders: tuple[str, ...] = ("none", "null", "n/a", "unknown")
     """Tag values that name nobody, besides those that are empty."""
-    tag_policy: TagPolicy = TagPolicy()
+    tag_policy: TagPolicy = TagPolicy.model_construct()
     attribution_rules: tuple[AttributionRule, ...] = ()
     """In order; of each dimension the first that matches counts."""
-    sparse_groups: SparseGroups = SparseGroups()
-    plausibility: Plausibility = Plausibility()
-    conforms: Conforms = Conforms()
+    sparse_groups: SparseGroups = SparseGroups.model_construct()
+    plausibility: Plausibility = Plausibility.model_construct()
+    conforms: Conforms = Conforms.model_construct()
     acknowledged: tuple[Acknowledgement, ...] = ()
-    engine: EngineSettings = EngineSettings()
+    engine: EngineSettings = EngineSettings.model_construct()
     release: Literal["by_source", "whole_day"] = "by_source"
     """What a gate holds: that source's part of the day, or the whole day until all required sources have passed."""
     owner: Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")] = "team:finops"
     """Shown on every asset in Dagster."""
-    night: Night = Night()
+    night: Night = Night.model_construct()
     keep_runs_days: Annotated[int, Field(ge=7)] = 180
     """Runs in Dagster's history that are older, and superseded by later ones, are deleted."""
     wait_minutes: Annotated[float, Field(ge=0, le=1440)] = PATIENCE_MINUTES
     """How long somebody waits for the warehouse, a pool's slot or another run over the same days before giving up."""
-    alerts: Alerts = Alerts()
+    alerts: Alerts = Alerts.model_construct()
     currency: Currency | None = None
     budgets: Annotated[BudgetFile, BeforeValidator(file_form)] | None = None
     shared_cost: SharedCosts = ()
     """In order: a later rule may split what an earlier one gave."""
-    anomalies: Anomalies = Anomalies()
+    anomalies: Anomalies = Anomalies.model_construct()
     unit_metrics: Annotated[UnitMetrics, BeforeValidator(file_form)] | None = None
     """How much of what there was, by day: orders, customers, requests."""
     unit_costs: UnitCosts = ()
     """Which cost is set against which of these quantities."""
-    explore: Explore = Explore()
+    explore: Explore = Explore.model_construct()
     access: Access = Field(default_factory=dict)
     """Which group sees whose cost."""
     digests: tuple[Digest, ...] = ()
