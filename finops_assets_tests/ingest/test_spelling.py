@@ -249,6 +249,7 @@ def test_an_iso_time_is_read_in_utc_however_it_is_spelled(
     for text in (shown + ending, short + ending, offset, f"{offset[:-2]}:{offset[-2:]}"):
         assert ask(engine, time_from_text("v"), f"{spaces}{text}{spaces}") == moment, text
     assert ask(engine, time_from_text("v"), f"{moment:%Y-%m-%d}") == moment.replace(hour=0, minute=0, second=0)
+    assert ask(engine, time_from_text("v"), f"{moment:%Y-%m-%d %H:%M:%S} UTC") == moment
 
 
 @examples

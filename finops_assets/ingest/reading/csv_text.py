@@ -11,10 +11,11 @@ import csv
 import gzip
 import io
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from isal import igzip, isal_zlib
 
 from finops_assets.focus.specification import canonical_name
 
@@ -24,6 +25,7 @@ WINDOWS = "windows-1252"
 HEAD = 4 << 20
 """The header must end within so many bytes."""
 _CHUNK = 1 << 20
+_NOT_WHOLE: tuple[type[Exception], ...] = (gzip.BadGzipFile, EOFError, isal_zlib.error)  # type: ignore[assignment]
 _LOOKED_AT = 60
 # Longest first: the mark of UTF-32 begins with that of UTF-16.
 _MARKS = (
@@ -96,13 +98,13 @@ def unpack(file: Path, target: Path) -> Seen:
         OSError: this machine cannot read it, or not write the target.
         NotCsv: it is not gzip, cut off, or not what its check sums say.
     """
-    with gzip.open(file, "rb") as source, target.open("wb") as unpacked:
+    with igzip.open(file, "rb") as source, target.open("wb") as unpacked:  # type: ignore[no-untyped-call]
 
         def chunks() -> Iterator[bytes]:
             while True:
                 try:
                     chunk = source.read(_CHUNK)
-                except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+                except _NOT_WHOLE as error:
                     raise NotCsv(str(error)) from error
                 if not chunk:
                     return
