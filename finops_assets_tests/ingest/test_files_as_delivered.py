@@ -617,6 +617,7 @@ REFUSED = {
     "two delimiters": (b"BilledCost,ListCost,x;EffectiveCost;ContractedCost\n1,2,3\n", "by comma or by semicolon"),
     "another number of fields": (text_of(PLAIN, ";").encode() + b'"1";"2"\r\n', "Expected Number of Columns"),
     "a check sum": (b"", "CRC"),
+    "packed content": (b"", "Invalid"),
 }
 
 
@@ -624,10 +625,10 @@ REFUSED = {
 def test_what_could_be_read_in_two_ways_is_refused_with_what_was_seen(site: Site, what: str) -> None:
     content, seen = REFUSED[what]
     name = "a.csv"
-    if what == "a check sum":
-        # The engine unpacks it without a word.
+    if not content:
+        # The engine unpacks a wrong check sum without a word.
         packed = bytearray(gzip.compress(text_of(PLAIN).encode()))
-        packed[-6] ^= 1
+        packed[-6 if what == "a check sum" else 10] ^= 7
         name, content = "a.csv.gz", bytes(packed)
     site.put(name, content)
     [landed] = site.land()
