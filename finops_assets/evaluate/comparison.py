@@ -7,7 +7,7 @@ that it is compared with either. Days are UTC, ends exclusive.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import pairwise
@@ -228,15 +228,20 @@ def compare(
     """Which days of a period are compared with which of the period before.
 
     `reported` is SQL of what was reported by source (now, or as of a day). `rollup`: SQL of a relation whose days alone
-    count, where it may have fewer, as the converted one has.
+    count, where it may have fewer, as the converted one has. The rollup itself has those of what is reported now.
     """
     before = period.before
-    days = reported_days(connection, before.first, period.end, reported)
-    if rollup is not None:
-        days &= reported_days(connection, before.first, period.end, rollup)
+    # All that is to be known of what was reported in one look through it: it is as long as the rollup.
+    charged = connection.execute(f"SELECT DISTINCT provider, source, charge_date FROM {reported}").fetchall()
     covered = coverage_of(connection, before.first, period.end) if reported == REPORTED_NOW else []
-    begun, unknown = _by_source(connection, before.first, period.end, days, reported, covered)
-    of_provider = sources_of_providers(connection, reported)
+    days = {day for *_, day in charged if before.first <= day < period.end}
+    days.update(c.day for c in covered if c.state == BUILT)
+    if rollup not in (None, ROLLUP_TABLE, reported):
+        days &= reported_days(connection, before.first, period.end, rollup)
+    begun, unknown = _by_source(before.first, period.end, days, {(source, day) for _, source, day in charged}, covered)
+    of_provider: dict[str, set[str]] = {}
+    for provider, source, _ in charged:
+        of_provider.setdefault(provider, set()).add(source)
     known, late = {}, {source: set[date]() for source in begun}
     built = {(c.source, c.day) for c in covered if c.state == BUILT}
     begins: dict[str, date] = {}
@@ -307,7 +312,7 @@ def covered_days(
     days = {day for _, day in states}
     known: dict[str, set[date]] = {}
     unknown: dict[str, set[date]] = {}
-    for provider, sources in sources_of_providers(connection, REPORTED_NOW).items() if days else ():
+    for provider, sources in sources_of_providers(connection).items() if days else ():
         for day in days:
             found = [states.get((source, day)) for source in sources]
             if False in found:
@@ -317,23 +322,23 @@ def covered_days(
     return known, unknown
 
 
-def sources_of_providers(connection: duckdb.DuckDBPyConnection, reported: str = REPORTED_NOW) -> dict[str, list[str]]:
+def sources_of_providers(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
     """The sources that bill under each provider's name."""
     found: dict[str, list[str]] = {}
-    for provider, source in connection.execute(f"SELECT DISTINCT provider, source FROM {reported}").fetchall():
+    for provider, source in connection.execute(f"SELECT DISTINCT provider, source FROM {REPORTED_NOW}").fetchall():
         found.setdefault(provider, []).append(source)
     return found
 
 
 def _by_source(
-    connection: duckdb.DuckDBPyConnection,
     first: date,
     end: date,
     days: set[date],
-    reported: str,
+    charged: Collection[tuple[str, date]],
     covered: Iterable[Coverage],
 ) -> tuple[dict[str, date], dict[str, set[date]]]:
     """By source: its first day with rows, and those of these reported days of [first, end) on which its bill is late.
+    `charged` are the days with rows.
 
     The only place that says when a source is late: where `coverage` says that it is awaited or held and nothing of it is
     shown. Of days that it does not speak of (of an earlier version, or as they were reported once): on days without
@@ -341,14 +346,12 @@ def _by_source(
     """
     around = timedelta(days=LATE_DAYS + 1)
     found: dict[str, list[date]] = {}
-    for source, day in connection.execute(
-        f"SELECT DISTINCT source, charge_date FROM {reported}"
-        " WHERE charge_date >= $first AND charge_date < $end ORDER BY ALL",
-        {"first": first - around, "end": end + around},
-    ).fetchall():
-        found.setdefault(source, []).append(day)
-    begun = dict(connection.execute(f"SELECT source, min(charge_date) FROM {reported} GROUP BY ALL").fetchall())
-    newest = _last_day(connection, reported) or end
+    begun: dict[str, date] = {}
+    for source, day in sorted(charged):
+        begun.setdefault(source, day)
+        if first - around <= day < end + around:
+            found.setdefault(source, []).append(day)
+    newest = max((day for _, day in charged), default=end)
     late: dict[str, set[date]] = {source: set() for source in begun}
     for source, there in found.items():
         for last, following in pairwise([*there, newest + timedelta(days=1)]):

@@ -300,31 +300,37 @@ def untagged_by(
     wanted = there if dimensions is None else grouped(dimensions)
     compared = compare(connection, period, reported, rollup)
     keys = ", ".join(identifier(b) for b in by)
+    # What a row lacks, not what it has: so every row is added up once, and groups are few.
+    lacks = "".join(
+        f", {f'r.{identifier(d)} = {literal(missing(d))}' if d in there else 'CAST(NULL AS BOOLEAN)'} AS lacks_{n}"
+        for n, d in enumerate(wanted)
+    )
     # A dimension is null on days that were built without it: they are in neither of its two sums.
-    amounts = ["positive_effective_cost"] + [
+    amounts = ["positive"] + [
         amount
-        for d in wanted
-        for name in [identifier(d) if d in there else "NULL"]
+        for n, _ in enumerate(wanted)
         for amount in (
-            f"CASE WHEN {name} IS NOT NULL THEN positive_effective_cost END",
-            f"CASE WHEN {name} = {literal(missing(d))} THEN positive_effective_cost WHEN {name} IS NOT NULL THEN 0 END",
+            f"CASE WHEN lacks_{n} IS NOT NULL THEN positive END",
+            f"CASE WHEN lacks_{n} THEN positive WHEN NOT lacks_{n} THEN 0 END",
         )
     ]
     sums = ", ".join(f"sum({amount}) FILTER ({side})" for side in ("is_now", "NOT is_now") for amount in amounts)
     rows = connection.execute(
         f"""
         WITH likes AS ({_likes(compared)}), sided AS (
-            SELECT r.*, r.charge_date >= $first AS is_now
+            SELECT {", ".join(f"r.{identifier(b)}" for b in by)}, r.BillingCurrency AS currency, r.provider AS billed_by,
+                r.charge_date >= $first AS is_now{lacks}, sum(r.positive_effective_cost) AS positive
             FROM {rollup} r LEFT JOIN likes l ON r.provider = l.provider AND r.charge_date = l.charge_date
             WHERE r.charge_date >= $first_before AND r.charge_date < $end
                 AND (l.like_day IS NOT NULL OR r.charge_date >= $first)
+            GROUP BY ALL
         ), grouped AS (
-            SELECT {keys}, BillingCurrency AS currency, {sums}, list(DISTINCT provider) AS providers,
-                sum(positive_effective_cost) FILTER (is_now) AS positive
+            SELECT {keys}, currency, {sums}, list(DISTINCT billed_by) AS providers,
+                sum(positive) FILTER (is_now) AS positive_now
             FROM sided GROUP BY ALL HAVING bool_or(is_now)
         )
-        SELECT * EXCLUDE (positive) FROM grouped
-        ORDER BY sum(positive) OVER (PARTITION BY currency) DESC, currency, {keys}
+        SELECT * EXCLUDE (positive_now) FROM grouped
+        ORDER BY sum(positive_now) OVER (PARTITION BY currency) DESC, currency, {keys}
         """,
         {"first": period.first, "end": period.end, "first_before": period.before.first, **_bound(compared)},
     ).fetchall()
