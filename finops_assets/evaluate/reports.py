@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import duckdb
 
-from finops_assets.base.period import Period
+from finops_assets.base.period import Period, days_between
 from finops_assets.base.sql import identifier, literal
 from finops_assets.cost.restatements import REPORTED_COST, REPORTED_NOW
 from finops_assets.cost.rollup import ROLLUP_TABLE, TOO_MANY, missing
@@ -36,6 +36,11 @@ OF_CHARGES = ("source", *focus_columns())
 TAG = "tag:"
 LIKE_DAY = "coalesce(l.like_day, r.charge_date) AS charge_date"
 OTHERS = "all others"
+_SIDED = """
+    SELECT s.*, s.day >= $first AS is_now, l.like_day IS NOT NULL AS is_compared, coalesce(l.like_day, s.day) AS charge_date
+    FROM summed s LEFT JOIN likes l ON s.billed_by = l.provider AND s.day = l.charge_date
+    WHERE l.like_day IS NOT NULL OR s.day >= $first
+"""
 Where = Mapping[str, Sequence[str]]
 """Column -> the values of which a row has one: what alone is summed. Without any, everything is."""
 Basis = Literal["effective", "billed", "accrued"]
@@ -135,25 +140,22 @@ def cost_by(
     if compared is None:
         compared = compare(connection, period, reported, None if basis == "accrued" else rollup)
     keys = "".join(f"{identifier(b)}, " for b in by)
-    sided = "".join(f"{LIKE_DAY if b == 'charge_date' else f'r.{identifier(b)}'}, " for b in by)
+    own = "".join(f"r.{identifier(b)}, " for b in by if b != "charge_date")
     only, values = only_where(where)
     by_day = by.index("charge_date") if "charge_date" in by else None
     cost = "billed_cost" if basis == "billed" else "effective_cost"
     name = f"{basis or 'effective'}_cost"
     beside = {None: "sum(r.billed_cost)", "accrued": f"sum(r.{cost}) FILTER (r.is_apportioned)"}
-    # Every row is added up once, whatever side it is on: the sides of a group are few.
+    # Every row is added up once, before it is asked what side it is on: the days of a group that differ in it are few.
     rows = connection.execute(
         f"""
-        WITH likes AS ({_likes(compared)}), sided AS (
-            SELECT {sided}r.BillingCurrency AS currency, r.provider AS billed_by,
-                r.charge_date >= $first AS is_now, l.like_day IS NOT NULL AS is_compared,
+        WITH likes AS ({_likes(compared)}), summed AS (
+            SELECT {own}r.BillingCurrency AS currency, r.provider AS billed_by,
+                {"r.charge_date" if by_day is not None else _one_of_its_like(compared)} AS day,
                 sum(r.{cost}) AS cost, {beside.get(basis, "NULL")} AS beside,
                 sum(r.positive_effective_cost) AS positive_cost, sum(r.row_count) AS row_count
-            FROM {rollup} r LEFT JOIN likes l ON r.provider = l.provider AND r.charge_date = l.charge_date
-            WHERE r.charge_date >= $first_before AND r.charge_date < $end
-                AND (l.like_day IS NOT NULL OR r.charge_date >= $first){only}
-            GROUP BY ALL
-        ), grouped AS (
+            FROM {rollup} r WHERE r.charge_date >= $first_before AND r.charge_date < $end{only} GROUP BY ALL
+        ), sided AS ({_SIDED}), grouped AS (
             SELECT {keys}currency,
                 coalesce(sum(cost) FILTER (is_now), 0) AS cost_now,
                 coalesce(sum(beside) FILTER (is_now), 0) AS beside,
@@ -263,6 +265,33 @@ def _likes(compared: Comparison) -> str:
     )
 
 
+def _one_of_its_like(compared: Comparison) -> str:
+    """SQL: of `r.charge_date` a day of the same period that is compared of the same providers, one for all such days."""
+    period, like, providers = compared.period, compared.period.like_days, dict[date, set[str]]()
+    for provider, days in compared.compared.items():
+        for day in days:
+            for of in (day, like[day]):
+                providers.setdefault(of, set()).add(provider)
+    first_of: dict[tuple[bool, frozenset[str]], date] = {}
+    spans: list[tuple[date, date]] = []
+    for day in days_between(period.before.first, period.end):
+        one = first_of.setdefault((day >= period.first, frozenset(providers.get(day, ()))), day)
+        if not spans or spans[-1][1] != one:
+            spans.append((day, one))
+    return _by_span(spans)
+
+
+def _by_span(spans: Sequence[tuple[date, date]]) -> str:
+    """SQL: the day that is told of the span which `r.charge_date` is in; a span lasts to the next one's first day."""
+    if len(spans) == 1:
+        return f"DATE '{spans[0][1]}'"
+    middle = len(spans) // 2
+    return (
+        f"CASE WHEN r.charge_date < DATE '{spans[middle][0]}' THEN {_by_span(spans[:middle])}"
+        f" ELSE {_by_span(spans[middle:])} END"
+    )
+
+
 def _bound(compared: Comparison) -> dict[str, list[object]]:
     """The values of `_likes`."""
     like = compared.period.like_days
@@ -317,14 +346,11 @@ def untagged_by(
     sums = ", ".join(f"sum({amount}) FILTER ({side})" for side in ("is_now", "NOT is_now") for amount in amounts)
     rows = connection.execute(
         f"""
-        WITH likes AS ({_likes(compared)}), sided AS (
+        WITH likes AS ({_likes(compared)}), summed AS (
             SELECT {", ".join(f"r.{identifier(b)}" for b in by)}, r.BillingCurrency AS currency, r.provider AS billed_by,
-                r.charge_date >= $first AS is_now{lacks}, sum(r.positive_effective_cost) AS positive
-            FROM {rollup} r LEFT JOIN likes l ON r.provider = l.provider AND r.charge_date = l.charge_date
-            WHERE r.charge_date >= $first_before AND r.charge_date < $end
-                AND (l.like_day IS NOT NULL OR r.charge_date >= $first)
-            GROUP BY ALL
-        ), grouped AS (
+                {_one_of_its_like(compared)} AS day{lacks}, sum(r.positive_effective_cost) AS positive
+            FROM {rollup} r WHERE r.charge_date >= $first_before AND r.charge_date < $end GROUP BY ALL
+        ), sided AS ({_SIDED}), grouped AS (
             SELECT {keys}, currency, {sums}, list(DISTINCT billed_by) AS providers,
                 sum(positive) FILTER (is_now) AS positive_now
             FROM sided GROUP BY ALL HAVING bool_or(is_now)

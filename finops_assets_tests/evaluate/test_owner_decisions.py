@@ -133,14 +133,14 @@ def test_the_acceptance_rate_is_by_week_and_dimension() -> None:
             decision("i-9", value="ops"),  # nothing was suggested
             decision("i-2", now=later),
         ]
-    ).frame()
-    assert [(str(w.date()), d, n, a, r) for w, d, n, a, r, _ in table.itertuples(index=False)] == [
+    )
+    assert [(str(w), d, n, a, r) for w, d, n, a, r, _ in table.values] == [
         ("2026-10-19", "department", 1, 0, 0.0),
         ("2026-10-19", "team", 2, 1, 0.5),
         ("2026-10-26", "team", 1, 1, 1.0),
     ]
-    assert table["mean_confidence"].round(3).tolist() == [0.97, 0.865, 0.8]
-    assert acceptance([]).frame().empty
+    assert [round(mean, 3) for mean in table["mean_confidence"]] == [0.97, 0.865, 0.8]
+    assert not len(acceptance([]))
 
 
 def filled(file: Path, decisions: dict[tuple[str, str], dict[str, str]]) -> None:
