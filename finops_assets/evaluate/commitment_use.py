@@ -186,9 +186,13 @@ def _of_window(connection: duckdb.DuckDBPyConnection, first: date, end: date) ->
             SELECT p.* FROM priced p SEMI JOIN known k ON p.source = k.source AND p.day = k.day
             WHERE p.day >= $first AND p.day < $end
         )
-        SELECT 'team' AS scope, * FROM counted
-        UNION ALL
-        SELECT 'all' AS scope, * REPLACE ('{_EVERYBODY}' AS department, '{_EVERYBODY}' AS team) FROM counted
+        SELECT 'team' AS scope, *, worth IS NOT NULL AS is_priced FROM counted
+        UNION ALL BY NAME
+        SELECT 'all' AS scope, * EXCLUDE (department, team, hourly, quantity, effective, worth, row_count),
+            '{_EVERYBODY}' AS department, '{_EVERYBODY}' AS team, bool_and(hourly) AS hourly, sum(quantity) AS quantity,
+            CAST(sum(effective) AS {DECIMAL}) AS effective, CAST(sum(worth) AS {DECIMAL}) AS worth,
+            count(worth) = count(*) AS is_priced, sum(row_count) AS row_count
+        FROM counted GROUP BY ALL
         """,
         {"first": first, "end": end},
     )
@@ -201,7 +205,7 @@ def _of_window(connection: duckdb.DuckDBPyConnection, first: date, end: date) ->
             CASE WHEN paid > 0 AND quantity > 0 THEN CAST(paid AS DOUBLE) / CAST(quantity AS DOUBLE) END AS of_one
         FROM (
             SELECT {_BILL}, kind, category, sku, unit, sum(effective) AS paid, sum(worth) AS worth, sum(quantity) AS quantity,
-                count(worth) = count(*) AS priced
+                bool_and(is_priced) AS priced
             FROM now WHERE scope = 'all' AND kind IS NOT NULL AND NOT unused GROUP BY ALL
         )
         """
@@ -210,9 +214,11 @@ def _of_window(connection: duckdb.DuckDBPyConnection, first: date, end: date) ->
         f"""
         CREATE OR REPLACE TEMP TABLE lines AS
         SELECT n.* EXCLUDE (kind, category, hourly), r.kind, r.category, r.of_worth, r.of_one,
-            n.kind IS NOT DISTINCT FROM r.kind AS by_it, n.kind IS NULL AND NOT n.correction AS on_demand,
-            bool_and(n.hourly) OVER (PARTITION BY n.source) AS hourly
-        FROM now n JOIN rates r USING ({_BILL}, sku, unit) WHERE NOT n.unused
+            n.kind IS NOT DISTINCT FROM r.kind AS by_it, n.kind IS NULL AND NOT n.correction AS on_demand, s.hourly
+        FROM now n JOIN rates r USING ({_BILL}, sku, unit) JOIN (
+            SELECT source, bool_and(hourly) AS hourly FROM now SEMI JOIN rates USING ({_BILL}, sku, unit)
+            WHERE scope = 'all' AND NOT unused GROUP BY ALL
+        ) s USING (source) WHERE NOT n.unused
         """
     )
     found: dict[Group, _Use] = {}
@@ -231,8 +237,8 @@ def _of_window(connection: duckdb.DuckDBPyConnection, first: date, end: date) ->
         use.used, use.unused, use.rows = used, unused, int(unused_rows)
     for use, (eligible, covered, rate, rows) in told(
         f"""
-        SELECT {_GROUP}, CASE WHEN count(worth) = count(*) THEN sum(worth) END,
-            CASE WHEN count(worth) = count(*) THEN coalesce(sum(worth) FILTER (by_it), 0) END,
+        SELECT {_GROUP}, CASE WHEN bool_and(is_priced) THEN sum(worth) END,
+            CASE WHEN bool_and(is_priced) THEN coalesce(sum(worth) FILTER (by_it), 0) END,
             100 * sum(CAST(worth AS DOUBLE) * of_worth) FILTER (of_worth IS NOT NULL)
                 / nullif(sum(CAST(worth AS DOUBLE)) FILTER (of_worth IS NOT NULL), 0),
             sum(row_count)
