@@ -38,7 +38,7 @@ def a_year(connection: duckdb.DuckDBPyConnection, published: Path) -> int:
     shifts = " UNION ALL ".join(f"SELECT {30 * n} AS days" for n in range(13))
     for table in (ROLLUP_TABLE, REPORTED_COST):
         connection.execute(
-            f"CREATE TABLE {table} AS SELECT * REPLACE (charge_date - CAST(days AS INTEGER) AS charge_date)"
+            f"CREATE TABLE {table} AS SELECT * EXCLUDE (days) REPLACE (charge_date - CAST(days AS INTEGER) AS charge_date)"
             f" FROM month.{table}, ({shifts}) ORDER BY charge_date"
         )
     [(rows,)] = connection.execute(f"SELECT count(*) FROM {ROLLUP_TABLE}").fetchall()
@@ -72,10 +72,10 @@ def main() -> None:
             return lambda: facts.execute(query, values).fetchall()
 
         questions: dict[str, Callable[[], Any]] = {
-            "rollup: cost by team, a year": lambda: cost_by(year, YEAR, TEAMS_BY).frame(),
-            "rollup: cost by service category, a year": lambda: cost_by(year, YEAR, SERVICES_BY).frame(),
-            "rollup: cost by team, a month": lambda: cost_by(year, Period(DAYS[0], YEAR.end), TEAMS_BY).frame(),
-            "rollup: untagged by provider, a year": lambda: untagged_by(year, YEAR).frame(),
+            "rollup: cost by team, a year": lambda: cost_by(year, YEAR, TEAMS_BY),
+            "rollup: cost by service category, a year": lambda: cost_by(year, YEAR, SERVICES_BY),
+            "rollup: cost by team, a month": lambda: cost_by(year, Period(DAYS[0], YEAR.end), TEAMS_BY),
+            "rollup: untagged by provider, a year": lambda: untagged_by(year, YEAR),
             "facts: resources of a team on a day": drill("ResourceId", "charge_date = ? AND team = ?", DAY, team),
             "facts: services of a team on a day": drill("ServiceName", "charge_date = ? AND team = ?", DAY, team),
             "facts: resources of a team in a week": drill(

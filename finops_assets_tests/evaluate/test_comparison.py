@@ -94,6 +94,41 @@ def report(project: Path, *arguments: str) -> Any:
     return CliRunner().invoke(app, ["report", *arguments, "-c", str(project / "finops.yaml")])
 
 
+@pytest.mark.parametrize("first", [OCTOBER, date(2026, 10, 4), date(2026, 10, 13)])
+@pytest.mark.parametrize("by", [("team",), ("ServiceCategory", "provider"), ()])
+def test_a_period_is_the_sum_of_its_days(
+    published: duckdb.DuckDBPyConnection, by: tuple[str, ...], first: date
+) -> None:
+    """Of one that is not asked for by day the days are told apart by what they are compared with alone."""
+    period = Period(first, MONTH.end)
+    amounts = ("effective_cost", "billed_cost", "effective_cost_compared", "effective_cost_before", "row_count")
+    by_day: dict[tuple[Any, ...], list[Decimal]] = {}
+    for row in cost_by(published, period, ("charge_date", *by)):
+        sums = by_day.setdefault((*(row[name] for name in by), row["currency"]), [Decimal(0)] * len(amounts))
+        sums[:] = [total + (row[name] or 0) for total, name in zip(sums, amounts)]
+    whole = cost_by(published, period, by)
+    assert len(whole) > 1
+    for row in whole:
+        assert [row[name] or 0 for name in amounts] == by_day.pop((*(row[name] for name in by), row["currency"]))
+    assert not any(cost for cost, *_ in by_day.values())
+
+
+def test_what_was_reported_is_looked_through_once(published: duckdb.DuckDBPyConnection) -> None:
+    asked: list[str] = []
+
+    class Told:
+        def execute(self, query: str, *bound: Any) -> Any:
+            asked.append(query)
+            return published.execute(query, *bound)
+
+    for report in (lambda of: cost_by(of, MONTH, ("team",)), lambda of: untagged_by(of, MONTH)):
+        asked.clear()
+        report(Told())
+        assert [
+            sum(f"FROM {table}" in query for query in asked) for table in ("reported_cost", "daily_cost_by_team r")
+        ] == [1, 1]
+
+
 def by_hand(connection: duckdb.DuckDBPyConnection, where: str) -> tuple[Decimal, Decimal]:
     """What was spent on like days, and before: paired here by plain SQL on the days that each source billed."""
     [pair] = connection.execute(
