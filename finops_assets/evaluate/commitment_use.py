@@ -33,12 +33,13 @@ COLUMNS = tuple(column.name for column in table(COMMITMENT_USE).columns)
 WINDOWS = (30, 60, 90)
 
 _BILL = "source, provider, currency, service"
-_GROUP = f"scope, {_BILL}, kind, category, department, team"
-_EVERYBODY = ""
-"""The department and team of the scope `all`, until it is written as null."""
+_GROUP = "bill, cover, owner"
+_EVERYBODY = 0
+"""The owner of the scope `all`."""
 _ESTIMATED = Decimal("0.000001")
 """What one more would have done is an estimate, to so many places."""
-Group = tuple[str, ...]
+Group = tuple[Any, ...]
+"""Scope, source, provider, currency, service, kind, category, department, team; the last two are null for everybody."""
 
 
 @dataclass
@@ -77,7 +78,7 @@ def commitment_use(
     """COLUMNS from a relation of facts. `known` are the days that count, by source."""
     known = set(known)
     enter_known(connection, known)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE priced AS {_priced(connection, facts, providers)}")
+    _sum_up(connection, facts, providers)
     rows: list[tuple[object, ...]] = []
     shown: dict[Group, _Use] = {}
     counted = 0
@@ -88,10 +89,9 @@ def commitment_use(
         # A longer window that holds no more days shows the same.
         if held > counted:
             shown, counted = _of_window(connection, first, end), held
-        for group, use in sorted(shown.items()):
-            scope, source, provider, currency, service, kind, category, department, team = group
+        for group, use in sorted(shown.items(), key=lambda item: [text or "" for text in item[0]]):
+            scope, source, provider, currency, service, kind, category, *owner = group
             days = held_of[source]
-            owner = (None, None) if scope == "all" else (department, team)
             bought = use.used + use.unused
             rows.append(
                 (
@@ -145,11 +145,33 @@ def _share(part: Decimal | None, whole: Decimal | None) -> float | None:
     return percent(part, whole) if part is not None and whole else None
 
 
-def _priced(connection: duckdb.DuckDBPyConnection, facts: str, providers: Mapping[str, str]) -> str:
-    """SQL: usage of the services in which a commitment was at work, summed by all that decides what could cover it.
+_NUMBERED = {"bill": _BILL, "item": "sku, unit", "cover": "kind, category", "owner": "department, team"}
+"""What names a line, in tables of these names + "s": texts would be grouped and joined by at five times the cost."""
 
-    kind is null where nothing covers it; worth is what it costs without a commitment (contracted, else list cost).
+
+def _sum_up(connection: duckdb.DuckDBPyConnection, facts: str, providers: Mapping[str, str]) -> None:
+    """Leave usage of the services in which a commitment was at work, summed by all that decides what could cover it.
+
+    As the table `priced`, its texts numbered (`_NUMBERED`): cover is null where nothing covers it; worth is what it costs
+    without a commitment (contracted, else list cost).
     """
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE named AS {_named(connection, facts, providers)}")
+    joined = "FROM named n"
+    for name, texts in _NUMBERED.items():
+        # In their order, so that numbers are in it, too.
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {name}s AS SELECT *, row_number() OVER (ORDER BY {texts}) AS {name}"
+            f" FROM (SELECT DISTINCT {texts} FROM named) WHERE {texts.split(', ')[0]} IS NOT NULL"
+        )
+        joined += f" LEFT JOIN {name}s USING ({texts})"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE priced AS SELECT {', '.join(_NUMBERED)}, day, unused, correction, slot, hourly,"
+        f" quantity, effective, worth, row_count {joined}"
+    )
+
+
+def _named(connection: duckdb.DuckDBPyConnection, facts: str, providers: Mapping[str, str]) -> str:
+    """SQL: the same with its texts."""
     owners = owner_columns(connection, facts)
     covered = "CommitmentDiscountId IS NOT NULL"
     hourly = "ChargePeriodEnd <= ChargePeriodStart + INTERVAL 1 HOUR"
@@ -178,60 +200,65 @@ def _priced(connection: duckdb.DuckDBPyConnection, facts: str, providers: Mappin
 
 
 def _of_window(connection: duckdb.DuckDBPyConnection, first: date, end: date) -> dict[Group, _Use]:
-    """What the days from `first` to before `end` show, by _GROUP."""
+    """What the days from `first` to before `end` show, by group."""
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE counted_days AS
+        SELECT bill, k.day FROM known k JOIN bills USING (source) WHERE k.day >= $first AND k.day < $end
+        """,
+        {"first": first, "end": end},
+    )
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE now AS
-        WITH counted AS (
-            SELECT p.* FROM priced p SEMI JOIN known k ON p.source = k.source AND p.day = k.day
-            WHERE p.day >= $first AND p.day < $end
-        )
-        SELECT 'team' AS scope, *, worth IS NOT NULL AS is_priced FROM counted
+        WITH counted AS (SELECT * FROM priced SEMI JOIN counted_days USING (bill, day))
+        SELECT *, worth IS NOT NULL AS is_priced FROM counted
         UNION ALL BY NAME
-        SELECT 'all' AS scope, * EXCLUDE (department, team, hourly, quantity, effective, worth, row_count),
-            '{_EVERYBODY}' AS department, '{_EVERYBODY}' AS team, bool_and(hourly) AS hourly, sum(quantity) AS quantity,
+        SELECT * EXCLUDE (owner, hourly, quantity, effective, worth, row_count),
+            {_EVERYBODY} AS owner, bool_and(hourly) AS hourly, sum(quantity) AS quantity,
             CAST(sum(effective) AS {DECIMAL}) AS effective, CAST(sum(worth) AS {DECIMAL}) AS worth,
             count(worth) = count(*) AS is_priced, sum(row_count) AS row_count
         FROM counted GROUP BY ALL
-        """,
-        {"first": first, "end": end},
+        """
     )
     # Of what each kind of commitment covered something, and what one unit of that cost: what the bill itself shows.
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE rates AS
-        SELECT {_BILL}, kind, category, sku, unit,
+        SELECT bill, cover, item,
             CASE WHEN priced AND worth > 0 AND paid > 0 THEN CAST(paid AS DOUBLE) / CAST(worth AS DOUBLE) END AS of_worth,
             CASE WHEN paid > 0 AND quantity > 0 THEN CAST(paid AS DOUBLE) / CAST(quantity AS DOUBLE) END AS of_one
         FROM (
-            SELECT {_BILL}, kind, category, sku, unit, sum(effective) AS paid, sum(worth) AS worth, sum(quantity) AS quantity,
+            SELECT bill, cover, item, sum(effective) AS paid, sum(worth) AS worth, sum(quantity) AS quantity,
                 bool_and(is_priced) AS priced
-            FROM now WHERE scope = 'all' AND kind IS NOT NULL AND NOT unused GROUP BY ALL
+            FROM now WHERE owner = {_EVERYBODY} AND cover IS NOT NULL AND NOT unused GROUP BY ALL
         )
         """
     )
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE lines AS
-        SELECT n.* EXCLUDE (kind, category, hourly), r.kind, r.category, r.of_worth, r.of_one,
-            n.kind IS NOT DISTINCT FROM r.kind AS by_it, n.kind IS NULL AND NOT n.correction AS on_demand, s.hourly
-        FROM now n JOIN rates r USING ({_BILL}, sku, unit) JOIN (
-            SELECT source, bool_and(hourly) AS hourly FROM now SEMI JOIN rates USING ({_BILL}, sku, unit)
-            WHERE scope = 'all' AND NOT unused GROUP BY ALL
-        ) s USING (source) WHERE NOT n.unused
+        WITH by_source AS (
+            SELECT source, bool_and(hourly) AS hourly FROM now SEMI JOIN rates USING (bill, item) JOIN bills USING (bill)
+            WHERE owner = {_EVERYBODY} AND NOT unused GROUP BY ALL
+        )
+        SELECT n.* EXCLUDE (cover, hourly), r.cover, r.of_worth, r.of_one, s.hourly,
+            n.cover IS NOT DISTINCT FROM r.cover AS by_it, n.cover IS NULL AND NOT n.correction AS on_demand
+        FROM now n JOIN rates r USING (bill, item) JOIN (SELECT bill, hourly FROM bills JOIN by_source USING (source)) s USING (bill)
+        WHERE NOT n.unused
         """
     )
-    found: dict[Group, _Use] = {}
+    found: dict[tuple[int, int | None, int], _Use] = {}
 
     def told(query: str) -> list[tuple[_Use, tuple[Any, ...]]]:
-        rows = connection.execute(query, {"first": first, "end": end} if "$first" in query else None).fetchall()
-        return [(found.setdefault(row[:9], _Use()), row[9:]) for row in rows]
+        rows = connection.execute(query).fetchall()
+        return [(found.setdefault(row[:3], _Use()), row[3:]) for row in rows]
 
     for use, (used, unused, unused_rows) in told(
         f"""
         SELECT {_GROUP}, coalesce(sum(effective) FILTER (NOT unused), 0), coalesce(sum(effective) FILTER (unused), 0),
             coalesce(sum(row_count) FILTER (unused), 0)
-        FROM now WHERE kind IS NOT NULL GROUP BY ALL
+        FROM now WHERE cover IS NOT NULL GROUP BY ALL
         """
     ):
         use.used, use.unused, use.rows = used, unused, int(unused_rows)
@@ -248,28 +275,36 @@ def _of_window(connection: duckdb.DuckDBPyConnection, first: date, end: date) ->
         use.eligible, use.covered, use.rate = eligible, covered, rate
         use.rows += int(rows)
     for use, (perhaps,) in told(
-        f"""
-        SELECT n.scope, n.source, n.provider, n.currency, n.service, u.kind, u.category, n.department, n.team, sum(n.worth)
-        FROM now n JOIN (SELECT DISTINCT {_BILL}, kind, category, unit FROM rates) u USING ({_BILL}, unit)
-        WHERE n.kind IS NULL AND NOT EXISTS (
-            SELECT 1 FROM rates r WHERE (r.source, r.provider, r.currency, r.service, r.unit, r.sku, r.kind, r.category)
-                = (n.source, n.provider, n.currency, n.service, n.unit, n.sku, u.kind, u.category)
+        """
+        SELECT n.bill, u.cover, n.owner, sum(n.worth)
+        FROM (SELECT now.*, unit FROM now JOIN items USING (item)) n
+        JOIN (SELECT DISTINCT bill, cover, unit FROM rates JOIN items USING (item)) u USING (bill, unit)
+        WHERE n.cover IS NULL AND NOT EXISTS (
+            SELECT 1 FROM rates r WHERE (r.bill, r.item, r.cover) = (n.bill, n.item, u.cover)
         ) GROUP BY ALL
         """
     ):
         use.perhaps = perhaps
     for use, (one_more, saved, wasted) in (*told(_ONE_MORE_SPEND), *told(_ONE_MORE_USAGE)):
         use.one_more, use.saved, use.wasted = one_more, _estimated(saved), _estimated(wasted)
-    return found
+    texts = {
+        name: {number: tuple(named) for *named, number in connection.execute(f"FROM {name}s").fetchall()}
+        for name in _NUMBERED
+    }
+    owners = texts["owner"] | {_EVERYBODY: (None, None)}
+    return {
+        ("team" if owner else "all", *texts["bill"][bill], *texts["cover"][cover], *owners[owner]): use
+        for (bill, cover, owner), use in found.items()
+    }
 
 
 def _estimated(amount: float) -> Decimal:
     return Decimal(amount).quantize(_ESTIMATED)
 
 
-_SLOTS = "(SELECT count(*) FROM known k WHERE k.source = {}.source AND k.day >= $first AND k.day < $end) * CASE WHEN {}.hourly THEN 24 ELSE 1 END"
+_SLOTS = "(SELECT count(*) FROM counted_days d WHERE d.bill = s.bill) * CASE WHEN s.hourly THEN 24 ELSE 1 END"
 _UNCOVERED = f"""
-    SELECT {_GROUP}, hourly, sku, unit, CASE WHEN hourly THEN slot ELSE date_trunc('day', slot) END AS slot, of_worth, of_one,
+    SELECT {_GROUP}, hourly, item, CASE WHEN hourly THEN slot ELSE date_trunc('day', slot) END AS slot, of_worth, of_one,
         greatest(coalesce(sum(CAST(worth AS DOUBLE)) FILTER (on_demand), 0), 0) AS worth,
         greatest(coalesce(sum(CAST(quantity AS DOUBLE)) FILTER (on_demand), 0), 0) AS quantity
     FROM lines WHERE of_worth IS NOT NULL GROUP BY ALL
@@ -279,24 +314,25 @@ _ONE_MORE_SPEND = f"""
     WITH uncovered AS ({_UNCOVERED}),
     taken AS (
         SELECT *, worth * of_worth AS fits, coalesce(sum(worth * of_worth) OVER (
-            PARTITION BY {_GROUP}, slot ORDER BY of_worth, sku, unit ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ), 0) AS before FROM uncovered WHERE category <> 'Usage'
+            PARTITION BY {_GROUP}, slot ORDER BY of_worth, item ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ), 0) AS before FROM uncovered JOIN covers USING (cover) WHERE category <> 'Usage'
     ),
     filled AS (SELECT *, greatest(0, least(fits, 1 - before)) AS part FROM taken),
     summed AS (SELECT {_GROUP}, hourly, sum(part / of_worth - part) AS saved, sum(part) AS used FROM filled GROUP BY ALL)
-    SELECT {_GROUP}, '1 ' || currency || CASE WHEN hourly THEN ' an hour' ELSE ' a day' END, saved, {_SLOTS.format("s", "s")} - used
-    FROM summed s
+    SELECT {_GROUP}, '1 ' || currency || CASE WHEN hourly THEN ' an hour' ELSE ' a day' END, saved, {_SLOTS} - used
+    FROM summed s JOIN bills USING (bill)
 """
 # One to usage is of one SKU: the one that would have been the best to buy.
 _ONE_MORE_USAGE = f"""
     WITH uncovered AS ({_UNCOVERED}),
     summed AS (
-        SELECT {_GROUP}, hourly, sku, unit, of_one, sum(least(quantity, 1)) AS used,
+        SELECT {_GROUP}, hourly, item, of_one, sum(least(quantity, 1)) AS used,
             sum(CASE WHEN quantity > 0 THEN least(quantity, 1) * (worth / quantity - of_one) ELSE 0 END) AS saved
-        FROM uncovered WHERE category = 'Usage' AND of_one IS NOT NULL GROUP BY ALL
+        FROM uncovered JOIN covers USING (cover) WHERE category = 'Usage' AND of_one IS NOT NULL GROUP BY ALL
     ),
-    offered AS (SELECT *, ({_SLOTS.format("s", "s")} - used) * of_one AS wasted FROM summed s)
+    offered AS (SELECT *, ({_SLOTS} - used) * of_one AS wasted FROM summed s)
     SELECT {_GROUP}, '1 ' || unit || CASE WHEN sku <> '' THEN ' of ' || sku ELSE '' END
         || CASE WHEN hourly THEN ' an hour' ELSE ' a day' END, saved, wasted
-    FROM offered QUALIFY row_number() OVER (PARTITION BY {_GROUP} ORDER BY saved - wasted DESC, sku, unit) = 1
+    FROM offered JOIN items USING (item)
+    QUALIFY row_number() OVER (PARTITION BY {_GROUP} ORDER BY saved - wasted DESC, item) = 1
 """
