@@ -226,16 +226,15 @@ def _distinct(
             if places is not None:
                 places[batch["row"].to_numpy()] = numbers
             kept.append(batch.take(pa.array(first)))
-    connection.register("first_met_arrow", pa.Table.from_batches(kept, schema=reader.schema))
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE first_met AS SELECT *, row_number() OVER () AS place FROM first_met_arrow"
-    )
-    connection.unregister("first_met_arrow")
+    met = pa.Table.from_batches(kept, schema=reader.schema)
+    connection.register("first_met", met.append_column("place", pa.array(np.arange(len(met)))))
     # A set's text is made once, when all are known.
-    return connection.sql(
+    texts = connection.sql(
         f"SELECT k0, k1, {tags.texts[0]} AS own, {tags.texts[1]} AS allocated"
         f" FROM {rows} e JOIN first_met f ON f.row = {row} ORDER BY f.place"
     ).to_arrow_table()
+    connection.unregister("first_met")
+    return texts
 
 
 def _row_of_any_file(connection: duckdb.DuckDBPyConnection, export: ExportTable) -> str:
