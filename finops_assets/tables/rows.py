@@ -58,11 +58,13 @@ class Rows:
         """The rows as a data frame, for whoever works with them; amounts stay decimals."""
         import pandas as pd
 
-        made = pd.DataFrame(self.values, columns=list(self.columns))
-        # Without a value nothing but what is declared tells a type.
-        return (
-            made if len(self) else made.astype({name: _TYPES.get(column(name).kind, "object") for name in self.columns})
-        )
+        kinds = {name: column(name).kind for name in self.columns}
+        if len(self):
+            # What is not known would make numbers with a point of counts.
+            types = {name: "Int64" for name, kind in kinds.items() if kind == COUNT and None in self[name]}
+        else:
+            types = {name: _TYPES.get(kind, "object") for name, kind in kinds.items()}
+        return pd.DataFrame(self.values, columns=list(self.columns)).astype(types)
 
     def __len__(self) -> int:
         return len(self.values)

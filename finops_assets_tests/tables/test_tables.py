@@ -121,22 +121,22 @@ def test_rows_are_those_of_a_query_and_of_a_data_frame() -> None:
     with duckdb.connect() as connection:
         found = Rows.asked(
             connection,
-            "FROM (VALUES ('a', 1.5::DECIMAL(38, 18), DATE '2026-09-01', 1), ('b', NULL, NULL, NULL)) t(team, cost, day, n)"
+            "FROM (VALUES ('a', 1.5::DECIMAL(38, 18), DATE '2026-09-01', 1), ('b', NULL, NULL, NULL)) t(team, cost, day, row_count)"
             " WHERE team <> $other",
             {"other": "c"},
         )
     assert [*found] == [
-        {"team": "a", "cost": Decimal("1.5"), "day": date(2026, 9, 1), "n": 1},
-        {"team": "b", "cost": None, "day": None, "n": None},
+        {"team": "a", "cost": Decimal("1.5"), "day": date(2026, 9, 1), "row_count": 1},
+        {"team": "b", "cost": None, "day": None, "row_count": None},
     ]
-    assert [*Rows.of(found.only(["team", "cost", "day"]).frame())] == [*found.without("n")]
+    assert [*Rows.of(found.frame())] == [*found]
     assert [
         *Rows.of(pd.DataFrame({"n": [1, 2], "share": [0.5, None], "at": [pd.Timestamp("2026-09-01"), pd.NaT]}))
     ] == [
         {"n": 1, "share": 0.5, "at": datetime(2026, 9, 1)},  # noqa: DTZ001  # as it is written
         {"n": 2, "share": pytest.approx(float("nan"), nan_ok=True), "at": None},
     ]
-    assert found.where(lambda row: row["n"] is None)["team"] == ["b"]
+    assert found.where(lambda row: row["row_count"] is None)["team"] == ["b"]
     assert [*found.with_column("team", "xy").with_column("more", [1, 2]).only(["more", "team"])] == [
         {"more": 1, "team": "x"}, {"more": 2, "team": "y"},
     ]  # fmt: skip
