@@ -391,8 +391,8 @@ class _Days:
         """Take rows, of which `day` says the days since 1970."""
         if not len(day):
             return
-        last = int(day[-1])
-        if bool((np.diff(day) < 0).any()):
+        last, in_order = int(day[-1]), bool((np.diff(day) >= 0).all())
+        if not in_order:
             order = np.argsort(day, kind="stable")
             table, day = table.unify_dictionaries().combine_chunks().take(pa.array(order)), day[order]
         bounds = [0, *(np.flatnonzero(np.diff(day)) + 1).tolist(), len(day)]
@@ -400,8 +400,9 @@ class _Days:
             self._tables.setdefault(int(day[begin]), []).append(table.slice(begin, end - begin))
         self._rows += len(day)
         if self._rows >= BUFFERED_ROWS:
-            # In the order of days the last one goes on: two row groups of it would have its dictionaries twice.
-            goes_on = sum(map(len, self._tables[last])) < BUFFERED_ROWS // 2
+            # In order the last day goes on: two row groups of it would have its dictionaries twice. In no order what is
+            # kept of a day keeps all that was read with it in memory.
+            goes_on = in_order and sum(map(len, self._tables[last])) < BUFFERED_ROWS // 2
             self._flush(self._tables.keys() - {last} if goes_on else self._tables.keys())
 
     def finish(self) -> None:
