@@ -126,13 +126,13 @@ def bookkeeping() -> list[str]:
 
 def queries() -> list[str]:
     result = read_results("queries")
-    asked = {question: figures["median_ms"] for question, figures in result["questions"].items()}
-    load = result["machine"]["load_at_start"]
-    return [
-        f"| median of five, on a machine with a load of {load:.0f} | ms |",
-        "|---|---|",
-        *(f"| {question} | {ms:,.0f} |" for question, ms in asked.items()),
-    ]
+    lines = ["| median of five | ms | CPU ms | load of the machine |", "|---|---|---|---|"]
+    for part in (result["rollup"], result["facts"]):
+        load = part["machine"]["load_at_start"]
+        for question, took in part["questions"].items():
+            cpu = f"{took['median_cpu_ms']:,.0f}" if "median_cpu_ms" in took else "-"
+            lines.append(f"| {question} ({part['rows']:,} rows) | {took['median_ms']:,.0f} | {cpu} | {load:.0f} |")
+    return lines
 
 
 def ui_history() -> list[str]:
