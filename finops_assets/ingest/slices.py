@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -382,41 +382,46 @@ class _Days:
 
     folder: Path
     workers: int
-    _tables: dict[int, list[pa.Table]] = field(default_factory=dict)
+    _held: list[tuple[np.ndarray, pa.Table]] = field(default_factory=list)
     _writers: dict[int, pq.ParquetWriter] = field(default_factory=dict)
-    _rows: int = 0
     _flushes: int = 0
 
     def add(self, day: np.ndarray, table: pa.Table) -> None:
         """Take rows, of which `day` says the days since 1970."""
         if not len(day):
             return
-        last, in_order = int(day[-1]), bool((np.diff(day) >= 0).all())
+        in_order = bool((np.diff(day) >= 0).all())
         if not in_order:
             order = np.argsort(day, kind="stable")
             table, day = table.unify_dictionaries().combine_chunks().take(pa.array(order)), day[order]
-        bounds = [0, *(np.flatnonzero(np.diff(day)) + 1).tolist(), len(day)]
-        for begin, end in pairwise(bounds):
-            self._tables.setdefault(int(day[begin]), []).append(table.slice(begin, end - begin))
-        self._rows += len(day)
-        if self._rows >= BUFFERED_ROWS:
+        if self._held and not self._held[-1][1].schema.equals(table.schema):
+            self._flush()
+        self._held.append((day, table))
+        if sum(len(days) for days, _ in self._held) >= BUFFERED_ROWS:
             # In order the last day goes on: two row groups of it would have its dictionaries twice. In no order what is
             # kept of a day keeps all that was read with it in memory.
-            goes_on = in_order and sum(map(len, self._tables[last])) < BUFFERED_ROWS // 2
-            self._flush(self._tables.keys() - {last} if goes_on else self._tables.keys())
+            self._flush(int(day[-1]) if in_order else None)
 
     def finish(self) -> None:
         """Write what there is, and end every file."""
-        self._flush(self._tables.keys())
+        if self._held:
+            self._flush()
         self._close([*self._writers])
 
-    def _flush(self, days: Collection[int]) -> None:
-        written = {day: self._tables.pop(day) for day in sorted(days)}
-        if len(self._writers.keys() | written.keys()) > OPEN_DAYS:
-            self._close([day for day in self._writers if day not in written])
+    def _flush(self, goes_on: int | None = None) -> None:
+        # Once for all days: each has most of a dictionary's values.
+        rows = pa.concat_tables([table for _, table in self._held]).unify_dictionaries()
+        day = np.concatenate([days for days, _ in self._held])
+        of_days: dict[int, list[pa.Table]] = {}
+        for begin, end in pairwise([0, *(np.flatnonzero(np.diff(day)) + 1).tolist(), len(day)]):
+            of_days.setdefault(int(day[begin]), []).append(rows.slice(begin, end - begin))
+        self._held = []
+        if goes_on is not None and (count := sum(map(len, of_days[goes_on]))) < BUFFERED_ROWS // 2:
+            self._held = [(np.full(count, goes_on, day.dtype), pa.concat_tables(of_days.pop(goes_on)))]
+        if len(self._writers.keys() | of_days.keys()) > OPEN_DAYS:
+            self._close([day for day in self._writers if day not in of_days])
         with ThreadPoolExecutor(self.workers) as pool:
-            list(pool.map(self._write, written.items()))
-        self._rows = sum(len(table) for tables in self._tables.values() for table in tables)
+            list(pool.map(self._write, sorted(of_days.items())))
         self._flushes += 1
 
     def _close(self, days: Iterable[int]) -> None:
@@ -425,7 +430,7 @@ class _Days:
 
     def _write(self, of_day: tuple[int, Iterable[pa.Table]]) -> None:
         day, tables = of_day
-        table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+        table = pa.concat_tables(tables).combine_chunks()
         columns = [_of_what_it_needs(column.chunk(0)) if column.num_chunks else column for column in table.columns]
         table = pa.table(columns, names=table.column_names)
         writer = self._writers.pop(day, None)
