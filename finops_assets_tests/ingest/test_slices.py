@@ -75,6 +75,16 @@ def of_other_columns(site: Site) -> None:
     pq.write_table(second.drop_columns(["x_Count"]), site.exports / "2026-09/b.parquet")
 
 
+def of_other_types(site: Site) -> None:
+    """Times in other units are one type to the engine, and two to the other reader."""
+    first, second = in_types(charges(20), 0), in_types(charges(20, seed=8), 5)
+    place = second.schema.get_field_index("x_Seen")
+    site.put("2026-09/a.parquet", b"")
+    pq.write_table(first, site.exports / "2026-09/a.parquet")
+    seen = second["x_Seen"].cast(pa.timestamp("ms", "UTC"))
+    pq.write_table(second.set_column(place, "x_Seen", seen), site.exports / "2026-09/b.parquet")
+
+
 def as_csv(site: Site) -> None:
     site.put("2026-09/bill.csv", csv_text(charges(50)))
 
@@ -95,6 +105,7 @@ def of_an_older_dialect(site: Site) -> None:
 CASES: Mapping[str, tuple[Write, bool]] = {
     "Parquet, in many row groups, days in no order": (as_parquet, True),
     "files with other columns": (of_other_columns, True),
+    "files with a column in other types": (of_other_types, True),
     "CSV": (as_csv, True),
     "empty texts": (with_empty_texts, False),
     "a dialect": (of_an_older_dialect, True),
