@@ -57,6 +57,56 @@ def test_a_history_of_dagsters_own_storage_is_carried_on_and_can_go_back(tmp_pat
         assert all(instance.all_logs(run.run_id) for run in runs)
 
 
+def _rows(folder: Path) -> dict[str, list[tuple[object, ...]]]:
+    """What stands in the index, table by table, but for when it was written."""
+    told = {
+        "event_logs": "run_id, event, dagster_event_type, timestamp, step_key, asset_key, partition",
+        "asset_keys": "asset_key, last_materialization, last_run_id, last_materialization_timestamp",
+        "asset_event_tags": "event_id, asset_key, key, value, event_timestamp",
+        "asset_check_executions": "asset_key, check_name, partition, run_id, execution_status, evaluation_event,"
+        " evaluation_event_timestamp, evaluation_event_storage_id, materialization_event_storage_id",
+    }
+    with closing(sqlite3.connect(folder / "state" / "history" / "runs" / "index.db")) as index:
+        return {table: index.execute(f"SELECT {columns} FROM {table}").fetchall() for table, columns in told.items()}
+
+
+def test_events_are_written_as_dagsters_own_storage_writes_them(tmp_path: Path) -> None:
+    days = dg.DailyPartitionsDefinition("2026-09-01")
+    whole = dg.AssetCheckSpec("whole", asset="facts")
+    of_day = dg.AssetCheckSpec("of_day", asset="facts", partitions_def=days)
+    verdicts = iter([True, False, True])
+
+    @dg.asset(name="facts", partitions_def=days, check_specs=[whole, of_day])
+    def facts():  # type: ignore[no-untyped-def]  # Dagster reads it, and not as text
+        passed = next(verdicts)
+        return dg.MaterializeResult(
+            tags={"team": "a"},
+            data_version=dg.DataVersion("1"),
+            check_results=[dg.AssetCheckResult(check_name=name, passed=passed) for name in ("whole", "of_day")],
+        )
+
+    folders = {ours: tmp_path / str(ours) for ours in (False, True)}
+    for folder in folders.values():
+        folder.mkdir()
+    with dg.DagsterInstance.from_config(_home(folders[False], False), "dagster.yaml") as own:
+        for day in ("2026-09-01", "2026-09-02", "2026-09-02"):
+            assert dg.materialize([facts], partition_key=day, instance=own).success
+        own.report_runless_asset_event(dg.AssetObservation("facts", tags={"a": "b"}))
+        for passed in (True, False):
+            own.report_runless_asset_event(
+                dg.AssetCheckEvaluation(asset_key=dg.AssetKey("facts"), check_name="whole", passed=passed)
+            )
+        runs = [run.run_id for run in reversed(own.get_runs())]
+        told = [entry for run_id in ["", *runs] for entry in own.all_logs(run_id)]
+    with dg.DagsterInstance.from_config(_home(folders[True], True), "dagster.yaml") as instance:
+        for entry in sorted(told, key=lambda entry: entry.timestamp):
+            instance.event_log_storage.store_event(entry)
+        assert [entry for run_id in ["", *runs] for entry in instance.all_logs(run_id)] == told
+    written, expected = _rows(folders[True]), _rows(folders[False])
+    assert {row[4] for row in expected["asset_check_executions"]} >= {"SUCCEEDED", "FAILED"}
+    assert written == expected
+
+
 @pytest.mark.long
 def test_what_was_committed_outlives_a_kill(tmp_path: Path) -> None:
     home = _home(tmp_path, True)
