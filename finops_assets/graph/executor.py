@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
@@ -36,6 +37,7 @@ from finops_assets.graph.turns import take_turn
 from finops_assets.storage.warehouse import kept_open
 
 TRY_SECONDS, LOOK_SECONDS = 0.25, 1.0
+KEPT_SECONDS = 2.0
 
 
 def one_process(wait_minutes: float) -> dg.ExecutorDefinition:
@@ -120,7 +122,11 @@ class _OneProcess(Executor):
 
 
 class _Slots(InstanceConcurrencyContext):
-    """Slots of pools, waited for with words and an end."""
+    """Slots of pools, waited for with words and an end.
+
+    The warehouse's is handed from step to step, which are short where days are few: to claim and free it takes as long as
+    such a step's own queries. After KEPT_SECONDS whoever waits has his turn between two steps.
+    """
 
     def __init__(
         self, instance: dg.DagsterInstance, run: dg.DagsterRun, patience: float, let_go: Callable[[], None]
@@ -130,12 +136,24 @@ class _Slots(InstanceConcurrencyContext):
         self._patience = patience
         self._waits: dict[str, Wait] = {}
         self._next_look: dict[str, float] = {}
+        self._kept_by: str | None = None
+        """The step in whose name the warehouse's slot was claimed, at `_kept_since` of `time.monotonic`."""
+        self._kept_since = 0.0
+
+    def __exit__(self, *raised: Any) -> None:
+        self._free_kept()
+        super().__exit__(*raised)
 
     def claim(self, concurrency_key: str, step_key: str, step_priority: int = 0) -> bool:
         if concurrency_key != POOL:
+            self._free_kept()
             self._let_go()
+        elif self._kept_by is not None:
+            return True
         if super().claim(concurrency_key, step_key, step_priority):
             self._waits.pop(step_key, None)
+            if concurrency_key == POOL and step_key in self._claims:
+                self._kept_by, self._kept_since = step_key, time.monotonic()
             return True
         # Who has the slot may be waiting for the warehouse.
         self._let_go()
@@ -149,6 +167,17 @@ class _Slots(InstanceConcurrencyContext):
             before = self._before(concurrency_key)
             wait.goes_on(lambda: f"a slot of the pool {concurrency_key}: {self._holding(before)}", quiet=not before)
         return False
+
+    def free_step(self, step_key: str) -> None:
+        if self._kept_by is None or step_key in self._claims - {self._kept_by}:
+            super().free_step(step_key)
+        elif time.monotonic() > self._kept_since + KEPT_SECONDS:
+            self._free_kept()
+
+    def _free_kept(self) -> None:
+        if self._kept_by is not None:
+            super().free_step(self._kept_by)
+            self._kept_by = None
 
     def interval_to_next_pending_claim_check(self) -> float:
         """Dagster's own answer is never above zero."""

@@ -23,6 +23,7 @@ from finops_assets.base.errors import WaitedTooLong
 from finops_assets.base.waiting import Wait, telling
 from finops_assets.cli.program import app
 from finops_assets.definitions import build_definitions
+from finops_assets.graph.assets.report_tables import POOL
 from finops_assets.graph.dead_runs import IDENTITY_TAG, Work, owner_tags
 from finops_assets.graph.keys import BUILD_STEP
 from finops_assets.graph.run_range import open_instance, run_range, steps_of
@@ -264,3 +265,43 @@ def test_a_slot_that_dagster_gave_to_nobody_is_given_to_whoever_waits(history: d
         assert not slots.claim("pool", "nothing")
         assert let_go, "who has the slot may wait for the warehouse"
         assert storage.claim_concurrency_slot("pool", run.run_id, "nothing").is_claimed
+
+
+def test_the_slot_of_the_warehouse_is_handed_from_step_to_step_and_given_away_after_a_while(
+    history: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from finops_assets.graph import executor
+
+    storage = history.event_log_storage
+    for pool in (POOL, "landing"):
+        storage.set_concurrency_slots(pool, 1)
+    run = a_run(history, None, WAITS)
+    asked: list[str] = []
+    claim = storage.claim_concurrency_slot
+
+    def counted(key: str, run_id: str, step: str, priority: int | None = None) -> object:
+        asked.append(step)
+        return claim(key, run_id, step, priority)
+
+    monkeypatch.setattr(storage, "claim_concurrency_slot", counted)
+    with executor._Slots(history, run, 1.0, lambda: None) as slots:
+        for step in ("one", "two"):
+            assert slots.claim(POOL, step)
+            slots.free_step(step)
+            assert claimed(history) == {run.run_id}
+        assert asked == ["one"]
+        assert slots.claim("landing", "three")
+        assert [i.claimed_slots for i in storage.get_concurrency_infos([POOL]).values()] == [[]], (
+            "not held while waiting"
+        )
+        slots.free_step("three")
+        assert claimed(history) == set()
+        assert slots.claim(POOL, "four")
+        slots.free_step("four")
+        monkeypatch.setattr(executor, "KEPT_SECONDS", 0.0)
+        assert slots.claim(POOL, "five")
+        assert asked == ["one", "three", "four"]
+        slots.free_step("five")
+        assert claimed(history) == set(), "whoever waits has his turn"
+        assert slots.claim(POOL, "six")
+    assert claimed(history) == set()
