@@ -3,7 +3,7 @@
 Dagster's own storage makes an engine for each event, so that SQLAlchemy compiles every statement anew; each event is
 up to five transactions, each forced to the disk by itself; for each it looks whether its tables are there and which
 columns they have; and of each file that it opens or makes it asks Alembic, which reads all its migrations for that.
-Here what is known of a file is kept, a run's file is a copy of an empty one, an event (or as many as stand `together`) is
+Here what is known of a file is kept, and what was read of an asset until somebody writes of it; a run's file is a copy of an empty one, an event (or as many as stand `together`) is
 a transaction a file, and a commit waits for no disk: after a kill all that was committed is there; after a loss of power
 the last events may be missing, never a file broken. Money does not depend on them: what is built and published is known by the lake and the warehouse.
 """
@@ -14,7 +14,7 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
+from dagster._core.storage.event_log.base import AssetRecord
 from dagster._core.storage.event_log.schema import (
     AssetCheckExecutionsTable,
     AssetKeyTable,
@@ -97,9 +98,15 @@ def together(instance: dg.DagsterInstance) -> Iterator[None]:
 
 
 class _Events(SqliteEventLogStorage):
+    _as_of: tuple[object, ...] | None
+    """The state of the index that what is remembered is of; None: nothing is."""
+    _records: dict[dg.AssetKey, AssetRecord | None]
+    _tags: dict[tuple[object, ...], Mapping[str, Mapping[str, str]]]
+
     def __init__(self, base_dir: str) -> None:
         self._there: set[str] = set()
         self._held: dict[str, Connection] | None = None
+        self._forget(None)
         super().__init__(base_dir)
         # Whoever has the history of this process to itself asks it again.
         self._db_lock = threading.RLock()  # type: ignore[assignment]  # what it does is the same
@@ -115,6 +122,9 @@ class _Events(SqliteEventLogStorage):
                 self._held = {}
                 try:
                     yield
+                except BaseException:
+                    self._forget(None)  # what was read within has not happened
+                    raise
                 finally:
                     self._held = None
 
@@ -128,12 +138,71 @@ class _Events(SqliteEventLogStorage):
             if kind not in _OF_ALL_RUNS:
                 return
             with self.index_connection() as index:
+                remembered = self._as_of == _state_of(index)
                 event_id = index.execute(_EVENT, row).inserted_primary_key[0]  # type: ignore[index]  # a row has one
                 if kind in ASSET_EVENTS:
                     self._store_asset_event_tags(index, [event], [event_id])
                     self._store_asset_event(index, event, event_id)
                 elif kind in ASSET_CHECK_EVENTS:
                     self._store_check_event(index, event, event_id, row)
+                if remembered:
+                    key = event.get_dagster_event().asset_key
+                    self._records = {k: record for k, record in self._records.items() if k != key}
+                    self._tags = {asked: tags for asked, tags in self._tags.items() if asked[0] != key}
+                    self._as_of = _state_of(index)
+
+    def get_asset_records(self, asset_keys: Sequence[dg.AssetKey] | None = None) -> Sequence[AssetRecord]:
+        """Of assets that are named, as remembered. Each step of a run asks for those of its inputs, twice."""
+        if asset_keys is None:
+            return super().get_asset_records()
+        with self._db_lock:
+            self._forget_what_changed()
+            asked = list(dict.fromkeys(asset_keys))
+            unknown = [key for key in asked if key not in self._records]
+            if unknown:
+                found = {record.asset_entry.asset_key: record for record in super().get_asset_records(unknown)}
+                self._records |= {key: found.get(key) for key in unknown}
+            return [record for key in asked if (record := self._records[key])]
+
+    def get_latest_materialization_events(
+        self, asset_keys: Iterable[dg.AssetKey]
+    ) -> Mapping[dg.AssetKey, dg.EventLogEntry | None]:
+        made = {
+            record.asset_entry.asset_key: record.asset_entry.last_materialization_record
+            for record in self.get_asset_records(list(asset_keys))
+        }
+        return {key: record and record.event_log_entry for key, record in made.items()}
+
+    def get_latest_tags_by_partition(
+        self,
+        asset_key: dg.AssetKey,
+        event_type: dg.DagsterEventType,
+        tag_keys: Sequence[str],
+        asset_partitions: Sequence[str] | None = None,
+        before_cursor: int | None = None,
+        after_cursor: int | None = None,
+    ) -> Mapping[str, Mapping[str, str]]:
+        """As remembered."""
+        days = asset_partitions and tuple(asset_partitions)
+        with self._db_lock:
+            self._forget_what_changed()
+            asked = (asset_key, event_type, tuple(tag_keys), days, before_cursor, after_cursor)
+            if asked not in self._tags:
+                self._tags[asked] = super().get_latest_tags_by_partition(
+                    asset_key, event_type, tag_keys, asset_partitions, before_cursor, after_cursor
+                )
+            return self._tags[asked]
+
+    def _forget_what_changed(self) -> None:
+        """Remember nothing of before anybody wrote to the index, but for events of ours, which say of which asset they are."""
+        with self.index_connection() as index:
+            now = _state_of(index)
+        if now != self._as_of:
+            self._forget(now)
+
+    def _forget(self, now: tuple[object, ...] | None) -> None:
+        self._as_of = now
+        self._records, self._tags = {}, {}
 
     def _store_asset_event(self, conn: Connection, event: dg.EventLogEntry, event_id: int) -> None:
         key = event.get_dagster_event().asset_key
@@ -239,6 +308,12 @@ class _Schedules(SqliteScheduleStorage):
     def connect(self) -> Generator[Connection, None, None]:
         with _engine(self._conn_string, os.getpid()).begin() as connection:
             yield connection
+
+
+def _state_of(index: Connection) -> tuple[object, ...]:
+    """What is another after each change of the file: of this connection, or of any other, in whatever process."""
+    own: Any = index.connection.driver_connection
+    return own, own.execute("PRAGMA data_version").fetchone()[0], own.total_changes
 
 
 def _opened(kind: type[Opened], folder: Path, name: str) -> Opened:

@@ -193,6 +193,65 @@ def test_an_event_is_a_transaction_a_file_and_those_together_are_one(tmp_path: P
         assert newest.evaluation.partition == "2026-09-20"
 
 
+def test_what_was_read_of_an_asset_is_remembered_until_anybody_writes_of_it(tmp_path: Path) -> None:
+    facts, other = dg.AssetKey("facts"), dg.AssetKey("other")
+
+    def report(instance: dg.DagsterInstance, key: dg.AssetKey, version: str) -> None:
+        tags = {"dagster/data_version": version}
+        instance.report_runless_asset_event(dg.AssetMaterialization(key, partition="2026-09-01", tags=tags))
+
+    def seen(instance: dg.DagsterInstance) -> tuple[str | None, ...]:
+        """The version of facts by each of the ways to ask for it."""
+        kind, name = dg.DagsterEventType.ASSET_MATERIALIZATION, "dagster/data_version"
+        storage = instance.event_log_storage
+        [record] = storage.get_asset_records([facts, dg.AssetKey("never made")])
+        newest = storage.get_latest_materialization_events([facts])[facts]
+        made = [record.asset_entry.last_materialization, newest and newest.asset_materialization]
+        tagged = storage.get_latest_tags_by_partition(facts, kind, [name])["2026-09-01"]
+        return (*((m.tags or {})[name] for m in made if m), tagged[name])
+
+    home = _home(tmp_path, True)
+    with (
+        dg.DagsterInstance.from_config(home, "dagster.yaml") as one,
+        dg.DagsterInstance.from_config(home, "dagster.yaml") as another,
+    ):
+        for instance in (one, another):  # of one process they write by one connection
+            report(instance, facts, "1")
+            assert seen(one) == seen(another) == ("1",) * 3
+            report(instance, facts, "2")
+            assert seen(one) == seen(another) == ("2",) * 3
+        asked: list[str] = []
+
+        def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            asked.append(statement)
+
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            assert seen(one) == ("2",) * 3
+            report(one, other, "1")
+            before = len(asked)
+            assert seen(one) == ("2",) * 3
+            assert len(asked) == before, "of facts nobody wrote"
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+
+        def half_of_it() -> None:
+            with sqlite_history.together(one):
+                report(one, facts, "3")
+                assert seen(one) == ("3",) * 3
+                raise ValueError("half way")
+
+        with pytest.raises(ValueError, match="half way"):
+            half_of_it()
+        assert seen(one) == ("2",) * 3
+        with closing(sqlite3.connect(tmp_path / "state" / "history" / "runs" / "index.db")) as elsewhere:
+            elsewhere.execute("UPDATE asset_event_tags SET value = '4'")
+            elsewhere.commit()
+        assert seen(one)[2] == "4"
+        one.wipe_assets([facts])
+        assert one.event_log_storage.get_asset_records([facts]) == []
+
+
 def test_others_wait_while_events_are_written_together(tmp_path: Path) -> None:
     with dg.DagsterInstance.from_config(_home(tmp_path, True), "dagster.yaml") as instance:
 
