@@ -124,8 +124,4 @@ def coverage_of(
 
 def has_coverage(connection: duckdb.DuckDBPyConnection) -> bool:
     """Does this warehouse or copy say what its days are made of? One of an earlier version does not."""
-    return bool(
-        connection.execute(
-            "SELECT 1 FROM duckdb_tables() WHERE table_name = ? AND schema_name = current_schema()", [COVERAGE_TABLE]
-        ).fetchall()
-    )
+    return ddl.has(connection, COVERAGE_TABLE)

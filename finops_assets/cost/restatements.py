@@ -36,7 +36,7 @@ def keep_history(
     wanted = list(days)
     moment = (at or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)
     if reported is None:
-        if not _there(connection, table):
+        if not ddl.has(connection, table):
             return []
     else:
         ddl.create(connection, table, dimensions=dimensions)
@@ -76,10 +76,6 @@ def keep_history(
     return changed
 
 
-def _there(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
-    return bool(connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]).fetchall())
-
-
 def as_of_relation(as_of: date, table: str = REPORTED_COST) -> str:
     """SQL: the rollup, or another table with such a history, as it was reported at the end of a UTC day."""
     end = as_of + timedelta(days=1)
@@ -100,7 +96,7 @@ def restatements(connection: duckdb.DuckDBPyConnection, since: date | None = Non
         "restated_at", "charge_date", "source", "department", "team", "currency",
         "effective_cost_before", "effective_cost_after", "moved", "billed_moved", "rows_moved",
     ]  # fmt: skip
-    if not _there(connection, REPORTED_COST):
+    if not ddl.has(connection, REPORTED_COST):
         return Rows(columns, ())
     rows = connection.execute(
         f"""
@@ -140,7 +136,7 @@ TakenOut = dict[str, dict[date, dict[str, Decimal]]]
 def taken_out(connection: duckdb.DuckDBPyConnection, sources: Iterable[str]) -> TakenOut:
     """The sources besides these whose cost stands in the rollup: a day that runs again loses it, the others keep it."""
     found: TakenOut = {}
-    if not _there(connection, REPORTED_COST):
+    if not ddl.has(connection, REPORTED_COST):
         return found
     for source, day, currency, cost in connection.execute(
         f"SELECT source, charge_date, BillingCurrency, sum(effective_cost) FROM {REPORTED_NOW}"

@@ -1,8 +1,9 @@
 """How a run is executed: all steps in one process, which says so in the history, and which waits in its turn.
 
-It is Dagster's in-process executor but for three things. The run says who works on it (`dead_runs`). Whoever waits, for
+It is Dagster's in-process executor but for four things. The run says who works on it (`dead_runs`). Whoever waits, for
 a slot of a pool or for another run over the same days, ends the runs whose process is gone, says for whom it waits, and
-gives up after `wait_minutes`. And it sleeps while it waits, where Dagster 1.13.27 keeps a core busy.
+gives up after `wait_minutes`. It sleeps while it waits, where Dagster 1.13.27 keeps a core busy. And the slot of the
+warehouse is handed from step to step.
 """
 
 from __future__ import annotations

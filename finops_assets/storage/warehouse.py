@@ -19,6 +19,7 @@ from pathlib import Path
 
 import duckdb
 
+from finops_assets.base.content import version_of
 from finops_assets.base.errors import WarehouseError
 from finops_assets.base.files import replacing
 from finops_assets.base.interrupts import stopped_by_signals
@@ -34,6 +35,8 @@ from finops_assets.tables import ddl, declarations
 # The oldest storage that the tools of people who are still on DuckDB 1.x can open.
 PUBLISHED_STORAGE = "v1.0.0"
 ROLLED_UP, FACTS = "rolled_up_facts", "cloud_cost_facts"
+MADE_AS = "finops_made_as"
+"""A macro of the published copy: by what its tables and views were made."""
 FOOTERS = "facts_footers"
 """A table of earlier versions: what stood in the footers of the lake's facts."""
 
@@ -149,7 +152,8 @@ class Warehouse:
     @staticmethod
     def has(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
         """Is there such a table? Before the first good day there is none."""
-        return bool(connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]).fetchall())
+        schemas = [schema for schema, name in declarations.TABLES if name == table] or ["main"]
+        return any(ddl.has(connection, table, schema) for schema in schemas)
 
     def is_published(self) -> bool:
         """Is the published copy as new as what the pipeline wrote?"""
@@ -184,54 +188,50 @@ class Warehouse:
         self, connection: duckdb.DuckDBPyConnection, target: Path, facts: str | None, dimensions: Iterable[str]
     ) -> None:
         """Write a new file with every declared table, every view, and a view over these facts."""
-        connection.execute(f"ATTACH {literal(str(target))} AS published (STORAGE_VERSION {literal(PUBLISHED_STORAGE)})")
         [own] = connection.execute("SELECT current_database()").fetchone() or [""]
+        tables, views = _to_publish(connection, own, dimensions)
+        connection.execute(f"ATTACH {literal(str(target))} AS published (STORAGE_VERSION {literal(PUBLISHED_STORAGE)})")
         try:
+            empty = self._empty_as_before(connection, version_of(tables, views))
             # Each of some hundred statements would otherwise be forced to the disk by itself.
             with self.transaction(connection):
-                self._fill_copy(connection, own, facts, dimensions)
+                if not empty:
+                    _make_empty(connection, own, tables, views)
+                for each in tables:
+                    if each.view:
+                        continue
+                    held = {row[0] for row in connection.execute(f"DESCRIBE {each.full_name}").fetchall()}
+                    listed = ", ".join(identifier(c.name) for c in each.columns if c.name in held)
+                    connection.execute(
+                        f"INSERT INTO published.{each.full_name} BY NAME SELECT {listed} FROM {each.full_name}"
+                    )
+                if facts:
+                    connection.execute(f"CREATE VIEW published.main.{FACTS} AS SELECT * FROM {facts}")
+                    ddl.comment(connection, declarations.facts_table(dimensions), "published")
         finally:
             connection.execute(f"USE {identifier(own)}")
             connection.execute("DETACH published")
 
-    @staticmethod
-    def _fill_copy(
-        connection: duckdb.DuckDBPyConnection, own: str, facts: str | None, dimensions: Iterable[str]
-    ) -> None:
-        for schema, table in connection.execute(
-            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name <> 'published' ORDER BY ALL"
-        ).fetchall():
-            known = declarations.TABLES.get((schema, table))
-            # Left by an earlier version, or made by somebody else: then it is nothing to rely on.
-            if known is None or not known.published:
-                continue
-            known_by = _dimensions(connection, known, dimensions)
-            declared = ddl.create(connection, table, schema, "published", known_by)
-            wanted = {c.name for c in declared.columns}
-            held = [row[0] for row in connection.execute(f"DESCRIBE {declared.full_name}").fetchall()]
-            listed = ", ".join(identifier(column) for column in held if column in wanted)
-            connection.execute(
-                f"INSERT INTO published.{declared.full_name} BY NAME SELECT {listed} FROM {declared.full_name}"
-            )
-        views = "SELECT sql FROM duckdb_views() WHERE NOT internal AND database_name <> 'published'"
-        # Their texts name no database: in the copy they read the copy's tables.
-        connection.execute("USE published")
-        for (text,) in connection.execute(views).fetchall():
-            connection.execute(text)
-        connection.execute(f"USE {identifier(own)}")
-        if facts:
-            connection.execute(f"CREATE VIEW published.main.{FACTS} AS SELECT * FROM {facts}")
-        for schema, name in connection.execute(
-            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'published'"
-            " UNION ALL SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = 'published' AND NOT internal"
-        ).fetchall():
-            known = declarations.TABLES.get((schema, name))
-            if known:
-                known = declarations.with_dimensions(known, _dimensions(connection, known, dimensions))
-            elif name == FACTS:
-                known = declarations.facts_table(dimensions)
-            if known:
-                ddl.comment(connection, known, "published")
+    def _empty_as_before(self, connection: duckdb.DuckDBPyConnection, wanted: str) -> bool:
+        """Have the tables and views of the copy of before, empty, if nothing is wanted otherwise (`_made_as`).
+
+        To make them anew, with their hundreds of comments, takes as long as all rows of a small copy.
+        """
+        try:
+            connection.execute(f"ATTACH {literal(str(self.published))} AS before (READ_ONLY)")
+        except duckdb.Error:  # there is none, or none that can be read
+            return False
+        try:
+            [(made_as,)] = connection.execute(f"SELECT before.main.{MADE_AS}()").fetchall()
+            if made_as != _made_as(connection, "before", wanted):
+                return False
+            connection.execute("COPY FROM DATABASE before TO published (SCHEMA)")
+            connection.execute(f"DROP VIEW IF EXISTS published.main.{FACTS}")
+        except duckdb.Error:  # of an earlier version of this product
+            return False
+        finally:
+            connection.execute("DETACH before")
+        return True
 
     def _rolled_up(
         self, connection: duckdb.DuckDBPyConnection
@@ -248,13 +248,65 @@ class Warehouse:
         return {(source, day): stamp for source, day, stamp in found}, [d for (d,) in rolled if d not in recorded]
 
 
-def _dimensions(
-    connection: duckdb.DuckDBPyConnection, known: declarations.Table, dimensions: Iterable[str]
-) -> list[str]:
-    """Those of finops.yaml, and those that are there no more but that some days of a table are by: views may name them."""
-    if not known.by_dimensions or known.schema != "main":
-        return list(dimensions)
-    return [*dimensions, *ddl.dimensions_of(connection, known.name)]
+def _to_publish(
+    connection: duckdb.DuckDBPyConnection, own: str, dimensions: Iterable[str]
+) -> tuple[list[declarations.Table], dict[tuple[str, str], str]]:
+    """The tables and views of the warehouse that are declared, and the texts of all views.
+
+    What is not declared was left by an earlier version, or made by somebody else: then it is nothing to rely on.
+    """
+    views = {
+        (schema, name): text
+        for schema, name, text in connection.execute(
+            "SELECT schema_name, view_name, sql FROM duckdb_views() WHERE NOT internal AND database_name = ?", [own]
+        ).fetchall()
+    }
+    found = connection.execute(
+        "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ? ORDER BY ALL", [own]
+    ).fetchall()
+    tables = []
+    for key in [*found, *views]:
+        known = declarations.TABLES.get(key)
+        if known is not None and known.published:
+            # Those of finops.yaml, and those that are there no more but that some days are by: views may name them.
+            of_days = (
+                ddl.dimensions_of(connection, known.name) if known.by_dimensions and known.schema == "main" else ()
+            )
+            tables.append(declarations.with_dimensions(known, [*dimensions, *of_days]))
+    return tables, views
+
+
+def _make_empty(
+    connection: duckdb.DuckDBPyConnection,
+    own: str,
+    tables: list[declarations.Table],
+    views: dict[tuple[str, str], str],
+) -> None:
+    """Make the tables and views of a copy, with what they mean."""
+    for each in tables:
+        if not each.view:
+            ddl.make(connection, each, "published")
+    # Their texts name no database: in the copy they read the copy's tables.
+    connection.execute("USE published")
+    for text in views.values():
+        connection.execute(text)
+    connection.execute(f"USE {identifier(own)}")
+    for each in tables:
+        ddl.comment(connection, each, "published")
+    made_as = _made_as(connection, "published", version_of(tables, views))
+    connection.execute(f"CREATE MACRO published.main.{MADE_AS}() AS {literal(made_as)}")
+
+
+def _made_as(connection: duckdb.DuckDBPyConnection, copy: str, wanted: str) -> str:
+    """What was wanted of a copy's tables and views, and what there is of them: somebody may have had a hand in it."""
+    there = connection.execute(
+        "SELECT schema_name, table_name, sql, comment FROM duckdb_tables() WHERE database_name = $copy UNION ALL"
+        # The text of a view gains and loses parentheses from file to file; who makes it anew takes what is said of it.
+        " SELECT schema_name, view_name, NULL, comment FROM duckdb_views() WHERE database_name = $copy AND NOT internal"
+        " AND view_name <> $facts ORDER BY ALL",
+        {"copy": copy, "facts": FACTS},
+    ).fetchall()
+    return version_of(wanted, there)
 
 
 @contextmanager

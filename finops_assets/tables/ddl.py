@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+def has(connection: duckdb.DuckDBPyConnection, name: str, schema: str = "main") -> bool:
+    """Is there such a table or view? To look through the list of all tables takes four times as long."""
+    try:
+        connection.table(f"{identifier(schema)}.{identifier(name)}")
+    except duckdb.CatalogException:
+        return False
+    return True
+
+
 def dimensions_of(connection: duckdb.DuckDBPyConnection, name: str = "daily_cost_by_team") -> tuple[str, ...]:
     """The dimensions that the rollup of a warehouse or its copy is grouped by, or another table or view that is as it is."""
     declared = {c.name for c in table(name).columns}
@@ -35,16 +44,16 @@ def create(
     """Have an empty table, or the one that is there with the columns and types that are declared: of an earlier version
     of this product, or with other dimensions, it may have had others. Returns what is declared."""
     declared = table(name, schema, dimensions)
-    _create(connection, declared, database)
+    make(connection, declared, database)
     return declared
 
 
-def _create(connection: duckdb.DuckDBPyConnection, declared: Table, database: str = "") -> None:
+def make(connection: duckdb.DuckDBPyConnection, declared: Table, database: str = "") -> None:
+    """As `create`, of a table as it is declared for some dimensions."""
     where = f"{identifier(database)}." if database else ""
     full = where + declared.full_name
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {where}{identifier(declared.schema)}")
-    kinds = ", ".join(f"{identifier(c.name)} {c.kind}" for c in declared.columns)
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {full} ({kinds})")
+    _create_schema(connection, f"{where}{identifier(declared.schema)}")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {full} ({_kinds(declared)})")
     held = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {full}").fetchall()}
     for each in declared.columns:
         column_name = identifier(each.name)
@@ -52,6 +61,15 @@ def _create(connection: duckdb.DuckDBPyConnection, declared: Table, database: st
             connection.execute(f"ALTER TABLE {full} ADD COLUMN {column_name} {each.kind}")
         elif held[each.name].replace(" ", "") != each.kind.replace(" ", ""):
             connection.execute(f"ALTER TABLE {full} ALTER COLUMN {column_name} SET DATA TYPE {each.kind}")
+
+
+def _create_schema(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    if not name.endswith(identifier("main")):  # every database has it
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
+
+
+def _kinds(declared: Table) -> str:
+    return ", ".join(f"{identifier(c.name)} {c.kind}" for c in declared.columns)
 
 
 def selected(connection: duckdb.DuckDBPyConnection, name: str, columns: Iterable[str]) -> str:
@@ -62,8 +80,8 @@ def selected(connection: duckdb.DuckDBPyConnection, name: str, columns: Iterable
 
 def replace_all(connection: duckdb.DuckDBPyConnection, declared: Table, rows: pa.Table) -> None:
     """Make the table anew from rows that are typed as it is declared."""
-    connection.execute(f"DROP TABLE IF EXISTS {declared.full_name}")
-    _create(connection, declared)
+    _create_schema(connection, identifier(declared.schema))
+    connection.execute(f"CREATE OR REPLACE TABLE {declared.full_name} ({_kinds(declared)})")
     connection.register("rows_of_table", rows)
     try:
         connection.execute(f"INSERT INTO {declared.full_name} BY NAME FROM rows_of_table")

@@ -20,6 +20,7 @@ from finops_assets.storage.lake import Lake
 from finops_assets.storage.published_facts import PublishedFacts
 from finops_assets.storage.warehouse import ROLLED_UP, Warehouse, facts_folder, kept_open
 from finops_assets.tables import ddl
+from finops_assets.tables.declarations import Table
 
 T = "sparse_groups"
 DAY, OTHER = date(2026, 9, 1), date(2026, 9, 2)
@@ -89,6 +90,57 @@ def test_a_copy_that_fails_leaves_a_warehouse_that_is_kept_open_as_it_was(
         assert rows(warehouse) == [(DAY, 1)]
         warehouse.publish(lake)
     assert warehouse.is_published()
+
+
+def schema_of(copy: Path) -> list[tuple[object, ...]]:
+    """Every table, view and column of a copy, with what is said of it."""
+    with duckdb.connect(str(copy), read_only=True) as connection:
+        return connection.execute(
+            "SELECT table_name, sql, comment FROM duckdb_tables() UNION ALL"
+            " SELECT view_name, sql, comment FROM duckdb_views() WHERE NOT internal UNION ALL"
+            " SELECT table_name, column_name || ' ' || data_type, comment FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"
+        ).fetchall()
+
+
+def test_a_copy_takes_its_empty_tables_from_the_one_before_unless_they_would_be_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse, lake = warehouse_at(tmp_path), Lake(tmp_path / "lake")
+    with warehouse.writing() as connection:
+        connection.execute(f"CREATE VIEW daily_cost_by_cost_center AS SELECT charge_date, resources FROM {T}")
+    made: list[str] = []
+    comment = ddl.comment
+
+    def noted(connection: duckdb.DuckDBPyConnection, declared: Table, database: str) -> None:
+        made.append(declared.name)
+        comment(connection, declared, database)
+
+    monkeypatch.setattr(ddl, "comment", noted)
+    warehouse.publish(lake)
+    assert made == [T, "daily_cost_by_cost_center"]
+    first = schema_of(warehouse.published)
+    assert any(row[1] == "resources BIGINT" and row[2] for row in first)
+    made.clear()
+    with warehouse.writing() as connection:
+        connection.execute(f"INSERT INTO {T} BY NAME SELECT DATE '{OTHER}' AS charge_date, 7 AS resources")
+    warehouse.publish(lake)
+    assert not made
+    assert schema_of(warehouse.published) == first
+    with duckdb.connect(str(warehouse.published), read_only=True) as connection:
+        assert connection.execute(f"SELECT resources FROM {T} ORDER BY ALL").fetchall() == [(1,), (7,)]
+    with duckdb.connect(str(warehouse.published)) as connection:
+        connection.execute(f"ALTER TABLE {T} DROP COLUMN resources")
+    warehouse.publish(lake)
+    assert len(made) == 2, "somebody had a hand in it"
+    assert schema_of(warehouse.published) == first
+    made.clear()
+    with warehouse.writing() as connection:
+        connection.execute(f"CREATE OR REPLACE VIEW daily_cost_by_cost_center AS SELECT charge_date FROM {T}")
+    warehouse.publish(lake)
+    assert len(made) == 2
+    warehouse.published.write_bytes(b"no database")
+    warehouse.publish(lake)
+    assert len(made) == 4
 
 
 def test_days_are_replaced_as_a_whole(tmp_path: Path) -> None:
