@@ -18,7 +18,8 @@ MAGIC = b"PAR1"
 COPIED_AT_ONCE = 8 << 20
 
 Struct = dict[int, tuple[int, Any]]
-"""A Thrift struct: field number -> (type, value)."""
+"""A Thrift struct: field number -> (type, value). What stands within the description of a column chunk (statistics) is the
+bytes in which it was read: nothing here looks into it, and it is half of a footer."""
 
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 
@@ -27,6 +28,7 @@ _SCHEMA, _NUM_ROWS, _ROW_GROUPS, _KEY_VALUES, _COLUMN_ORDERS = 2, 3, 4, 5, 7
 _CHILD_NAME, _CHILDREN = 4, 5
 _CHUNKS, _BYTES, _GROUP_ROWS, _SORTED, _GROUP_OFFSET, _COMPRESSED, _ORDINAL = 1, 2, 3, 4, 5, 6, 7
 _CHUNK_OFFSET, _META, _PAGE_INDEX = 2, 3, (4, 5, 6, 7)
+_META_DEPTH = 3  # file, row group, chunk, its description
 _PATH, _CHUNK_BYTES, _CHUNK_COMPRESSED, _DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE, _BLOOM = 3, 6, 7, 9, 10, 11, (14, 15)
 
 
@@ -205,7 +207,7 @@ def _read_varint(buffer: bytes, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def _read_struct(buffer: bytes, at: int) -> tuple[Struct, int]:
+def _read_struct(buffer: bytes, at: int, depth: int = 0) -> tuple[Struct, int]:
     result: Struct = {}
     number = 0
     while True:
@@ -222,11 +224,11 @@ def _read_struct(buffer: bytes, at: int) -> tuple[Struct, int]:
         if kind <= _FALSE:
             result[number] = (kind, kind == _TRUE)
         else:
-            value, at = _read_value(buffer, at, kind)
+            value, at = _read_value(buffer, at, kind, depth)
             result[number] = (kind, value)
 
 
-def _read_value(buffer: bytes, at: int, kind: int) -> tuple[Any, int]:
+def _read_value(buffer: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
     if kind in (_I16, _I32, _I64):
         raw, at = _read_varint(buffer, at)
         return (raw >> 1) ^ -(raw & 1), at
@@ -234,7 +236,10 @@ def _read_value(buffer: bytes, at: int, kind: int) -> tuple[Any, int]:
         length, at = _read_varint(buffer, at)
         return buffer[at : at + length], at + length
     if kind == _STRUCT:
-        return _read_struct(buffer, at)
+        if depth == _META_DEPTH:
+            end = _end_of_struct(buffer, at)
+            return buffer[at:end], end
+        return _read_struct(buffer, at, depth + 1)
     if kind in (_LIST, _SET):
         head = buffer[at]
         at += 1
@@ -243,7 +248,7 @@ def _read_value(buffer: bytes, at: int, kind: int) -> tuple[Any, int]:
             count, at = _read_varint(buffer, at)
         values = []
         for _ in range(count):
-            value, at = _read_value(buffer, at, element)
+            value, at = _read_value(buffer, at, element, depth)
             values.append(value)
         return (element, values), at
     if kind in (_TRUE, _FALSE, _BYTE):  # within a list each stands in a byte of its own
@@ -251,6 +256,30 @@ def _read_value(buffer: bytes, at: int, kind: int) -> tuple[Any, int]:
     if kind == _DOUBLE:
         return buffer[at : at + 8], at + 8
     raise ValueError(f"the footer holds a Thrift type that no Parquet footer has: {kind}")
+
+
+def _end_of_struct(buffer: bytes, at: int) -> int:
+    """Where a struct ends that begins here."""
+    while head := buffer[at]:
+        at += 1
+        if not head >> 4:
+            _, at = _read_varint(buffer, at)
+        if (kind := head & 0x0F) > _FALSE:
+            at = _end_of_value(buffer, at, kind)
+    return at + 1
+
+
+def _end_of_value(buffer: bytes, at: int, kind: int) -> int:
+    if kind in (_I16, _I32, _I64):
+        while buffer[at] > 0x7F:
+            at += 1
+        return at + 1
+    if kind == _BINARY:
+        length, at = _read_varint(buffer, at)
+        return at + length
+    if kind == _STRUCT:
+        return _end_of_struct(buffer, at)
+    return _read_value(buffer, at, kind, _META_DEPTH)[1]
 
 
 def _write_varint(out: bytearray, value: int) -> None:
@@ -283,7 +312,10 @@ def _write_value(out: bytearray, kind: int, value: Any) -> None:
         _write_varint(out, len(value))
         out += value
     elif kind == _STRUCT:
-        _write_struct(out, value)
+        if isinstance(value, bytes):
+            out += value
+        else:
+            _write_struct(out, value)
     elif kind in (_LIST, _SET):
         element, values = value
         if len(values) < 15:

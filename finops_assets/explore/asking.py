@@ -61,6 +61,9 @@ class _Telling:
             self._note(query, values)
         return self.connection.execute(query, values)
 
+    def table(self, name: str) -> duckdb.DuckDBPyRelation:
+        return self.connection.table(name)
+
     def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
         self._note(query, params)
         return self.connection.sql(query, params=params)

@@ -97,6 +97,10 @@ class Remembering:
         asked = self.connection.execute(made, values) if values is not None else self.connection.execute(made)
         return self.memory.keep(key, asked.fetchall(), list(asked.description or ()))
 
+    def table(self, name: str) -> duckdb.DuckDBPyRelation:
+        """A table or view by its name, which is not asked for rows."""
+        return self.connection.table(name)
+
     def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
         """For a table by Arrow, in which amounts stay decimals."""
         return self.connection.sql(query, params=params)
