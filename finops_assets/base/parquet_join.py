@@ -19,7 +19,7 @@ COPIED_AT_ONCE = 8 << 20
 
 Struct = dict[int, tuple[int, Any]]
 """A Thrift struct: field number -> (type, value). What stands within the description of a column chunk (statistics) is the
-bytes in which it was read: nothing here looks into it, and it is half of a footer."""
+bytes in which it was read: nothing here looks into it, and it is half of a footer. So is the type of a column."""
 
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 
@@ -29,6 +29,8 @@ _CHILD_NAME, _CHILDREN = 4, 5
 _CHUNKS, _BYTES, _GROUP_ROWS, _SORTED, _GROUP_OFFSET, _COMPRESSED, _ORDINAL = 1, 2, 3, 4, 5, 6, 7
 _CHUNK_OFFSET, _META, _PAGE_INDEX = 2, 3, (4, 5, 6, 7)
 _META_DEPTH = 3  # file, row group, chunk, its description
+_DEPTH_BELOW = {_SCHEMA: _META_DEPTH - 1, _COLUMN_ORDERS: _META_DEPTH}
+"""Below which fields of the file's own struct as little is looked into, or less."""
 _PATH, _CHUNK_BYTES, _CHUNK_COMPRESSED, _DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE, _BLOOM = 3, 6, 7, 9, 10, 11, (14, 15)
 
 
@@ -224,7 +226,7 @@ def _read_struct(buffer: bytes, at: int, depth: int = 0) -> tuple[Struct, int]:
         if kind <= _FALSE:
             result[number] = (kind, kind == _TRUE)
         else:
-            value, at = _read_value(buffer, at, kind, depth)
+            value, at = _read_value(buffer, at, kind, depth or _DEPTH_BELOW.get(number, 0))
             result[number] = (kind, value)
 
 
