@@ -22,7 +22,7 @@ from finops_assets.evaluate.newest_facts import enter_known, last_days, newest_f
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL, percent
 from finops_assets.settings.engine import EngineSettings
-from finops_assets.storage.duck import connect
+from finops_assets.storage.duck import lent
 from finops_assets.storage.lake import Key, Lake
 from finops_assets.storage.warehouse import Warehouse
 from finops_assets.tables.declarations import table
@@ -64,7 +64,7 @@ def read_commitment_use(lake: Lake, engine: EngineSettings, providers: Mapping[s
     facts, through = newest_facts(lake, known, max(WINDOWS))
     if facts is None or through is None:
         return Rows(COLUMNS, ())
-    with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
+    with lake.workspace() as workspace, lent(engine, workspace / "spill") as connection:
         return commitment_use(connection, facts, providers, known, through)
 
 

@@ -35,6 +35,7 @@ from finops_assets.graph.assets.report_tables import POOL
 from finops_assets.graph.dead_runs import describe, end_dead_runs, worked_on
 from finops_assets.graph.failures import why
 from finops_assets.graph.turns import take_turn
+from finops_assets.storage.duck import lending
 from finops_assets.storage.warehouse import kept_open
 
 TRY_SECONDS, LOOK_SECONDS = 0.25, 1.0
@@ -116,6 +117,7 @@ class _OneProcess(Executor):
     def _steps(self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
         # All steps of a run that need it, one after the other, and most of them for a moment.
         with (
+            lending(),
             kept_open() as let_go,
             _Slots(job_context.instance, job_context.dagster_run, self._patience, let_go) as slots,
         ):

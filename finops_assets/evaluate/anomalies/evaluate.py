@@ -25,7 +25,7 @@ from finops_assets.evaluate.anomalies.series import (
     team_series,
 )
 from finops_assets.platform import Platform
-from finops_assets.storage.duck import connect
+from finops_assets.storage.duck import lent
 
 # What ended longer ago is not entered any more, nor looked at again.
 RECORDED_DAYS, RESOURCES_RECORDED_DAYS = 92, 28
@@ -70,7 +70,7 @@ def look(platform: Platform, warehouse: duckdb.DuckDBPyConnection, now: datetime
     teams = team_series(warehouse, by)
     if teams is None:
         return Looked(0, 0, [], [], None)
-    with lake.workspace() as workspace, connect(settings.engine, workspace / "spill") as engine:
+    with lake.workspace() as workspace, lent(settings.engine, workspace / "spill") as engine:
         of_teams = [a for a in known if a.key.ResourceId is None]
         found = _scan(warehouse, teams, platform, RECORDED_DAYS, now)
         changed = _reconciled(warehouse, teams, found, of_teams, RECORDED_DAYS, now)

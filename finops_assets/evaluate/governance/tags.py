@@ -32,7 +32,7 @@ from finops_assets.ingest.reading.export_table import all_columns
 from finops_assets.settings.model import Settings
 from finops_assets.settings.tag_policy import TagTarget
 from finops_assets.storage.day_files import facts_relation
-from finops_assets.storage.duck import connect
+from finops_assets.storage.duck import lent
 from finops_assets.storage.lake import Lake
 
 WEEKS = 13
@@ -108,7 +108,7 @@ def _spent(
     account = "coalesce(SubAccountName, SubAccountId, BillingAccountName, BillingAccountId, '') AS account"
     currency = "coalesce(BillingCurrency, '') AS currency"
     cost = f"CAST(sum({EFFECTIVE}) AS {DECIMAL}) AS cost"
-    with lake.workspace() as workspace, connect(settings.engine, workspace / "spill") as connection:
+    with lake.workspace() as workspace, lent(settings.engine, workspace / "spill") as connection:
         connection.execute(
             f"""
             CREATE TEMP TABLE weekly AS

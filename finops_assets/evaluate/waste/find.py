@@ -20,7 +20,7 @@ from finops_assets.evaluate.waste.rules import ALL_OF_IT, NOBODY_KNOWS, Certaint
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.focus.money import DECIMAL, divided
 from finops_assets.settings.engine import EngineSettings
-from finops_assets.storage.duck import connect
+from finops_assets.storage.duck import lent
 from finops_assets.storage.lake import Key, Lake
 from finops_assets.tables.declarations import table
 from finops_assets.tables.rows import Rows
@@ -46,7 +46,7 @@ def read_waste(lake: Lake, engine: EngineSettings, providers: Mapping[str, str],
     facts, _ = newest_facts(lake, known, WINDOW_DAYS)
     if facts is None:
         return Rows(COLUMNS, ())
-    with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
+    with lake.workspace() as workspace, lent(engine, workspace / "spill") as connection:
         return find_waste(connection, facts, providers, known)
 
 

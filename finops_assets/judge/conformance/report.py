@@ -24,7 +24,7 @@ from finops_assets.judge.conformance.rules import rules_of, rules_version
 from finops_assets.platform import Platform
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.sources import Source
-from finops_assets.storage.duck import connect
+from finops_assets.storage.duck import connect, lent
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import Ledger
 from finops_assets.storage.stores.open import open_store
@@ -92,7 +92,7 @@ def judge_source(
     findings: list[Finding] = []
     with (
         lake.workspace() as workspace,
-        connect(platform.settings.engine, workspace / "spill") as connection,
+        lent(platform.settings.engine, workspace / "spill") as connection,
     ):
         for at in range(0, len(wanted), DAYS_AT_ONCE):
             chunk = wanted[at : at + DAYS_AT_ONCE]

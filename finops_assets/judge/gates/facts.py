@@ -22,7 +22,7 @@ from finops_assets.judge.gates.figures import Figures
 from finops_assets.judge.gates.verdict import Figure, OfSource, Verdict
 from finops_assets.platform import Platform
 from finops_assets.storage.day_files import facts_relation, judged_layer, raw_relation
-from finops_assets.storage.duck import connect
+from finops_assets.storage.duck import lent
 from finops_assets.storage.lake import Key
 
 CONSERVED, WITHIN, ADVICE = "conserved", "untagged_within_threshold", "untagged_below_warning"
@@ -38,7 +38,7 @@ SHOWN = 5
 def judge_facts(platform: Platform, keys: Iterable[Key]) -> list[Verdict]:
     """All verdicts on these (source, day)s of the facts, those of a day together."""
     keys = sorted(keys, key=lambda key: (key[1], key[0]))
-    with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
+    with platform.lake.workspace() as workspace, lent(platform.settings.engine, workspace) as connection:
         asked = Figures(platform, connection)
         verdicts = [*_conserved(asked, keys), *_untagged(asked, connection, platform, keys)]
         return [replace(verdict, engine=asked.engine) for verdict in verdicts]

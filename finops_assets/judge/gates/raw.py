@@ -27,7 +27,7 @@ from finops_assets.settings.mistakes import DECIDE_FIGURES
 from finops_assets.settings.model import Settings
 from finops_assets.settings.sources import Source
 from finops_assets.storage.day_files import facts_relation, raw_relation
-from finops_assets.storage.duck import connect
+from finops_assets.storage.duck import lent
 from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, concerns, fall
 from finops_assets.storage.scope import scope_days
 
@@ -51,7 +51,7 @@ def judge_raw(platform: Platform, source: Source, days: Iterable[date]) -> list[
     latest = [g for scope in ledger.scopes() if (g := ledger.latest(scope))]
     live = list(ledger.all_live())
     totals = {day: ledger.day_totals(day) for day in days}
-    with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
+    with platform.lake.workspace() as workspace, lent(platform.settings.engine, workspace) as connection:
         return [
             *_complete(connection, platform, source, days, latest, live, totals),
             *_conforms(connection, platform, source, days, live),

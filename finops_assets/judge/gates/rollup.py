@@ -15,7 +15,7 @@ from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.judge.gates.figures import Figures
 from finops_assets.judge.gates.verdict import Verdict
 from finops_assets.platform import Platform
-from finops_assets.storage.duck import columns_of, connect
+from finops_assets.storage.duck import columns_of, lent
 from finops_assets.tables.declarations import key
 
 CONSERVED, UNIQUE, ACCRUED = "conserved", "unique_key", "accrual_conserved"
@@ -29,7 +29,7 @@ GATES = {
 def judge_rollup(platform: Platform, days: Iterable[date]) -> list[Verdict]:
     """All verdicts on these days of the rollup."""
     days = sorted(days)
-    with platform.lake.workspace() as workspace, connect(platform.settings.engine, workspace) as connection:
+    with platform.lake.workspace() as workspace, lent(platform.settings.engine, workspace) as connection:
         asked = Figures(platform, connection)
         conserved, accrued = (
             [replace(verdict, engine=asked.engine) for verdict in judge(asked, platform, days)]
