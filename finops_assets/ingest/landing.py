@@ -50,7 +50,7 @@ from finops_assets.ingest.vendors.fetch import fetch_costs
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.gates import Plausibility
 from finops_assets.settings.sources import Source
-from finops_assets.storage.duck import by_day, connect, of_one_task, one_file
+from finops_assets.storage.duck import by_day, connect, lent, of_one_task, one_file
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import (
     NOT_READ,
@@ -417,7 +417,7 @@ def _same_charges(
             slices = {day: lake.files(folder / f"charge_date={day}", "*.parquet") for day in days}
             mine = {day: sorted(split.folder.glob(f"charge_date={day}/*.parquet")) for day in days}
             whole = theirs.days.keys() <= ours.days.keys()
-            connection = connection or opened.enter_context(connect(engine, workspace / "spill"))
+            connection = connection or opened.enter_context(lent(engine, workspace / "spill"))
             shares = shared(connection, mine, slices, exactly=exactly, whole=whole)
             if shares is None and equal:
                 shares = at_another_grain(connection, mine, {day: slices[day] for day in equal})
@@ -461,7 +461,7 @@ def _twice(engine: EngineSettings, source: Source, delivery: Delivery, split: _S
     slices = {day: sorted(split.folder.glob(f"charge_date={day}/*.parquet")) for day in split.days}
     if not slices:
         return ""
-    with connect(engine, workspace / "spill") as connection:
+    with lent(engine, workspace / "spill") as connection:
         found = shared_by_files(connection, slices)
     if not found:
         return ""

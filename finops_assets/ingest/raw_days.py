@@ -24,7 +24,7 @@ from finops_assets.ingest.reading.parts import column_types, common_type, in_typ
 from finops_assets.ingest.slices import DERIVED_TYPES
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.settings.sources import Source
-from finops_assets.storage.duck import ROW_GROUP_ROWS, connect, file_list, of_one_task, one_file
+from finops_assets.storage.duck import ROW_GROUP_ROWS, connect, file_list, lent, of_one_task, one_file
 from finops_assets.storage.lake import Lake
 from finops_assets.storage.ledger import PENDING, DayTotals, Generation, Ledger, concerns
 
@@ -60,7 +60,7 @@ def compose_days(
     waiting = _pending(lake, source.name)
     calendar, now = Calendar(generations, source.cadence, deadline, waiting), datetime.now(UTC)
     result = []
-    with lake.workspace() as workspace, connect(engine, workspace / "spill") as connection:
+    with lake.workspace() as workspace, lent(engine, workspace / "spill") as connection:
         if spread:
             _put_together(lake, source.name, days, generations, there, spread, of_one_task(engine), workspace)
         for day in days:
