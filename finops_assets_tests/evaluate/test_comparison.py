@@ -121,6 +121,9 @@ def test_what_was_reported_is_looked_through_once(published: duckdb.DuckDBPyConn
             asked.append(query)
             return published.execute(query, *bound)
 
+        def table(self, name: str) -> Any:
+            return published.table(name)
+
     for report in (lambda of: cost_by(of, MONTH, ("team",)), lambda of: untagged_by(of, MONTH)):
         asked.clear()
         report(Told())
