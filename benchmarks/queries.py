@@ -34,24 +34,27 @@ YEAR = Period(date(2025, 11, 1), date(2026, 11, 1))
 DAY = DAYS[14]
 
 
-def a_year(connection: duckdb.DuckDBPyConnection, published: Path) -> int:
-    """The month's rollup, twelve times over, in memory; returns its rows."""
-    connection.execute(f"ATTACH '{published}' AS month (READ_ONLY)")
-    shifts = " UNION ALL ".join(f"SELECT {30 * n} AS days" for n in range(13))
-    for table in (ROLLUP_TABLE, REPORTED_COST):
-        connection.execute(
-            f"CREATE TABLE {table} AS SELECT * EXCLUDE (days) REPLACE (charge_date - CAST(days AS INTEGER) AS charge_date)"
-            f" FROM month.{table}, ({shifts}) ORDER BY charge_date"
-        )
-    connection.execute("DETACH month")
-    [(rows,)] = connection.execute(f"SELECT count(*) FROM {ROLLUP_TABLE}").fetchall()
+def a_year(file: Path, published: Path) -> int:
+    """The month's rollup, twelve times over, as a copy of its own: compressed as a published one is. Returns its rows."""
+    with duckdb.connect(str(file)) as connection:
+        connection.execute(f"ATTACH '{published}' AS month (READ_ONLY)")
+        shifts = " UNION ALL ".join(f"SELECT {30 * n} AS days" for n in range(13))
+        for table in (ROLLUP_TABLE, REPORTED_COST):
+            connection.execute(
+                f"CREATE TABLE {table} AS"
+                " SELECT * EXCLUDE (days) REPLACE (charge_date - CAST(days AS INTEGER) AS charge_date)"
+                f" FROM month.{table}, ({shifts}) ORDER BY charge_date"
+            )
+        [(rows,)] = connection.execute(f"SELECT count(*) FROM {ROLLUP_TABLE}").fetchall()
     return int(rows)
 
 
 def of_rollup(published: Path) -> dict[str, Any]:
     """Ask a year of the rollup."""
-    with duckdb.connect() as year:
-        rows = a_year(year, published)
+    file = published.with_name("year.duckdb")
+    file.unlink(missing_ok=True)
+    rows = a_year(file, published)
+    with duckdb.connect(str(file), read_only=True) as year:
         year.execute("SET enable_progress_bar = false")
         questions: dict[str, Callable[[], Any]] = {
             "rollup: cost by team, a year": lambda: cost_by(year, YEAR, TEAMS_BY),
