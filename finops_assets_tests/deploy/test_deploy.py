@@ -18,6 +18,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from finops_assets.tables import ddl
 from finops_assets_tests.docs.pages import blocks
 from finops_assets_tests.emulators import free_port, server
 from finops_assets_tests.nginx import nginx
@@ -170,9 +171,12 @@ def test_nginx_asks_for_a_password_and_does_not_pass_it_on(tmp_path: Path) -> No
 def test_the_notebook_s_blocks_give_exact_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".finops").mkdir()
     with duckdb.connect(str(tmp_path / ".finops" / "finops.duckdb")) as made:
+        for table in ("daily_cost_by_team", "reported_cost"):
+            ddl.create(made, table, dimensions=("department", "team"))
         made.sql(
-            "create table daily_cost_by_team as select date '2026-10-02' as charge_date, 'search' as team,"
-            " 'USD' as BillingCurrency, 0.100000000000000001::decimal(38, 18) as effective_cost from range(3)"
+            "insert into daily_cost_by_team by name select date '2026-10-02' as charge_date, 'shop' as department,"
+            " 'search' as team, 'USD' as BillingCurrency, 0.100000000000000001::decimal(38, 18) as effective_cost,"
+            " 0 as billed_cost, 1 as row_count from range(3)"
         )
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
@@ -182,3 +186,4 @@ def test_the_notebook_s_blocks_give_exact_figures(tmp_path: Path, monkeypatch: p
     names["copy"].close()
     assert list(names["exact"]["effective_cost"]) == [Decimal("0.300000000000000003")]
     assert list(names["rounded"]["effective_cost"]) == [0.3]
+    assert names["october"]["effective_cost"] == [Decimal("0.300000000000000003")]
