@@ -417,7 +417,7 @@ class _Days:
             of_days.setdefault(int(day[begin]), []).append(rows.slice(begin, end - begin))
         self._held = []
         if goes_on is not None and (count := sum(map(len, of_days[goes_on]))) < BUFFERED_ROWS // 2:
-            self._held = [(np.full(count, goes_on, day.dtype), pa.concat_tables(of_days.pop(goes_on)))]
+            self._held = [(np.full(count, goes_on, day.dtype), _by_itself(pa.concat_tables(of_days.pop(goes_on))))]
         if len(self._writers.keys() | of_days.keys()) > OPEN_DAYS:
             self._close([day for day in self._writers if day not in of_days])
         with ThreadPoolExecutor(self.workers) as pool:
@@ -430,35 +430,48 @@ class _Days:
 
     def _write(self, of_day: tuple[int, Iterable[pa.Table]]) -> None:
         day, tables = of_day
-        table = pa.concat_tables(tables).combine_chunks()
-        columns = [_of_what_it_needs(column.chunk(0)) if column.num_chunks else column for column in table.columns]
-        table = pa.table(columns, names=table.column_names)
+        rows = pa.concat_tables(tables)
         writer = self._writers.pop(day, None)
-        if writer is not None and not writer.schema.equals(table.schema):
-            writer.close()
-            writer = None
-        if writer is None:
-            writer = self._open(day, table.schema)
-        writer.write_table(table, row_group_size=CHUNK_ROWS)
-        if len(self._writers) < OPEN_DAYS:
+        for begin in range(0, len(rows), CHUNK_ROWS):
+            group = _by_itself(rows.slice(begin, CHUNK_ROWS))
+            if writer is not None and not writer.schema.equals(group.schema):
+                writer.close()
+                writer = None
+            if writer is None:
+                writer = self._open(day, group)
+            writer.write_table(group, row_group_size=CHUNK_ROWS)
+        if writer is not None and len(self._writers) < OPEN_DAYS:
             self._writers[day] = writer
-        else:
+        elif writer is not None:
             writer.close()
 
-    def _open(self, day: int, schema: pa.Schema) -> pq.ParquetWriter:
+    def _open(self, day: int, first: pa.Table) -> pq.ParquetWriter:
         folder = self.folder / f"charge_date={EPOCH + timedelta(days=day)}"
         folder.mkdir(exist_ok=True)
-        # Nobody asks a slice for its least and largest values, and amounts have too many for a dictionary.
-        texts = [column.name for column in schema if not pa.types.is_decimal(column.type)]
+        # Nobody asks a slice for its least and largest values.
         return pq.ParquetWriter(
             folder / f"data_{self._flushes}.parquet",
-            schema,
+            first.schema,
             compression="zstd",
             compression_level=COMPRESSION_LEVEL,
-            use_dictionary=[name for name in texts if name != SOURCE_ROW],
+            use_dictionary=[name for name in first.column_names if name != SOURCE_ROW and _repeats(first[name])],
             write_statistics=False,
             store_schema=False,
         )
+
+
+def _repeats(column: pa.ChunkedArray) -> bool:
+    """Is a dictionary of its values worth while? Amounts, and what names single resources, have too many of them."""
+    if pa.types.is_dictionary(column.type) and column.num_chunks:
+        return len(column.chunk(0).dictionary) <= len(column) // 2
+    return not pa.types.is_decimal(column.type)
+
+
+def _by_itself(part: pa.Table) -> pa.Table:
+    """A part of a table, which holds nothing of the rest of it; its chunks have their dictionaries in common."""
+    table = part.combine_chunks()
+    columns = [_of_what_it_needs(column.chunk(0)) if column.num_chunks else column for column in table.columns]
+    return pa.table(columns, names=table.column_names)
 
 
 def _of_what_it_needs(array: pa.Array) -> pa.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -131,8 +132,10 @@ def read_tag_sets(
         files = elsewhere(partial(_of_file_elsewhere, bounds, export, tags), numbered)
     else:
         files = [_of_file(connection, export, tags, each) for each in numbered]
+    found: Iterable[pa.Table]
     if files:
-        found = [pq.read_table(of_file.sets) for of_file in files]
+        # One at a time: most files have the same sets.
+        found = (pq.read_table(of_file.sets) for of_file in files)
     else:
         found = [_distinct(connection, f"({export.sql})", _row_of_any_file(connection, export), tags)]
     known = _Numbered()
