@@ -44,11 +44,13 @@ _COSTS = "(coalesce(BilledCost, 0) <> 0 OR coalesce(EffectiveCost, 0) <> 0)"
 _NAMED = "(coalesce(ResourceId, SkuId, SkuPriceId) IS NOT NULL AND coalesce(ChargeClass, '') <> 'Correction')"
 SAMPLED = 40
 """Rows and charges that are kept of a day of a scope."""
+_CHARGE_HASH = f"hash({', '.join(_CHARGE)})"
+_ROW_HASH = f"hash({_CHARGE_HASH}, {', '.join(_AMOUNTS)})"
 SAMPLE = (
-    f"min(row_hash, {SAMPLED}) FILTER (WHERE {_COSTS})",
-    f"min(charge_hash, {SAMPLED}) FILTER (WHERE {_COSTS} AND {_NAMED})",
+    f"min({_ROW_HASH}, {SAMPLED}) FILTER (WHERE {_COSTS})",
+    f"min({_CHARGE_HASH}, {SAMPLED}) FILTER (WHERE {_COSTS} AND {_NAMED})",
 )
-"""SQL over rows `with_hashes`: what a `Sample` is of."""
+"""SQL over canonical rows: what a `Sample` is of."""
 _TELLING = 5
 """So many common candidates and a sample says that two days share nothing; below, the rows are read."""
 _DIGITS = 10
@@ -318,18 +320,13 @@ def _compared(ours: Slices, theirs: Slices, days: Iterable[date]) -> str:
     )
 
 
-def with_hashes(rows: str) -> str:
-    """SQL: canonical rows with row_hash, a hash of each as it is, and charge_hash, one of the charge that it is."""
-    return (
-        f"SELECT *, hash(charge_hash, {', '.join(_AMOUNTS)}) AS row_hash"
-        f" FROM (SELECT *, hash({', '.join(_CHARGE)}) AS charge_hash FROM {rows})"
-    )
-
-
 def _hashed(slices: Slices) -> str:
-    """SQL: the rows with cost of a scope's days, with their hashes."""
+    """SQL: the rows with cost of a scope's days, a hash of each as it is and one of the charge that it is."""
     files = file_list(file for day in sorted(slices) for file in slices[day])
-    return f"SELECT * FROM ({with_hashes(by_day(files))}) WHERE {_COSTS}"
+    return (
+        f"SELECT charge_date, {', '.join(_AMOUNTS)}, BillingCurrency, ChargeClass, ResourceId, SkuId, SkuPriceId,"
+        f" {_CHARGE_HASH} AS charge_hash, {_ROW_HASH} AS row_hash FROM {by_day(files)} WHERE {_COSTS}"
+    )
 
 
 def _texts(hashes: Iterable[int] | None) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from finops_assets.base.spread import Spread
 from finops_assets.base.sql import identifier, literal
 from finops_assets.focus.measures import EFFECTIVE
 from finops_assets.ingest.reading.export_table import all_columns
-from finops_assets.ingest.same_charges import SAMPLE, Sample, with_hashes
+from finops_assets.ingest.same_charges import SAMPLE, Sample
 from finops_assets.settings.engine import EngineSettings
 from finops_assets.storage.duck import by_day, connect, one_file
 from finops_assets.storage.ledger import DayTotals
@@ -62,7 +62,7 @@ def _read(connection: duckdb.DuckDBPyConnection, files: str, also: Sequence[str]
         SELECT charge_date, coalesce(BillingCurrency, ''), count(*),
             coalesce(sum(BilledCost), 0), coalesce(sum({EFFECTIVE}), 0),
             sum(CAST(hash({hashed}) AS HUGEINT)), {", ".join(SAMPLE)}
-        FROM ({with_hashes(by_day(literal(files)))}) GROUP BY 1, 2 ORDER BY 1, 2
+        FROM {by_day(literal(files))} GROUP BY 1, 2 ORDER BY 1, 2
         """
     ).fetchall():
         before, sample = result.get(day) or (DayTotals(0, {}, {}, ""), Sample((), ()))

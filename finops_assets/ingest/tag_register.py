@@ -233,7 +233,7 @@ def _distinct(
     connection.register("first_met", met.append_column("place", pa.array(np.arange(len(met)))))
     # A set's text is made once, when all are known.
     texts = connection.sql(
-        f"SELECT k0, k1, {tags.texts[0]} AS own, {tags.texts[1]} AS allocated"
+        f"SELECT f.k0, f.k1, {tags.texts[0]} AS own, {tags.texts[1]} AS allocated"
         f" FROM {rows} e JOIN first_met f ON f.row = {row} ORDER BY f.place"
     ).to_arrow_table()
     connection.unregister("first_met")
