@@ -549,6 +549,7 @@ def _split(
         marketplace = marketplace_charges(connection, export)
         tags = raw_tags(export)
         met = read_tag_sets(connection, export, tags, workspace / "tags", elsewhere)
+        met.enter(connection)
         write_slices(connection, canonical_rows(export, tags.join, met, written, marketplace), folder, elsewhere)
         also = [n for n in export.other_columns if not _OF_THE_EXPORT.search(n)]
         found = split_days(connection, folder, also, elsewhere)

@@ -200,12 +200,12 @@ def _here(
     """Write the days of these files; False where the engine gave rows in another order."""
     made = [c for c in rows.columns if c.name not in as_written.names]
     others = [name for name in rows.export.other_columns if name not in as_written.names]
-    tags = {name: _numbered(rows.met.met[name]) for name in TAGS}
+    tags = {name: _numbered(rows.met.sets[name]) for name in TAGS}
     days = _Days(folder, threads(connection))
     with _in_order(connection):
         for (file, schema), tags_of_file in zip(files, rows.met.files, strict=True):
             query = rows.made(rows_of_file(rows.export, file, schema), made, (), [ROW, *others])
-            places = tags_of_file.places_among(rows.met.met)
+            places = tags_of_file.places_among(rows.met.sets)
             texts = _Texts(file.path, schema, sorted(set(as_written.names.values()) & set(schema.names)))
             seen = 0
             with closing(connection.sql(query).to_arrow_reader(CHUNK_ROWS)) as reader, closing(texts):
@@ -237,8 +237,8 @@ def _elsewhere(
 ) -> bool:
     """The same, each file on whichever machine takes it; the tag sets lie beside the days while it is done."""
     met = folder.with_name(f"{folder.name}.met_tags.parquet")
-    pq.write_table(rows.met.met, met)
-    told = replace(rows, met=replace(rows.met, register=rows.met.register.slice(0, 0), met=rows.met.met.slice(0, 0)))
+    pq.write_table(rows.met.sets, met)
+    told = replace(rows, met=replace(rows.met, register=rows.met.register.slice(0, 0), sets=rows.met.sets.slice(0, 0)))
     elsewhere, bounds = spread
     written = elsewhere(
         partial(_days_of_one_file, bounds, told, as_written, met, folder), range(len(rows.export.files))
@@ -262,11 +262,8 @@ def _days_of_one_file(
     part = folder.with_name(f"{folder.name}.{number:07}.{uuid.uuid4().hex}")
     part.mkdir()
     with connect(bounds, part.with_name(f"{part.name}.spill")) as connection:
-        held = pq.read_table(met)
-        connection.register("met_tags_arrow", held)
-        connection.execute("CREATE TEMP TABLE met_tags AS SELECT * FROM met_tags_arrow")
-        connection.unregister("met_tags_arrow")
-        whole = replace(rows, met=replace(rows.met, met=held, files=(rows.met.files[number],)))
+        whole = replace(rows, met=replace(rows.met, sets=pq.read_table(met), files=(rows.met.files[number],)))
+        whole.met.enter(connection)
         done = _here(connection, whole, as_written, [(file, pq.read_schema(file.path))], part)
     return part if done else None
 

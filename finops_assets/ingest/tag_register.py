@@ -86,27 +86,34 @@ class TagsOfFile:
     places: Path
     """NumPy: which of them each row of the file has."""
 
-    def places_among(self, met: pa.Table) -> np.ndarray:
-        """Which set each row of the file has, by its row in `met` (with k0 and k1)."""
-        among = pc.index_in(_pairs(pq.read_table(self.sets, columns=["k0", "k1"])), value_set=_pairs(met))
+    def places_among(self, sets: pa.Table) -> np.ndarray:
+        """Which set each row of the file has, by its row in `sets` (with k0 and k1)."""
+        among = pc.index_in(_pairs(pq.read_table(self.sets, columns=["k0", "k1"])), value_set=_pairs(sets))
         return np.asarray(among.to_numpy(zero_copy_only=False)[np.load(self.places)], dtype=np.int32)
 
 
 @dataclass(frozen=True)
 class MetTagSets:
-    """What one export's tag sets came to: the register rows, and how many texts could not be read."""
+    """What one export's tag sets came to: the register rows, and how often a key stood twice in a set."""
 
     register: pa.Table
     duplicated_keys: int
-    met: pa.Table
-    """k0, k1, tag_set_id, Tags and AllocatedTags of each distinct set, and `TOLD_OF_TAGS`."""
+    sets: pa.Table
+    """Of each distinct set k0 and k1 as `RawTags.keys`, tag_set_id, Tags and AllocatedTags canonical, and of `TOLD_OF_TAGS` its
+    text as written where there is something to tell: it is no tag set, or a value of it is an object or a list."""
     files: tuple[TagsOfFile, ...]
     """The sets of the export's files, in their order, where it is read as it lies."""
 
     @property
     def odd(self) -> bool:
         """Is there anything to say of a set?"""
-        return any(self.met[name].null_count < len(self.met) for name in TOLD_OF_TAGS)
+        return any(self.sets[name].null_count < len(self.sets) for name in TOLD_OF_TAGS)
+
+    def enter(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Have the sets in a connection as the table `met_tags`, to be joined by `RawTags.join`."""
+        connection.register("met_tags_arrow", self.sets)
+        connection.execute("CREATE OR REPLACE TEMP TABLE met_tags AS SELECT * FROM met_tags_arrow")
+        connection.unregister("met_tags_arrow")
 
 
 def read_tag_sets(
@@ -116,11 +123,7 @@ def read_tag_sets(
     folder: Path,
     spread: tuple[Spread, EngineSettings] | None = None,
 ) -> MetTagSets:
-    """Parse every distinct tag set of an export, once; leaves the join table `met_tags` in the connection.
-
-    `met_tags`: k0 and k1 as `tags.keys`, tag_set_id, "Tags" and "AllocatedTags" canonical, bad_tags and
-    bad_allocated_tags (the text as written where it is not a tag set), nested_tags and nested_allocated_tags (the text as
-    written where a value of it is an object or a list).
+    """Parse every distinct tag set of an export, once.
 
     `folder`, which is made, holds what was found in each file. `spread`: who finds the sets of each file elsewhere, within
     these bounds, and sees `folder`; they are parsed here.
@@ -138,17 +141,14 @@ def read_tag_sets(
         found = (pq.read_table(of_file.sets) for of_file in files)
     else:
         found = [_distinct(connection, f"({export.sql})", _row_of_any_file(connection, export), tags)]
-    known = _Numbered()
+    known = _Met()
     texts = pa.concat_tables([table.take(known.number(_pairs(table))[1]) for table in found])
     parsed, register, duplicated_keys = _parsed(texts)
-    connection.register("met_tags_arrow", parsed)
-    connection.execute("CREATE OR REPLACE TEMP TABLE met_tags AS SELECT * FROM met_tags_arrow")
-    connection.unregister("met_tags_arrow")
     return MetTagSets(register, duplicated_keys, parsed, tuple(files))
 
 
 def _parsed(texts: pa.Table) -> tuple[pa.Table, pa.Table, int]:
-    """`met_tags` of distinct sets as they are written, the register's rows, and how often a key stood twice in a set."""
+    """`MetTagSets.sets` of distinct sets as they are written, the register's rows, and how often a key stood twice in a set."""
     duplicated_keys = 0
     names = ("tag_set_id", "Tags", "AllocatedTags", *TOLD_OF_TAGS)
     table: dict[str, list[str | None]] = {name: [] for name in names}
@@ -181,7 +181,7 @@ def _parsed(texts: pa.Table) -> tuple[pa.Table, pa.Table, int]:
     )
 
 
-class _Numbered:
+class _Met:
     """Distinct values of 16 bytes, each with the number under which it was met first."""
 
     def __init__(self) -> None:
@@ -219,7 +219,7 @@ def _distinct(
 
     `row` is SQL of a number of a row. Where numbers begin with 0 and are dense, `places` is told for each which set it has.
     """
-    known = _Numbered()
+    known = _Met()
     kept = []
     read = f"SELECT {row} AS row, {tags.keys[0]} AS k0, {tags.keys[1]} AS k1 FROM {rows} e"
     connection.complete()  # whoever asked last may have taken one row only

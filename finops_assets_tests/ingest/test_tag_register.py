@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from finops_assets.ingest.tag_register import _Numbered
+from finops_assets.ingest.tag_register import _Met
 
 
 def of(*texts: str) -> pa.Array:
@@ -13,7 +13,7 @@ def of(*texts: str) -> pa.Array:
 
 
 def test_what_was_met_before_keeps_its_number() -> None:
-    known = _Numbered()
+    known = _Met()
     numbers, first = known.number(of("b", "a", "b", "c"))
     assert (numbers.tolist(), first.tolist()) == ([0, 1, 0, 2], [0, 1, 3])
     numbers, first = known.number(of("d", "c", "d", "a"))
